@@ -1,0 +1,193 @@
+"""The ports: what a store has to do, and what a feed of its events has to do. Their docstrings are the specification.
+
+A new store is a subclass of ``Store`` with the three required methods, registered under the entry-point group
+``aioresult.stores`` with its URL scheme as the name; ``aioresult.testing.StoreTests`` checks it against this page.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from typing import ClassVar, Self
+
+import msgspec
+
+from aioresult.codec import Codec
+from aioresult.errors import Unsupported
+from aioresult.record import Encoded, Record, ResultTree
+from aioresult.settings import Settings
+
+Event = tuple[str, Record | None]
+"""A task's id and its record, or ``None`` for "look for yourself"."""
+Sink = Callable[[str, Record | None], None]
+"""Takes one event; called in the loop's thread, never blocks, never raises."""
+
+
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What a store can do here and now, and why.
+
+    Attributes:
+        push: whether waiters are woken by the store rather than by polling.
+        mechanism: for example ``"Redis pub/sub (RESP3, one connection)"``.
+        reason: why it is this mechanism and not a better one; empty if there is none better.
+        details: further facts worth showing to an operator, such as the server's version.
+    """
+
+    push: bool
+    mechanism: str
+    reason: str = ""
+    details: dict[str, str] = {}
+
+
+class Feed(ABC):
+    """A stream of events about the tasks that are watched on it.
+
+    The contract:
+
+    1. After ``watch(ids)``, at least one event for each of these ids is owed, not before the subscription is effective:
+       whatever is stored from that event on will be announced. A feed that has read the id itself behind its
+       subscription emits the record (PENDING where nothing is stored), another emits ``(id, None)``.
+    2. Every later state of a watched task is announced. Duplicates are fine, misses are not.
+    3. If something may have been missed, emit ``(id, None)`` for every id concerned, or raise ``StoreUnavailable`` from
+       the iteration; the hub then opens a new feed and watches everything again. Never end quietly.
+    4. Watching an id again is harmless, and owes an event as the first time.
+
+    A feed belongs to one task that iterates it; ``watch`` and ``unwatch`` are called from the same loop, one at a time.
+    """
+
+    @abstractmethod
+    async def watch(self, ids: Collection[str]) -> None:
+        """Subscribe to ``ids``; may return before the subscription is effective.
+
+        Raises:
+            StoreUnavailable: the connection is gone.
+        """
+
+    @abstractmethod
+    async def unwatch(self, ids: Collection[str]) -> None:
+        """Drop the subscriptions to ``ids``; events already under way may still arrive."""
+
+    @abstractmethod
+    def __aiter__(self) -> AsyncIterator[Event]:
+        """Iterate the events; ends only by an exception or by ``aclose``."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Give back what the feed holds; harmless when the connection is already gone, and when called twice."""
+
+    def attach(self, sink: Sink) -> None:  # noqa: B027  (optional: the default is to deliver by iteration)
+        """Let the feed call ``sink`` directly, at the moment an event arrives, instead of yielding it.
+
+        Optional; saves a turn of the event loop for each event. Failures are still raised from the iteration.
+        """
+
+
+class Store(ABC):
+    """Where records are kept.
+
+    A store is made once for each event loop that uses it (unless ``loop_bound`` is false), opens its connections at the
+    first call, and is called by the batcher: never twice at a time for the same kind of call, never twice with the same id in one call.
+
+    Every method raises ``StoreUnavailable`` when the store cannot be reached, naming ``location``. A connection that was
+    found dead is replaced and the call repeated once before that, since an idle connection may have been cut.
+
+    Attributes:
+        loop_bound: whether an instance belongs to the event loop that first uses it.
+        max_id_length: the longest id, in characters, that can be stored; ``None`` for no limit.
+        settings: the checked settings.
+        codec: encodes and decodes records by these settings.
+        location: host, port and database as shown in messages; never a credential.
+        commands: how many commands, statements or requests have been sent so far; counts the cost of waiting.
+    """
+
+    loop_bound: ClassVar[bool] = True
+    max_id_length: ClassVar[int | None] = None
+
+    def __init__(self, url: str, settings: Settings) -> None:
+        """Prepare to use ``url``; connects to nothing yet.
+
+        Raises:
+            SettingsError: the URL cannot be understood.
+        """
+        self.settings = settings
+        self.codec = Codec(settings)
+        self.location = url.partition("://")[0] + "://"
+        self.commands = 0
+
+    def encode(self, record: Record) -> Record:
+        """Return ``record`` with its result in the store's own format (``Encoded``), ready for ``put_many``.
+
+        Called when the caller hands a value over, so that later changes to the value do not matter and an error reaches this caller alone.
+        Harmless when called twice.
+
+        Raises:
+            EncodeError: the value cannot be encoded, or is too large.
+        """
+        return msgspec.structs.replace(record, result=Encoded(self.codec.encode_record(record)))
+
+    @classmethod
+    def from_client(cls, client: object, settings: Settings) -> Self:
+        """Return a store over a driver's client that the caller owns, and that ``aclose`` leaves open."""
+        raise Unsupported(f"{cls.__name__} takes a URL, not a ready client")
+
+    @abstractmethod
+    async def get_many(self, ids: Sequence[str]) -> Mapping[str, Record]:
+        """Return the records of ``ids``; ids without one (or with an expired one) are left out.
+
+        A record that cannot be decoded appears as ``Record.undecodable`` and never fails the others.
+        """
+
+    @abstractmethod
+    async def put_many(self, records: Sequence[Record]) -> Sequence[bool]:
+        """Store ``records`` and return for each, in order, whether it was written.
+
+        Atomic per record: value, state, expiry and notification in one step, decided by ``states.replaces`` inside the store.
+        A record that may not replace what is stored is left out and reported as ``False``. ``records`` have distinct ids
+        and usually come from ``encode``; plain records are encoded here.
+
+        Raises:
+            EncodeError: a plain record cannot be encoded; then none is written.
+        """
+
+    @abstractmethod
+    async def delete_many(self, ids: Sequence[str]) -> None:
+        """Delete the records of ``ids``; unknown ids are fine. Waiters are not woken."""
+
+    async def feed(self) -> Feed | None:
+        """Open a new feed of events, or return ``None`` where the store cannot push: it is then polled."""
+        return None
+
+    async def purge(self) -> int:
+        """Delete expired records now and return how many; 0 where the store expires them by itself."""
+        return 0
+
+    async def ping(self) -> None:
+        """Make one round trip to the store.
+
+        Raises:
+            StoreUnavailable: it failed.
+        """
+        await self.get_many(["aioresult-ping"])
+
+    async def capabilities(self) -> Capabilities:
+        """Say what is in effect here, after connecting if need be."""
+        return Capabilities(push=False, mechanism="polling", reason="this store has no way to notify")
+
+    async def put_group(self, group_id: str, tree: ResultTree) -> None:
+        """Save a group, in Celery's tuple form, replacing one of the same id; it expires as results do."""
+        raise Unsupported(f"{type(self).__name__} cannot save groups; keep the ids of the members yourself")
+
+    async def get_group(self, group_id: str) -> ResultTree | None:
+        """Return a saved group's tree, or ``None``.
+
+        Raises:
+            DecodeError: it is stored but cannot be read.
+        """
+        raise Unsupported(f"{type(self).__name__} cannot restore groups; keep the ids of the members yourself")
+
+    async def delete_group(self, group_id: str) -> None:
+        """Delete a saved group, not its members; an unknown one is fine."""
+        raise Unsupported(f"{type(self).__name__} cannot delete groups, since it saves none")
+
+    async def aclose(self) -> None:  # noqa: B027  (a store without connections has nothing to close)
+        """Close what this store opened, and nothing that was handed to it. Harmless when called twice."""

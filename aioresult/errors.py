@@ -1,0 +1,112 @@
+"""Everything that aioresult raises on its own account.
+
+::
+
+    AioResultError
+    ├── BackendNotConfigured    no backend was given, configured or named in the environment
+    ├── SettingsError           a URL or a setting is unknown, malformed or contradictory (also a ValueError)
+    ├── InvalidTaskId           an id is empty, not a string or too long (also a ValueError and a TypeError)
+    ├── MissingDriver           a store's driver is not installed (also an ImportError)
+    ├── Unsupported             this store cannot do that (also a NotImplementedError)
+    ├── WouldBlockLoop          a blocking call inside a running event loop (also a RuntimeError)
+    ├── StoreUnavailable        the store cannot be reached or refuses us (also a ConnectionError)
+    ├── ResultTimeout           the result did not come in time (also a TimeoutError)
+    ├── ResultNotStored         the result is never going to be stored
+    ├── EncodeError             a value cannot be stored (also a ValueError)
+    │   └── ResultTooLarge      its encoded form exceeds ``max_result_bytes``
+    ├── DecodeError             a stored record cannot be read (also a ValueError)
+    ├── TaskRevokedError        the task was revoked, cancelled, terminated or expired
+    └── RemoteTaskError         the task failed with an exception that is not rebuilt here
+
+The exceptions of tasks themselves are raised as they are when their type is known (see ``aioresult.register_exception``).
+All of these can be pickled; none carries a credential.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+
+class AioResultError(Exception):
+    """Root of all errors of this package."""
+
+
+class BackendNotConfigured(AioResultError):
+    """Raised when a result is used before any backend is known."""
+
+
+class SettingsError(AioResultError, ValueError):
+    """Raised when a URL or a setting is unknown, malformed or contradicts another."""
+
+
+class InvalidTaskId(AioResultError, ValueError, TypeError):
+    """Raised for an id that no store could hold; also a ``TypeError``, since a non-string is one of the cases."""
+
+
+class MissingDriver(AioResultError, ImportError):
+    """Raised when a store is asked for whose driver is not installed; names the extra to install."""
+
+
+class Unsupported(AioResultError, NotImplementedError):
+    """Raised when a store has no such feature; says what to do instead."""
+
+
+class WouldBlockLoop(AioResultError, RuntimeError):
+    """Raised by the blocking API when the calling thread runs an event loop."""
+
+
+class StoreUnavailable(AioResultError, ConnectionError):
+    """Raised when the store cannot be reached, drops the connection or refuses to authenticate us."""
+
+
+class ResultTimeout(AioResultError, TimeoutError):
+    """Raised when a result did not become final within the caller's ``timeout``."""
+
+
+class ResultNotStored(AioResultError):
+    """Raised instead of waiting for a result that is never going to be stored."""
+
+
+class EncodeError(AioResultError, ValueError):
+    """Raised when a value cannot be encoded; nothing has been stored."""
+
+
+class ResultTooLarge(EncodeError):
+    """Raised when an encoded record exceeds ``max_result_bytes``; nothing has been stored."""
+
+
+class DecodeError(AioResultError, ValueError):
+    """Raised for a stored record that cannot be read with the local settings."""
+
+
+class TaskRevokedError(AioResultError):
+    """Raised by ``get()`` on a task that was revoked, cancelled, terminated or expired."""
+
+
+class RemoteTaskError(AioResultError):
+    """The failure of a task whose exception type is not rebuilt in this process.
+
+    Attributes:
+        exc_type: qualified name of the original class, for example ``"Outer.Inner"``.
+        exc_module: module of the original class, or ``None`` where it was not recorded.
+        exc_args: the original arguments, as decoded by the serializer.
+        traceback: the original traceback as text, or ``None``.
+    """
+
+    def __init__(
+        self,
+        exc_type: str,
+        exc_module: str | None = None,
+        exc_args: Sequence[Any] = (),
+        traceback: str | None = None,
+    ) -> None:
+        super().__init__(exc_type, exc_module, tuple(exc_args), traceback)
+        self.exc_type = exc_type
+        self.exc_module = exc_module
+        self.exc_args = tuple(exc_args)
+        self.traceback = traceback
+
+    def __str__(self) -> str:
+        name = f"{self.exc_module}.{self.exc_type}" if self.exc_module else self.exc_type
+        return f"{name}({', '.join(map(repr, self.exc_args))})"

@@ -1,0 +1,108 @@
+"""What a store holds about one task, as an immutable value."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+
+from aioresult.errors import DecodeError, InvalidTaskId
+from aioresult.states import FAILURE, PENDING, READY_STATES, SUCCESS
+
+UNDECODABLE: Final = "UNDECODABLE"
+"""Status of the stand-in for a stored record that could not be read; never stored."""
+
+ResultTree = list[Any]
+"""Celery's form of a result with its ancestors: ``[[id, parent], members]``; ``members`` is ``None`` for a single task."""
+
+
+class Encoded(bytes):
+    """A result that is already in its store's format, see ``Store.encode``."""
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """One task's state at one moment. Field names and meanings are those of Celery's result records.
+
+    Attributes:
+        id: the task's id.
+        status: the state's name; ``PENDING`` where nothing is stored.
+        result: the return value; the exception instance for FAILURE, REVOKED and RETRY; the ``meta`` of custom states.
+        traceback: the task's traceback as text.
+        children: results of the tasks that this one started, in Celery's tuple form.
+        date_done: when the task became final, timezone-aware; ``None`` before.
+        group_id, parent_id: ids of the group and of the task that started this one.
+        name, args, kwargs, worker, retries, queue: only where ``result_extended`` was on at the writer.
+        stamps: stamped headers and their values, where there are any.
+    """
+
+    status: str = PENDING
+    result: Any = None
+    traceback: str | None = None
+    children: list[Any] | None = None
+    date_done: datetime | None = None
+    group_id: str | None = None
+    parent_id: str | None = None
+    name: str | None = None
+    args: Any = None
+    kwargs: Any = None
+    worker: str | None = None
+    retries: int | None = None
+    queue: str | None = None
+    stamps: dict[str, Any] | None = None
+    id: str = msgspec.field(name="task_id")
+
+    @property
+    def state(self) -> str:
+        """The same as ``status``."""
+        return self.status
+
+    @property
+    def ready(self) -> bool:
+        """Whether the state is final."""
+        return self.status in READY_STATES
+
+    @property
+    def successful(self) -> bool:
+        """Whether the state is SUCCESS."""
+        return self.status == SUCCESS
+
+    @property
+    def failed(self) -> bool:
+        """Whether the state is FAILURE (a revoked task has not failed)."""
+        return self.status == FAILURE
+
+    @property
+    def error(self) -> DecodeError | None:
+        """Why this record could not be read, or ``None`` for a readable one."""
+        return self.result if self.status == UNDECODABLE and isinstance(self.result, DecodeError) else None
+
+    @classmethod
+    def undecodable(cls, task_id: str, error: DecodeError) -> Record:
+        """Return the stand-in for a stored record that cannot be read: whoever asks for it gets ``error``."""
+        return cls(id=task_id, status=UNDECODABLE, result=error)
+
+
+def check_task_id(task_id: object, max_length: int | None = None) -> str:
+    """Return ``task_id`` as the string under which it is stored; a ``UUID`` becomes its text.
+
+    Raises:
+        InvalidTaskId: it is not a string, empty, not representable in UTF-8, or longer than ``max_length`` characters.
+    """
+    if isinstance(task_id, UUID):
+        return str(task_id)
+    if not isinstance(task_id, str):
+        raise InvalidTaskId(f"a task id is a non-empty string, not {type(task_id).__name__}: {task_id!r:.100}")
+    if not task_id:
+        raise InvalidTaskId("a task id is a non-empty string, but an empty one was given")
+    if not task_id.isascii():
+        try:
+            task_id.encode()
+        except UnicodeEncodeError as exc:
+            raise InvalidTaskId(f"task id {task_id!r:.100} cannot be encoded as UTF-8") from exc
+    if max_length is not None and len(task_id) > max_length:
+        raise InvalidTaskId(
+            f"task id {task_id[:40]!r}... has {len(task_id)} characters; this store holds at most {max_length}"
+        )
+    return task_id

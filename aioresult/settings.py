@@ -1,0 +1,236 @@
+"""The settings of a backend: Celery's names and meanings, and a few of our own.
+
+A Celery configuration can be handed over as it is: settings that say something about results take effect, Celery's other
+settings (``broker_url``, ``worker_concurrency``, ...) are accepted and ignored, and anything else is an error that names
+the nearest known setting.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from datetime import timedelta, tzinfo
+from typing import Any, Final, Literal
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from aioresult.errors import SettingsError
+
+_CELERYS_OTHER_FAMILIES: Final = (
+    "arangodb_ azureblockblob_ beat_ broker_ cache_ cassandra_ control_ cosmosdbsql_ couchbase_ dynamodb_"
+    " elasticsearch_ event_ gcs_ s3_ security_ worker_"
+)
+_CELERYS_OTHER_SETTINGS: Final = (
+    "imports include override_backends result_cache_max result_chord_expires result_chord_join_timeout"
+    " result_chord_retry_interval result_exchange result_exchange_type result_persistent result_backend_thread_safe"
+    " task_acks_late task_acks_on_failure task_acks_on_failure_or_timeout task_acks_on_timeout"
+    " task_allow_error_cb_on_chord_header task_always_eager task_annotations task_compression"
+    " task_create_missing_queue_exchange_type task_create_missing_queue_type task_create_missing_queues"
+    " task_default_delivery_mode task_default_exchange task_default_exchange_type task_default_priority"
+    " task_default_queue task_default_queue_type task_default_rate_limit task_default_routing_key"
+    " task_eager_propagates task_inherit_parent_priority task_protocol task_publish_retry task_publish_retry_policy"
+    " task_queue_max_priority task_queues task_reject_on_worker_lost task_remote_tracebacks task_repr_maxlevels"
+    " task_retry_on_worker_lost task_routes task_send_sent_event task_serializer task_soft_time_limit"
+    " task_store_eager_result task_time_limit"
+)
+_IGNORED_PREFIXES: Final = tuple(_CELERYS_OTHER_FAMILIES.split())
+_IGNORED: Final = frozenset(_CELERYS_OTHER_SETTINGS.split())
+
+SERIALIZERS: Final[dict[str, str]] = {
+    "json": "json",
+    "application/json": "json",
+    "msgpack": "msgpack",
+    "application/x-msgpack": "msgpack",
+    "yaml": "yaml",
+    "application/x-yaml": "yaml",
+    "pickle": "pickle",
+    "application/x-python-serialize": "pickle",
+}
+"""Celery's aliases and MIME types of the serializers that can be used."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """All settings of one backend, checked. Times are seconds.
+
+    Attributes:
+        result_expires: lifetime of a stored result; ``None`` keeps it for ever.
+        result_failure_expires: the same for FAILURE on Redis; ``None`` means ``result_expires``, 0 for ever.
+        result_serializer: encoder and only decoder of stored values: json, msgpack, yaml, or pickle if accepted.
+        accept_content, result_accept_content: serializers that may be decoded (the second wins); by default json and the
+            chosen ``result_serializer``, but never pickle unless it is named here.
+        result_compression: zlib, gzip, bzip2, lzma, zstd, brotli or ``None``.
+        result_extended: also store name, args, kwargs, worker, retries and queue.
+        task_track_started: store STARTED; ``None`` leaves it to the producer (a ``TaskRunner`` does, as Celery does not).
+        task_ignore_result: store nothing, unless a call says otherwise.
+        task_store_errors_even_if_ignored: store FAILURE, RETRY and REVOKED all the same.
+        timezone, enable_utc: the zone of stored dates, UTC by default; ``date_done`` is always returned as aware UTC.
+        global_keyprefix: prefix of all keys and channels on key-value stores.
+        max_result_bytes: largest encoded record that is stored; ``None`` for no limit.
+        max_decompressed_bytes: largest record that compressed data may expand to.
+        push: ``False`` polls even where the store could push.
+        poll_interval, poll_min_interval: longest and shortest pause between two looks of a polling feed.
+        fallback_interval: pause between two reads of everything outstanding, in case a notification was lost.
+        idle_timeout: how long the subscription is kept open after the last waiter has left.
+        connect_timeout: longest time that opening a connection may take.
+        database_result_format: ``"serializer"`` writes SQL results as Celery 5.7 does, ``"pickle"`` as Celery up to 5.6.
+        database_trigger: install the PostgreSQL trigger that announces what foreign writers store.
+    """
+
+    result_expires: float | None = 86400.0
+    result_failure_expires: float | None = None
+    result_serializer: str = "json"
+    accept_content: tuple[str, ...] | None = None
+    result_accept_content: tuple[str, ...] | None = None
+    result_compression: str | None = None
+    result_extended: bool = False
+    result_backend: str | None = None
+    result_backend_transport_options: dict[str, Any] = {}
+    result_backend_always_retry: bool = False
+    result_backend_max_retries: float = float("inf")
+    result_backend_base_sleep_between_retries_ms: float = 10
+    result_backend_max_sleep_between_retries_ms: float = 10000
+    task_track_started: bool | None = None
+    task_ignore_result: bool = False
+    task_store_errors_even_if_ignored: bool = False
+    timezone: str | None = None
+    enable_utc: bool = True
+    global_keyprefix: str = ""
+
+    redis_host: str | None = None
+    redis_port: int | None = None
+    redis_db: int | None = None
+    redis_username: str | None = None
+    redis_password: str | None = None
+    redis_max_connections: int | None = None
+    redis_socket_timeout: float | None = 120.0
+    redis_socket_connect_timeout: float | None = None
+    redis_socket_keepalive: bool = False
+    redis_retry_on_timeout: bool = False
+    redis_backend_use_ssl: Any = None
+    redis_backend_health_check_interval: float | None = None
+    redis_backend_credential_provider: Any = None
+    redis_client_name: str | None = None
+
+    mongodb_backend_settings: dict[str, Any] | None = None
+
+    database_url: str | None = None
+    database_engine_options: dict[str, Any] | None = None
+    database_engine_callback: Any = None
+    database_short_lived_sessions: bool = False
+    database_table_schemas: dict[str, str] | None = None
+    database_table_names: dict[str, str] | None = None
+    database_create_tables_at_setup: bool = True
+
+    max_result_bytes: int | None = None
+    max_decompressed_bytes: int = 256 * 2**20
+    push: bool = True
+    poll_interval: float = 0.5
+    poll_min_interval: float = 0.05
+    fallback_interval: float = 30.0
+    idle_timeout: float = 1.0
+    connect_timeout: float = 5.0
+    database_result_format: Literal["serializer", "pickle"] = "serializer"
+    database_trigger: bool = False
+
+    @property
+    def accepted(self) -> frozenset[str]:
+        """Names of the serializers that may be decoded."""
+        explicit = self.result_accept_content if self.result_accept_content is not None else self.accept_content
+        if explicit is None:
+            return frozenset({"json", self.result_serializer} - {"pickle"})
+        return frozenset(SERIALIZERS[name] for name in explicit if name in SERIALIZERS)
+
+    @property
+    def zone(self) -> tzinfo | None:
+        """The zone in which dates are stored; ``None`` for local time."""
+        if self.timezone is not None:
+            return ZoneInfo(self.timezone)
+        return ZoneInfo("UTC") if self.enable_utc else None
+
+    @property
+    def keyprefix(self) -> str:
+        """``global_keyprefix`` (ours, or Celery's transport option) with Celery's separator rule applied."""
+        prefix = self.global_keyprefix or self.result_backend_transport_options.get("global_keyprefix") or ""
+        return prefix if not prefix or prefix[-1] in ":_-." else f"{prefix}_"
+
+    def expires_for(self, status: str) -> float | None:
+        """Return the lifetime of a record in state ``status``, or ``None`` for no expiry."""
+        if status == "FAILURE" and self.result_failure_expires is not None:
+            return self.result_failure_expires or None
+        return self.result_expires or None
+
+
+_KNOWN: Final = Settings.__struct_fields__
+
+
+def make_settings(values: Mapping[str, Any]) -> Settings:
+    """Check ``values`` and return them as ``Settings``.
+
+    Raises:
+        SettingsError: a name is unknown, a value has the wrong type or is out of range, or two settings contradict.
+    """
+    known = {name: _plain(name, value) for name, value in values.items() if _is_known(name)}
+    try:
+        settings = msgspec.convert(known, Settings)
+    except msgspec.ValidationError as exc:
+        message, _, path = str(exc).partition(" - at `$.")
+        raise SettingsError(f"setting {path.rstrip('`') or '?'}: {message}") from exc
+    for check in _CHECKS:
+        check(settings)
+    return settings
+
+
+def _is_known(name: str) -> bool:
+    if name in _KNOWN:
+        return True
+    if name in _IGNORED or name.startswith(_IGNORED_PREFIXES):
+        return False
+    nearest = difflib.get_close_matches(name, [*_KNOWN, *_IGNORED], n=1)
+    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+    raise SettingsError(f"unknown setting {name!r}{hint}")
+
+
+def _plain(name: str, value: Any) -> Any:
+    """Bring what Celery also accepts for a setting into the one form that ``Settings`` declares."""
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if name in ("accept_content", "result_accept_content"):
+        return tuple([value] if isinstance(value, str) else value) if value is not None else None
+    if name == "result_backend_max_retries" and value is None:
+        return float("inf")
+    if name == "timezone" and value is not None and not isinstance(value, str):
+        return str(value)
+    return value
+
+
+def _check_serializer(settings: Settings) -> None:
+    for name in (settings.result_serializer, *(settings.result_accept_content or ()), *(settings.accept_content or ())):
+        if name not in SERIALIZERS and (name == settings.result_serializer or "/" not in name):
+            known = ", ".join(sorted(set(SERIALIZERS.values())))
+            raise SettingsError(f"unknown serializer {name!r}; known are {known}")
+    if SERIALIZERS[settings.result_serializer] not in settings.accepted:
+        raise SettingsError(
+            f"result_serializer {settings.result_serializer!r} is not among the accepted content {sorted(settings.accepted)}, so "
+            f"nothing could be read; add it to result_accept_content (pickle can run code: only where every writer is trusted)"
+        )
+
+
+def _check_ranges(settings: Settings) -> None:
+    for name in ("result_expires", "result_failure_expires", "max_result_bytes", "poll_min_interval", "idle_timeout"):
+        value = getattr(settings, name)
+        if value is not None and not value >= 0:
+            raise SettingsError(f"setting {name}: expected a number >= 0, got {value!r}")
+    for name in ("poll_interval", "fallback_interval", "connect_timeout", "max_decompressed_bytes"):
+        if not getattr(settings, name) > 0:
+            raise SettingsError(f"setting {name}: expected a number > 0, got {getattr(settings, name)!r}")
+
+
+def _check_zone(settings: Settings) -> None:
+    try:
+        _ = settings.zone
+    except (KeyError, ValueError, OSError) as exc:
+        raise SettingsError(f"setting timezone: unknown time zone {settings.timezone!r}") from exc
+
+
+_CHECKS: Final[tuple[Callable[[Settings], None], ...]] = (_check_serializer, _check_ranges, _check_zone)

@@ -1,0 +1,40 @@
+"""The states of a task, with Celery's names, and the one rule by which a state replaces another."""
+
+from __future__ import annotations
+
+from typing import Final
+
+PENDING: Final = "PENDING"
+"""Nothing is known: unknown id, not started, forgotten, or expired. Never stored by workers."""
+RECEIVED: Final = "RECEIVED"
+STARTED: Final = "STARTED"
+SUCCESS: Final = "SUCCESS"
+FAILURE: Final = "FAILURE"
+REVOKED: Final = "REVOKED"
+RETRY: Final = "RETRY"
+REJECTED: Final = "REJECTED"
+IGNORED: Final = "IGNORED"
+PROGRESS: Final = "PROGRESS"
+"""A custom state like any other; the name that progress reporting conventionally uses."""
+
+READY_STATES: Final = frozenset({SUCCESS, FAILURE, REVOKED})
+"""The final states. Custom states and IGNORED are not final, whatever else is stored with them."""
+UNREADY_STATES: Final = frozenset({PENDING, RECEIVED, STARTED, REJECTED, RETRY})
+EXCEPTION_STATES: Final = frozenset({RETRY, FAILURE, REVOKED})
+"""States whose result is an exception."""
+PROPAGATE_STATES: Final = frozenset({FAILURE, REVOKED})
+"""States whose exception ``get()`` raises."""
+ALL_STATES: Final = frozenset({PENDING, RECEIVED, STARTED, SUCCESS, FAILURE, RETRY, REVOKED})
+
+
+def is_ready(status: str) -> bool:
+    """Return whether ``status`` is final."""
+    return status in READY_STATES
+
+
+def replaces(new: str, old: str) -> bool:
+    """Return whether a record in state ``new`` may replace a stored one in state ``old``.
+
+    SUCCESS is never replaced; another final state only by a final one. Stores enforce this atomically.
+    """
+    return old != SUCCESS and (old not in READY_STATES or new in READY_STATES)

@@ -1,0 +1,99 @@
+"""Which store a URL or a client means; drivers are imported only when their store is asked for."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from functools import partial
+from importlib.metadata import entry_points
+from typing import Final
+
+from aioresult.abc import Store
+from aioresult.errors import MissingDriver, SettingsError
+from aioresult.settings import Settings
+
+_REDIS: Final = ("aioresult.stores.redis:RedisStore", "redis")
+_CLUSTER: Final = ("aioresult.stores.redis.cluster:RedisClusterStore", "redis")
+_MONGODB: Final = ("aioresult.stores.mongodb:MongoStore", "mongodb")
+_SQL: Final = ("aioresult.stores.sqlalchemy:SQLStore", "sqlalchemy")
+_POSTGRESQL: Final = (_SQL[0], "postgresql")
+_MYSQL: Final = (_SQL[0], "mysql")
+
+_BUILT_IN: Final[dict[str, tuple[str, str | None]]] = {
+    "memory": ("aioresult.stores.memory:MemoryStore", None),
+    "disabled": ("aioresult.stores.disabled:DisabledStore", None),
+    "redis": _REDIS,
+    "rediss": _REDIS,
+    "sentinel": _REDIS,
+    "mongodb": _MONGODB,
+    "sqlite": _SQL,
+    "postgresql": _POSTGRESQL,
+    "mysql": _MYSQL,
+    "mariadb": _MYSQL,
+}
+_BUILT_IN_FULL: Final = {"redis+cluster": _CLUSTER, "rediss+cluster": _CLUSTER}
+_CELERYS_PREFIXES: Final = ("db+", "sqlalchemy+", "database+", "aioresult+")
+_CLIENTS: Final = {"redis": _REDIS, "pymongo": _MONGODB, "motor": _MONGODB, "sqlalchemy": _SQL}
+
+
+def opener(url_or_store: object, settings: Settings) -> Callable[[], Store]:
+    """Return what makes a store for one event loop out of a URL, a driver's client, or a ready ``Store``.
+
+    Raises:
+        SettingsError: the URL or its scheme is not understood.
+        MissingDriver: the store's driver is not installed.
+    """
+    if isinstance(url_or_store, Store):
+        return lambda: url_or_store
+    if isinstance(url_or_store, str):
+        return _by_url(url_or_store, settings)
+    module = type(url_or_store).__module__.partition(".")[0]
+    if module not in _CLIENTS:
+        raise SettingsError(
+            f"expected a URL, a Store, or a client of redis-py, PyMongo, Motor or SQLAlchemy, not {type(url_or_store).__name__}"
+        )
+    client = url_or_store
+    store_class = _load(*_CLIENTS[module])
+    return lambda: store_class.from_client(client, settings)
+
+
+def _by_url(url: str, settings: Settings) -> Callable[[], Store]:
+    for prefix in _CELERYS_PREFIXES:
+        url = url.removeprefix(prefix)
+    scheme, separator, _ = url.partition("://")
+    if not separator:
+        raise SettingsError("a store's URL looks like 'redis://localhost:6379/0'; there is no '://' in the one given")
+    store_class = _store_class(scheme.lower())
+    probe = store_class(url, settings)
+    if not store_class.loop_bound:
+        return lambda: probe
+    return partial(store_class, url, settings)
+
+
+def _store_class(scheme: str) -> type[Store]:
+    family = scheme.partition("+")[0]
+    for point in entry_points(group="aioresult.stores"):
+        if point.name in (scheme, family):
+            loaded: type[Store] = point.load()
+            return loaded
+    target = _BUILT_IN_FULL.get(scheme) or _BUILT_IN.get(family)
+    if target is None:
+        raise SettingsError(
+            f"no store for URLs that begin with {scheme!r}://; known are {', '.join(sorted({*_BUILT_IN, *_BUILT_IN_FULL}))} "
+            f"and what the entry-point group aioresult.stores adds"
+        )
+    return _load(*target)
+
+
+def _load(target: str, extra: str | None) -> type[Store]:
+    module, _, name = target.partition(":")
+    try:
+        loaded: type[Store] = getattr(importlib.import_module(module), name)
+    except ImportError as exc:
+        if exc.name is None or exc.name.partition(".")[0] == "aioresult":
+            raise
+        raise MissingDriver(
+            f"the package {exc.name!r} is needed for this store and is not installed: "
+            f'pip install "aioresult-backend[{extra}]"', name=exc.name,
+        ) from exc
+    return loaded
