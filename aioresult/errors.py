@@ -16,7 +16,8 @@
     │   └── ResultTooLarge      its encoded form exceeds ``max_result_bytes``
     ├── DecodeError             a stored record cannot be read (also a ValueError)
     ├── TaskRevokedError        the task was revoked, cancelled, terminated or expired
-    └── RemoteTaskError         the task failed with an exception that is not rebuilt here
+    ├── RemoteTaskError         the task failed with an exception that is not rebuilt here
+    └── RemoteTraceback         never raised: the ``__cause__`` of a task's exception, which prints the remote traceback
 
 The exceptions of tasks themselves are raised as they are when their type is known (see ``aioresult.register_exception``).
 All of these can be pickled; none carries a credential.
@@ -110,3 +111,18 @@ class RemoteTaskError(AioResultError):
     def __str__(self) -> str:
         name = f"{self.exc_module}.{self.exc_type}" if self.exc_module else self.exc_type
         return f"{name}({', '.join(map(repr, self.exc_args))})"
+
+
+class RemoteTraceback(AioResultError):
+    """The ``__cause__`` of an exception that a task raised elsewhere: prints the traceback that it had there.
+
+    Attributes:
+        text: the traceback as text, with the "direct cause" sections that it had.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self.text}"""'

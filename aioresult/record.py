@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -14,7 +15,7 @@ from aioresult.states import FAILURE, PENDING, READY_STATES, SUCCESS
 UNDECODABLE: Final = "UNDECODABLE"
 """Status of the stand-in for a stored record that could not be read; never stored."""
 
-ResultTree = list[Any]
+ResultTree = Sequence[Any]
 """Celery's form of a result with its ancestors: ``[[id, parent], members]``; ``members`` is ``None`` for a single task."""
 
 
@@ -77,6 +78,11 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     def error(self) -> DecodeError | None:
         """Why this record could not be read, or ``None`` for a readable one."""
         return self.result if self.status == UNDECODABLE and isinstance(self.result, DecodeError) else None
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is nothing to wait for any more: final, or not readable."""
+        return self.status in READY_STATES or self.status == UNDECODABLE
 
     @classmethod
     def undecodable(cls, task_id: str, error: DecodeError) -> Record:

@@ -72,17 +72,16 @@ def _by_url(url: str, settings: Settings) -> Callable[[], Store]:
 
 def _store_class(scheme: str) -> type[Store]:
     family = scheme.partition("+")[0]
-    for point in entry_points(group="aioresult.stores"):
-        if point.name in (scheme, family):
-            loaded: type[Store] = point.load()
-            return loaded
     target = _BUILT_IN_FULL.get(scheme) or _BUILT_IN.get(family)
-    if target is None:
-        raise SettingsError(
-            f"no store for URLs that begin with {scheme!r}://; known are {', '.join(sorted({*_BUILT_IN, *_BUILT_IN_FULL}))} "
-            f"and what the entry-point group aioresult.stores adds"
-        )
-    return _load(*target)
+    if target is not None:
+        return _load(*target)
+    added = {point.name: point for point in entry_points(group="aioresult.stores")}
+    point = added.get(scheme) or added.get(family)
+    if point is None:
+        known = sorted({*_BUILT_IN, *_BUILT_IN_FULL, *added})
+        raise SettingsError(f"no store for URLs that begin with '{scheme}://'; known are {', '.join(known)}")
+    loaded: type[Store] = point.load()
+    return loaded
 
 
 def _load(target: str, extra: str | None) -> type[Store]:
@@ -94,6 +93,7 @@ def _load(target: str, extra: str | None) -> type[Store]:
             raise
         raise MissingDriver(
             f"the package {exc.name!r} is needed for this store and is not installed: "
-            f'pip install "aioresult-backend[{extra}]"', name=exc.name,
+            f'pip install "aioresult-backend[{extra}]"',
+            name=exc.name,
         ) from exc
     return loaded

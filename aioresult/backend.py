@@ -1,0 +1,339 @@
+"""The backend: a recipe for a store, usable from any event loop, and everything that writes to it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import traceback as tracebacks
+import weakref
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from threading import Lock
+from typing import Any, Final, Self, TypeVar
+from weakref import WeakKeyDictionary
+
+from aioresult import groups, states
+from aioresult.abc import Capabilities
+from aioresult.errors import BackendNotConfigured, EncodeError, StoreUnavailable, TaskRevokedError
+from aioresult.groups import Result
+from aioresult.hub import Backoff
+from aioresult.record import Record, check_task_id
+from aioresult.result import AsyncResult
+from aioresult.runtime import Runtime, Stats
+from aioresult.settings import Settings, make_settings
+from aioresult.stores import opener
+
+T = TypeVar("T")
+
+_META: Final = frozenset(["children", "group_id", "parent_id", "name", "args", "kwargs", "worker", "retries", "queue", "stamps"])
+_STORED_IF_IGNORED: Final = states.EXCEPTION_STATES
+
+
+class Backend:
+    """Where results are stored and awaited.
+
+    A backend is a recipe: it may be made anywhere, also before any event loop runs, and connects at first use. It keeps one
+    set of connections for each event loop that uses it, so that the same backend works in ``asyncio.run`` twice, in a
+    test's fresh loop, and from other threads. It is closed with its loop, or by ``aclose()`` or ``async with``, and opens
+    again when it is used again. After a fork the child starts afresh.
+
+    Args:
+        url_or_store: a URL such as ``redis://localhost:6379/0``, a ``Store``, or a client of redis-py, PyMongo, Motor or
+            SQLAlchemy, which remains the caller's to close. ``None`` takes the setting ``result_backend``.
+        settings: see ``aioresult.Settings``; Celery's names, times in seconds.
+
+    Raises:
+        SettingsError: the URL or a setting is not understood.
+        MissingDriver: the store's driver is not installed.
+    """
+
+    def __init__(self, url_or_store: object = None, **settings: Any) -> None:
+        self.settings: Settings = make_settings(settings)
+        source = url_or_store if url_or_store is not None else self.settings.result_backend
+        if source is None:
+            raise BackendNotConfigured("a backend needs a URL, a store or a client, or the setting result_backend")
+        self._open_store = opener(source, self.settings)
+        self._runtimes: WeakKeyDictionary[asyncio.AbstractEventLoop, Runtime] = WeakKeyDictionary()
+        self._lock = Lock()
+        self._current: Runtime | None = None
+        _follow_forks(self)
+
+    def __repr__(self) -> str:
+        runtimes = list(self._runtimes.values())
+        if not runtimes:
+            return f"<{type(self).__name__} (not in use)>"
+        waiting = sum(runtime.hub.waiting for runtime in runtimes)
+        return f"<{type(self).__name__} {runtimes[0].store.location} loops={len(runtimes)} waiting={waiting}>"
+
+    @property
+    def runtime(self) -> Runtime:
+        """What belongs to the running event loop, made at its first use."""
+        loop = asyncio.get_running_loop()
+        current = self._current
+        if current is not None and current.loop is loop:
+            return current
+        with self._lock:
+            runtime = self._runtimes.get(loop)
+            if runtime is None:
+                for other in [other for other in self._runtimes if other.is_closed()]:
+                    del self._runtimes[other]
+                runtime = self._runtimes[loop] = Runtime(self._open_store)
+            self._current = runtime
+        return runtime
+
+    # --- results ---
+
+    def AsyncResult(  # noqa: N802  (named as in Celery)
+        self, task_id: str, *, result_type: type[T] | None = None, parent: Result | None = None
+    ) -> AsyncResult[T]:
+        """Return the result of ``task_id`` in this backend."""
+        return AsyncResult(task_id, self, result_type=result_type, parent=parent)
+
+    def GroupResult(  # noqa: N802  (named as in Celery)
+        self, group_id: str | None = None, results: Iterable[Result] = (), parent: Result | None = None
+    ) -> groups.GroupResult:
+        """Return a group of results in this backend."""
+        return groups.GroupResult(group_id, results, parent, backend=self)
+
+    async def restore_group(self, group_id: str) -> groups.GroupResult | None:
+        """Return the saved group ``group_id``, or ``None`` where none is saved."""
+        tree = await self.runtime.store.get_group(check_task_id(group_id))
+        if tree is None:
+            return None
+        group = groups.from_tree(tree, self)
+        return group if isinstance(group, groups.GroupResult) else self.GroupResult(group_id, [group])
+
+    async def save_group(self, group: groups.GroupResult) -> None:
+        """Save ``group``, so that ``restore_group`` gives it back."""
+        await self.runtime.store.put_group(group.id, group.as_tuple())
+
+    async def delete_group(self, group_id: str) -> None:
+        """Delete the saved group ``group_id``; its members' results stay."""
+        await self.runtime.store.delete_group(check_task_id(group_id))
+
+    # --- writing: each returns whether it wrote ---
+
+    async def store_result(
+        self,
+        task_id: str,
+        result: Any,
+        state: str,
+        traceback: str | None = None,
+        *,
+        ignore_result: bool | None = None,
+        **meta: Any,
+    ) -> bool:
+        """Store a state of a task and wake whoever waits for it.
+
+        Args:
+            task_id: the task's id.
+            result: the return value; the exception for FAILURE, RETRY and REVOKED; any encodable value for other states.
+            state: the state's name.
+            traceback: the traceback's text; by default that of the exception itself, its causes included.
+            ignore_result: overrides the setting ``task_ignore_result`` for this call.
+            meta: ``children``, ``group_id``, ``parent_id``, ``stamps``, and, stored only with ``result_extended``,
+                ``name``, ``args``, ``kwargs``, ``worker``, ``retries`` and ``queue``.
+
+        Returns:
+            Whether it was written: not where results are ignored, and not where what is stored may not be replaced
+            (SUCCESS never; another final state only by a final one).
+
+        Raises:
+            EncodeError: the value cannot be encoded; nothing was stored.
+            StoreUnavailable: the store cannot be reached.
+        """
+        check_task_id(task_id)
+        if unknown := meta.keys() - _META:
+            raise TypeError(
+                f"store_result() got unknown meta {', '.join(sorted(unknown))}; known are {', '.join(sorted(_META))}"
+            )
+        if self._ignores(state, ignore_result):
+            return False
+        if state in states.EXCEPTION_STATES:
+            _check_exception(task_id, result, state)
+            if traceback is None and isinstance(result, BaseException) and result.__traceback__ is not None:
+                traceback = "".join(tracebacks.format_exception(result))
+        date_done = datetime.now(UTC) if state in states.READY_STATES else None
+        return await self.put_record(
+            Record(id=task_id, status=state, result=result, traceback=traceback, date_done=date_done, **meta)
+        )
+
+    async def mark_as_started(self, task_id: str, **meta: Any) -> bool:
+        """Store STARTED with ``meta`` as its result; by default this process's id and host, as workers do."""
+        return await self.store_result(
+            task_id, meta or {"pid": os.getpid(), "hostname": socket.gethostname()}, states.STARTED
+        )
+
+    async def mark_as_done(self, task_id: str, result: Any, **meta: Any) -> bool:
+        """Store SUCCESS."""
+        return await self.store_result(task_id, result, states.SUCCESS, **meta)
+
+    async def mark_as_failure(
+        self, task_id: str, exc: BaseException, traceback: str | None = None, **meta: Any
+    ) -> bool:
+        """Store FAILURE with its exception."""
+        return await self.store_result(task_id, exc, states.FAILURE, traceback, **meta)
+
+    async def mark_as_retry(
+        self, task_id: str, exc: BaseException | None = None, traceback: str | None = None, **meta: Any
+    ) -> bool:
+        """Store RETRY with the exception that led to it."""
+        return await self.store_result(task_id, exc, states.RETRY, traceback, **meta)
+
+    async def mark_as_revoked(self, task_id: str, reason: str = "revoked", **meta: Any) -> bool:
+        """Store REVOKED; ``reason`` is Celery's ``revoked``, ``terminated`` or ``expired``, or a text of your own."""
+        return await self.store_result(task_id, TaskRevokedError(reason), states.REVOKED, **meta)
+
+    async def update_state(self, task_id: str, state: str, meta: Any = None) -> bool:
+        """Store a state of your own, such as PROGRESS, with ``meta`` as its result."""
+        return await self.store_result(task_id, meta, state)
+
+    async def forget(self, task_id: str) -> bool:
+        """Delete the result of ``task_id``, whether or not there is one."""
+        runtime = self.runtime
+        await runtime.batcher.delete(runtime.check(check_task_id(task_id)))
+        return True
+
+    def _ignores(self, state: str, ignore_result: bool | None) -> bool:
+        ignored = self.settings.task_ignore_result if ignore_result is None else ignore_result
+        if ignored and state in _STORED_IF_IGNORED:
+            return not self.settings.task_store_errors_even_if_ignored
+        return ignored
+
+    async def put_record(self, record: Record) -> bool:
+        """Store ``record`` as it is, and return whether it was written."""
+        settings, runtime = self.settings, self.runtime
+        if not settings.result_backend_always_retry:
+            return await runtime.put(record)
+        backoff = Backoff(
+            settings.result_backend_base_sleep_between_retries_ms / 1000,
+            settings.result_backend_max_sleep_between_retries_ms / 1000,
+        )
+        attempt = 0
+        while True:
+            try:
+                return await runtime.put(record)
+            except StoreUnavailable:
+                attempt += 1
+                if attempt > settings.result_backend_max_retries:
+                    raise
+                await asyncio.sleep(backoff.next())
+
+    # --- reading and managing ---
+
+    async def fetch(self, task_id: str) -> Record:
+        """Return the record of ``task_id`` as it is now; PENDING where nothing is stored.
+
+        Raises:
+            DecodeError: something is stored that cannot be read.
+        """
+        record = await self.runtime.look(check_task_id(task_id))
+        if record is None:
+            return Record(id=task_id)
+        if record.error is not None:
+            raise record.error
+        return record
+
+    async def fetch_many(self, ids: Iterable[str]) -> dict[str, Record]:
+        """Return the records of those of ``ids`` that have one, in one read; unreadable ones have an ``error``."""
+        return await self.runtime.look_many([check_task_id(task_id) for task_id in ids])
+
+    async def purge(self) -> int:
+        """Delete expired results and return how many; 0 where the store expires them by itself."""
+        return await self.runtime.store.purge()
+
+    async def ping(self) -> None:
+        """Make one round trip to the store, or raise ``StoreUnavailable``."""
+        await self.runtime.store.ping()
+
+    async def capabilities(self) -> Capabilities:
+        """Say how results are pushed here, and why so."""
+        return await self.runtime.store.capabilities()
+
+    def stats(self) -> Stats:
+        """Return the counters of the running event loop."""
+        return self.runtime.stats()
+
+    async def aclose(self) -> None:
+        """Close what this backend has opened in the running event loop; whoever still waits gets an error."""
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            runtime = self._runtimes.pop(loop, None)
+            if self._current is runtime:
+                self._current = None
+        if runtime is not None:
+            await runtime.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
+
+    def _start_afresh(self) -> None:
+        """Forget, in a forked child, what belongs to the parent: its connections must be neither used nor closed."""
+        _INHERITED.append(self._runtimes)
+        self._runtimes = WeakKeyDictionary()
+        self._lock = Lock()
+        self._current = None
+
+
+def _check_exception(task_id: str, result: Any, state: str) -> None:
+    if isinstance(result, BaseException) or (isinstance(result, dict) and "exc_type" in result):
+        return
+    if result is None and state == states.RETRY:
+        return
+    raise EncodeError(
+        f"task {task_id!r}: the result of state {state} is the exception that led to it, not {type(result).__name__}; "
+        f"pass an exception, or use a state of your own"
+    )
+
+
+# --- forks ---
+
+_INHERITED: Final[list[object]] = []
+_FOLLOWED: Final[weakref.WeakSet[Backend]] = weakref.WeakSet()
+_following = False
+
+
+def _follow_forks(backend: Backend) -> None:
+    global _following  # noqa: PLW0603  (a registration with the interpreter, which is process-wide)
+    _FOLLOWED.add(backend)
+    if not _following and hasattr(os, "register_at_fork"):
+        _following = True
+        os.register_at_fork(after_in_child=_start_all_afresh)
+
+
+def _start_all_afresh() -> None:
+    for backend in _FOLLOWED:
+        backend._start_afresh()
+
+
+# --- the process-wide default ---
+
+_default: Backend | None = None
+
+
+def configure(url_or_store: object = None, **settings: Any) -> Backend:
+    """Make the backend that this process uses where none is given, and return it. See ``Backend`` for the arguments."""
+    global _default  # noqa: PLW0603  (the process-wide default is this function's purpose)
+    _default = Backend(url_or_store, **settings)
+    return _default
+
+
+def get_backend() -> Backend:
+    """Return the configured backend; without one, the backend of the environment variable ``AIORESULT_URL``.
+
+    Raises:
+        BackendNotConfigured: there is neither.
+    """
+    if _default is not None:
+        return _default
+    url = os.environ.get("AIORESULT_URL")
+    if not url:
+        raise BackendNotConfigured(
+            "no result backend is configured: call aioresult.configure('redis://...'), pass backend=..., "
+            "or set AIORESULT_URL in the environment"
+        )
+    return configure(url)

@@ -1,0 +1,297 @@
+"""Sets and groups of results, and asyncio's verbs for many."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from aioresult.collecting import arrivals, current_records, final_records, leaves
+from aioresult.record import Record, ResultTree, check_task_id
+from aioresult.result import AsyncResult, check_timeout
+
+if TYPE_CHECKING:
+    from aioresult.backend import Backend
+
+Result: TypeAlias = "AsyncResult[Any] | GroupResult"
+
+
+class ResultSet:
+    """A mutable collection of results, each only once, that can be asked and awaited as one.
+
+    Members may be groups themselves; their values are lists then.
+    """
+
+    def __init__(self, results: Iterable[Result] = (), *, backend: Backend | None = None) -> None:
+        self.results: list[Result] = []
+        self._backend = backend
+        self.update(results)
+
+    @property
+    def backend(self) -> Backend:
+        """The backend given, or that of the members, or the configured one."""
+        if self._backend is None:
+            from aioresult.backend import get_backend
+
+            self._backend = self.results[0].backend if self.results else get_backend()
+        return self._backend
+
+    # --- as a collection ---
+
+    def add(self, result: Result) -> None:
+        """Add ``result``, unless it is in already."""
+        if result not in self.results:
+            self.results.append(result)
+
+    def remove(self, result: Result | str) -> None:
+        """Remove ``result``, which may be given by its id.
+
+        Raises:
+            KeyError: it is not a member.
+        """
+        try:
+            self.results.remove(result)  # type: ignore[arg-type]  # results are equal to their ids
+        except ValueError:
+            raise KeyError(result) from None
+
+    def discard(self, result: Result | str) -> None:
+        """Remove ``result`` if it is a member."""
+        if result in self.results:
+            self.remove(result)
+
+    def update(self, results: Iterable[Result]) -> None:
+        """Add all of ``results``."""
+        known = set(self.results)
+        for result in results:
+            if result not in known:
+                known.add(result)
+                self.results.append(result)
+
+    def clear(self) -> None:
+        """Remove all members."""
+        self.results.clear()
+
+    def __iter__(self) -> Iterator[Result]:
+        return iter(self.results)
+
+    def __getitem__(self, index: int) -> Result:
+        return self.results[index]
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    def __contains__(self, result: object) -> bool:
+        return result in self.results
+
+    def leaves(self) -> list[AsyncResult[Any]]:
+        """Return the single results of which this consists, those of nested groups included, in order."""
+        return leaves(self.results)
+
+    # --- asking: one read for all members ---
+
+    async def records(self) -> list[Record]:
+        """Return the present records of all single members, those of nested groups included."""
+        return await current_records(self.leaves())
+
+    async def ready(self) -> bool:
+        """Return whether all are final."""
+        return all(record.ready for record in await self.records())
+
+    async def successful(self) -> bool:
+        """Return whether all have succeeded."""
+        return all(record.successful for record in await self.records())
+
+    async def failed(self) -> bool:
+        """Return whether any has failed."""
+        return any(record.failed for record in await self.records())
+
+    async def waiting(self) -> bool:
+        """Return whether any is not final."""
+        return not await self.ready()
+
+    async def completed_count(self) -> int:
+        """Return how many have succeeded (as Celery counts it)."""
+        return sum(record.successful for record in await self.records())
+
+    # --- waiting ---
+
+    async def join(self, timeout: float | None = None, propagate: bool = True) -> list[Any]:
+        """Wait for all and return their values in the order of the members; nested groups give lists.
+
+        Args:
+            timeout: seconds for all together; ``None`` waits for ever, 0 looks once.
+            propagate: raise the first failure as soon as it is known; ``False`` puts exceptions among the values.
+
+        Raises:
+            ResultTimeout: not all were final in time.
+            Exception: what the first failing task raised.
+        """
+        check_timeout(timeout)
+        records = await final_records(self.leaves(), timeout, stop_at_failure=propagate)
+        return _values(self.results, records, propagate)
+
+    async def get(self, timeout: float | None = None, propagate: bool = True) -> list[Any]:
+        """Do the same as ``join``."""
+        return await self.join(timeout, propagate)
+
+    async def as_completed(self, timeout: float | None = None) -> AsyncIterator[AsyncResult[Any]]:
+        """Iterate the single members as they become final.
+
+        Raises:
+            ResultTimeout: not all were final in time.
+        """
+        async for result in as_completed(self.results, timeout=timeout):
+            yield result
+
+    async def forget(self) -> None:
+        """Delete the results of all members from the store."""
+        await asyncio.gather(*(result.forget() for result in self.leaves()))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {len(self.results)}>"
+
+    def __eq__(self, other: object) -> bool:
+        return self.results == other.results if isinstance(other, ResultSet) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]  # mutable; a group is known by its id
+
+
+class GroupResult(ResultSet):
+    """A set of results with an id under which it can be saved and restored.
+
+    Args:
+        group_id: the group's id; by default a new one.
+        results: the members.
+        parent: the result that led to this group.
+        backend: where it is saved; by default that of the members.
+    """
+
+    def __init__(
+        self,
+        group_id: str | None = None,
+        results: Iterable[Result] = (),
+        parent: Result | None = None,
+        *,
+        backend: Backend | None = None,
+    ) -> None:
+        super().__init__(results, backend=backend)
+        self.id = str(uuid.uuid4()) if group_id is None else check_task_id(group_id)
+        self.parent = parent
+
+    @property
+    def children(self) -> list[Result]:
+        """The members."""
+        return self.results
+
+    async def save(self, backend: Backend | None = None) -> None:
+        """Save the group, not its members' results, under its id; it expires as results do."""
+        await (backend or self.backend).save_group(self)
+
+    @classmethod
+    async def restore(cls, group_id: str, backend: Backend | None = None) -> GroupResult | None:
+        """Return the saved group ``group_id``, or ``None`` where none is saved."""
+        return await cls(group_id, backend=backend).backend.restore_group(group_id)
+
+    async def delete(self, backend: Backend | None = None) -> None:
+        """Delete the saved group; its members' results stay."""
+        await (backend or self.backend).delete_group(self.id)
+
+    def as_tuple(self) -> ResultTree:
+        """Return the ids of the group, its ancestors and its members, in Celery's form."""
+        parent = None if self.parent is None else self.parent.as_tuple()
+        return ((self.id, parent), [member.as_tuple() for member in self.results])
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id!r} of {len(self.results)}>"
+
+    def __str__(self) -> str:
+        return self.id
+
+    def __hash__(self) -> int:  # type: ignore[override]  # a set is mutable, a group is known by its id
+        return hash(self.id)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, GroupResult):
+            return self.id == other.id and self.results == other.results and self.parent == other.parent
+        return self.id == other if isinstance(other, str) else NotImplemented
+
+
+def from_tree(tree: ResultTree, backend: Backend | None = None) -> Result:
+    """Return the result or group that Celery's tuple form describes: ``[[id, parent], members]`` or ``[id, members]``."""
+    if isinstance(tree, str):
+        return AsyncResult(tree, backend)
+    head, members = tree
+    task_id, parent_tree = (head, None) if isinstance(head, str) else head
+    parent = None if parent_tree is None else from_tree(parent_tree, backend)
+    if members is None:
+        return AsyncResult(task_id, backend, parent=parent)
+    return GroupResult(task_id, [from_tree(member, backend) for member in members], parent, backend=backend)
+
+
+def _values(results: Sequence[Result], records: dict[AsyncResult[Any], Record], propagate: bool) -> list[Any]:
+    values: list[Any] = []
+    for result in results:
+        if isinstance(result, ResultSet):
+            values.append(_values(result.results, records, propagate))
+        elif propagate:
+            values.append(result.value(records[result]))
+        else:
+            record = records[result]
+            values.append(record.error or result.value(record, propagate=False))
+    return values
+
+
+async def gather(*results: Result, return_exceptions: bool = False) -> list[Any]:
+    """Wait for all of ``results`` and return their values in order, as ``asyncio.gather`` does.
+
+    Raises:
+        Exception: the first failure that becomes known, unless ``return_exceptions`` puts exceptions among the values.
+    """
+    records = await final_records(leaves(results), None, stop_at_failure=not return_exceptions)
+    return _values(results, records, propagate=not return_exceptions)
+
+
+async def as_completed(results: Iterable[Result], *, timeout: float | None = None) -> AsyncIterator[AsyncResult[Any]]:
+    """Iterate ``results``, each once, as they become final; groups among them give their members.
+
+    Raises:
+        ResultTimeout: not all were final in time; those that were have been yielded.
+    """
+    check_timeout(timeout)
+    singles = leaves(results)
+    seen = 0
+    async with aclosing(arrivals(singles, timeout)) as source:
+        async for result, _ in source:
+            seen += 1
+            yield result
+    if seen < len(singles):
+        raise singles[0].backend.runtime.timeout_error(f"{len(singles) - seen} of {len(singles)} results", timeout)
+
+
+async def wait(
+    results: Iterable[Result], *, timeout: float | None = None, return_when: str = asyncio.ALL_COMPLETED
+) -> tuple[set[AsyncResult[Any]], set[AsyncResult[Any]]]:
+    """Wait for ``results`` and return those that are final and those that are not, as ``asyncio.wait`` does.
+
+    Args:
+        results: results, or groups of results.
+        timeout: seconds; when they have passed, what is known is returned.
+        return_when: ``asyncio.FIRST_COMPLETED``, ``FIRST_EXCEPTION`` (failed or revoked) or ``ALL_COMPLETED``.
+    """
+    check_timeout(timeout)
+    if return_when not in (asyncio.FIRST_COMPLETED, asyncio.FIRST_EXCEPTION, asyncio.ALL_COMPLETED):
+        raise ValueError(
+            f"return_when is one of asyncio's FIRST_COMPLETED, FIRST_EXCEPTION, ALL_COMPLETED, not {return_when!r}"
+        )
+    singles = leaves(results)
+    done: set[AsyncResult[Any]] = set()
+    async with aclosing(arrivals(singles, timeout)) as source:
+        async for result, record in source:
+            done.add(result)
+            failed = not record.successful
+            if return_when == asyncio.FIRST_COMPLETED or (failed and return_when == asyncio.FIRST_EXCEPTION):
+                break
+    done.update(result for result in singles if result.final is not None)
+    return done, set(singles) - done

@@ -1,0 +1,375 @@
+"""Many waiters over one feed.
+
+Callers register under their ids before anything is awaited. What is ready already is answered by one coalesced read; for
+the rest one background task per event loop, alive only while it is needed, opens the store's feed, watches what is
+wanted, and delivers. Every waiter is owed a look behind an effective subscription; a connection that is lost is replaced
+and everything outstanding is looked at again; and as a last resort everything outstanding is read every
+``fallback_interval`` seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Collection, Iterable
+from heapq import heapify, heappop, heappush
+from typing import Final, Protocol
+
+from aioresult.abc import Feed, Store
+from aioresult.batching import Batcher, owned_task
+from aioresult.errors import AioResultError, StoreUnavailable
+from aioresult.polling import PollingFeed
+from aioresult.record import Record
+
+logger = logging.getLogger("aioresult")
+
+_TICK: Final = 1.0
+"""Seconds between two rounds of housekeeping; a round sends nothing unless something is due."""
+_COMPACT_AT: Final = 64
+
+Waiter = asyncio.Future[Record | None]
+"""Resolves to the final record, or to ``None`` at its deadline."""
+
+
+class Listener(Protocol):
+    """Hears every state of the ids it has joined; final records end its membership."""
+
+    def push(self, record: Record) -> None:
+        """Take a record; called in the loop's thread, must neither block nor raise."""
+
+    def fail(self, error: Exception) -> None:
+        """Take the error that ended all waiting."""
+
+
+Entry = Waiter | Listener | set[Waiter | Listener]
+"""One id's members; the only one is kept bare, a set comes into being with the second."""
+
+
+def _members(entry: Entry) -> Collection[Waiter | Listener]:
+    return entry if isinstance(entry, set) else (entry,)
+
+
+class Backoff:
+    """Pauses that double up to a limit, with full jitter."""
+
+    def __init__(self, base: float = 0.05, limit: float = 2.0) -> None:
+        self._base = base
+        self._limit = limit
+        self._attempt = 0
+
+    def reset(self) -> None:
+        """Begin again with short pauses."""
+        self._attempt = 0
+
+    def next(self) -> float:
+        """Return the next pause, in seconds."""
+        ceiling = min(self._limit, self._base * 2.0 ** min(self._attempt, 16))
+        self._attempt += 1
+        return random.uniform(ceiling / 10, ceiling)
+
+
+class Hub:
+    """Delivers final records to futures, and every record to listeners."""
+
+    def __init__(self, store: Store, batcher: Batcher) -> None:
+        self._store = store
+        self._batcher = batcher
+        self._loop = asyncio.get_running_loop()
+        self._entries: dict[str, Entry] = {}
+        self._watched: set[str] = set()
+        self._new: set[str] = set()
+        self._fresh: set[str] = set()
+        self._to_look: set[str] = set()
+        self._deadlines: list[tuple[float, int, str, Waiter]] = []
+        self._deadline_count = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._wake = asyncio.Event()
+        self._supervisor: asyncio.Task[None] | None = None
+        self._looker: asyncio.Task[None] | None = None
+        self.outage: StoreUnavailable | None = None
+        """Why the feed is down at the moment, or ``None``."""
+        self.reconnects = 0
+        self.fallback_reads = 0
+        self.delivered = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many ids somebody waits for."""
+        return len(self._entries)
+
+    @property
+    def watched(self) -> int:
+        """How many ids the feed is subscribed to, a small surplus included."""
+        return len(self._watched)
+
+    # --- joining and leaving: no awaits, so that nothing can happen in between ---
+
+    def add(self, task_id: str, deadline: float | None) -> Waiter:
+        """Register and return a waiter, which gives ``None`` at ``deadline`` (in the loop's time)."""
+        waiter: Waiter = self._loop.create_future()
+        self._join(task_id, waiter)
+        if deadline is not None:
+            self._expect(deadline, task_id, waiter)
+        return waiter
+
+    def join(self, ids: Iterable[str], listener: Listener) -> None:
+        """Register ``listener`` under all of ``ids``."""
+        for task_id in ids:
+            self._join(task_id, listener)
+
+    def leave(self, ids: Iterable[str], member: Waiter | Listener) -> None:
+        """Take a waiter or listener away; ids that it is not (or no longer) registered under are fine."""
+        for task_id in ids:
+            entry = self._entries.get(task_id)
+            if entry is member:
+                del self._entries[task_id]
+            elif isinstance(entry, set):
+                entry.discard(member)
+                if not entry:
+                    del self._entries[task_id]
+
+    def _join(self, task_id: str, member: Waiter | Listener) -> None:
+        entry = self._entries.get(task_id)
+        if entry is None:
+            self._entries[task_id] = member
+        elif isinstance(entry, set):
+            entry.add(member)
+        else:
+            self._entries[task_id] = {entry, member}
+        self._new.add(task_id)
+        self._look_at((task_id,))
+
+    # --- delivering ---
+
+    def deliver(self, task_id: str, record: Record | None) -> None:
+        """Take one event of the feed."""
+        if record is None:
+            if task_id in self._entries:
+                self._look_at((task_id,))
+            return
+        if not record.ended:
+            self._tell_listeners(task_id, record)
+            return
+        entry = self._entries.pop(task_id, None)
+        if entry is None:
+            return
+        self.delivered += 1
+        for member in _members(entry):
+            if not isinstance(member, asyncio.Future):
+                member.push(record)
+            elif not member.done():
+                member.set_result(record)
+
+    def _tell_listeners(self, task_id: str, record: Record) -> None:
+        entry = self._entries.get(task_id)
+        if entry is None or isinstance(entry, asyncio.Future):
+            return
+        for member in _members(entry):
+            if not isinstance(member, asyncio.Future):
+                member.push(record)
+
+    def _fail(self, ids: Iterable[str], exc: Exception) -> None:
+        """End the waiting for ``ids`` with ``exc`` as the reason; whoever waits next starts afresh."""
+        if isinstance(exc, AioResultError):
+            error: Exception = exc
+        else:
+            error = AioResultError(f"waiting on {self._store.location} failed: {exc!r}")
+            error.__cause__ = exc
+        for entry in [entry for task_id in ids if (entry := self._entries.pop(task_id, None)) is not None]:
+            for member in _members(entry):
+                if not isinstance(member, asyncio.Future):
+                    member.fail(error)
+                elif not member.done():
+                    member.set_exception(error)
+
+    def _fail_everybody(self, exc: Exception) -> None:
+        if not self._entries:
+            logger.error("the feed of %s failed while nobody waited", self._store.location, exc_info=exc)
+        self._fail(list(self._entries), exc)
+
+    # --- deadlines: one timer for all ---
+
+    def _expect(self, deadline: float, task_id: str, waiter: Waiter) -> None:
+        heap = self._deadlines
+        if len(heap) > _COMPACT_AT and len(heap) > 2 * len(self._entries):
+            heap[:] = [item for item in heap if not item[3].done()]
+            heapify(heap)
+        self._deadline_count += 1
+        heappush(heap, (deadline, self._deadline_count, task_id, waiter))
+        if self._timer is None or deadline < self._timer.when():
+            self._set_timer(deadline)
+
+    def _set_timer(self, deadline: float | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None if deadline is None else self._loop.call_at(deadline, self._on_deadline)
+
+    def _on_deadline(self) -> None:
+        heap, now = self._deadlines, self._loop.time()
+        while heap and (heap[0][0] <= now or heap[0][3].done()):
+            _, _, task_id, waiter = heappop(heap)
+            if not waiter.done():
+                self.leave((task_id,), waiter)
+                waiter.set_result(None)
+        self._set_timer(heap[0][0] if heap else None)
+
+    # --- the background task ---
+
+    async def _supervise(self) -> None:
+        """Serve the waiters with one feed after the other, until nobody has waited for a while."""
+        backoff = Backoff()
+        try:
+            while True:
+                try:
+                    await self._serve(backoff)
+                except StoreUnavailable as exc:
+                    self.outage = exc
+                    self.reconnects += 1
+                    await asyncio.sleep(backoff.next())
+                if not self._entries:
+                    break
+        except Exception as exc:  # handed to everybody who waits
+            self._fail_everybody(exc)
+        finally:  # no await from the last look at the entries to here: whoever joins from now on starts a new task
+            self._supervisor = None
+            self.outage = None
+
+    async def _serve(self, backoff: Backoff) -> None:
+        """Open a feed and keep it until it fails (raises) or is no longer needed (returns)."""
+        feed = await self._open()
+        feed.attach(self.deliver)
+        reader = owned_task(self._read(feed), "aioresult feed")
+        reader.add_done_callback(lambda _: self._wake.set())
+        self._fresh.update(self._entries)
+        try:
+            await self._steer(feed, reader, backoff)
+        finally:
+            self._watched.clear()
+            reader.cancel()
+            await asyncio.wait([reader])
+            if not reader.cancelled():
+                reader.exception()  # has been raised by _steer, or comes too late to matter
+            await feed.aclose()
+
+    async def _open(self) -> Feed:
+        settings = self._store.settings
+        feed = await self._store.feed() if settings.push else None
+        return feed or PollingFeed(self._batcher.get_many, settings.poll_interval, settings.poll_min_interval)
+
+    async def _read(self, feed: Feed) -> None:
+        async for task_id, record in feed:
+            self.deliver(task_id, record)
+        raise StoreUnavailable(f"the feed of {self._store.location} ended")
+
+    async def _steer(self, feed: Feed, reader: asyncio.Task[None], backoff: Backoff) -> None:
+        settings = self._store.settings
+        opened = idle_since = prune_at = self._loop.time()
+        fallback_at = opened + self._fallback_pause()
+        while True:
+            self._wake.clear()
+            if reader.done():
+                reader.result()
+            await self._watch_fresh(feed)
+            self.outage = None
+            now = self._loop.time()
+            if now >= opened + _TICK:
+                backoff.reset()
+            if self._entries:
+                idle_since = now
+            elif now >= idle_since + settings.idle_timeout:
+                return
+            if now >= fallback_at:
+                fallback_at = now + self._fallback_pause()
+                self._fall_back()
+            if now >= prune_at + _TICK:
+                prune_at = now
+                await self._drop_surplus(feed)
+            await self._rest(min(_TICK, settings.idle_timeout, fallback_at - now))
+
+    async def _watch_fresh(self, feed: Feed) -> None:
+        fresh, self._fresh = self._fresh, set()
+        fresh.intersection_update(self._entries)
+        if fresh:
+            self._watched |= fresh
+            await feed.watch(fresh)
+
+    async def _drop_surplus(self, feed: Feed) -> None:
+        surplus = self._watched.difference(self._entries)
+        if surplus:
+            self._watched -= surplus
+            await feed.unwatch(surplus)
+
+    async def _rest(self, seconds: float) -> None:
+        """Sleep until there is something to do, or for ``seconds``."""
+        if not self._wake.is_set():
+            timer = self._loop.call_later(seconds, self._wake.set)
+            try:
+                await self._wake.wait()
+            finally:
+                timer.cancel()
+
+    # --- looking ---
+
+    def _fallback_pause(self) -> float:
+        """Jittered, so that many processes do not read in step."""
+        return self._store.settings.fallback_interval * random.uniform(0.8, 1.2)
+
+    def _fall_back(self) -> None:
+        if self._entries:
+            self.fallback_reads += 1
+            self._look_at(self._entries)
+
+    def _look_at(self, ids: Iterable[str]) -> None:
+        self._to_look.update(ids)
+        if self._looker is None:
+            self._looker = owned_task(self._look(), "aioresult look")
+
+    async def _look(self) -> None:
+        """Read what is owed a look, in ever new batches; go on trying while a store that has answered before is away."""
+        backoff = Backoff()
+        ids: list[str] = []
+        try:
+            while self._to_look:
+                ids = [task_id for task_id in self._to_look if task_id in self._entries]
+                self._to_look.clear()
+                try:
+                    found = await self._batcher.get_many(ids)
+                except StoreUnavailable as exc:
+                    if not self._batcher.reached:
+                        raise
+                    self.outage = exc
+                    self._subscribe(ids)
+                    await asyncio.sleep(backoff.next())
+                    self._to_look.update(ids)
+                    continue
+                for task_id, record in found.items():
+                    self.deliver(task_id, record)
+                self._subscribe(ids)
+        except Exception as exc:  # handed to those whom it concerns
+            self._fail({*ids, *self._to_look}, exc)
+        finally:
+            self._looker = None
+            self._to_look.clear()
+
+    def _subscribe(self, ids: Collection[str]) -> None:
+        """Hand those of ``ids`` that are new, and not answered yet, to the background task."""
+        self._fresh.update(task_id for task_id in ids if task_id in self._new and task_id in self._entries)
+        self._new.difference_update(ids)
+        if self._fresh:
+            self._wake.set()
+            if self._supervisor is None:
+                self._supervisor = owned_task(self._supervise(), "aioresult hub")
+
+    async def aclose(self) -> None:
+        """End the background task and give back its feed; whoever still waits gets an error."""
+        tasks = [task for task in (self._supervisor, self._looker) if task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        if self._entries:
+            self._fail_everybody(AioResultError(f"the backend of {self._store.location} was closed while waiting"))
+        self._new.clear()
+        self._set_timer(None)
+        self._deadlines.clear()

@@ -1,0 +1,78 @@
+"""Polling as a feed like any other: one read per tick for everything that is watched."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+
+from aioresult.abc import Event, Feed
+from aioresult.record import Record
+
+_GROWTH = 1.5
+
+
+class PollingFeed(Feed):
+    """Reads all watched ids at an interval that starts small after each change and grows while nothing happens.
+
+    Args:
+        read: reads many records, such as ``Batcher.get_many``.
+        interval: longest pause between two reads, in seconds.
+        min_interval: shortest pause, right after an id was watched or became final.
+    """
+
+    def __init__(
+        self, read: Callable[[Sequence[str]], Awaitable[Mapping[str, Record]]], interval: float, min_interval: float
+    ) -> None:
+        self._read = read
+        self._interval = interval
+        self._min_interval = min(min_interval, interval)
+        self._pause = self._min_interval
+        self._watched: set[str] = set()
+        self._fresh: set[str] = set()
+        self._wake = asyncio.Event()
+        self._closed = False
+
+    async def watch(self, ids: Collection[str]) -> None:
+        self._watched.update(ids)
+        self._fresh.update(ids)
+        self._wake.set()
+
+    async def unwatch(self, ids: Collection[str]) -> None:
+        self._watched.difference_update(ids)
+        self._fresh.difference_update(ids)
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        while not self._closed:
+            for event in await self._tick():
+                yield event
+            self._wake.clear()
+            if self._fresh:
+                continue
+            try:
+                async with asyncio.timeout(self._pause if self._watched else None):
+                    await self._wake.wait()
+            except TimeoutError:
+                self._pause = min(self._pause * _GROWTH, self._interval)
+
+    async def _tick(self) -> list[Event]:
+        """Read everything watched; owe an event to the fresh ids, and announce whatever is stored of the others."""
+        if not self._watched:
+            return []
+        fresh, self._fresh = self._fresh, set()
+        found = await self._read(list(self._watched))
+        events: list[Event] = []
+        for task_id in list(self._watched):
+            record = found.get(task_id)
+            if record is not None:
+                events.append((task_id, record))
+                if record.ready:  # nothing more is to be expected; whoever watches it again is answered again
+                    self._watched.discard(task_id)
+            elif task_id in fresh:
+                events.append((task_id, Record(id=task_id)))
+        if fresh or len(events) > 0:
+            self._pause = self._min_interval
+        return events
+
+    async def aclose(self) -> None:
+        self._closed = True
+        self._wake.set()

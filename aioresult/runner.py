@@ -1,0 +1,281 @@
+"""Running functions in this process, with their states and results stored like those of any task queue."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import logging
+import socket
+import uuid
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+from contextlib import nullcontext
+from contextvars import ContextVar, copy_context
+from typing import Any, Self, TypeVar, cast
+
+import msgspec
+
+from aioresult import states
+from aioresult.backend import Backend, get_backend
+from aioresult.batching import owned_task
+from aioresult.errors import AioResultError, EncodeError, StoreUnavailable
+from aioresult.hub import Backoff
+from aioresult.record import Record, check_task_id
+from aioresult.result import AsyncResult
+
+T = TypeVar("T")
+logger = logging.getLogger("aioresult")
+
+
+class _Options(msgspec.Struct, frozen=True, kw_only=True):
+    task_id: str | None = None
+    ignore_result: bool | None = None
+
+
+class _States:
+    """The passing states of one task on their way to the store: where they come faster than that, the last one counts."""
+
+    def __init__(self, backend: Backend, task_id: str) -> None:
+        self._backend = backend
+        self._task_id = task_id
+        self._store = backend.runtime.store
+        self._loop = asyncio.get_running_loop()
+        self._next: Record | None = None
+        self._writer: asyncio.Task[None] | None = None
+
+    def report(self, state: str, meta: Any) -> None:
+        """Store ``state`` soon; may be called from any thread, and never blocks.
+
+        Raises:
+            EncodeError: ``meta`` cannot be encoded.
+        """
+        record = self._store.encode(Record(id=self._task_id, status=state, result=meta))
+        self._loop.call_soon_threadsafe(self._set_next, record)
+
+    def _set_next(self, record: Record) -> None:
+        self._next = record
+        if self._writer is None:
+            self._writer = owned_task(self._write(), f"aioresult states of {self._task_id:.60}")
+
+    async def _write(self) -> None:
+        try:
+            while (record := self._next) is not None:
+                self._next = None
+                await self._backend.put_record(record)
+        except AioResultError:
+            logger.warning(
+                "a state of task %r was not stored in %s", self._task_id, self._store.location, exc_info=True
+            )
+        finally:
+            self._writer = None
+
+    async def settle(self) -> None:
+        """Drop what has not been sent yet, and let what has been sent arrive: the final state comes next."""
+        self._next = None
+        if self._writer is not None:
+            await asyncio.wait([self._writer])
+
+
+_current: ContextVar[_States] = ContextVar("aioresult_current_task")
+
+
+def progress(current: float, total: float | None = None, **meta: Any) -> None:
+    """Report the progress of the task that is running: stored as state PROGRESS with ``{"current": ..., "total": ...}``.
+
+    For functions that a ``TaskRunner`` runs, coroutine functions and plain ones in a thread alike. Returns at once; where
+    reports come faster than the store takes them, the last one counts.
+
+    Args:
+        current: how much is done.
+        total: how much there is, if known.
+        meta: anything else to show to whoever watches.
+
+    Raises:
+        AioResultError: no task of a runner is running here.
+        EncodeError: ``meta`` cannot be encoded.
+    """
+    task_states = _current.get(None)
+    if task_states is None:
+        raise AioResultError("progress() reports for the task that a TaskRunner is running, and none is running here")
+    task_states.report(states.PROGRESS, {"current": current, "total": total, **meta})
+
+
+class TaskRunner:
+    """Runs functions as tasks whose states and results are stored, and can be awaited anywhere.
+
+    Coroutine functions run as asyncio tasks, plain functions in an executor. STARTED is stored unless
+    ``task_track_started`` is ``False``; then progress, and SUCCESS, FAILURE, or REVOKED if the task was cancelled. Leaving
+    ``async with`` waits for what is running; leaving it by an exception cancels it. While the store is away, results are
+    kept and stored when it is back.
+
+    Args:
+        backend: where results are stored; by default the configured backend.
+        executor: for plain functions; by default the loop's own thread pool. It remains the caller's to shut down.
+        max_running: how many tasks may run at a time; the others wait as PENDING.
+        store_timeout: how many seconds a result is kept for while the store is away.
+    """
+
+    def __init__(
+        self,
+        backend: Backend | None = None,
+        *,
+        executor: Executor | None = None,
+        max_running: int | None = None,
+        store_timeout: float = 300.0,
+    ) -> None:
+        self._backend = backend
+        self._executor = executor
+        self._store_timeout = store_timeout
+        self._slots = None if max_running is None else asyncio.Semaphore(max_running)
+        self._calls: dict[str, asyncio.Task[tuple[str, Any]]] = {}
+        self._recorders: set[asyncio.Task[None]] = set()
+        self._lost: list[StoreUnavailable] = []
+
+    @property
+    def backend(self) -> Backend:
+        """The backend given, or the configured one."""
+        if self._backend is None:
+            self._backend = get_backend()
+        return self._backend
+
+    @property
+    def running(self) -> int:
+        """How many tasks have been submitted and are not finished."""
+        return len(self._calls)
+
+    def submit(self, fn: Callable[..., Awaitable[T] | T], *args: Any, **kwargs: Any) -> AsyncResult[T]:
+        """Start ``fn(*args, **kwargs)`` and return its result, which may be awaited here or elsewhere by its id."""
+        return self._submit(_Options(), fn, args, kwargs)
+
+    def with_options(
+        self, *, task_id: str | None = None, ignore_result: bool | None = None
+    ) -> Callable[..., AsyncResult[Any]]:
+        """Return a ``submit`` that uses this id, or that overrides ``task_ignore_result``.
+
+        Raises:
+            InvalidTaskId: the id is empty or not a string.
+        """
+        options = _Options(task_id=None if task_id is None else check_task_id(task_id), ignore_result=ignore_result)
+
+        def submit(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> AsyncResult[Any]:
+            return self._submit(options, fn, args, kwargs)
+
+        return submit
+
+    def _submit(
+        self, options: _Options, fn: Callable[..., Awaitable[T] | T], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> AsyncResult[T]:
+        task_id = options.task_id or str(uuid.uuid4())
+        if task_id in self._calls:
+            raise AioResultError(f"task {task_id!r} is running already; ids are for one task only")
+        ignored = self.backend.settings.task_ignore_result if options.ignore_result is None else options.ignore_result
+        call: functools.partial[Any] = functools.partial(fn, *args, **kwargs)
+        task_states = _States(self.backend, task_id)
+        running = owned_task(self._run(task_states, ignored, call), f"aioresult task {task_id:.60}")
+        self._calls[task_id] = running
+        meta = {"ignore_result": ignored, "children": [], **self._extended(call)}
+        recorder = owned_task(self._record(task_id, running, task_states, meta), f"aioresult record of {task_id:.60}")
+        self._recorders.add(recorder)
+        recorder.add_done_callback(self._recorders.discard)
+        return AsyncResult(task_id, self.backend, ignored=ignored)
+
+    def cancel(self, result: AsyncResult[Any] | str) -> bool:
+        """Cancel a task, which is then stored as REVOKED; a plain function runs on in its thread, its value is dropped.
+
+        Returns:
+            Whether the task was still running here.
+        """
+        task = self._calls.get(str(result))
+        return task is not None and task.cancel()
+
+    # --- one task ---
+
+    async def _run(self, task_states: _States, ignored: bool, call: functools.partial[Any]) -> tuple[str, Any]:
+        _current.set(task_states)
+        async with self._slots or nullcontext():
+            if not ignored and self.backend.settings.task_track_started is not False:
+                task_states.report(states.STARTED, {"hostname": socket.gethostname()})
+            try:
+                return states.SUCCESS, await self._call(call)
+            except Exception as exc:  # the task's own: stored as its result
+                return states.FAILURE, exc
+
+    async def _record(
+        self, task_id: str, running: asyncio.Task[tuple[str, Any]], task_states: _States, meta: dict[str, Any]
+    ) -> None:
+        """Store how ``running`` ends, also if it is cancelled before its first step."""
+        try:
+            await asyncio.wait([running])
+        except asyncio.CancelledError:  # the loop is ending, and with it the task
+            running.cancel()
+            await asyncio.wait([running])
+        try:
+            state, outcome = (states.REVOKED, None) if running.cancelled() else running.result()
+            await self._finish(task_states, task_id, state, outcome, meta)
+        finally:
+            del self._calls[task_id]
+
+    async def _call(self, call: functools.partial[Any]) -> Any:
+        if inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(getattr(call.func, "__call__", None)):  # noqa: B004
+            return await call()
+        loop = asyncio.get_running_loop()
+        value = await loop.run_in_executor(self._executor, copy_context().run, call)
+        return await value if inspect.isawaitable(value) else value
+
+    async def _finish(self, task_states: _States, task_id: str, state: str, outcome: Any, meta: dict[str, Any]) -> None:
+        """Store the final state, however long the store is away, up to ``store_timeout``."""
+        await task_states.settle()
+        backoff = Backoff()
+        deadline = asyncio.get_running_loop().time() + self._store_timeout
+        while True:
+            try:
+                await self._store(task_id, state, outcome, meta)
+                return
+            except StoreUnavailable as exc:
+                if asyncio.get_running_loop().time() >= deadline:
+                    logger.exception("the result of task %r was lost: the store was away for too long", task_id)
+                    self._lost.append(exc)
+                    return
+                await asyncio.sleep(backoff.next())
+
+    async def _store(self, task_id: str, state: str, outcome: Any, meta: dict[str, Any]) -> None:
+        if state == states.REVOKED:
+            await self.backend.mark_as_revoked(task_id, "cancelled", **meta)
+            return
+        try:
+            await self.backend.store_result(task_id, outcome, state, **meta)
+        except EncodeError as exc:  # whoever waits must learn that there will be no value
+            await self.backend.mark_as_failure(task_id, exc, **meta)
+
+    def _extended(self, call: functools.partial[Any]) -> dict[str, Any]:
+        if not self.backend.settings.result_extended:
+            return {}
+        codec = self.backend.runtime.store.codec
+        fn = cast("Any", call.func)
+        named: dict[str, Any] = {
+            "name": f"{getattr(fn, '__module__', '')}.{getattr(fn, '__qualname__', type(fn).__qualname__)}",
+            "worker": socket.gethostname(),
+            "retries": 0,
+        }
+        for key, value in (("args", list(call.args)), ("kwargs", call.keywords)):
+            try:
+                codec.encode_value(value, key)
+                named[key] = value
+            except EncodeError:  # the arguments are only for show: the result must not be lost for them
+                named[key] = repr(value)
+        return named
+
+    # --- the runner's life ---
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, exc_type: object, exc: BaseException | None, traceback: object) -> None:
+        if exc is not None:
+            for call in self._calls.values():
+                call.cancel()
+        while self._recorders:
+            await asyncio.wait(self._recorders)
+        if self._lost and exc is None:
+            raise StoreUnavailable(f"{len(self._lost)} results could not be stored: {self._lost[0]}") from self._lost[0]

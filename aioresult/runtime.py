@@ -1,0 +1,128 @@
+"""What a backend keeps for each event loop: a store, its batcher and its hub."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import suppress
+
+import msgspec
+
+from aioresult.abc import Store
+from aioresult.batching import Batcher
+from aioresult.errors import ResultTimeout
+from aioresult.hub import Hub
+from aioresult.record import Record, check_task_id
+
+
+class Stats(msgspec.Struct, frozen=True, kw_only=True):
+    """A backend's counters in the running event loop.
+
+    Attributes:
+        waiting: ids that somebody waits for.
+        watched: ids that the feed is subscribed to.
+        commands: commands, statements or requests sent to the store.
+        delivered: final records that reached a waiter.
+        reconnects: feeds that were lost.
+        fallback_reads: reads of everything outstanding, made in case a notification was lost.
+    """
+
+    waiting: int
+    watched: int
+    commands: int
+    delivered: int
+    reconnects: int
+    fallback_reads: int
+
+
+class Runtime:
+    """One backend within one event loop."""
+
+    def __init__(self, open_store: Callable[[], Store]) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.store = open_store()
+        self.batcher = Batcher(self.store)
+        self.hub = Hub(self.store, self.batcher)
+        self._keeper = self._close_at_end()
+        with suppress(StopIteration):  # run it up to its yield, so that the loop knows of it
+            self._keeper.__anext__().send(None)
+
+    async def look(self, task_id: str) -> Record | None:
+        """Return what is stored of ``task_id`` now."""
+        return await self.batcher.get(self.check(task_id))
+
+    async def look_many(self, ids: Sequence[str]) -> dict[str, Record]:
+        """Return what is stored of ``ids`` now."""
+        found = await self.batcher.get_many([self.check(task_id) for task_id in ids])
+        return {task_id: found[task_id] for task_id in ids if task_id in found}
+
+    async def put(self, record: Record) -> bool:
+        """Store ``record`` and return whether it was written."""
+        self.check(record.id)
+        return await self.batcher.put(self.store.encode(record))
+
+    def check(self, task_id: str) -> str:
+        """Return ``task_id``, or raise ``InvalidTaskId`` where this store cannot hold it."""
+        limit = self.store.max_id_length
+        return task_id if limit is None else check_task_id(task_id, limit)
+
+    async def final(self, task_id: str, timeout: float | None) -> Record:
+        """Return the final record of ``task_id``, waiting for it for up to ``timeout`` seconds.
+
+        A store that has answered before may be away for a while; one that has never answered fails at once.
+
+        Raises:
+            ResultTimeout: it did not become final in time; with a ``timeout`` of 0 or less: it is not final now.
+        """
+        record: Record | None
+        if timeout is not None and not timeout > 0:
+            record = await self.look(task_id)
+            if record is None or not record.ended:
+                raise self.timeout_error(f"task {task_id!r}", timeout)
+            return record
+        self.check(task_id)
+        waiter = self.hub.add(task_id, None if timeout is None else self.loop.time() + timeout)
+        try:
+            record = await waiter
+        finally:
+            if waiter.cancelled():
+                self.hub.leave((task_id,), waiter)
+        if record is None:
+            raise self.timeout_error(f"task {task_id!r}", timeout)
+        return record
+
+    def timeout_error(self, what: str, timeout: float | None) -> ResultTimeout:
+        """Return the error for ``what`` not having become final in time, with the outage that explains it, if any."""
+        error = ResultTimeout(f"{what} was not ready within {timeout or 0:g} s (store: {self.store.location})")
+        if self.hub.outage is not None:
+            error = ResultTimeout(f"{error}; the store is unavailable: {self.hub.outage}")
+            error.__cause__ = self.hub.outage
+        return error
+
+    def stats(self) -> Stats:
+        """Return the counters."""
+        hub = self.hub
+        return Stats(
+            waiting=hub.waiting,
+            watched=hub.watched,
+            commands=self.store.commands,
+            delivered=hub.delivered,
+            reconnects=hub.reconnects,
+            fallback_reads=hub.fallback_reads,
+        )
+
+    async def _close_at_end(self) -> AsyncGenerator[None, None]:
+        """Wait to be closed: ``asyncio.run`` finishes the loop's asynchronous generators at its end."""
+        try:
+            yield
+        finally:
+            await self._close()
+
+    async def aclose(self) -> None:
+        """Finish what has been submitted and close what was opened."""
+        await self._keeper.aclose()
+
+    async def _close(self) -> None:
+        await self.hub.aclose()
+        await self.batcher.aclose()
+        await self.store.aclose()

@@ -1,0 +1,33 @@
+"""``disabled://``: stores nothing, for applications whose results are switched off (Celery's ``result_backend="disabled"``)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from aioresult.abc import Capabilities, Store
+from aioresult.errors import ResultNotStored
+from aioresult.record import Record
+
+
+class DisabledStore(Store):
+    """Drops what is written, and says so to whoever asks for it."""
+
+    loop_bound: ClassVar[bool] = False
+
+    async def get_many(self, ids: Sequence[str]) -> Mapping[str, Record]:
+        raise ResultNotStored(
+            f"no result is stored for {ids[0]!r}: the backend is disabled://; configure a store to read results"
+        )
+
+    async def put_many(self, records: Sequence[Record]) -> Sequence[bool]:
+        return [False] * len(records)
+
+    async def delete_many(self, ids: Sequence[str]) -> None:
+        return None
+
+    async def ping(self) -> None:
+        return None
+
+    async def capabilities(self) -> Capabilities:
+        return Capabilities(push=False, mechanism="none", reason="results are switched off")
