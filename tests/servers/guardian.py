@@ -1,0 +1,70 @@
+"""Ends the servers of a test run that did not end them itself.
+
+Run as a program, with a pipe from the test run as its standard input. Each line is ``+ PID FOLDER`` or ``- PID``. When
+the pipe closes, however the test run ended, every server that is still listed is killed and all folders are deleted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO
+
+_pipe: IO[str] | None = None
+_owner = 0
+
+
+def protect(pid: int, folder: Path) -> None:
+    """Have process ``pid`` killed and ``folder`` deleted if this process dies without calling ``release``."""
+    _tell(f"+ {pid} {folder}\n")
+
+
+def release(pid: int) -> None:
+    """Take ``pid`` off the list: it has ended. Its folder stays on it, for the next start."""
+    _tell(f"- {pid}\n")
+
+
+def _tell(line: str) -> None:
+    pipe = _open()
+    pipe.write(line)
+    pipe.flush()
+
+
+def _open() -> IO[str]:
+    global _pipe, _owner
+    if _pipe is None or _owner != os.getpid():
+        process = subprocess.Popen(
+            [sys.executable, __file__], stdin=subprocess.PIPE, text=True, start_new_session=True, cwd="/"
+        )
+        process.returncode = 0  # it outlives this process by design, so nobody waits for it
+        _pipe, _owner = process.stdin, os.getpid()
+    assert _pipe is not None
+    return _pipe
+
+
+def main(lines: Iterable[str]) -> None:
+    running: set[int] = set()
+    folders: set[str] = set()
+    for line in lines:
+        sign, pid, *folder = line.rstrip("\n").split(maxsplit=2)
+        if sign == "+":
+            running.add(int(pid))
+            folders.update(folder)
+        else:
+            running.discard(int(pid))
+    for server in running:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server, signal.SIGKILL)
+    for path in folders:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    main(sys.stdin)
