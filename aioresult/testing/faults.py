@@ -1,0 +1,117 @@
+"""A store whose bad days can be ordered, for faults that no real server can be made to show at will."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+
+from aioresult.abc import Event, Feed
+from aioresult.errors import StoreUnavailable
+from aioresult.record import Record
+from aioresult.settings import Settings, make_settings
+from aioresult.stores.memory import MemoryStore
+
+
+class FaultyStore(MemoryStore):
+    """A memory store that can be away, lose its feeds, and lose notifications.
+
+    Pass an instance to ``Backend`` and set its switches.
+
+    Attributes:
+        down: every call raises ``StoreUnavailable``; existing feeds are told by ``break_feeds``.
+        deaf: the feeds hear nothing of what is stored.
+        feeds_opened: how many feeds have been opened so far.
+        reads, writes: the ids of each ``get_many`` and ``put_many`` so far.
+    """
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        super().__init__("memory://", settings or make_settings({}))
+        self.down = False
+        self.deaf = False
+        self.feeds_opened = 0
+        self.reads: list[list[str]] = []
+        self.writes: list[list[str]] = []
+        self._open: set[FaultyFeed] = set()
+
+    @property
+    def open_feeds(self) -> int:
+        """How many feeds are open now."""
+        return len(self._open)
+
+    def break_feeds(self, error: Exception | None = None) -> None:
+        """End every open feed with ``error``, by default ``StoreUnavailable``; ``StopAsyncIteration`` ends them quietly."""
+        for feed in list(self._open):
+            feed.break_with(error or StoreUnavailable("the feed of memory:// was broken on purpose"))
+
+    def _check(self) -> None:
+        if self.down:
+            raise StoreUnavailable("memory:// is down on purpose")
+
+    async def get_many(self, ids: Sequence[str]) -> Mapping[str, Record]:
+        """Read, unless the store is down."""
+        self.reads.append(list(ids))
+        self._check()
+        return await super().get_many(ids)
+
+    async def put_many(self, records: Sequence[Record]) -> Sequence[bool]:
+        """Write, unless the store is down."""
+        self.writes.append([record.id for record in records])
+        self._check()
+        return await super().put_many(records)
+
+    async def feed(self) -> Feed:
+        """Open a feed, unless the store is down."""
+        self._check()
+        self.feeds_opened += 1
+        feed = FaultyFeed(self, await super().feed())
+        self._open.add(feed)
+        return feed
+
+    def closed(self, feed: FaultyFeed) -> None:
+        """Note that ``feed`` has been closed."""
+        self._open.discard(feed)
+
+
+class FaultyFeed(Feed):
+    """Passes on the events of another feed, until it is broken."""
+
+    def __init__(self, store: FaultyStore, source: Feed) -> None:
+        self._store = store
+        self._source = source
+        self._events: asyncio.Queue[Event | Exception] = asyncio.Queue()
+        self._watching = False
+        source.attach(self._receive)
+
+    def _receive(self, task_id: str, record: Record | None) -> None:
+        if self._watching or not self._store.deaf:
+            self._events.put_nowait((task_id, record))
+
+    def break_with(self, error: Exception) -> None:
+        """Let the iteration end with ``error``."""
+        self._events.put_nowait(error)
+
+    async def watch(self, ids: Collection[str]) -> None:
+        """Watch ``ids``; the events that this owes come also when the store is deaf."""
+        self._watching = True
+        try:
+            await self._source.watch(ids)
+        finally:
+            self._watching = False
+
+    async def unwatch(self, ids: Collection[str]) -> None:
+        """Unwatch ``ids``."""
+        await self._source.unwatch(ids)
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        while True:
+            event = await self._events.get()
+            if isinstance(event, StopAsyncIteration):
+                return
+            if isinstance(event, Exception):
+                raise event
+            yield event
+
+    async def aclose(self) -> None:
+        """Close the feed behind."""
+        self._store.closed(self)
+        await self._source.aclose()
