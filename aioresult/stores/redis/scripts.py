@@ -1,0 +1,78 @@
+"""Lua that runs inside the server, and the commands around it, packed."""
+
+from __future__ import annotations
+
+from hashlib import sha1
+from typing import Final
+
+from aioresult.stores.redis.wire import pack
+
+_PUT: Final = """\
+local key, value = KEYS[1], ARGV[1]
+local head = redis.call('GETRANGE', key, 0, 19)
+if head ~= '' then
+    local _, at = string.find(head, '^{"status": ?"')
+    local allowed = false
+    if at then
+        local state = string.sub(head, at + 1, at + 8)
+        if state ~= 'SUCCESS"' then
+            allowed = ARGV[2] == '1' or (state ~= 'FAILURE"' and state ~= 'REVOKED"')
+        end
+    end
+    if not allowed then
+        if at and redis.call('STRLEN', key) ~= #value then
+            return 0
+        end
+        local old = redis.call('GET', key)
+        if old ~= value and redis.sha1hex(old) ~= ARGV[5] then
+            if at then
+                return 0
+            end
+            return old
+        end
+    end
+end
+if ARGV[3] == '' then
+    redis.call('SET', key, value)
+else
+    redis.call('SET', key, value, ARGV[3], ARGV[4])
+end
+redis.call('PUBLISH', key, value)
+return 1
+"""
+"""Stores a record, sets its expiry and announces it, if it may replace what is stored.
+
+KEYS: the record's key, which is also its channel. ARGV: the record; "1" if its state is final; "EX", "PX" or "" for no
+expiry; the lifetime; the SHA1 of an old value that the caller has looked at and found replaceable, or "".
+
+Returns 1 if stored; 0 if it may not replace the old value; the old value itself where its state cannot be seen from
+outside (another serializer than JSON, or compressed): the caller then decodes it, decides by ``states.replaces`` and
+calls again with its SHA1. JSON shows its state because Celery writes ``status`` first. A value that is stored already,
+byte for byte, is stored and announced again: whoever repeats a call after a lost connection hears that it was written.
+"""
+
+
+class Script:
+    """A script, called by its digest or, where the server does not know it (any more), by its text."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._digest = sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+    def pack(self, key: str, *args: str | bytes, whole: bool = False) -> bytes:
+        """Return the packed call for one key; ``whole`` sends the text, which the server keeps."""
+        if whole:
+            return pack("EVAL", self._text, "1", key, *args)
+        return pack("EVALSHA", self._digest, "1", key, *args)
+
+
+PUT: Final = Script(_PUT)
+
+
+def lifetime(seconds: float | None) -> tuple[str, str]:
+    """Return option and number for SET: whole seconds as Celery's, fractions as milliseconds, empty for no expiry."""
+    if seconds is None:
+        return "", ""
+    if seconds == int(seconds):
+        return "EX", str(int(seconds))
+    return "PX", str(max(1, round(seconds * 1000)))

@@ -1,0 +1,227 @@
+"""The store: Celery's keys, channels and payloads on one Redis server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from hashlib import sha1
+from typing import Any, Final, Self
+
+from aioresult.abc import Capabilities, Store
+from aioresult.errors import AioResultError
+from aioresult.record import UNDECODABLE, Record, ResultTree
+from aioresult.settings import Settings
+from aioresult.states import READY_STATES, replaces
+from aioresult.stores.redis import connect
+from aioresult.stores.redis.errors import ServerError
+from aioresult.stores.redis.feed import RedisFeed, chunks
+from aioresult.stores.redis.link import Link
+from aioresult.stores.redis.scripts import PUT, lifetime
+from aioresult.stores.redis.wire import Reply, pack
+
+RESULT_KEY: Final = "celery-task-meta-"
+GROUP_KEY: Final = "celery-taskset-meta-"
+
+
+class _Write:
+    """One record on its way into the store."""
+
+    __slots__ = ("expected", "final", "key", "lifetime", "payload", "record", "whole", "written")
+
+    def __init__(self, record: Record, key: str, payload: bytes, expires: float | None) -> None:
+        self.record = record
+        self.key = key
+        self.payload = payload
+        self.final = "1" if record.status in READY_STATES else ""
+        self.lifetime = lifetime(expires)
+        self.expected = ""
+        self.whole = False
+        self.written = False
+
+    def packed(self) -> bytes:
+        """Return the call of the script."""
+        return PUT.pack(self.key, self.payload, self.final, *self.lifetime, self.expected, whole=self.whole)
+
+
+class RedisStore(Store):
+    """Results on Redis (or Valkey, or another server of its protocol), exactly where and as Celery keeps them.
+
+    A record's key is also its channel, and the message is the record itself. Channels, unlike keys, do not belong to a
+    database: applications that share a server must not share task ids, whatever databases they use (random ids never
+    meet; ``global_keyprefix`` keeps chosen ones apart).
+    """
+
+    def __init__(self, url: str, settings: Settings) -> None:
+        super().__init__(url, settings)
+        self._use(connect.from_url(url, settings))
+
+    @classmethod
+    def from_client(cls, client: object, settings: Settings) -> Self:
+        """Return a store that connects as ``client``, a ``redis.asyncio.Redis``, does, on connections of its own."""
+        store = cls.__new__(cls)
+        Store.__init__(store, "redis://", settings)
+        store._use(connect.from_client(client, settings))
+        return store
+
+    def _use(self, address: connect.Address) -> None:
+        address.check()
+        self.location = address.location
+        self._address = address
+        self._prefix = self.settings.keyprefix + RESULT_KEY
+        self._group_prefix = self.settings.keyprefix + GROUP_KEY
+        self._link = Link(address, self.settings.keyprefix, self._count)
+        self._cut_while_reading = False
+
+    def _count(self, commands: int) -> None:
+        self.commands += commands
+
+    async def get_many(self, ids: Sequence[str]) -> Mapping[str, Record]:
+        """Read by one ``MGET`` (or by several in one buffer, where there are very many)."""
+        parts = list(chunks(ids))
+        prefix, decode = self._prefix, self.codec.decode_record
+        commands = [pack("MGET", *[prefix + task_id for task_id in part]) for part in parts]
+        records: dict[str, Record] = {}
+        for part, reply in zip(parts, await self._link.call(commands), strict=True):
+            for task_id, payload in zip(part, self._list(reply), strict=True):
+                if payload:  # an empty value is no result, as in Celery
+                    records[task_id] = decode(task_id, payload)
+        return records
+
+    def _list(self, reply: Reply) -> list[Any]:
+        reply = self._link.checked(reply)
+        if not isinstance(reply, list):
+            raise AioResultError(f"Redis at {self.location} answered {type(reply).__name__} where a list was due")
+        return reply
+
+    async def put_many(self, records: Sequence[Record]) -> Sequence[bool]:
+        """Write each record by one call of a script, all in one buffer; again where an old value must be decoded."""
+        writes = [self._write(record) for record in records]
+        pending = writes
+        while pending:
+            replies = await self._link.call([write.packed() for write in pending])
+            pending = self._settle(pending, replies)
+        return [write.written for write in writes]
+
+    def _write(self, record: Record) -> _Write:
+        payload = self.codec.encode_record(record)
+        return _Write(record, self._prefix + record.id, payload, self.settings.expires_for(record.status))
+
+    def _settle(self, writes: list[_Write], replies: list[Reply]) -> list[_Write]:
+        """Note what has been decided, and return what has to be sent again."""
+        again: list[_Write] = []
+        unknown = False
+        failure: ServerError | None = None
+        for write, reply in zip(writes, replies, strict=True):
+            if type(reply) is int:
+                write.written = reply == 1
+            elif type(reply) is bytes:
+                if self._may_replace(write, reply):
+                    write.expected = sha1(reply, usedforsecurity=False).hexdigest()
+                    again.append(write)
+            elif type(reply) is ServerError and reply.code == "NOSCRIPT":
+                write.whole, unknown = not unknown, True  # the first brings the script along, for those behind it
+                again.append(write)
+            elif type(reply) is ServerError:
+                failure = failure or reply
+        if failure is not None:
+            self._link.checked(failure)
+        return again
+
+    def _may_replace(self, write: _Write, payload: bytes) -> bool:
+        """Decide where the server could not: the old value is not plain JSON. What cannot be read may be replaced."""
+        old = self.codec.decode_record(write.record.id, payload)
+        return old.status == UNDECODABLE or replaces(write.record.status, old.status)
+
+    async def delete_many(self, ids: Sequence[str]) -> None:
+        """Delete by one ``DEL`` (or by several in one buffer, where there are very many)."""
+        await self._delete([[self._prefix + task_id for task_id in part] for part in chunks(ids)])
+
+    async def _delete(self, keys: Sequence[Sequence[str]]) -> None:
+        replies = await self._link.call([pack("DEL", *part) for part in keys])
+        for reply in replies:
+            self._link.checked(reply)
+
+    async def feed(self) -> RedisFeed:
+        """Open a subscriber connection.
+
+        A reply that outgrows what the server lets a subscriber's buffer hold gets the connection cut; the feed that
+        follows one which was cut while reading therefore leaves the reading to the command connection.
+        """
+        feed = RedisFeed(
+            self._prefix,
+            self.codec.decode_record,
+            reads=not self._cut_while_reading,
+            meter=self._count,
+            on_lost=self._feed_lost,
+        )
+        await feed.open(self._address)
+        return feed
+
+    def _feed_lost(self, reading: bool) -> None:
+        self._cut_while_reading = reading
+
+    async def ping(self) -> None:
+        """Make one round trip."""
+        await self._link.ask(pack("PING"))
+
+    async def capabilities(self) -> Capabilities:
+        """Say which server and protocol these are, and what may drop results there."""
+        info = _parsed(await self._link.ask(pack("INFO")))
+        details = {"server": _version(info), "protocol": f"RESP{self._link.resp}", "role": info.get("role", "unknown")}
+        (policy,) = await self._link.call([pack("CONFIG", "GET", "maxmemory-policy")])
+        eviction = _setting(policy)
+        if eviction:
+            evicts = info.get("maxmemory", "0") != "0" and eviction != "noeviction"
+            details["eviction"] = f"{eviction}: results may vanish when memory is short" if evicts else eviction
+        if info.get("cluster_enabled") == "1":
+            details["cluster"] = "this server is part of a cluster; use a redis+cluster:// URL"
+        if self._link.resp >= 3:
+            return Capabilities(push=True, mechanism="Redis pub/sub (RESP3, one connection)", details=details)
+        return Capabilities(
+            push=True,
+            mechanism="Redis pub/sub (RESP2, a second connection reads)",
+            reason="the server does not speak RESP3, or the URL asks for protocol=2",
+            details=details,
+        )
+
+    async def put_group(self, group_id: str, tree: ResultTree) -> None:
+        """Save and announce a group in one transaction, as Celery does."""
+        key, payload = self._group_prefix + group_id, self.codec.encode_group(tree)
+        option, number = lifetime(self.settings.expires_for(""))
+        expiry = (option, number) if option else ()
+        commands = [("MULTI",), ("SET", key, payload, *expiry), ("PUBLISH", key, payload), ("EXEC",)]
+        replies = await self._link.call([pack(*command) for command in commands])
+        for reply in (*replies[:3], *self._list(replies[3])):
+            self._link.checked(reply)
+
+    async def get_group(self, group_id: str) -> ResultTree | None:
+        """Read a group by ``GET``."""
+        payload = await self._link.ask(pack("GET", self._group_prefix + group_id))
+        return self.codec.decode_group(group_id, payload) if isinstance(payload, bytes) and payload else None
+
+    async def delete_group(self, group_id: str) -> None:
+        """Delete a group by ``DEL``."""
+        await self._delete([[self._group_prefix + group_id]])
+
+    async def aclose(self) -> None:
+        """Close the command connection; feeds are closed by those who opened them."""
+        await self._link.aclose()
+
+
+def _parsed(reply: Reply) -> dict[str, str]:
+    text = reply.decode("utf-8", "replace") if isinstance(reply, bytes) else ""
+    return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+
+
+def _version(info: Mapping[str, str]) -> str:
+    if "valkey_version" in info:
+        return f"Valkey {info['valkey_version']}"
+    return f"Redis {info.get('redis_version', 'of unknown version')}"
+
+
+def _setting(reply: Reply) -> str | None:
+    """Return the value in a reply to ``CONFIG GET``: a map on RESP3, a list on RESP2, an error if not permitted."""
+    if isinstance(reply, dict):
+        reply = [part for pair in reply.items() for part in pair]
+    if isinstance(reply, list) and len(reply) == 2 and isinstance(reply[1], bytes):
+        return reply[1].decode()
+    return None
