@@ -1,0 +1,165 @@
+"""Compressed payloads as Celery 5.7 stores them: a marker, the content type, and the compressed body.
+
+Reading never depends on the settings, since the payload says itself how it is compressed, and is bounded, since a few
+bytes can expand to gigabytes.
+"""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+import zlib
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import msgspec
+
+from aioresult.errors import SettingsError
+
+MARKER: Final = b"\x00celery-compressed\x00"
+_LZMA_MEMORY: Final = 256 * 2**20
+_ZSTD_WINDOW: Final = 128 * 2**20
+_ZSTD_PIECE: Final = 256
+"""Bytes fed at once: a block of zstd, four bytes at least, expands to 128 KiB at most."""
+
+
+class CompressionError(ValueError):
+    """Raised when a payload cannot be decompressed."""
+
+
+class Expander(Protocol):
+    """Decompresses a body without ever holding much more than a limit."""
+
+    def __call__(self, body: bytes, limit: int, /) -> tuple[bytes, bool]:
+        """Return up to ``limit`` bytes or a little more, and whether the body ended properly."""
+
+
+class Method(msgspec.Struct, frozen=True):
+    """A compression method: content type, names, and how to obtain its two functions (which may import a package)."""
+
+    content_type: str
+    names: tuple[str, ...]
+    compress: Callable[[bytes], bytes]
+    expand: Expander
+    package: str = ""
+
+
+def _expand_zlib(body: bytes, limit: int) -> tuple[bytes, bool]:
+    machine = zlib.decompressobj()
+    return machine.decompress(body, limit), machine.eof
+
+
+def _expand_bz2(body: bytes, limit: int) -> tuple[bytes, bool]:
+    machine = bz2.BZ2Decompressor()
+    return machine.decompress(body, limit), machine.eof
+
+
+def _expand_lzma(body: bytes, limit: int) -> tuple[bytes, bool]:
+    machine = lzma.LZMADecompressor(memlimit=_LZMA_MEMORY)
+    return machine.decompress(body, limit), machine.eof
+
+
+def _expand_zstd(body: bytes, limit: int) -> tuple[bytes, bool]:
+    import zstandard
+
+    machine = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).decompressobj()
+    pieces: list[bytes] = []
+    size = 0
+    for start in range(0, len(body), _ZSTD_PIECE):
+        try:
+            piece = machine.decompress(body[start : start + _ZSTD_PIECE])
+        except zstandard.ZstdError as exc:
+            raise ValueError(str(exc)) from exc
+        pieces.append(piece)
+        size += len(piece)
+        if machine.eof or size >= limit:
+            break
+    return b"".join(pieces), machine.eof
+
+
+def _compress_zstd(data: bytes) -> bytes:
+    import zstandard
+
+    return zstandard.ZstdCompressor().compress(data)
+
+
+def _expand_brotli(body: bytes, limit: int) -> tuple[bytes, bool]:
+    import brotli
+
+    machine = brotli.Decompressor()
+    pieces: list[bytes] = []
+    size, source = 0, body
+    try:
+        while size < limit and not machine.is_finished() and (source or not machine.can_accept_more_data()):
+            pieces.append(machine.process(source, output_buffer_limit=limit - size))
+            size, source = size + len(pieces[-1]), b""
+    except brotli.error as exc:
+        raise ValueError(str(exc)) from exc
+    return b"".join(pieces), machine.is_finished()
+
+
+def _compress_brotli(data: bytes) -> bytes:
+    import brotli
+
+    compressed: bytes = brotli.compress(data)
+    return compressed
+
+
+_METHODS: Final = (
+    Method("application/x-gzip", ("gzip", "zlib"), zlib.compress, _expand_zlib),  # kombu's "gzip" is a bare zlib stream
+    Method("application/x-bz2", ("bzip2", "bzip", "bz2"), bz2.compress, _expand_bz2),
+    Method("application/x-lzma", ("lzma", "xz"), lzma.compress, _expand_lzma),
+    Method("application/zstd", ("zstd", "zstandard"), _compress_zstd, _expand_zstd, "zstandard"),
+    Method("application/x-brotli", ("brotli",), _compress_brotli, _expand_brotli, "brotli"),
+)
+_BY_NAME: Final = {name: method for method in _METHODS for name in (*method.names, method.content_type)}
+
+
+def make_compressor(name: str | None) -> Callable[[bytes], bytes]:
+    """Return the function that compresses a payload and marks it as such; the identity for ``None``.
+
+    Raises:
+        SettingsError: there is no such method, or its package is not installed.
+    """
+    if not name:
+        return lambda payload: payload
+    method = _BY_NAME.get(name)
+    if method is None:
+        known = ", ".join(method.names[0] for method in _METHODS)
+        raise SettingsError(f"unknown result_compression {name!r}; known are {known}")
+    try:
+        method.compress(b"")
+    except ImportError as exc:
+        raise SettingsError(f"result_compression {name!r} needs {_package(method)}") from exc
+    head = MARKER + method.content_type.encode() + b"\x00"
+    return lambda payload: head + method.compress(payload)
+
+
+def _package(method: Method) -> str:
+    return f"the package {method.package}: pip install 'aioresult-backend[compression]'"
+
+
+def decompress(payload: bytes, limit: int) -> bytes:
+    """Return what a payload expands to, or the payload itself where it is not marked as compressed.
+
+    Raises:
+        CompressionError: the method is unknown or not installed, the body is broken, or expands to more than ``limit`` bytes.
+    """
+    if not payload.startswith(MARKER):
+        return payload
+    content_type, found, body = payload[len(MARKER) :].partition(b"\x00")
+    name = content_type[:60].decode("ascii", "backslashreplace")
+    method = _BY_NAME.get(name) if found else None
+    if method is None:
+        raise CompressionError(f"it is compressed by the unknown method {name!r}")
+    try:
+        data, ended = method.expand(body, limit + 1)
+    except ImportError as exc:
+        raise CompressionError(f"it is compressed by {method.names[0]}, which needs {_package(method)}") from exc
+    except (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError) as exc:
+        raise CompressionError(f"its {method.names[0]} data is broken ({exc!s:.100})") from exc
+    if len(data) > limit:
+        raise CompressionError(f"it expands to more than max_decompressed_bytes={limit}")
+    if not ended:
+        raise CompressionError(f"its {method.names[0]} data is truncated")
+    return data

@@ -1,0 +1,175 @@
+"""Exceptions to Celery's form and back.
+
+Stored is ``{"exc_type": qualified name, "exc_message": [arguments], "exc_module": module}``. A stored name is looked up in an
+allow-list and nowhere else: no module is imported or walked, so that whoever can write to the store cannot choose what is called.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
+
+from aioresult import errors
+from aioresult.errors import AioResultError, RemoteTaskError, RemoteTraceback, TaskRevokedError
+from aioresult.states import FAILURE, REVOKED
+
+MAX_TRACEBACK: Final = 2**20
+"""Longest traceback, in characters, that is kept of a stored one."""
+_MAX_REPR: Final = 2**16
+
+_Exc = TypeVar("_Exc", bound=type[Exception])
+_Key = tuple[str | None, str]
+
+_CELERY_REVOKED: Final = ("celery.exceptions", "TaskRevokedError")
+_CELERY_WRAPPER: Final = ("celery.utils.serialization", "UnpickleableExceptionWrapper")
+
+
+def _classes_of(module: object, root: type[Exception]) -> dict[_Key, type[Exception]]:
+    found = [cls for cls in vars(module).values() if isinstance(cls, type) and issubclass(cls, root)]
+    return {(cls.__module__, cls.__qualname__): cls for cls in found}
+
+
+_BUILT_IN: Final[dict[_Key, type[Exception]]] = {
+    **_classes_of(builtins, Exception),
+    **_classes_of(errors, AioResultError),
+    _CELERY_REVOKED: TaskRevokedError,
+}
+_registered: dict[_Key, type[Exception]] = {}  # changed by single assignments only, hence safe in threads
+
+
+def register_exception(cls: _Exc) -> _Exc:
+    """Allow that failures stored under this class's name are rebuilt as this class; usable as a decorator.
+
+    Its constructor is then called with the stored arguments, which whoever can write to the store chooses.
+
+    Raises:
+        TypeError: it is not a subclass of ``Exception``. (``SystemExit`` and the like would end the reader, not the task.)
+    """
+    if not (isinstance(cls, type) and issubclass(cls, Exception)):
+        raise TypeError(f"only subclasses of Exception can be registered, not {cls!r:.100}")
+    _registered[cls.__module__, cls.__qualname__] = cls
+    return cls
+
+
+def allowed_class(module: str | None, name: str) -> type[Exception] | None:
+    """Return the class that may be built under this name, if there is one."""
+    key = (module, name)
+    return _registered.get(key) or _BUILT_IN.get(key)
+
+
+def build(module: str | None, name: str, args: tuple[Any, ...]) -> Exception | None:
+    """Return the exception of this name and these arguments, or ``None`` where it is not allowed or cannot be made of them."""
+    cls = allowed_class(module, name)
+    if cls is None:
+        return None
+    try:
+        made = cls(*args)
+    except Exception:  # noqa: BLE001  (a registered constructor raises what it likes; the caller then describes the exception)
+        return None
+    return made if isinstance(made, Exception) else None
+
+
+def restore(status: str, stored: Any, traceback: object) -> Exception | None:
+    """Return the exception of a record in one of EXCEPTION_STATES, with its remote traceback as the ``__cause__``.
+
+    ``None`` only for a RETRY without an exception, as a bare ``retry()`` stores it.
+    """
+    text = clip(traceback) if isinstance(traceback, str) and traceback else None
+    if isinstance(stored, BaseException):
+        exc = _adopt(stored, text)
+    elif stored:
+        exc = _from_form(stored, text)
+    elif status == FAILURE:
+        exc = RemoteTaskError("Exception", None, ("no exception was recorded",), text)
+    else:
+        exc = TaskRevokedError("revoked") if status == REVOKED else None
+    if exc is not None and text is not None:
+        exc.__cause__ = RemoteTraceback(text)
+    return exc
+
+
+def _adopt(exc: BaseException, traceback: str | None) -> Exception:
+    """Return an unpickled exception as it is, unless Celery means another by it or it would end more than the task."""
+    key = (type(exc).__module__, type(exc).__qualname__)
+    if isinstance(exc, Exception) and key not in (_CELERY_REVOKED, _CELERY_WRAPPER):
+        return exc
+    return _named(*key, exc.args, traceback)
+
+
+def _from_form(stored: Any, traceback: str | None) -> Exception:
+    if not (isinstance(stored, Mapping) and isinstance(stored.get("exc_type"), str)):
+        return RemoteTaskError("Exception", None, (stored,), traceback)
+    module = stored.get("exc_module")
+    message = stored.get("exc_message", "")
+    args = tuple(message) if isinstance(message, (list, tuple)) else (message,)
+    return _named(module if isinstance(module, str) else None, stored["exc_type"], args, traceback)
+
+
+def _named(module: str | None, name: str, args: tuple[Any, ...], traceback: str | None) -> Exception:
+    if (module, name) == _CELERY_WRAPPER and len(args) >= 3:
+        # What Celery stores instead of an exception that pickle cannot copy: (module, class, args, repr).
+        inner_module, inner_name, inner_args = args[:3]
+        if isinstance(inner_name, str) and isinstance(inner_args, (list, tuple)):
+            module, name = inner_module if isinstance(inner_module, str) else None, inner_name
+            args = tuple(inner_args)
+    return build(module, name, args) or RemoteTaskError(name, module, args, traceback)
+
+
+def clip(traceback: str) -> str:
+    """Return a traceback of bounded length: what is stored may be of any size."""
+    if len(traceback) <= MAX_TRACEBACK:
+        return traceback
+    half, cut = MAX_TRACEBACK // 2, len(traceback) - MAX_TRACEBACK
+    return f"{traceback[:half]}\n[... {cut} characters left out ...]\n{traceback[-half:]}"
+
+
+def describe(exc: BaseException, encodable: Callable[[Any], bool]) -> dict[str, Any]:
+    """Return Celery's form of an exception; arguments that are not ``encodable`` become their ``repr``, so that this never fails."""
+    module, name, args = identity(exc)
+    return {
+        "exc_type": name,
+        "exc_message": tuple(arg if encodable(arg) else safe_repr(arg) for arg in args),
+        "exc_module": module,
+    }
+
+
+def identity(exc: BaseException) -> tuple[str | None, str, tuple[Any, ...]]:
+    """Return the module, qualified name and arguments under which an exception is stored."""
+    if isinstance(exc, RemoteTaskError):
+        return exc.exc_module, exc.exc_type, exc.exc_args
+    cls = type(exc)
+    args: tuple[Any, ...] = BaseException.args.__get__(exc)  # type: ignore[attr-defined]  # a class may shadow .args
+    if cls is TaskRevokedError:
+        return (*_CELERY_REVOKED, args)
+    return cls.__module__, cls.__qualname__, args
+
+
+def failure_form(value: Any) -> Any:
+    """Return a failure that was given without an exception in a form that readers understand."""
+    if not value or (isinstance(value, Mapping) and "exc_type" in value):
+        return value
+    return {"exc_type": "Exception", "exc_message": (value,), "exc_module": "builtins"}
+
+
+def shortened(form: Any, limit: int) -> Any:
+    """Return Celery's form with every argument that is longer than ``limit`` characters cut down to its beginning."""
+    if not isinstance(form, Mapping):
+        return form
+    message = form.get("exc_message", ())
+    args = message if isinstance(message, (list, tuple)) else (message,)
+    return {**form, "exc_message": tuple(_short(arg, limit) for arg in args)}
+
+
+def _short(arg: Any, limit: int) -> Any:
+    text = arg if isinstance(arg, str) else safe_repr(arg)
+    return arg if len(text) <= limit else f"{text[:limit]}..."
+
+
+def safe_repr(value: Any) -> str:
+    """Return ``repr(value)``, bounded, and something even where that fails."""
+    try:
+        text = repr(value)
+    except Exception as exc:  # noqa: BLE001  (the code of an argument must not keep its failure from being stored)
+        return f"<{type(value).__qualname__} object, whose repr() raises {type(exc).__name__}>"
+    return text if len(text) <= _MAX_REPR else f"{text[:_MAX_REPR]}..."

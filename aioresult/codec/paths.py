@@ -1,0 +1,74 @@
+"""Finding the part of a value that a serializer refuses, so that the error can name it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+Judge = Callable[[Any], str | None]
+"""Says why a part cannot be encoded, or ``None``. Asked for everything but plain dicts, lists and tuples, which are descended into."""
+
+_PLAIN_CONTAINERS: Final = frozenset({dict, list, tuple})
+_CONTAINERS: Final = (dict, list, tuple, set, frozenset)
+
+
+def first_problem(root: Any, name: str, judge: Judge, judge_key: Judge) -> str | None:
+    """Return ``"name['key'][3]: why"`` for the first part of ``root`` that cannot be encoded, or ``None``.
+
+    Iterative, so that a value of any depth can be searched.
+    """
+    path: list[Any] = []
+    walks: list[Iterator[tuple[Any, Any]]] = [iter([(None, root)])]
+    open_ids: dict[int, None] = {}
+    while walks:
+        step = next(walks[-1], None)
+        if step is None:
+            walks.pop()
+            if open_ids:
+                open_ids.popitem()
+                path.pop()
+            continue
+        key, value = step
+        reason = _reason(value, judge, judge_key, open_ids)
+        if reason is not None:
+            return f"{name}{''.join(map(_part, [*path, key][1:]))}: {reason}"
+        if isinstance(value, _CONTAINERS):
+            path.append(key)
+            open_ids[id(value)] = None
+            walks.append(_children(value))
+    return None
+
+
+def _reason(value: Any, judge: Judge, judge_key: Judge, open_ids: dict[int, None]) -> str | None:
+    if type(value) not in _PLAIN_CONTAINERS:
+        reason = judge(value)
+        if reason is not None:
+            return reason
+    if isinstance(value, _CONTAINERS) and id(value) in open_ids:
+        return "circular reference to an object that contains it"
+    if isinstance(value, dict):
+        for key in value:
+            reason = judge_key(key)
+            if reason is not None:
+                return f"dict key {_shown(key)}: {reason}"
+    return None
+
+
+def _children(value: Any) -> Iterator[tuple[Any, Any]]:
+    if isinstance(value, dict):
+        return iter(value.items())
+    if isinstance(value, (set, frozenset)):
+        return iter([("a member", member) for member in value])
+    return iter(enumerate(value))
+
+
+def _part(key: Any) -> str:
+    return f"[{_shown(key)}]"
+
+
+def _shown(key: Any) -> str:
+    """Return a short text for a key; only of plain types, since a foreign ``repr`` may fail."""
+    if isinstance(key, (str, int, float, bytes)):
+        text = repr(key)
+        return text if len(text) <= 60 else f"{text[:57]}..."
+    return f"of type {type(key).__name__}"

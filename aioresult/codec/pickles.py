@@ -1,0 +1,310 @@
+"""Pickles, of which Celery up to 5.6 made every SQL result: reading them as plain data, and writing such.
+
+``loads_plain`` runs on an interpreter of its own, which imports nothing, looks nothing up but in the tables below, and lets no
+pickled data reach a class. (An ``Unpickler`` with a restricted ``find_class`` would still let a pickle change attributes of the
+classes that it may use, or ask for a memo of many gigabytes.)
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from typing import Any, Final
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from aioresult.codec import exceptions
+from aioresult.codec.machine import Foreign, Machine, Name, PickleError, checked_key
+from aioresult.codec.paths import first_problem
+from aioresult.states import EXCEPTION_STATES
+
+PROTOCOL: Final = 4
+"""kombu's, which every Python reads; Celery up to 5.6 wrote SQL results by the highest protocol."""
+
+
+def looks_like_pickle(payload: bytes) -> bool:
+    """Return whether a payload begins as a pickle of protocol 2 to 5 does (no other serializer's record does)."""
+    return payload[:1] == b"\x80" and payload[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
+
+
+# -- results of tasks and groups, which Celery pickles as objects that hold their backend's URL ------------------------
+
+
+def _result_tree(kind: str, args: tuple[Any, ...]) -> list[Any]:
+    """Return Celery's tuple form for the constructor arguments of a pickled ``AsyncResult`` or ``GroupResult``."""
+    if kind == "GroupResult":
+        group_id, members = args[0], args[1] if len(args) > 1 else []
+        return [[group_id, None], list(members or [])]
+    parent = args[4] if kind == "AsyncResult" and len(args) > 4 else None
+    return [[args[0], parent], None]
+
+
+def _app_attribute(kind: str, args: tuple[Any, ...]) -> list[Any]:
+    if kind not in ("AsyncResult", "GroupResult", "EagerResult"):
+        raise PickleError(f"it holds a Celery object of the unknown kind {kind!r:.50}")
+    return _result_tree(kind, args)
+
+
+_CELERY: Final[dict[Name, Callable[..., Any]]] = {
+    Name("celery.app.base", "_unpickle_appattr"): _app_attribute,
+    Name("celery.backends.base", "unpickle_backend"): lambda *_: None,
+    **{
+        Name("celery.result", kind): lambda *args, kind=kind: _result_tree(kind, args)
+        for kind in ("AsyncResult", "GroupResult", "EagerResult")
+    },
+}
+
+
+# -- plain data -------------------------------------------------------------------------------------------------------
+
+
+def _only(*types: type) -> Callable[[type], Callable[..., Any]]:
+    """Return a decorator-like function that lets a constructor be called with arguments of these types only."""
+
+    def guard(make: Callable[..., Any]) -> Callable[..., Any]:
+        def checked(*args: Any) -> Any:
+            if not all(type(arg) in types for arg in args):
+                raise PickleError(f"it calls {make.__name__} with arguments that plain data does not have")
+            return make(*args)
+
+        return checked
+
+    return guard
+
+
+def _bytes_of_text(text: str, encoding: str) -> bytes:
+    if encoding != "latin1":
+        raise PickleError("it calls a codec that plain data does not need")
+    return text.encode("latin1")
+
+
+_PLAIN: Final[dict[Name, Callable[..., Any]]] = {
+    Name("datetime", "datetime"): _only(bytes, int, str, timezone, ZoneInfo, type(None))(datetime),
+    Name("datetime", "date"): _only(bytes, int, str)(date),
+    Name("datetime", "time"): _only(bytes, int, str, timezone, ZoneInfo, type(None))(time),
+    Name("datetime", "timedelta"): _only(int)(timedelta),
+    Name("datetime", "timezone"): _only(timedelta, str)(timezone),
+    Name("zoneinfo", "ZoneInfo._unpickle"): lambda key, _cached=True: ZoneInfo(key),
+    Name("pytz", "_UTC"): lambda: timezone.utc,
+    Name("decimal", "Decimal"): _only(str)(Decimal),
+    Name("collections", "OrderedDict"): _only()(OrderedDict),
+    Name("collections", "defaultdict"): lambda *_factory: defaultdict(None),
+    Name("collections", "deque"): lambda items=(), maxlen=None: deque(items, maxlen),
+    Name("collections", "Counter"): _only(dict)(Counter),
+    Name("builtins", "set"): lambda items=(): set(map(checked_key, items)),
+    Name("builtins", "frozenset"): lambda items=(): frozenset(map(checked_key, items)),
+    Name("builtins", "bytearray"): lambda data=b"", *encoding: bytearray(_octets(data, *encoding)),
+    Name("builtins", "bytes"): _only()(bytes),
+    Name("builtins", "complex"): _only(float)(complex),
+    Name("builtins", "range"): _only(int)(range),
+    Name("_codecs", "encode"): _only(str)(_bytes_of_text),
+}
+_UUID: Final = Name("uuid", "UUID")
+
+
+def _octets(data: Any, *encoding: Any) -> bytes:
+    if isinstance(data, bytes) and not encoding:
+        return data
+    return _bytes_of_text(data, "latin1")
+
+
+def _call(name: Name, args: tuple[Any, ...]) -> Any:
+    make = _PLAIN.get(name) or _CELERY.get(name)
+    if make is not None:
+        return make(*args)
+    made = exceptions.build(name.module, name.name, _without_foreign(args))
+    return made if made is not None else Foreign(name, args)
+
+
+def _update(target: Any, state: Any) -> Any:
+    if isinstance(target, Foreign):
+        if target.name == _UUID and isinstance(state, dict) and isinstance(state.get("int"), int):
+            return UUID(int=state["int"])
+        return target
+    if isinstance(target, Exception) and isinstance(state, dict):
+        wanted = {key: value for key, value in state.items() if isinstance(key, str)}
+        vars(target).update({key: value for key, value in wanted.items() if key[:2] != "__" or key == "__notes__"})
+        return target
+    raise PickleError(f"it sets the state of an object of type {type(target).__name__}, which plain data does not do")
+
+
+def loads_plain(payload: bytes, *, failure: bool = False) -> Any:
+    """Return the value of a pickle that holds nothing but plain data, exceptions that may be rebuilt, and Celery's results.
+
+    Plain are the built-in types, datetime's, ``Decimal``, ``UUID`` and the containers of ``collections``. A pickled ``AsyncResult``
+    or ``GroupResult`` comes out in Celery's tuple form, without its backend (whose URL is in the pickle).
+
+    Args:
+        payload: the pickle, of protocol 2 to 5.
+        failure: the value is an exception; one that may not be rebuilt is then returned in Celery's form,
+            ``{"exc_type": ..., "exc_message": ..., "exc_module": ...}``. (So is the result of a whole record that failed.)
+
+    Raises:
+        PickleError: it is broken, or needs a global that is none of these; the message names it.
+    """
+    machine = Machine(payload, _call, _update)
+    value = machine.run()
+    if not machine.used_names:
+        return value
+    if failure and isinstance(value, Foreign):
+        value = _failure_form(value)
+    elif isinstance(value, dict) and isinstance(value.get("result"), Foreign) and _has_failed(value.get("status")):
+        value = {**value, "result": _failure_form(value["result"])}
+    wanted = _find_foreign(value)
+    if wanted is not None:
+        raise PickleError(
+            f"it holds an object of {wanted}, which is not plain data; to have pickle rebuild it, which lets whoever can write "
+            f"to the store run code here, set result_serializer='pickle' and accept_content=['pickle']"
+        )
+    return value
+
+
+def _has_failed(status: object) -> bool:
+    return isinstance(status, str) and status in EXCEPTION_STATES
+
+
+def _failure_form(foreign: Foreign) -> dict[str, Any]:
+    return {
+        "exc_type": foreign.name.name,
+        "exc_message": _without_foreign(foreign.args),
+        "exc_module": foreign.name.module,
+    }
+
+
+def _without_foreign(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return arguments with those that hold more than plain data replaced by a short text."""
+    return tuple(arg if (wanted := _find_foreign(arg)) is None else f"<{wanted}>" for arg in args)
+
+
+def _find_foreign(value: Any) -> Name | None:
+    """Return the first name in a value that is not plain data; iterative, and safe with cycles."""
+    rest, seen = [value], set()
+    while rest:
+        item = rest.pop()
+        if isinstance(item, Foreign):
+            return item.name
+        if isinstance(item, Name):
+            return item
+        if id(item) in seen:
+            continue
+        if isinstance(item, (list, tuple, set, frozenset, deque)):
+            seen.add(id(item))
+            rest.extend(item)
+        elif isinstance(item, Mapping):
+            seen.add(id(item))
+            rest.extend(item.keys())
+            rest.extend(item.values())
+    return None
+
+
+# -- trusted pickles --------------------------------------------------------------------------------------------------
+
+
+class _TrustingUnpickler(pickle.Unpickler):
+    """Builds everything but Celery's results, which would open a backend with the URL that they carry."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        special = _CELERY.get(Name(module, name))
+        if special is not None:
+            return special
+        if module.startswith("celery.backends.") and name.endswith("Backend"):
+            return Name(module, name)
+        return super().find_class(module, name)
+
+
+def loads_trusted(payload: bytes, *, failure: bool = False) -> Any:
+    """Unpickle without restriction: only for payloads whose every writer is trusted.
+
+    An exception whose class is not known in this process comes out in Celery's form, as by ``loads_plain``.
+    """
+    try:
+        return _TrustingUnpickler(io.BytesIO(payload)).load()  # only where the user accepts pickle
+    except (ImportError, AttributeError) as exc:
+        try:
+            return loads_plain(payload, failure=failure)
+        except PickleError:
+            raise PickleError(f"it needs what cannot be imported in this process ({exc})") from exc
+
+
+# -- writing ----------------------------------------------------------------------------------------------------------
+
+_PLAIN_TYPES: Final = frozenset(
+    {type(None), bool, int, float, complex, str, bytes, bytearray, date, timedelta, Decimal, UUID, set, frozenset}
+)
+
+
+SUPPORTED: Final = (
+    "None, bool, int, float, str, bytes, list, tuple, dict, set, datetime, date, time, timedelta, Decimal and UUID"
+)
+
+
+def judge_plain(value: Any) -> str | None:
+    """Say why a value is not plain data, or ``None``; of a dict, list or tuple its own type only."""
+    if type(value) in _PLAIN_TYPES or type(value) in (dict, list, tuple):
+        return None
+    if type(value) in (datetime, time):
+        if value.tzinfo is None or type(value.tzinfo) in (timezone, ZoneInfo):
+            return None
+        return f"its time zone of type {type(value.tzinfo).__qualname__} is not plain data"
+    return f"object of type {type(value).__qualname__} is not plain data"
+
+
+def judge_plain_key(key: Any) -> str | None:
+    return next(filter(None, map(judge_plain_key, key)), None) if type(key) is tuple else judge_plain(key)
+
+
+def dumps_plain(value: Any) -> bytes:
+    """Return the pickle of a value that consists of plain data, which every version of Celery reads.
+
+    Raises:
+        TypeError: it holds something else.
+    """
+    problem = first_problem(value, "", judge_plain, judge_plain_key)
+    if problem is not None:
+        raise TypeError(problem)
+    return pickle.dumps(value, protocol=PROTOCOL)
+
+
+def dumps_group(tree: Any) -> bytes:
+    """Return a group as the pickled ``GroupResult`` that Celery up to 5.6 reads from SQL, without a backend and its URL.
+
+    Args:
+        tree: Celery's tuple form, ``[[id, parent], members]``.
+
+    Raises:
+        TypeError, ValueError: it is not of that form.
+    """
+    return b"\x80\x04" + _reduced(tree) + b"."
+
+
+def _reduced(node: Any) -> bytes:
+    head, members = node
+    node_id, parent = (head, None) if isinstance(head, str) else head
+    if members is None:
+        held = b"N" if parent is None else _reduced(parent)
+        kind, args = "AsyncResult", b"(" + _text(node_id) + b"NNN" + held + b"t"
+    else:
+        items = b"".join(map(_reduced, members))
+        kind, args = "GroupResult", _text(node_id) + b"](" + items + b"e\x86"
+    return b"ccelery.app.base\n_unpickle_appattr\n" + _text(kind) + args + b"\x86R"
+
+
+def _text(text: str) -> bytes:
+    if not isinstance(text, str):
+        raise TypeError(f"an id is a string, not {type(text).__name__}")
+    data = text.encode()
+    return b"X" + len(data).to_bytes(4, "little") + data
+
+
+def survives(exc: BaseException) -> bool:
+    """Return whether an exception can be pickled for a reader that does not know this package, and comes back as itself."""
+    if type(exc).__module__.partition(".")[0] == "aioresult":
+        return False
+    try:
+        return type(pickle.loads(pickle.dumps(exc, protocol=PROTOCOL))) is type(exc)  # our own bytes
+    except Exception:  # noqa: BLE001  (whatever its own code raises, it is then stored by its name and arguments)
+        return False

@@ -1,0 +1,123 @@
+"""Records to Celery's ``meta`` dictionaries and back; on JSON, the way most take, without the dictionary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timezone, tzinfo
+from typing import Any, Final
+
+import msgspec
+
+from aioresult.codec.jsonvalues import encode, encode_fast
+from aioresult.record import Record
+
+_EXTENDED: Final = ("name", "args", "kwargs", "worker", "retries", "queue")
+_STORED: Final = tuple(field.encode_name for field in msgspec.structs.fields(Record) if field.name != "stamps")
+"""The keys that make a record. A stamp of such a name is not written as a key, and not read as a stamp."""
+STAMPED: Final = b"stamped_headers"
+"""Occurs in every payload with stamps, whose names are keys among the others."""
+
+
+class Layout(msgspec.Struct, frozen=True):
+    """How records are laid out by one backend's settings.
+
+    Attributes:
+        zone: zone of the dates; ``None`` for local time.
+        extended: whether the fields of ``result_extended`` are written.
+    """
+
+    zone: tzinfo | None
+    extended: bool
+
+    def date_text(self, moment: datetime | None) -> str | None:
+        """Return a date as Celery writes it, in the zone of the settings; one without a zone is taken for UTC."""
+        if moment is None:
+            return None
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=timezone.utc)
+        return moment.astimezone(self.zone).isoformat()
+
+    def meta(self, record: Record) -> dict[str, Any]:
+        """Return the dictionary that Celery would serialize, its keys in Celery's order."""
+        meta = {
+            "status": record.status,
+            "result": record.result,
+            "traceback": record.traceback,
+            "children": record.children,
+            "date_done": self.date_text(record.date_done),
+        }
+        if record.group_id is not None:
+            meta["group_id"] = record.group_id
+        if record.parent_id is not None:
+            meta["parent_id"] = record.parent_id
+        if self.extended:
+            meta.update({name: getattr(record, name) for name in _EXTENDED})
+            if record.stamps:
+                meta["stamped_headers"] = list(record.stamps)
+                meta.update({name: value for name, value in record.stamps.items() if name not in _STORED})
+        meta["task_id"] = record.id
+        return meta
+
+    def json(self, record: Record) -> str:
+        """Return the same as JSON text."""
+        if self.extended or record.group_id is not None or record.parent_id is not None:
+            return encode(self.meta(record))
+        children = record.children
+        return (
+            f'{{"status": {encode(record.status)}, "result": {encode_fast(record.result)}, '
+            f'"traceback": {encode_fast(record.traceback)}, '
+            f'"children": {"[]" if children == [] else encode_fast(children)}, '
+            f'"date_done": {encode_fast(self.date_text(record.date_done))}, "task_id": {encode(record.id)}}}'
+        )
+
+
+def record_of(task_id: str, meta: Any) -> Record:
+    """Return the record that a decoded payload describes; only keys that Celery writes are taken from it.
+
+    Raises:
+        ValueError: it is not a record; the message says why.
+    """
+    if not isinstance(meta, Mapping):
+        raise ValueError(f"it holds a {type(meta).__name__} instead of a record")
+    if "status" not in meta:
+        raise ValueError("it holds no status, so it is not a task's record")
+    values = {key: meta[key] for key in _STORED if key in meta}
+    values["task_id"] = task_id
+    values["date_done"] = _moment(values.get("date_done"))
+    if "stamped_headers" in meta:
+        values["stamps"] = _stamps(meta)
+    try:
+        return msgspec.convert(values, Record)
+    except msgspec.ValidationError as exc:
+        raise ValueError(f"its fields are not those of a record ({exc})") from exc
+
+
+def _moment(stored: Any) -> Any:
+    if isinstance(stored, str):
+        try:
+            stored = datetime.fromisoformat(stored)
+        except ValueError as exc:
+            raise ValueError("its date_done is not a date in ISO format") from exc
+    return in_utc(stored) if isinstance(stored, datetime) else stored
+
+
+def in_utc(moment: datetime) -> datetime:
+    """Return a date as aware UTC; one without a zone is UTC already (as Celery up to 5.3 writes it).
+
+    Raises:
+        ValueError: it is outside the years that a date can have in UTC.
+    """
+    if moment.tzinfo is None:
+        return moment.replace(tzinfo=timezone.utc)
+    try:
+        return moment.astimezone(timezone.utc)
+    except OverflowError as exc:
+        raise ValueError("its date_done is outside the range of dates") from exc
+
+
+def _stamps(meta: Mapping[Any, Any]) -> dict[str, Any] | None:
+    headers = meta["stamped_headers"]
+    if not isinstance(headers, (list, tuple, set, frozenset)):
+        return None
+    names = [name for name in headers if isinstance(name, str) and name in meta and name not in _STORED]
+    return {name: meta[name] for name in names if name != "stamped_headers"} or None

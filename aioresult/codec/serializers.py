@@ -1,0 +1,176 @@
+"""The serializers that Celery's results are stored with, by kombu's names and in kombu's formats."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, Final
+
+import msgspec
+
+from aioresult.codec import jsonvalues, pickles
+from aioresult.codec.paths import Judge, first_problem
+from aioresult.errors import SettingsError
+
+PICKLE_PROTOCOL: Final = 4
+"""kombu's."""
+
+
+class Serializer(msgspec.Struct, frozen=True, kw_only=True):
+    """One way to turn values into bytes.
+
+    Attributes:
+        name: as in ``result_serializer``.
+        text: whether the bytes are UTF-8 text, which MongoDB stores as a string.
+        dumps: encodes a value; raises anything, since it may call code of the value's own.
+        loads: inverse; raises anything.
+        judge, judge_key: say why a part of a value, or a key of a dict, cannot be encoded.
+        supported: what can be encoded, for error messages.
+    """
+
+    name: str
+    text: bool
+    dumps: Callable[[Any], bytes]
+    loads: Callable[[bytes], Any]
+    judge: Judge
+    judge_key: Judge
+    supported: str
+
+
+def make_serializer(name: str) -> Serializer:
+    """Return the serializer of this name.
+
+    Raises:
+        SettingsError: its package is not installed.
+    """
+    return _MAKERS[name]()
+
+
+def _judge_by_trying(name: str, dumps: Callable[[Any], object], containers: tuple[type, ...] = ()) -> Judge:
+    def judge(value: Any) -> str | None:
+        if isinstance(value, containers):
+            return None  # its parts are asked for one by one
+        try:
+            dumps(value)
+        except Exception as exc:  # noqa: BLE001  (whatever the value's own code raises is the reason that is looked for)
+            return f"object of type {type(value).__qualname__} cannot be encoded as {name} ({type(exc).__name__}: {exc!s:.200})"
+        return None
+
+    return judge
+
+
+def _judge_by_type(name: str, *types: type) -> Judge:
+    def judge(value: Any) -> str | None:
+        if isinstance(value, types):
+            return None
+        return f"object of type {type(value).__qualname__} cannot be encoded as {name}"
+
+    return judge
+
+
+def _json() -> Serializer:
+    return Serializer(
+        name="json",
+        text=True,
+        dumps=lambda value: jsonvalues.encode(value).encode(),
+        loads=jsonvalues.decode,
+        judge=_judge_by_trying("JSON", jsonvalues.encode, (dict, list, tuple)),
+        judge_key=_judge_by_type("a key in JSON", str, int, float, type(None)),
+        supported="None, bool, int, float, str, bytes, list, tuple, dict, datetime, date, time, Decimal, UUID and objects with __json__()",
+    )
+
+
+_MSGPACK_SCALARS: Final = (str, int, float, bytes, bytearray, memoryview)
+
+
+def _msgpack_base(value: Any) -> Any:
+    """Return a subclass's instance as its base type: msgpack has no name for another."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int.__int__(value)
+    if isinstance(value, float):
+        return float.__float__(value)
+    if isinstance(value, bytes):
+        return bytes(memoryview(value))
+    raise TypeError(f"object of type {type(value).__qualname__} cannot be encoded as msgpack")
+
+
+def _msgpack() -> Serializer:
+    encoder = msgspec.msgpack.Encoder(enc_hook=_msgpack_base)
+    by_type = _judge_by_type("msgpack", *_MSGPACK_SCALARS, dict, list, tuple, type(None))
+
+    def judge(value: Any) -> str | None:
+        # By type first: the encoder knows more types than the readers, and would store a UUID as mere text.
+        return by_type(value) or (out_of_range(value) if isinstance(value, int) else None)
+
+    out_of_range = _judge_by_trying("msgpack", encoder.encode)
+
+    def dumps(value: Any) -> bytes:
+        problem = first_problem(value, "", judge, judge)
+        if problem is not None:
+            raise TypeError(problem)
+        return encoder.encode(value)
+
+    return Serializer(
+        name="msgpack",
+        text=False,
+        dumps=dumps,
+        loads=msgspec.msgpack.decode,
+        judge=judge,
+        judge_key=judge,
+        supported="None, bool, int of 64 bits, float, str, bytes, list, tuple and dict",
+    )
+
+
+def _yaml() -> Serializer:
+    yaml = _import_yaml()
+
+    def dumps(value: Any) -> bytes:
+        text: str = yaml.safe_dump(value)
+        return text.encode()
+
+    judge = _judge_by_trying("YAML", dumps, (dict, list, tuple))
+    return Serializer(
+        name="yaml",
+        text=True,
+        dumps=dumps,
+        loads=yaml.safe_load,
+        judge=judge,
+        judge_key=_judge_by_trying("a key in YAML", dumps),
+        supported="None, bool, int, float, str, bytes, list, tuple, dict, set, datetime and date",
+    )
+
+
+def _import_yaml() -> ModuleType:
+    try:
+        import yaml
+    except ImportError as exc:
+        raise SettingsError(
+            "result_serializer 'yaml' needs the package PyYAML: pip install 'aioresult-backend[yaml]'"
+        ) from exc
+    return yaml
+
+
+def _pickle() -> Serializer:
+    def dumps(value: Any) -> bytes:
+        return pickle.dumps(value, protocol=PICKLE_PROTOCOL)
+
+    return Serializer(
+        name="pickle",
+        text=False,
+        dumps=dumps,
+        loads=pickles.loads_trusted,
+        judge=_judge_by_trying("pickle", dumps, (dict, list, tuple)),
+        judge_key=_judge_by_trying("a key in pickle", dumps),
+        supported="everything that pickle supports",
+    )
+
+
+_MAKERS: Final[dict[str, Callable[[], Serializer]]] = {
+    "json": _json,
+    "msgpack": _msgpack,
+    "yaml": _yaml,
+    "pickle": _pickle,
+}
