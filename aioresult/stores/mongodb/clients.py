@@ -1,0 +1,248 @@
+"""Which client, database and collections a URL and Celery's ``mongodb_backend_settings`` mean, for both drivers.
+
+PyMongo's and Motor's asynchronous classes have the same methods, so that the rest of the store is written once. What
+differs is here: how a client is made and closed, and how a change stream is opened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeGuard
+
+import msgspec
+import pymongo
+from pymongo import AsyncMongoClient
+from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import InvalidURI, PyMongoError
+from pymongo.read_concern import ReadConcern
+from pymongo.read_preferences import ReadPreference
+from pymongo.uri_parser import parse_uri
+from pymongo.write_concern import WriteConcern
+
+from aioresult.errors import MissingDriver, SettingsError
+from aioresult.settings import Settings
+from aioresult.stores.mongodb.documents import CODEC_OPTIONS, Document
+
+if TYPE_CHECKING:
+    from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection, AsyncIOMotorDatabase
+
+    Client = AsyncMongoClient[Document] | AsyncIOMotorClient[Document]
+    Database = AsyncDatabase[Document] | AsyncIOMotorDatabase[Document]
+    Collection = AsyncCollection[Document] | AsyncIOMotorCollection[Document]
+
+_DATABASE: Final = "celery"
+_POOL: Final = {"maxPoolSize": 10}
+"""As Celery has it; and never below two, since the change stream keeps one connection busy."""
+_SOCKET_TIMEOUT: Final = 30.0
+"""Seconds after which a connection that has gone silent is given up."""
+_MALFORMED: Final = (
+    "user name and password must be percent-encoded (urllib.parse.quote_plus) and hosts separated by commas"
+)
+
+
+class ChangeStream(Protocol):
+    """What both drivers' change streams have in common."""
+
+    @property
+    def alive(self) -> bool: ...
+    async def try_next(self) -> Mapping[str, Any] | None: ...
+    async def close(self) -> None: ...
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """Where results are kept, and how to get there.
+
+    Attributes:
+        url: the URL as the driver takes it; holds the credentials, if any.
+        options: the client's options beside those in the URL.
+        motor: whether Motor is the driver.
+        database, tasks, groups: names of the database and of its collections.
+        location: hosts and database, for messages.
+    """
+
+    url: str
+    options: dict[str, Any]
+    motor: bool
+    database: str
+    tasks: str
+    groups: str
+    location: str
+
+    def __repr__(self) -> str:
+        return f"Target({self.location})"
+
+
+def target_of(url: str, settings: Settings) -> Target:
+    """Return what ``url`` and ``mongodb_backend_settings`` mean together; the dictionary wins, as in Celery.
+
+    Raises:
+        SettingsError: either cannot be understood.
+        MissingDriver: Motor is asked for, and not installed.
+    """
+    driver_url, motor = _split_scheme(url)
+    if motor:
+        _import_motor()
+    extra = dict(settings.mongodb_backend_settings or {})
+    host, port, hosts = extra.pop("host", None), extra.pop("port", None), extra.pop("mongo_host", None)
+    names = {
+        "database": extra.pop("database", None) or _parse(driver_url)["database"] or _DATABASE,
+        "tasks": extra.pop("taskmeta_collection", "celery_taskmeta"),
+        "groups": extra.pop("groupmeta_collection", "celery_groupmeta"),
+    }
+    if hosts or host or port:
+        driver_url = _with_hosts(driver_url, hosts or host or "localhost", port or 27017)
+    options = {"username": extra.pop("user", None), "password": extra.pop("password", None)}
+    options = {name: value for name, value in options.items() if value}
+    options |= {**extra.pop("options", {}), **extra}
+    _check_options(options)
+    return Target(
+        url=driver_url,
+        options=_defaults(driver_url, options, settings) | options,
+        motor=motor,
+        location=f"mongodb://{_hosts_of(driver_url)}/{names['database']}",
+        **names,
+    )
+
+
+def target_of_client(client: Client, default: Target, settings: Settings) -> Target:
+    """Return the target of a ready client: the database that the settings or else its URL name, or ``default``'s."""
+    named = (settings.mongodb_backend_settings or {}).get("database")
+    database = named or client.get_default_database(default.database).name
+    topology: Any = client.topology_description  # Motor declares a method, and has a property
+    hosts = [f"{host}:{port}" if port else host for host, port in topology.server_descriptions()]
+    return msgspec.structs.replace(
+        default,
+        url="",
+        options={},
+        motor=not isinstance(client, AsyncMongoClient),
+        database=database,
+        location=f"mongodb://{','.join(sorted(hosts))}/{database}",
+    )
+
+
+def _split_scheme(url: str) -> tuple[str, bool]:
+    """Return the URL for the driver, and whether Motor is to be the driver."""
+    scheme, _, rest = url.partition("://")
+    family, *parts = scheme.lower().split("+")
+    if family != "mongodb" or not {"srv", "motor"}.issuperset(parts):
+        raise SettingsError(
+            f"a URL that begins with {scheme!r} is none for MongoDB; it begins with mongodb://, mongodb+srv://, "
+            f"mongodb+motor:// or mongodb+srv+motor://"
+        )
+    return f"mongodb{'+srv' if 'srv' in parts else ''}://{rest or 'localhost'}", "motor" in parts
+
+
+def _parse(url: str) -> Mapping[str, Any]:
+    """Check a URL's syntax and options, without resolving the name of a ``mongodb+srv`` one."""
+    try:
+        return parse_uri(url.replace("mongodb+srv://", "mongodb://", 1), warn=False)
+    except (PyMongoError, ValueError, TypeError, OSError) as exc:
+        # What PyMongo quotes of a URL that is not well formed may be a piece of the password.
+        unclear = isinstance(exc, InvalidURI) or "@" in url.partition("?")[2]
+        reason = _MALFORMED if unclear else str(exc)
+    raise SettingsError(f"the MongoDB URL cannot be understood: {reason}")
+
+
+def _with_hosts(url: str, hosts: str | Sequence[str], port: int) -> str:
+    """Return ``url`` with other hosts, keeping its credentials and options; ``hosts`` may be a whole URL of its own."""
+    if isinstance(hosts, str):
+        if hosts.startswith(("mongodb://", "mongodb+srv://")):
+            return hosts
+        hosts = [hosts]
+    netloc, slash, rest = url.partition("://")[2].partition("/")
+    credentials, at, _ = netloc.rpartition("@")
+    return f"mongodb://{credentials}{at}{','.join(_with_port(host, port) for host in hosts)}{slash}{rest}"
+
+
+def _with_port(host: str, port: int) -> str:
+    return host if ":" in host.rpartition("]")[2] or host.endswith(".sock") else f"{host}:{port}"
+
+
+def _hosts_of(url: str) -> str:
+    return url.partition("://")[2].partition("/")[0].partition("?")[0].rpartition("@")[2]
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    for name, value in options.items():
+        if name in ("host", "port", "connect"):
+            raise SettingsError(f"mongodb_backend_settings: {name!r} is not an option of the client here")
+        try:
+            pymongo.common.validate(name, value)
+        except (PyMongoError, ValueError, TypeError, OSError) as exc:
+            reason = "its value is not valid" if name.lower() == "password" else str(exc)
+            raise SettingsError(f"mongodb_backend_settings, option {name!r}: {reason}") from None
+
+
+def _defaults(url: str, options: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+    """Return the options that neither the URL nor ``options`` mention."""
+    given = {name.lower(): value for name, value in {**_parse(url)["options"], **options}.items()}
+    milliseconds = settings.connect_timeout * 1000
+    ours = {
+        **_POOL,
+        "serverSelectionTimeoutMS": milliseconds,
+        "connectTimeoutMS": milliseconds,
+        "socketTimeoutMS": _SOCKET_TIMEOUT * 1000,
+        "appName": "aioresult",
+    }
+    chosen = {name: value for name, value in ours.items() if name.lower() not in given}
+    if given.get("maxpoolsize") == 1:
+        chosen["maxPoolSize"] = 2
+    return chosen
+
+
+def _import_motor() -> type[AsyncIOMotorClient[Document]]:
+    try:
+        from motor.motor_asyncio import AsyncIOMotorClient
+    except ImportError as exc:
+        raise MissingDriver(
+            'Motor is needed for mongodb+motor:// and is not installed: pip install "aioresult-backend[mongodb]"; '
+            "or use mongodb://, which needs PyMongo alone",
+            name="motor",
+        ) from exc
+    return AsyncIOMotorClient
+
+
+def open_client(target: Target) -> Client:
+    """Make the client that ``target`` describes, for the running loop; it connects at its first call."""
+    if target.motor:
+        return _import_motor()(target.url, io_loop=asyncio.get_running_loop(), **target.options)
+    return AsyncMongoClient(target.url, **target.options)
+
+
+def is_client(client: object) -> TypeGuard[Client]:
+    """Return whether ``client`` is an asynchronous client of PyMongo or Motor."""
+    return isinstance(client, AsyncMongoClient) or type(client).__name__ == "AsyncIOMotorClient"
+
+
+async def close_client(client: Client) -> None:
+    """Close a client of either driver."""
+    closing = client.close()
+    if closing is not None:
+        await closing
+
+
+def open_database(client: Client, name: str) -> Database:
+    """Return the database with the options that the store relies on, whatever the client's own are.
+
+    Reads go to the primary and see what it has applied: only so is a result that was stored before the change stream
+    was opened, and which the stream therefore does not announce, seen by the look that follows.
+    """
+    acknowledged = client.write_concern.acknowledged
+    return client.get_database(
+        name,
+        codec_options=CODEC_OPTIONS,
+        read_preference=ReadPreference.PRIMARY,
+        read_concern=ReadConcern("local"),
+        write_concern=None if acknowledged else WriteConcern(w=1),
+    )
+
+
+async def open_stream(collection: Collection, **options: Any) -> ChangeStream:
+    """Open a change stream; it is effective on return."""
+    opening = collection.watch(**options)
+    stream = await opening if inspect.isawaitable(opening) else opening
+    entered: ChangeStream = await stream.__aenter__()  # Motor opens the cursor here
+    return entered

@@ -1,0 +1,238 @@
+"""Records as Celery's documents and back: no I/O.
+
+Celery keeps the result alone serialized, in ``result``; everything else is native BSON. One field is ours:
+``expires_at``, a date under a TTL index. It cannot be Celery's ``date_done``, which has an ordinary index from Celery.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, TypeVar
+
+import bson
+from bson.binary import UuidRepresentation
+from bson.codec_options import CodecOptions, DatetimeConversion
+from bson.errors import BSONError
+
+from aioresult.codec import Codec
+from aioresult.codec.compression import MARKER
+from aioresult.errors import DecodeError, EncodeError, ResultTooLarge
+from aioresult.record import Encoded, Record, ResultTree
+from aioresult.settings import SERIALIZERS, Settings
+
+Document = dict[str, Any]
+
+CODEC_OPTIONS: Final[CodecOptions[Document]] = CodecOptions(
+    document_class=dict,
+    tz_aware=True,
+    uuid_representation=UuidRepresentation.STANDARD,
+    # One odd document must not make a whole batch unreadable:
+    unicode_decode_error_handler="replace",
+    datetime_conversion=DatetimeConversion.DATETIME_AUTO,
+)
+MAX_DOCUMENT: Final = 16 * 2**20
+"""MongoDB's limit for one document, in bytes."""
+
+_BINARY: Final = frozenset({"pickle", "msgpack"})
+_EXTENDED: Final = ("name", "args", "kwargs", "worker", "retries", "queue")
+_BASIC: Final = ("_id", "status", "result", "traceback", "children", "date_done", "group_id", "parent_id")
+_RESERVED: Final = frozenset((*_BASIC, *_EXTENDED, "stamped_headers", "expires_at"))
+_UNENCODABLE: Final = (BSONError, OverflowError, ValueError, TypeError, RecursionError)
+_MAX_PATH: Final = 100
+_T = TypeVar("_T")
+
+
+class Documents:
+    """The documents of one backend, by its codec and settings."""
+
+    def __init__(self, codec: Codec, settings: Settings) -> None:
+        self._codec = codec
+        self._settings = settings
+        self._binary = SERIALIZERS[settings.result_serializer] in _BINARY
+
+    def encode(self, record: Record) -> Encoded:
+        """Return ``record`` as a BSON document, complete with its expiry.
+
+        Raises:
+            EncodeError: the result, or a native value such as ``args``, cannot be stored; names where it is.
+            ResultTooLarge: the document exceeds ``max_result_bytes`` or MongoDB's own limit.
+        """
+        document = self._document(record)
+        try:
+            encoded = bson.encode(document, codec_options=CODEC_OPTIONS)
+        except _UNENCODABLE as exc:
+            path, reason = _culprit(document)
+            raise EncodeError(f"task {record.id}: {path} cannot be stored in MongoDB: {reason or exc}"[:1000]) from exc
+        if len(encoded) > MAX_DOCUMENT:
+            raise ResultTooLarge(
+                f"task {record.id}: its document has {len(encoded)} bytes, and MongoDB holds at most {MAX_DOCUMENT} in "
+                f"one; store large values elsewhere and return where they are"
+            )
+        return Encoded(encoded)
+
+    def _document(self, record: Record) -> Document:
+        document: Document = {
+            "_id": record.id,
+            "status": record.status,
+            "result": self._stored(self._codec.encode_result(record)),
+            "traceback": _storable(record.traceback),
+            "children": record.children,
+            "date_done": record.date_done,
+        }
+        if record.group_id is not None:
+            document["group_id"] = record.group_id
+        if record.parent_id is not None:
+            document["parent_id"] = record.parent_id
+        # Always, since Celery up to 5.6 fails on a document without them when it reads with result_extended.
+        document.update({name: getattr(record, name) for name in _EXTENDED})
+        if record.stamps:
+            document["stamped_headers"] = list(record.stamps)
+            document.update({name: value for name, value in record.stamps.items() if name not in _RESERVED})
+        return document | _expiry(self._settings.expires_for(record.status))
+
+    def _stored(self, payload: bytes) -> str | bytes:
+        """Return a serialized value as Celery stores it: as text where it is text."""
+        return payload if self._binary or payload.startswith(MARKER) else payload.decode()
+
+    def decode(self, document: Document) -> Record:
+        """Return a stored document as a record; anything unreadable gives ``Record.undecodable``."""
+        task_id = document["_id"]
+        try:
+            return self._record(task_id, document)
+        except DecodeError as exc:
+            return Record.undecodable(task_id, exc)
+
+    def _record(self, task_id: str, document: Document) -> Record:
+        status = _field(document, "status", str)
+        if status is None:
+            raise DecodeError(f"task {task_id}: its document has no status")
+        traceback = _field(document, "traceback", str)
+        headers = _field(document, "stamped_headers", list)
+        return Record(
+            id=task_id,
+            status=status,
+            result=self._codec.decode_result(task_id, status, _payload(document), traceback=traceback),
+            traceback=traceback,
+            children=_field(document, "children", list),
+            date_done=_field(document, "date_done", datetime),
+            group_id=_field(document, "group_id", str),
+            parent_id=_field(document, "parent_id", str),
+            name=_field(document, "name", str),
+            args=document.get("args"),
+            kwargs=document.get("kwargs"),
+            worker=_field(document, "worker", str),
+            retries=_field(document, "retries", int),
+            queue=_field(document, "queue", str),
+            stamps={name: document.get(name) for name in headers if isinstance(name, str)} if headers else None,
+        )
+
+    def is_expired(self, document: Document, now: datetime) -> bool:
+        """Return whether a document has outlived its time; for Celery's own that is counted from ``date_done``."""
+        expires_at = document.get("expires_at")
+        if isinstance(expires_at, datetime):
+            return expires_at <= now
+        date_done, ttl = document.get("date_done"), self._settings.result_expires
+        return bool(ttl) and isinstance(date_done, datetime) and now - date_done >= timedelta(seconds=ttl or 0)
+
+    def expired(self, now: datetime) -> Document:
+        """Return the filter for all that ``is_expired``."""
+        clauses: list[Document] = [{"expires_at": {"$lte": now}}]
+        if self._settings.result_expires:
+            cutoff = now - timedelta(seconds=self._settings.result_expires)
+            clauses.append({"expires_at": None, "date_done": {"$lte": cutoff}})
+        return {"$or": clauses}
+
+    def encode_group(self, group_id: str, tree: ResultTree) -> Document:
+        """Return a group as Celery's document, a flat list of ids; ``tree`` beside it keeps what that list loses.
+
+        Raises:
+            EncodeError: the tree cannot be encoded.
+        """
+        what = f"group {group_id}"
+        members = [_member_id(member) for member in tree[1] or ()]
+        document: Document = {
+            "_id": group_id,
+            "result": self._stored(self._codec.encode_value(members, what)),
+            "date_done": datetime.now(UTC),
+            "tree": self._stored(self._codec.encode_value(tree, what)),
+        }
+        return document | _expiry(self._settings.result_expires or None)
+
+    def decode_group(self, document: Document) -> ResultTree:
+        """Return a stored group's tree; one that Celery saved has plain members and no parent.
+
+        Raises:
+            DecodeError: it cannot be read.
+        """
+        group_id = document["_id"]
+        what = f"group {group_id}"
+        if "tree" in document:
+            tree = self._codec.decode_value(_payload(document, "tree"), what)
+            if isinstance(tree, list):
+                return tree
+            raise DecodeError(f"{what}: expected a result tree, found {tree!r:.100}")
+        members = self._codec.decode_value(_payload(document), what)
+        if not isinstance(members, list) or not all(isinstance(member, str) for member in members):
+            raise DecodeError(f"{what}: expected a list of ids, found {members!r:.100}")
+        return [[group_id, None], [[[member, None], None] for member in members]]
+
+
+def is_same(document: Document, other: Document) -> bool:
+    """Return whether two documents say the same of a task, whenever they expire."""
+    return {**document, "expires_at": None} == {**other, "expires_at": None}
+
+
+def _expiry(seconds: float | None) -> Document:
+    return {} if seconds is None else {"expires_at": datetime.now(UTC) + timedelta(seconds=seconds)}
+
+
+def _storable(text: str | None) -> str | None:
+    """Return ``text`` without lone surrogates, which a traceback may quote and BSON refuses."""
+    return text if text is None or text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
+def _field(document: Document, name: str, kind: type[_T]) -> _T | None:
+    value = document.get(name)
+    if value is None or isinstance(value, kind):
+        return value
+    raise DecodeError(f"{document['_id']}: the field {name!r} holds {type(value).__name__}, expected {kind.__name__}")
+
+
+def _payload(document: Document, name: str = "result") -> str | bytes:
+    payload = document.get(name)
+    if isinstance(payload, str | bytes):
+        return payload
+    found = type(payload).__name__
+    raise DecodeError(f"{document['_id']}: the field {name!r} holds {found}, expected text or binary data")
+
+
+def _member_id(member: Any) -> Any:
+    """Return the id in a result tuple: ``[[id, parent], nodes]``, or ``[id, nodes]`` with the bare id."""
+    node = member[0]
+    return node[0] if isinstance(node, list | tuple) else node
+
+
+def _culprit(document: Document) -> tuple[str, str]:
+    """Return the path of the innermost part of ``document`` that cannot be encoded, and why."""
+    path, reason, part = "", "", document
+    for _ in range(_MAX_PATH):  # a value may contain itself
+        failing = next(_failing(part), None)
+        if failing is None:
+            break
+        key, part, reason = failing
+        path = f"{path}[{key!r:.100}]" if path else str(key)
+    return path, reason
+
+
+def _failing(value: object) -> Iterator[tuple[object, Any, str]]:
+    parts: Iterable[tuple[object, object]] = ()
+    if isinstance(value, Mapping):
+        parts = value.items()
+    elif isinstance(value, list | tuple):
+        parts = enumerate(value)
+    for key, part in parts:
+        try:
+            bson.encode({"": part}, codec_options=CODEC_OPTIONS)
+        except _UNENCODABLE as exc:
+            yield key, part, str(exc)

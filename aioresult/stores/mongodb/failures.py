@@ -1,0 +1,54 @@
+"""PyMongo's errors (Motor raises the same) as ours, in words that say what to do."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pymongo.errors import (
+    ConfigurationError,
+    NotPrimaryError,
+    OperationFailure,
+    PyMongoError,
+    ServerSelectionTimeoutError,
+)
+
+from aioresult.errors import StoreUnavailable
+
+UNAUTHORIZED: Final = 13
+_AUTHENTICATION_FAILED: Final = 18
+DUPLICATE_KEY: Final = 11000
+NO_CHANGE_STREAMS: Final = frozenset({UNAUTHORIZED, 59, 115, 238, 40324, 40573})
+"""Codes with which a server answers that it has no change streams, or none for this user, and never will."""
+TRANSIENT: Final = frozenset({6, 7, 64, 89, 91, 100, 134, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436, 14031})
+"""Codes of single writes that say something of the server's state, and nothing of the document."""
+
+
+def unavailable(exc: PyMongoError, location: str) -> StoreUnavailable:
+    """Return the ``StoreUnavailable`` to raise from ``exc``."""
+    return StoreUnavailable(_describe(exc, location))
+
+
+def _describe(exc: PyMongoError, location: str) -> str:
+    if isinstance(exc, OperationFailure):
+        return _describe_refusal(exc, location)
+    reason = str(exc).partition(", Timeout: ")[0].partition(" (configured timeouts:")[0][:500]
+    if isinstance(exc, ServerSelectionTimeoutError):
+        return f"{location} cannot be reached: {reason}"
+    if isinstance(exc, NotPrimaryError):
+        return f"{location} has no primary at the moment: {reason}"
+    if isinstance(exc, ConfigurationError):
+        return f"{location} cannot be used: {reason}"
+    return f"the connection to {location} was lost: {reason}"
+
+
+def _describe_refusal(exc: OperationFailure, location: str) -> str:
+    details = exc.details or {}
+    reason = str(details.get("errmsg") or exc)[:500]
+    if exc.code == _AUTHENTICATION_FAILED:
+        return (
+            f"{location} refuses the user name or password ({reason}); check them, and whether the user belongs to "
+            f"another database than the one in the URL: then say so there, as in '?authSource=admin'"
+        )
+    if exc.code == UNAUTHORIZED:
+        return f"{location} does not permit that ({reason}); name a user in the URL that has the role readWrite there"
+    return f"{location} answered with an error: {reason} (code {exc.code})"

@@ -1,0 +1,158 @@
+"""One change stream for everything that a process waits for.
+
+The stream hears every write to the collection, Celery's included; ids that nobody watches are dropped here. It carries
+small documents with it, so that most events need no further read, and leaves big ones to be looked up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from typing import Any, Final
+
+import pymongo
+from bson.timestamp import Timestamp
+from pymongo.errors import PyMongoError
+
+from aioresult.abc import Event, Feed, Sink
+from aioresult.errors import StoreUnavailable
+from aioresult.record import Record
+from aioresult.stores.mongodb import clients
+from aioresult.stores.mongodb.documents import Document
+from aioresult.stores.mongodb.failures import unavailable
+
+_CARRIED: Final = 4096
+"""Size in bytes of the biggest document that an event carries; every process that waits hears of every document."""
+_BATCH: Final = 500
+"""Most events of one reply, which are handled without giving way to other tasks."""
+_OVERLAP: Final = 1
+"""Seconds of history that are heard again at the start: writes become visible in another order than their times'."""
+_TRIES: Final = 2
+_PIPELINE: Final[list[Document]] = [
+    {"$match": {"operationType": {"$in": ["insert", "replace", "update"]}}},
+    {
+        "$project": {
+            "documentKey": 1,
+            "clusterTime": 1,
+            "fullDocument": {
+                "$cond": [{"$gt": [{"$bsonSize": "$fullDocument"}, _CARRIED]}, "$$REMOVE", "$fullDocument"],
+            },
+        }
+    },
+]
+
+
+async def open_stream(collection: clients.Collection, now: Timestamp | None, silence: float) -> clients.ChangeStream:
+    """Open the stream of all writes to ``collection``, effective on return.
+
+    Args:
+        collection: where the documents are.
+        now: the server's present time.
+        silence: seconds after which the server answers although there is nothing to tell.
+    """
+    start = None if now is None else Timestamp(now.time - _OVERLAP, 1)
+    return await clients.open_stream(
+        collection,
+        pipeline=_PIPELINE,
+        start_at_operation_time=start,
+        max_await_time_ms=round(silence * 1000),
+        batch_size=_BATCH,
+    )
+
+
+class MongoFeed(Feed):
+    """Turns an open change stream into events.
+
+    PyMongo resumes a stream by its token, at the point that it has reached even when nothing has happened for long.
+    When that fails (history lost, token refused, no primary for too long), the hub opens a new feed and looks at
+    everything.
+
+    Args:
+        stream: effective already, so that an event may be owed and given at once.
+        opened_at: the server's time when it was opened. What was written before is announced without the record, since
+            by now there may be another.
+        decode: gives the record of a document, or ``None`` where it is to be looked up.
+        patience: seconds within which the server must have answered.
+        location: named in errors.
+        count: called for each request sent.
+    """
+
+    def __init__(
+        self,
+        stream: clients.ChangeStream,
+        *,
+        opened_at: Timestamp | None,
+        decode: Callable[[Document], Record | None],
+        patience: float,
+        location: str,
+        count: Callable[[], None],
+    ) -> None:
+        self._stream = stream
+        self._opened_at = opened_at
+        self._decode = decode
+        self._patience = patience
+        self._location = location
+        self._count = count
+        self._watched: set[str] = set()
+        self._events: asyncio.Queue[Event | None] = asyncio.Queue()
+        self._sink: Sink = lambda task_id, record: self._events.put_nowait((task_id, record))
+
+    def attach(self, sink: Sink) -> None:
+        self._sink = sink
+
+    async def watch(self, ids: Collection[str]) -> None:
+        self._watched.update(ids)
+        for task_id in ids:
+            self._sink(task_id, None)
+
+    async def unwatch(self, ids: Collection[str]) -> None:
+        self._watched.difference_update(ids)
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        reader = asyncio.create_task(self._read(), name="aioresult MongoDB change stream")
+        reader.add_done_callback(lambda _: self._events.put_nowait(None))
+        try:
+            while (event := await self._events.get()) is not None:
+                yield event
+            await reader
+        finally:
+            reader.cancel()
+            await asyncio.wait([reader])
+            if not reader.cancelled():
+                reader.exception()  # raised above, or too late to matter
+
+    async def _read(self) -> None:
+        failures = 0
+        while True:
+            try:
+                with pymongo.timeout(self._patience):
+                    change = await self._stream.try_next()
+            except PyMongoError as exc:
+                failures += 1
+                if failures == _TRIES or not self._stream.alive:
+                    raise unavailable(exc, self._location) from exc
+                continue
+            failures = 0
+            if change is not None:
+                self._take(change)
+                continue
+            self._count()
+            if not self._stream.alive:
+                raise StoreUnavailable(f"{self._location}: the collection was dropped or renamed, its stream ended")
+
+    def _take(self, change: Mapping[str, Any]) -> None:
+        task_id = change["documentKey"]["_id"]
+        if task_id not in self._watched:
+            return
+        document = change.get("fullDocument")
+        if document is None or (self._opened_at is not None and change["clusterTime"] <= self._opened_at):
+            self._sink(task_id, None)
+        else:
+            self._sink(task_id, self._decode(document))
+
+    async def aclose(self) -> None:
+        try:
+            with pymongo.timeout(self._patience):
+                await self._stream.close()
+        except PyMongoError:
+            pass  # the connection is gone, and the server drops the cursor by itself

@@ -1,0 +1,284 @@
+"""``mongodb://``: results as Celery's documents, written where their state allows it, announced by a change stream."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from importlib.metadata import version
+from typing import ClassVar, Final, Self, TypeVar
+
+import msgspec
+from bson.timestamp import Timestamp
+from pymongo.errors import AutoReconnect, BulkWriteError, OperationFailure, PyMongoError, ServerSelectionTimeoutError
+
+from aioresult.abc import Capabilities, Feed, Store
+from aioresult.errors import SettingsError, StoreUnavailable
+from aioresult.record import Encoded, Record, ResultTree
+from aioresult.settings import Settings
+from aioresult.states import FAILURE, SUCCESS
+from aioresult.stores.mongodb import clients, writes
+from aioresult.stores.mongodb.documents import Document, Documents
+from aioresult.stores.mongodb.failures import NO_CHANGE_STREAMS, TRANSIENT, unavailable
+from aioresult.stores.mongodb.feed import MongoFeed, open_stream
+
+logger = logging.getLogger("aioresult")
+
+_CHUNK: Final = 2000
+"""Most ids in one query."""
+_CHUNK_CHARACTERS: Final = 2 * 2**20
+"""Most characters of ids in one query, which must stay well below MongoDB's limit for a command."""
+_ATTEMPTS: Final = 10
+_T = TypeVar("_T")
+_warned: Final[set[str]] = set()
+
+
+class MongoStore(Store):
+    """Keeps records in MongoDB, in Celery's collections unless told otherwise.
+
+    Attributes:
+        silence: seconds after which the server answers the change stream although there is nothing to tell; this is
+            the probe by which a dead connection is noticed.
+    """
+
+    silence: ClassVar[float] = 5.0
+
+    def __init__(self, url: str, settings: Settings) -> None:
+        super().__init__(url, settings)
+        self._target = clients.target_of(url, settings)
+        self.location = self._target.location
+        self._documents = Documents(self.codec, settings)
+        self._client: clients.Client | None = None
+        self._owns_client = True
+        self._expiring: set[str] = set()
+
+    @classmethod
+    def from_client(cls, client: object, settings: Settings) -> Self:
+        if not clients.is_client(client):
+            raise SettingsError(
+                f"expected PyMongo's AsyncMongoClient or Motor's AsyncIOMotorClient, not {type(client).__name__}; "
+                f"a blocking client would stop the event loop"
+            )
+        store = cls("mongodb://", settings)
+        store._adopt(client)
+        return store
+
+    def _adopt(self, client: clients.Client) -> None:
+        self._target = clients.target_of_client(client, self._target, self.settings)
+        self.location = self._target.location
+        self._client = client
+        self._owns_client = False
+
+    # --- connections and requests ---
+
+    @property
+    def _database(self) -> clients.Database:
+        if self._client is None:
+            self._client = clients.open_client(self._target)
+        return clients.open_database(self._client, self._target.database)
+
+    @property
+    def _tasks(self) -> clients.Collection:
+        return self._database.get_collection(self._target.tasks)
+
+    @property
+    def _groups(self) -> clients.Collection:
+        return self._database.get_collection(self._target.groups)
+
+    async def _call(self, request: Callable[[], Awaitable[_T]]) -> _T:
+        """Make a request, and once more if the connection that it took was dead."""
+        repeated = False
+        while True:
+            self._count()
+            try:
+                return await request()
+            except PyMongoError as exc:
+                dead = isinstance(exc, AutoReconnect) and not isinstance(exc, ServerSelectionTimeoutError)
+                if repeated or not dead:
+                    raise unavailable(exc, self.location) from exc
+                repeated = True
+
+    def _count(self) -> None:
+        self.commands += 1
+
+    async def aclose(self) -> None:
+        client, self._client = self._client, None
+        if client is not None and self._owns_client:
+            await clients.close_client(client)
+
+    # --- records ---
+
+    def encode(self, record: Record) -> Record:
+        if isinstance(record.result, Encoded):
+            return record
+        return msgspec.structs.replace(record, result=self._documents.encode(record))
+
+    async def get_many(self, ids: Sequence[str]) -> Mapping[str, Record]:
+        found: dict[str, Record] = {}
+        for chunk in _chunks(ids):
+            documents = await self._find(chunk)
+            now = datetime.now(UTC)
+            for document in documents:
+                if not self._documents.is_expired(document, now):
+                    found[document["_id"]] = self._documents.decode(document)
+        return found
+
+    async def _find(self, ids: Sequence[str]) -> list[Document]:
+        one_reply = len(ids) + 1  # with less, the server would keep the cursor and wait to be asked again
+        return await self._call(lambda: self._tasks.find({"_id": {"$in": ids}}, batch_size=one_reply).to_list(None))
+
+    async def put_many(self, records: Sequence[Record]) -> Sequence[bool]:
+        encoded = {record.id: self.encode(record) for record in records}
+        await self._let_expire(self._tasks)
+        outcome = dict.fromkeys(encoded, True)
+        operations = {task_id: writes.replacement(record) for task_id, record in encoded.items()}
+        for _ in range(_ATTEMPTS):
+            refused = await self._call(partial(self._write, operations)) if operations else []
+            if not refused:
+                return [outcome[record.id] for record in records]
+            stored = {document["_id"]: document for chunk in _chunks(refused) for document in await self._find(chunk)}
+            operations = {}
+            for task_id in refused:
+                document = stored.get(task_id)
+                expired = document is not None and self._documents.is_expired(document, datetime.now(UTC))
+                verdict = writes.after_refusal(encoded[task_id], document, expired=expired)
+                if isinstance(verdict, bool):
+                    outcome[task_id] = verdict
+                else:
+                    operations[task_id] = verdict
+        raise StoreUnavailable(
+            f"{self.location}: others store and delete the tasks {sorted(operations)[:3]} all the time"
+        )
+
+    async def _write(self, operations: Mapping[str, writes.Operation]) -> list[str]:
+        """Carry out ``operations``, by id, and return the ids of those that were refused."""
+        try:
+            await self._tasks.bulk_write([*operations.values()], ordered=False)
+        except BulkWriteError as exc:
+            return writes.refused(exc, list(operations), self.location)
+        return []
+
+    async def delete_many(self, ids: Sequence[str]) -> None:
+        for chunk in _chunks(ids):
+            await self._call(partial(self._delete, self._tasks, {"_id": {"$in": chunk}}))
+
+    async def _delete(self, collection: clients.Collection, condition: Document) -> int:
+        return (await collection.delete_many(condition)).deleted_count
+
+    # --- expiry ---
+
+    async def _let_expire(self, collection: clients.Collection) -> None:
+        """Make sure of the index by which MongoDB deletes what has expired."""
+        wanted = self.settings.expires_for(SUCCESS) or self.settings.expires_for(FAILURE)
+        if wanted and collection.name not in self._expiring:
+            await self._call(partial(self._create_index, collection))
+            self._expiring.add(collection.name)
+
+    async def _create_index(self, collection: clients.Collection) -> None:
+        try:
+            await collection.create_index("expires_at", expireAfterSeconds=0)
+        except OperationFailure as exc:
+            if exc.code in TRANSIENT:
+                raise
+            _warn_once(
+                f"{self.location}: no TTL index on {collection.name}.expires_at ({(exc.details or {}).get('errmsg', exc)}); "
+                f"expired results are not shown any more, but stay in the database until 'aioresult purge'"
+            )
+
+    async def purge(self) -> int:
+        condition = self._documents.expired(datetime.now(UTC))
+        tasks = await self._call(partial(self._delete, self._tasks, condition))
+        return tasks + await self._call(partial(self._delete, self._groups, condition))
+
+    # --- push ---
+
+    async def feed(self) -> Feed | None:
+        feed = await self._open_feed()
+        if isinstance(feed, str):
+            _warn_once(f"{self.location} cannot push, so that results are polled for: {feed}")
+            return None
+        return feed
+
+    async def _open_feed(self) -> MongoFeed | str:
+        """Open a feed, or return why there is none."""
+        hello = await self._call(lambda: self._database.command("hello"))
+        if "setName" not in hello and hello.get("msg") != "isdbgrid":
+            return "a standalone server has no change streams; run it as a replica set, of one member if need be"
+        now = hello.get("operationTime")
+        stream = await self._call(partial(self._open_stream, now))
+        if isinstance(stream, str):
+            return stream
+        return MongoFeed(
+            stream,
+            opened_at=now,
+            decode=self._announced,
+            patience=self.silence + self.settings.connect_timeout,
+            location=self.location,
+            count=self._count,
+        )
+
+    async def _open_stream(self, now: Timestamp | None) -> clients.ChangeStream | str:
+        try:
+            return await open_stream(self._tasks, now, self.silence)
+        except OperationFailure as exc:
+            if exc.code in NO_CHANGE_STREAMS:
+                return f"it refuses change streams ({(exc.details or {}).get('errmsg', exc)})"
+            raise
+
+    def _announced(self, document: Document) -> Record | None:
+        return None if self._documents.is_expired(document, datetime.now(UTC)) else self._documents.decode(document)
+
+    async def capabilities(self) -> Capabilities:
+        feed = await self._open_feed()
+        if not isinstance(feed, str):
+            await feed.aclose()
+        build = await self._call(lambda: self._database.command("buildInfo"))
+        driver = "motor" if self._target.motor else "pymongo"
+        details = {
+            "server": f"MongoDB {build['version']}",
+            "driver": f"{driver} {version(driver)}",
+            "database": self._target.database,
+            "collections": f"{self._target.tasks}, {self._target.groups}",
+        }
+        if isinstance(feed, str):
+            mechanism = "polling, one query for all waiters"
+            return Capabilities(push=False, mechanism=mechanism, reason=feed, details=details)
+        return Capabilities(push=True, mechanism="MongoDB change stream, one per process", details=details)
+
+    # --- groups ---
+
+    async def put_group(self, group_id: str, tree: ResultTree) -> None:
+        document = self._documents.encode_group(group_id, tree)
+        await self._let_expire(self._groups)
+        await self._call(lambda: self._groups.replace_one({"_id": group_id}, document, upsert=True))
+
+    async def get_group(self, group_id: str) -> ResultTree | None:
+        document = await self._call(lambda: self._groups.find_one({"_id": group_id}))
+        if document is None or self._documents.is_expired(document, datetime.now(UTC)):
+            return None
+        return self._documents.decode_group(document)
+
+    async def delete_group(self, group_id: str) -> None:
+        await self._call(lambda: self._groups.delete_one({"_id": group_id}))
+
+
+def _chunks(ids: Sequence[str]) -> Iterator[list[str]]:
+    """Divide ``ids`` into lists that fit a query each."""
+    chunk: list[str] = []
+    characters = 0
+    for task_id in ids:
+        if chunk and (len(chunk) == _CHUNK or characters + len(task_id) > _CHUNK_CHARACTERS):
+            yield chunk
+            chunk, characters = [], 0
+        chunk.append(task_id)
+        characters += len(task_id)
+    if chunk:
+        yield chunk
+
+
+def _warn_once(message: str) -> None:
+    """Log a warning, once per process."""
+    if message not in _warned:
+        _warned.add(message)
+        logger.warning("%s", message)

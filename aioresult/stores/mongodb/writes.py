@@ -1,0 +1,72 @@
+"""How a record replaces another only where its state allows it. The server decides: the filter matches, or the upsert
+collides with the document that is there. What a collision means is decided here, from the stored document.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import bson
+from bson.raw_bson import RawBSONDocument
+from pymongo import ReplaceOne
+from pymongo.errors import BulkWriteError
+
+from aioresult.errors import EncodeError, StoreUnavailable
+from aioresult.record import Record
+from aioresult.states import READY_STATES, SUCCESS, replaces
+from aioresult.stores.mongodb.documents import CODEC_OPTIONS, Document, is_same
+from aioresult.stores.mongodb.failures import DUPLICATE_KEY, TRANSIENT
+
+Operation = ReplaceOne[Document]
+
+
+def replacement(record: Record) -> Operation:
+    """Return the operation that stores an encoded record, unless what is stored may not be replaced by it.
+
+    A replacement, as Celery does it, and not an update: the change stream then carries the document.
+    """
+    final = sorted(READY_STATES)
+    return _replace(record, {"status": {"$nin": [SUCCESS] if record.status in READY_STATES else final}})
+
+
+def _replace(record: Record, condition: Document) -> Operation:
+    encoded: Any = RawBSONDocument(record.result)  # PyMongo accepts it, but declares the collection's own document type
+    return ReplaceOne({"_id": record.id, **condition}, encoded, upsert=True)
+
+
+def after_refusal(record: Record, stored: Document | None, *, expired: bool) -> Operation | bool:
+    """Return what to try instead of a refused operation, or else whether the record counts as written.
+
+    Two writers that insert the same id at once make one of them collide although it may write. A document that has
+    expired is as good as deleted. And an identical document is what a first attempt has left whose answer was lost.
+    """
+    if stored is None or replaces(record.status, str(stored.get("status"))):
+        return replacement(record)
+    if expired:
+        return _replace(record, {name: stored.get(name) for name in ("status", "date_done", "expires_at")})
+    return is_same(stored, bson.decode(record.result, codec_options=CODEC_OPTIONS))
+
+
+def refused(exc: BulkWriteError, ids: list[str], location: str) -> list[str]:
+    """Return which of ``ids`` collided with the document that is there.
+
+    Raises:
+        StoreUnavailable: the server could not carry out or confirm all writes.
+        EncodeError: the server does not accept a document.
+    """
+    collided = []
+    for error in exc.details.get("writeErrors", ()):
+        task_id, code = ids[error["index"]], error.get("code")
+        if code in TRANSIENT:
+            raise StoreUnavailable(f"{location} could not write now: {_message(error)}") from exc
+        if code != DUPLICATE_KEY or set(error.get("keyPattern", ("_id",))) != {"_id"}:
+            raise EncodeError(f"task {task_id}: {location} does not accept its document: {_message(error)}") from exc
+        collided.append(task_id)
+    unconfirmed = exc.details.get("writeConcernErrors", ())
+    if unconfirmed:
+        raise StoreUnavailable(f"{location} could not confirm a write: {_message(unconfirmed[0])}") from exc
+    return collided
+
+
+def _message(error: dict[str, Any]) -> str:
+    return f"{str(error.get('errmsg'))[:300]} (code {error.get('code')})"
