@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncGenerator, Generator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import msgspec
@@ -172,7 +172,7 @@ class AsyncResult(Generic[T]):
         except msgspec.ValidationError as exc:
             raise DecodeError(f"task {self.id!r}: its value is no {self._type!r}: {exc}") from exc
 
-    async def updates(self, timeout: float | None = None) -> AsyncIterator[Record]:
+    async def updates(self, timeout: float | None = None) -> AsyncGenerator[Record, None]:
         """Iterate the task's states as they change: first what is stored now, if anything, last the final one.
 
         Progress that is reported while nobody reads is kept, up to a thousand records.

@@ -426,7 +426,7 @@ class StoreTests:
 
         await eventually(quiet)
 
-    def test_one_backend_serves_one_event_loop_after_the_other(self) -> None:
+    async def test_one_backend_serves_one_event_loop_after_the_other(self) -> None:
         backend = self.make_backend()
         task_id = fresh_id()
 
@@ -437,8 +437,8 @@ class StoreTests:
             waiting = [backend.AsyncResult(task_id).get(timeout=PATIENCE) for _ in range(2)]
             return await asyncio.gather(*waiting)
 
-        assert asyncio.run(write())
-        assert asyncio.run(read()) == [1, 1]
+        assert await asyncio.to_thread(lambda: asyncio.run(write()))
+        assert await asyncio.to_thread(lambda: asyncio.run(read())) == [1, 1]
 
     # --- groups ---
 
