@@ -143,7 +143,7 @@ def decompress(payload: bytes, limit: int) -> bytes:
     """Return what a payload expands to, or the payload itself where it is not marked as compressed.
 
     Raises:
-        CompressionError: the method is unknown or not installed, the body is broken, or expands to more than ``limit`` bytes.
+        CompressionError: the method is unknown or not installed, or the body is broken or expands beyond ``limit``.
     """
     if not payload.startswith(MARKER):
         return payload

@@ -1,7 +1,8 @@
 """Exceptions to Celery's form and back.
 
-Stored is ``{"exc_type": qualified name, "exc_message": [arguments], "exc_module": module}``. A stored name is looked up in an
-allow-list and nowhere else: no module is imported or walked, so that whoever can write to the store cannot choose what is called.
+Stored is ``{"exc_type": qualified name, "exc_message": [arguments], "exc_module": module}``. A stored name is looked up
+in an allow-list and nowhere else: no module is imported or walked, so that whoever can write to the store cannot choose
+what is called.
 """
 
 from __future__ import annotations
@@ -44,9 +45,10 @@ def register_exception(cls: _Exc) -> _Exc:
     Its constructor is then called with the stored arguments, which whoever can write to the store chooses.
 
     Raises:
-        TypeError: it is not a subclass of ``Exception``. (``SystemExit`` and the like would end the reader, not the task.)
+        TypeError: it is not a subclass of ``Exception``. (``SystemExit`` and the like would end the reader.)
     """
-    if not (isinstance(cls, type) and issubclass(cls, Exception)):
+    given: object = cls
+    if not (isinstance(given, type) and issubclass(given, Exception)):
         raise TypeError(f"only subclasses of Exception can be registered, not {cls!r:.100}")
     _registered[cls.__module__, cls.__qualname__] = cls
     return cls
@@ -59,12 +61,12 @@ def allowed_class(module: str | None, name: str) -> type[Exception] | None:
 
 
 def build(module: str | None, name: str, args: tuple[Any, ...]) -> Exception | None:
-    """Return the exception of this name and these arguments, or ``None`` where it is not allowed or cannot be made of them."""
+    """Return the exception of this name and arguments, or ``None`` where it is not allowed or cannot be made."""
     cls = allowed_class(module, name)
     if cls is None:
         return None
     try:
-        made = cls(*args)
+        made: object = cls(*args)
     except Exception:  # noqa: BLE001  (a registered constructor raises what it likes; the caller then describes the exception)
         return None
     return made if isinstance(made, Exception) else None
@@ -75,6 +77,7 @@ def restore(status: str, stored: Any, traceback: object) -> Exception | None:
 
     ``None`` only for a RETRY without an exception, as a bare ``retry()`` stores it.
     """
+    exc: Exception | None
     text = clip(traceback) if isinstance(traceback, str) and traceback else None
     if isinstance(stored, BaseException):
         exc = _adopt(stored, text)
@@ -125,7 +128,7 @@ def clip(traceback: str) -> str:
 
 
 def describe(exc: BaseException, encodable: Callable[[Any], bool]) -> dict[str, Any]:
-    """Return Celery's form of an exception; arguments that are not ``encodable`` become their ``repr``, so that this never fails."""
+    """Return Celery's form of an exception; never fails: arguments that are not ``encodable`` become their ``repr``."""
     module, name, args = identity(exc)
     return {
         "exc_type": name,
@@ -143,27 +146,6 @@ def identity(exc: BaseException) -> tuple[str | None, str, tuple[Any, ...]]:
     if cls is TaskRevokedError:
         return (*_CELERY_REVOKED, args)
     return cls.__module__, cls.__qualname__, args
-
-
-def failure_form(value: Any) -> Any:
-    """Return a failure that was given without an exception in a form that readers understand."""
-    if not value or (isinstance(value, Mapping) and "exc_type" in value):
-        return value
-    return {"exc_type": "Exception", "exc_message": (value,), "exc_module": "builtins"}
-
-
-def shortened(form: Any, limit: int) -> Any:
-    """Return Celery's form with every argument that is longer than ``limit`` characters cut down to its beginning."""
-    if not isinstance(form, Mapping):
-        return form
-    message = form.get("exc_message", ())
-    args = message if isinstance(message, (list, tuple)) else (message,)
-    return {**form, "exc_message": tuple(_short(arg, limit) for arg in args)}
-
-
-def _short(arg: Any, limit: int) -> Any:
-    text = arg if isinstance(arg, str) else safe_repr(arg)
-    return arg if len(text) <= limit else f"{text[:limit]}..."
 
 
 def safe_repr(value: Any) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 _MAX_KEY_PARTS: Final = 1000
-"""Tuples are hashed recursively, and may share their parts: a key of a few hundred bytes could take for ever to hash."""
+"""Tuples are hashed recursively and may share their parts: one pickled in few bytes could take for ever to hash."""
 
 
 class PickleError(ValueError):

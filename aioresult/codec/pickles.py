@@ -1,8 +1,8 @@
 """Pickles, of which Celery up to 5.6 made every SQL result: reading them as plain data, and writing such.
 
-``loads_plain`` runs on an interpreter of its own, which imports nothing, looks nothing up but in the tables below, and lets no
-pickled data reach a class. (An ``Unpickler`` with a restricted ``find_class`` would still let a pickle change attributes of the
-classes that it may use, or ask for a memo of many gigabytes.)
+``loads_plain`` runs on an interpreter of its own, which imports nothing, looks nothing up but in the tables below, and
+lets no pickled data reach a class. (An ``Unpickler`` with a restricted ``find_class`` would still let a pickle change
+attributes of the classes that it may use, or ask for a memo of many gigabytes.)
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import io
 import pickle
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Mapping
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
@@ -62,7 +62,7 @@ _CELERY: Final[dict[Name, Callable[..., Any]]] = {
 # -- plain data -------------------------------------------------------------------------------------------------------
 
 
-def _only(*types: type) -> Callable[[type], Callable[..., Any]]:
+def _only(*types: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Return a decorator-like function that lets a constructor be called with arguments of these types only."""
 
     def guard(make: Callable[..., Any]) -> Callable[..., Any]:
@@ -89,7 +89,7 @@ _PLAIN: Final[dict[Name, Callable[..., Any]]] = {
     Name("datetime", "timedelta"): _only(int)(timedelta),
     Name("datetime", "timezone"): _only(timedelta, str)(timezone),
     Name("zoneinfo", "ZoneInfo._unpickle"): lambda key, _cached=True: ZoneInfo(key),
-    Name("pytz", "_UTC"): lambda: timezone.utc,
+    Name("pytz", "_UTC"): lambda: UTC,
     Name("decimal", "Decimal"): _only(str)(Decimal),
     Name("collections", "OrderedDict"): _only()(OrderedDict),
     Name("collections", "defaultdict"): lambda *_factory: defaultdict(None),
@@ -133,15 +133,15 @@ def _update(target: Any, state: Any) -> Any:
 
 
 def loads_plain(payload: bytes, *, failure: bool = False) -> Any:
-    """Return the value of a pickle that holds nothing but plain data, exceptions that may be rebuilt, and Celery's results.
+    """Return the value of a pickle that holds only plain data, exceptions that may be rebuilt, and Celery's results.
 
-    Plain are the built-in types, datetime's, ``Decimal``, ``UUID`` and the containers of ``collections``. A pickled ``AsyncResult``
-    or ``GroupResult`` comes out in Celery's tuple form, without its backend (whose URL is in the pickle).
+    Plain are the built-in types, datetime's, ``Decimal``, ``UUID`` and the containers of ``collections``. A pickled
+    ``AsyncResult`` or ``GroupResult`` comes out in Celery's tuple form, without its backend (whose URL it carries).
 
     Args:
         payload: the pickle, of protocol 2 to 5.
         failure: the value is an exception; one that may not be rebuilt is then returned in Celery's form,
-            ``{"exc_type": ..., "exc_message": ..., "exc_module": ...}``. (So is the result of a whole record that failed.)
+            ``{"exc_type": ..., "exc_message": ..., "exc_module": ...}``. (So is the result of a failed record.)
 
     Raises:
         PickleError: it is broken, or needs a global that is none of these; the message names it.
@@ -157,8 +157,8 @@ def loads_plain(payload: bytes, *, failure: bool = False) -> Any:
     wanted = _find_foreign(value)
     if wanted is not None:
         raise PickleError(
-            f"it holds an object of {wanted}, which is not plain data; to have pickle rebuild it, which lets whoever can write "
-            f"to the store run code here, set result_serializer='pickle' and accept_content=['pickle']"
+            f"it holds an object of {wanted}, which is not plain data; to have pickle rebuild it, which lets whoever "
+            f"can write to the store run code here, set result_serializer='pickle' and accept_content=['pickle']"
         )
     return value
 
@@ -254,6 +254,7 @@ def judge_plain(value: Any) -> str | None:
 
 
 def judge_plain_key(key: Any) -> str | None:
+    """Say the same about the key of a dict."""
     return next(filter(None, map(judge_plain_key, key)), None) if type(key) is tuple else judge_plain(key)
 
 
@@ -270,7 +271,7 @@ def dumps_plain(value: Any) -> bytes:
 
 
 def dumps_group(tree: Any) -> bytes:
-    """Return a group as the pickled ``GroupResult`` that Celery up to 5.6 reads from SQL, without a backend and its URL.
+    """Return a group as the pickled ``GroupResult`` that Celery up to 5.6 reads from SQL, without a backend.
 
     Args:
         tree: Celery's tuple form, ``[[id, parent], members]``.
@@ -301,10 +302,10 @@ def _text(text: str) -> bytes:
 
 
 def survives(exc: BaseException) -> bool:
-    """Return whether an exception can be pickled for a reader that does not know this package, and comes back as itself."""
+    """Return whether an exception, pickled, comes back as itself; never for those that only this package has."""
     if type(exc).__module__.partition(".")[0] == "aioresult":
         return False
     try:
-        return type(pickle.loads(pickle.dumps(exc, protocol=PROTOCOL))) is type(exc)  # our own bytes
+        return type(pickle.loads(pickle.dumps(exc, protocol=PROTOCOL))) is type(exc)  # noqa: S301  (our own bytes)
     except Exception:  # noqa: BLE001  (whatever its own code raises, it is then stored by its name and arguments)
         return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timezone, tzinfo
+from datetime import UTC, datetime, tzinfo
 from typing import Any, Final
 
 import msgspec
@@ -34,7 +34,7 @@ class Layout(msgspec.Struct, frozen=True):
         if moment is None:
             return None
         if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=timezone.utc)
+            moment = moment.replace(tzinfo=UTC)
         return moment.astimezone(self.zone).isoformat()
 
     def meta(self, record: Record) -> dict[str, Any]:
@@ -71,14 +71,19 @@ class Layout(msgspec.Struct, frozen=True):
         )
 
 
+def values_of(record: Record) -> dict[str, Any]:
+    """Return the fields of a record that hold values of the user's, by their names."""
+    return {name: getattr(record, name) for name in ("result", "children", "args", "kwargs", "stamps", *_STORED[:-1])}
+
+
 def record_of(task_id: str, meta: Any) -> Record:
     """Return the record that a decoded payload describes; only keys that Celery writes are taken from it.
 
     Raises:
-        ValueError: it is not a record; the message says why.
+        TypeError, ValueError: it is not a record; the message says why.
     """
     if not isinstance(meta, Mapping):
-        raise ValueError(f"it holds a {type(meta).__name__} instead of a record")
+        raise TypeError(f"it holds a {type(meta).__name__} instead of a record")
     if "status" not in meta:
         raise ValueError("it holds no status, so it is not a task's record")
     values = {key: meta[key] for key in _STORED if key in meta}
@@ -108,9 +113,9 @@ def in_utc(moment: datetime) -> datetime:
         ValueError: it is outside the years that a date can have in UTC.
     """
     if moment.tzinfo is None:
-        return moment.replace(tzinfo=timezone.utc)
+        return moment.replace(tzinfo=UTC)
     try:
-        return moment.astimezone(timezone.utc)
+        return moment.astimezone(UTC)
     except OverflowError as exc:
         raise ValueError("its date_done is outside the range of dates") from exc
 

@@ -13,9 +13,6 @@ from aioresult.codec import jsonvalues, pickles
 from aioresult.codec.paths import Judge, first_problem
 from aioresult.errors import SettingsError
 
-PICKLE_PROTOCOL: Final = 4
-"""kombu's."""
-
 
 class Serializer(msgspec.Struct, frozen=True, kw_only=True):
     """One way to turn values into bytes.
@@ -48,13 +45,16 @@ def make_serializer(name: str) -> Serializer:
 
 
 def _judge_by_trying(name: str, dumps: Callable[[Any], object], containers: tuple[type, ...] = ()) -> Judge:
+    """Return a judge that tries to encode; not ``containers``, whose parts are asked for one by one."""
+
     def judge(value: Any) -> str | None:
         if isinstance(value, containers):
-            return None  # its parts are asked for one by one
+            return None
         try:
             dumps(value)
-        except Exception as exc:  # noqa: BLE001  (whatever the value's own code raises is the reason that is looked for)
-            return f"object of type {type(value).__qualname__} cannot be encoded as {name} ({type(exc).__name__}: {exc!s:.200})"
+        except Exception as exc:  # noqa: BLE001  (what the value's own code raises is the reason that is looked for)
+            why = "" if isinstance(exc, TypeError) else f" ({type(exc).__name__}: {exc!s:.200})"
+            return f"object of type {type(value).__qualname__} cannot be encoded as {name}{why}"
         return None
 
     return judge
@@ -77,7 +77,8 @@ def _json() -> Serializer:
         loads=jsonvalues.decode,
         judge=_judge_by_trying("JSON", jsonvalues.encode, (dict, list, tuple)),
         judge_key=_judge_by_type("a key in JSON", str, int, float, type(None)),
-        supported="None, bool, int, float, str, bytes, list, tuple, dict, datetime, date, time, Decimal, UUID and objects with __json__()",
+        supported="None, bool, int, float, str, bytes, list, tuple, dict, datetime, date, time, Decimal, UUID "
+        "and objects with a method __json__",
     )
 
 
@@ -155,7 +156,7 @@ def _import_yaml() -> ModuleType:
 
 def _pickle() -> Serializer:
     def dumps(value: Any) -> bytes:
-        return pickle.dumps(value, protocol=PICKLE_PROTOCOL)
+        return pickle.dumps(value, protocol=pickles.PROTOCOL)
 
     return Serializer(
         name="pickle",
@@ -167,6 +168,18 @@ def _pickle() -> Serializer:
         supported="everything that pickle supports",
     )
 
+
+plain_pickle: Final = Serializer(
+    name="pickle",
+    text=False,
+    dumps=pickles.dumps_plain,
+    loads=pickles.loads_plain,
+    judge=pickles.judge_plain,
+    judge_key=pickles.judge_plain_key,
+    supported="None, bool, int, float, str, bytes, list, tuple, dict, set, datetime, date, time, timedelta, Decimal "
+    "and UUID",
+)
+"""Plain data only, for the SQL rows that Celery up to 5.6 reads."""
 
 _MAKERS: Final[dict[str, Callable[[], Serializer]]] = {
     "json": _json,

@@ -1,0 +1,36 @@
+"""What to say of a payload that cannot be read: why, what it looks like, which setting helps; never what it says."""
+
+from __future__ import annotations
+
+from aioresult.codec.compression import MARKER
+from aioresult.codec.pickles import looks_like_pickle
+
+
+def reason(exc: Exception) -> str:
+    """Return why decoding failed, in words that do not quote the payload at length."""
+    if isinstance(exc, RecursionError):
+        return "it is nested too deeply"
+    if isinstance(exc, UnicodeDecodeError):
+        return f"it is not UTF-8 (byte {exc.start})"
+    return f"{exc!s:.400}" or type(exc).__name__
+
+
+def hint(head: bytes, serializer: str) -> str:
+    """Return what would help a reader who is set to ``serializer``, judged by the first bytes of the payload."""
+    seen = _looks_like(head)
+    if head.startswith(MARKER) or seen in (None, serializer):
+        return f" (expected is {serializer}, by result_serializer)"
+    trust = " and accept_content=['pickle'], if every writer is trusted" if seen == "pickle" else ""
+    return f"; it looks like {seen}, but result_serializer is {serializer!r}: set result_serializer={seen!r}{trust}"
+
+
+def _looks_like(head: bytes) -> str | None:
+    if looks_like_pickle(head):
+        return "pickle"
+    if head[:1] in (b"{", b"[", b'"'):
+        return "json"
+    if head[:1] and (0x80 <= head[0] <= 0x8F or head[0] in (0xDE, 0xDF)):
+        return "msgpack"
+    if head.startswith((b"children:", b"date_done:", b"status:", b"exc_message:")):
+        return "yaml"
+    return None
