@@ -19,7 +19,7 @@
     ├── RemoteTaskError         the task failed with an exception that is not rebuilt here
     └── RemoteTraceback         never raised: the ``__cause__`` of a task's exception, which prints the remote traceback
 
-The exceptions of tasks themselves are raised as they are where their type is known (``aioresult.register_exception``).
+The exceptions of tasks themselves are raised as they are where their type is known (see ``register_exception``).
 All of these can be pickled; none carries a credential.
 """
 

@@ -12,7 +12,7 @@ from aioresult.codec import exceptions, failures, hints, pickles
 from aioresult.codec.compression import decompress, make_compressor
 from aioresult.codec.jsonvalues import TYPED
 from aioresult.codec.paths import first_problem
-from aioresult.codec.records import STAMPED, Layout, in_utc, record_of, values_of
+from aioresult.codec.records import STAMPED, in_utc, layout, record_of, values_of
 from aioresult.codec.serializers import make_serializer, plain_pickle
 from aioresult.errors import DecodeError, EncodeError, ResultTooLarge
 from aioresult.record import Encoded, Record, ResultTree
@@ -41,7 +41,7 @@ class Codec:
         self._compress = make_compressor(settings.result_compression)
         self._max_decompressed = settings.max_decompressed_bytes
         self._limit = settings.max_result_bytes
-        self._layout = Layout(settings.zone, settings.result_extended)
+        self._layout = layout(settings)
         self._is_json = self._serializer.name == "json"
         self.is_text = self._serializer.text and not settings.result_compression
 

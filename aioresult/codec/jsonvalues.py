@@ -1,8 +1,8 @@
 """JSON as Celery writes it: Python's own, plus kombu's envelope for values that JSON has no form for.
 
 A ``datetime`` becomes ``{"__type__": "datetime", "__value__": "2026-11-22T12:20:59"}``; likewise date, time, decimal,
-uuid, and bytes, which are ``"bytes"`` where they are UTF-8 and ``"base64"`` otherwise. ``NaN`` and ``Infinity`` are bare
-tokens.
+uuid, and bytes, which are ``"bytes"`` where they are UTF-8 and ``"base64"`` otherwise. ``NaN`` and ``Infinity`` are
+bare tokens.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 Judge = Callable[[Any], str | None]
-"""Says why a part cannot be encoded, or ``None``; asked for all but plain dicts, lists and tuples (only their parts)."""
+"""Says why a part cannot be encoded, or ``None``; asked for all but dicts, lists and tuples (only for their parts)."""
 
 _PLAIN_CONTAINERS: Final = frozenset({dict, list, tuple})
 _CONTAINERS: Final = (dict, list, tuple, set, frozenset)

@@ -5,17 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime, tzinfo
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 import msgspec
 
 from aioresult.codec.jsonvalues import encode, encode_fast
 from aioresult.record import Record
+from aioresult.settings import Settings
 
 _EXTENDED: Final = ("name", "args", "kwargs", "worker", "retries", "queue")
 _STORED: Final = tuple(field.encode_name for field in msgspec.structs.fields(Record) if field.name != "stamps")
 """The keys that make a record. A stamp of such a name is not written as a key, and not read as a stamp."""
 STAMPED: Final = b"stamped_headers"
 """Occurs in every payload with stamps, whose names are keys among the others."""
+
+
+def layout(settings: Settings) -> Layout:
+    """Return how records are laid out by these settings."""
+    zone = settings.zone
+    in_utc_anyway = isinstance(zone, ZoneInfo) and zone.key == "UTC"
+    return Layout(UTC if in_utc_anyway else zone, settings.result_extended)
 
 
 class Layout(msgspec.Struct, frozen=True):
@@ -35,7 +44,7 @@ class Layout(msgspec.Struct, frozen=True):
             return None
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
-        return moment.astimezone(self.zone).isoformat()
+        return (moment if moment.tzinfo is self.zone else moment.astimezone(self.zone)).isoformat()
 
     def meta(self, record: Record) -> dict[str, Any]:
         """Return the dictionary that Celery would serialize, its keys in Celery's order."""
