@@ -242,7 +242,7 @@ def open_database(client: Client, name: str) -> Database:
 
 async def open_stream(collection: Collection, **options: Any) -> ChangeStream:
     """Open a change stream; it is effective on return."""
-    opening = collection.watch(**options)
+    opening = collection.with_options(read_concern=ReadConcern("majority")).watch(**options)
     stream = await opening if inspect.isawaitable(opening) else opening
     entered: ChangeStream = await stream.__aenter__()  # Motor opens the cursor here
     return entered

@@ -1,7 +1,8 @@
 """Records as Celery's documents and back: no I/O.
 
-Celery keeps the result alone serialized, in ``result``; everything else is native BSON. One field is ours:
-``expires_at``, a date under a TTL index. It cannot be Celery's ``date_done``, which has an ordinary index from Celery.
+Celery keeps the result alone serialized, in ``result``; everything else is native BSON. Two fields are ours:
+``expires_at``, a date under a TTL index (it cannot be ``date_done``, which has an ordinary index from Celery), and
+``date_done_us``, the microseconds of ``date_done`` that BSON's milliseconds lose.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.errors import BSONError
 
 from aioresult.codec import Codec
-from aioresult.codec.compression import MARKER
+from aioresult.codec.exceptions import clip
 from aioresult.errors import DecodeError, EncodeError, ResultTooLarge
 from aioresult.record import Encoded, Record, ResultTree
-from aioresult.settings import SERIALIZERS, Settings
+from aioresult.settings import Settings
 
 Document = dict[str, Any]
 
@@ -34,10 +35,9 @@ CODEC_OPTIONS: Final[CodecOptions[Document]] = CodecOptions(
 MAX_DOCUMENT: Final = 16 * 2**20
 """MongoDB's limit for one document, in bytes."""
 
-_BINARY: Final = frozenset({"pickle", "msgpack"})
 _EXTENDED: Final = ("name", "args", "kwargs", "worker", "retries", "queue")
 _BASIC: Final = ("_id", "status", "result", "traceback", "children", "date_done", "group_id", "parent_id")
-_RESERVED: Final = frozenset((*_BASIC, *_EXTENDED, "stamped_headers", "expires_at"))
+_RESERVED: Final = frozenset((*_BASIC, *_EXTENDED, "stamped_headers", "expires_at", "date_done_us"))
 _UNENCODABLE: Final = (BSONError, OverflowError, ValueError, TypeError, RecursionError)
 _MAX_PATH: Final = 100
 _T = TypeVar("_T")
@@ -49,7 +49,6 @@ class Documents:
     def __init__(self, codec: Codec, settings: Settings) -> None:
         self._codec = codec
         self._settings = settings
-        self._binary = SERIALIZERS[settings.result_serializer] in _BINARY
 
     def encode(self, record: Record) -> Encoded:
         """Return ``record`` as a BSON document, complete with its expiry.
@@ -80,20 +79,23 @@ class Documents:
             "children": record.children,
             "date_done": record.date_done,
         }
+        if record.date_done is not None:
+            document["date_done_us"] = record.date_done.microsecond % 1000
         if record.group_id is not None:
             document["group_id"] = record.group_id
         if record.parent_id is not None:
             document["parent_id"] = record.parent_id
-        # Always, since Celery up to 5.6 fails on a document without them when it reads with result_extended.
-        document.update({name: getattr(record, name) for name in _EXTENDED})
-        if record.stamps:
+        # Always, since Celery up to 5.6 fails on a document without these when it reads with result_extended.
+        extended = self._settings.result_extended
+        document.update({name: getattr(record, name) if extended else None for name in _EXTENDED})
+        if extended and record.stamps:
             document["stamped_headers"] = list(record.stamps)
             document.update({name: value for name, value in record.stamps.items() if name not in _RESERVED})
         return document | _expiry(self._settings.expires_for(record.status))
 
     def _stored(self, payload: bytes) -> str | bytes:
         """Return a serialized value as Celery stores it: as text where it is text."""
-        return payload if self._binary or payload.startswith(MARKER) else payload.decode()
+        return payload.decode() if self._codec.is_text else payload
 
     def decode(self, document: Document) -> Record:
         """Return a stored document as a record; anything unreadable gives ``Record.undecodable``."""
@@ -108,14 +110,14 @@ class Documents:
         if status is None:
             raise DecodeError(f"task {task_id}: its document has no status")
         traceback = _field(document, "traceback", str)
-        headers = _field(document, "stamped_headers", list)
+        headers = [name for name in _field(document, "stamped_headers", list) or () if isinstance(name, str)]
         return Record(
             id=task_id,
             status=status,
             result=self._codec.decode_result(task_id, status, _payload(document), traceback=traceback),
-            traceback=traceback,
+            traceback=clip(traceback) if traceback else traceback,
             children=_field(document, "children", list),
-            date_done=_field(document, "date_done", datetime),
+            date_done=_date_done(document),
             group_id=_field(document, "group_id", str),
             parent_id=_field(document, "parent_id", str),
             name=_field(document, "name", str),
@@ -124,7 +126,7 @@ class Documents:
             worker=_field(document, "worker", str),
             retries=_field(document, "retries", int),
             queue=_field(document, "queue", str),
-            stamps={name: document.get(name) for name in headers if isinstance(name, str)} if headers else None,
+            stamps={name: document.get(name) for name in headers if name not in _RESERVED} or None,
         )
 
     def is_expired(self, document: Document, now: datetime) -> bool:
@@ -153,9 +155,9 @@ class Documents:
         members = [_member_id(member) for member in tree[1] or ()]
         document: Document = {
             "_id": group_id,
-            "result": self._stored(self._codec.encode_value(members, what)),
+            "result": self._stored(self._codec.encode_value(members, what, compress=True)),
             "date_done": datetime.now(UTC),
-            "tree": self._stored(self._codec.encode_value(tree, what)),
+            "tree": self._stored(self._codec.encode_value(tree, what, compress=True)),
         }
         return document | _expiry(self._settings.result_expires or None)
 
@@ -168,10 +170,7 @@ class Documents:
         group_id = document["_id"]
         what = f"group {group_id}"
         if "tree" in document:
-            tree = self._codec.decode_value(_payload(document, "tree"), what)
-            if isinstance(tree, list):
-                return tree
-            raise DecodeError(f"{what}: expected a result tree, found {tree!r:.100}")
+            return self._codec.as_tree(self._codec.decode_value(_payload(document, "tree"), what), what)
         members = self._codec.decode_value(_payload(document), what)
         if not isinstance(members, list) or not all(isinstance(member, str) for member in members):
             raise DecodeError(f"{what}: expected a list of ids, found {members!r:.100}")
@@ -197,6 +196,13 @@ def _field(document: Document, name: str, kind: type[_T]) -> _T | None:
     if value is None or isinstance(value, kind):
         return value
     raise DecodeError(f"{document['_id']}: the field {name!r} holds {type(value).__name__}, expected {kind.__name__}")
+
+
+def _date_done(document: Document) -> datetime | None:
+    date_done, microseconds = _field(document, "date_done", datetime), document.get("date_done_us")
+    if date_done is None or not isinstance(microseconds, int):
+        return date_done
+    return date_done.replace(microsecond=date_done.microsecond + microseconds % 1000)
 
 
 def _payload(document: Document, name: str = "result") -> str | bytes:

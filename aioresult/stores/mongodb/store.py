@@ -182,8 +182,8 @@ class MongoStore(Store):
             if exc.code in TRANSIENT:
                 raise
             _warn_once(
-                f"{self.location}: no TTL index on {collection.name}.expires_at ({(exc.details or {}).get('errmsg', exc)}); "
-                f"expired results are not shown any more, but stay in the database until 'aioresult purge'"
+                f"{self.location}: no TTL index on {collection.name}.expires_at ({exc}); expired results are not shown "
+                f"any more, but stay in the database until 'aioresult purge'"
             )
 
     async def purge(self) -> int:
