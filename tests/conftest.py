@@ -8,15 +8,21 @@ import os
 import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import TypeVar
 
 import pytest
 import pytest_asyncio
 import uvloop
 
-from tests.servers import ExternalServer, RedisServer, Server
+from tests.servers import ExternalServer
+from tests.servers.mongo import MongoReplicaSet, MongoServer
+from tests.servers.mongo import drop_database as drop_mongo_database
+from tests.servers.postgres import PostgresServer, create_database, drop_database, empty_database
+from tests.servers.process import with_path
+from tests.servers.redis import RedisServer
 
-S = TypeVar("S", bound=Server)
+S = TypeVar("S")
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 _TURNS_TO_END = 10
 
@@ -53,22 +59,30 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Put the search for leaks around every test: first to be set up, last to be torn down, and not to be left out."""
     if isinstance(item, pytest.Function):
-        checks = ["no_garbage", "no_task_left"] if pytest_asyncio.is_async_test(item) else ["no_garbage"]
+        checks = ["unseen_errors", "no_task_left"] if pytest_asyncio.is_async_test(item) else ["unseen_errors"]
         item.fixturenames[:0] = checks
 
 
 @pytest.fixture
-def no_garbage() -> Iterator[None]:
-    """Make unclosed resources and unseen exceptions show up in the test that left them, as unraisable exceptions."""
-    yield
+def unseen_errors() -> Iterator[list[str]]:
+    """Fail for what event loops were told that nobody else has seen, and collect garbage to bring the rest to light.
+
+    Resources that were not closed then show up as unraisable exceptions, in the test that left them.
+    """
+    unseen: list[str] = []
+    yield unseen
     gc.collect()
+    if unseen:
+        pytest.fail("errors that nobody saw:\n" + "\n".join(unseen), pytrace=False)
 
 
 @pytest.fixture
-async def no_task_left() -> AsyncIterator[None]:
+async def no_task_left(unseen_errors: list[str]) -> AsyncIterator[None]:
     """Fail if a task that the test started is still there once all its fixtures are torn down."""
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unseen_errors.append(str(context)))
     before = asyncio.all_tasks()
     yield
+    left: set[asyncio.Task[object]] = set()
     for _ in range(_TURNS_TO_END):  # what was cancelled or told to end has these turns of the loop to do so
         left = asyncio.all_tasks() - before - {asyncio.current_task()}
         if not left:
@@ -78,9 +92,11 @@ async def no_task_left() -> AsyncIterator[None]:
 
 
 # --- servers ----------------------------------------------------------------------------------------------------------
+# Each is started when the first test asks for it and serves the whole run. A test may stop it, if it starts it again.
 
 
-def _server(variable: str, make: Callable[[], S]) -> Iterator[S | ExternalServer]:
+def _server(variable: str, make: Callable[[], AbstractContextManager[S]]) -> Iterator[S | ExternalServer]:
+    """Yield a private server, or the user's own where the environment names one."""
     if url := os.environ.get(variable):
         yield ExternalServer(variable, url)
         return
@@ -88,9 +104,14 @@ def _server(variable: str, make: Callable[[], S]) -> Iterator[S | ExternalServer
         yield server
 
 
+@pytest.fixture
+def keyprefix() -> str:
+    """Return a prefix, of keys, tables or databases, that nobody else uses."""
+    return f"t{uuid.uuid4().hex[:12]}_"
+
+
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer | ExternalServer]:
-    """One Redis for the whole run; a test that stops it has to start it again."""
     yield from _server("AIORESULT_TEST_REDIS_URL", RedisServer)
 
 
@@ -103,7 +124,56 @@ def redis_url(redis_server: RedisServer | ExternalServer) -> str:
     return redis_server.url
 
 
+@pytest.fixture(scope="session")
+def mongo_server() -> Iterator[MongoServer | ExternalServer]:
+    """A standalone server, which cannot push."""
+    yield from _server("AIORESULT_TEST_MONGODB_STANDALONE_URL", MongoServer)
+
+
+@pytest.fixture(scope="session")
+def mongo_replica_set() -> Iterator[MongoReplicaSet | ExternalServer]:
+    """A replica set of one, which has change streams."""
+    yield from _server("AIORESULT_TEST_MONGODB_URL", MongoReplicaSet)
+
+
 @pytest.fixture
-def keyprefix() -> str:
-    """Return a prefix, of keys, tables or databases, that nobody else uses."""
-    return f"t{uuid.uuid4().hex[:12]}_"
+def mongo_standalone_url(mongo_server: MongoServer | ExternalServer, keyprefix: str) -> Iterator[str]:
+    """URL of a database of the test's own on the standalone server."""
+    yield from _mongo_database(mongo_server, keyprefix)
+
+
+@pytest.fixture
+def mongo_url(mongo_replica_set: MongoReplicaSet | ExternalServer, keyprefix: str) -> Iterator[str]:
+    """URL of a database of the test's own on the replica set."""
+    yield from _mongo_database(mongo_replica_set, keyprefix)
+
+
+def _mongo_database(server: MongoServer | MongoReplicaSet | ExternalServer, name: str) -> Iterator[str]:
+    server.start()
+    url = with_path(server.url, name)
+    yield url
+    if server.running:
+        drop_mongo_database(url, name)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer | ExternalServer]:
+    yield from _server("AIORESULT_TEST_POSTGRESQL_URL", PostgresServer)
+
+
+@pytest.fixture(scope="session")
+def _postgres_database(postgres_server: PostgresServer | ExternalServer) -> Iterator[str]:
+    """URL of a database of the run's own, for asyncpg."""
+    name = f"aioresult_test_{uuid.uuid4().hex[:12]}"
+    create_database(postgres_server.url, name)
+    yield with_path(postgres_server.url, name)
+    if not postgres_server.owned:
+        drop_database(postgres_server.url, name)
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer | ExternalServer, _postgres_database: str) -> str:
+    """URL of an empty PostgreSQL database, for asyncpg."""
+    postgres_server.start()
+    empty_database(_postgres_database)
+    return _postgres_database

@@ -1,10 +1,19 @@
-"""Private real servers for tests and benchmarks: started on free loopback ports, in temporary folders."""
+"""Private real servers for tests and benchmarks: started on free loopback ports, in temporary folders.
 
+Each is a context manager with ``url``, ``start``, ``stop``, ``kill``, ``restart`` and ``close``; ``tests/conftest.py``
+has the ones that are shared by a whole test run.
+"""
+
+from tests.servers.mongo import MongoReplicaSet, MongoServer
+from tests.servers.postgres import PostgresServer
 from tests.servers.process import ExternalServer, Server, ServerFailed, missing
 from tests.servers.redis import RedisClusterServers, RedisSentinels, RedisServer
 
 __all__ = [
     "ExternalServer",
+    "MongoReplicaSet",
+    "MongoServer",
+    "PostgresServer",
     "RedisClusterServers",
     "RedisSentinels",
     "RedisServer",

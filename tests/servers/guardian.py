@@ -7,6 +7,7 @@ the pipe closes, however the test run ended, every server that is still listed i
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import signal
@@ -14,10 +15,6 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import IO
-
-_pipe: IO[str] | None = None
-_owner = 0
 
 
 def protect(pid: int, folder: Path) -> None:
@@ -31,21 +28,17 @@ def release(pid: int) -> None:
 
 
 def _tell(line: str) -> None:
-    pipe = _open()
-    pipe.write(line)
-    pipe.flush()
+    os.write(_pipe(os.getpid()), line.encode())
 
 
-def _open() -> IO[str]:
-    global _pipe, _owner
-    if _pipe is None or _owner != os.getpid():
-        process = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, text=True, start_new_session=True, cwd="/"
-        )
-        process.returncode = 0  # it outlives this process by design, so nobody waits for it
-        _pipe, _owner = process.stdin, os.getpid()
-    assert _pipe is not None
-    return _pipe
+@functools.cache
+def _pipe(owner: int) -> int:
+    """Return the writing end of a pipe to the guardian of this process, not of the one that it was forked from."""
+    reading, writing = os.pipe()
+    process = subprocess.Popen([sys.executable, __file__], stdin=reading, start_new_session=True, cwd="/")
+    process.returncode = 0  # it outlives this process by design, so nobody waits for it
+    os.close(reading)
+    return writing
 
 
 def main(lines: Iterable[str]) -> None:

@@ -14,6 +14,7 @@ import time
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -57,6 +58,11 @@ def free_port() -> int:
                 continue
             return port
     raise ServerFailed(f"no free port between 15000 and 32000 on {HOST}")
+
+
+def with_path(url: str, path: str) -> str:
+    """Return ``url`` with another database: its path replaced, its query kept."""
+    return urlsplit(url)._replace(path=f"/{path}").geturl()
 
 
 class Server(ABC):
