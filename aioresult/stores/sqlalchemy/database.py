@@ -1,0 +1,223 @@
+"""One database, opened at first use: an engine, its tables, and the one way in which statements are sent."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, Final, TypeVar
+
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from aioresult.codec import Codec
+from aioresult.errors import SettingsError, StoreUnavailable
+from aioresult.settings import Settings
+from aioresult.stores.sqlalchemy import schema
+from aioresult.stores.sqlalchemy.dialects.choice import dialect_class
+from aioresult.stores.sqlalchemy.dialects.port import Dialect
+from aioresult.stores.sqlalchemy.failures import Verdict, judge
+from aioresult.stores.sqlalchemy.link import Link
+from aioresult.stores.sqlalchemy.rows import Rows
+from aioresult.stores.sqlalchemy.tables import Tables
+from aioresult.stores.sqlalchemy.urls import Target
+
+Outcome = TypeVar("Outcome")
+
+_REPEATS: Final = 1
+"""How often a call is made again after a connection was found dead."""
+_CONFLICT_REPEATS: Final = 8
+"""The same after a deadlock with another writer."""
+
+
+class Database:
+    """Where the statements of one store go.
+
+    Args:
+        target: what the URL means.
+        settings: the store's settings.
+        codec: the store's codec.
+        count: called once for each statement sent.
+        client: an engine that the caller owns, and that stays open; without it one is made.
+    """
+
+    def __init__(
+        self, target: Target, settings: Settings, codec: Codec, count: Callable[[], None], client: AsyncEngine | None
+    ) -> None:
+        self.target = target
+        self.settings = settings
+        self.location = target.location
+        self.tables = Tables(settings)
+        self.rows = Rows(settings, codec, dialect_class(target.family).dates_for(settings))
+        self.count = count
+        self._client = client
+        self._engine: AsyncEngine | None = None
+        self._dialect: Dialect | None = None
+        self._file: tuple[int, int] | None = None
+        self._opening = asyncio.Lock()
+
+    async def run(self, work: Callable[[Link, Dialect], Awaitable[Outcome]]) -> Outcome:
+        """Do ``work`` on a connection; again if it was dead, another writer was in the way, or the tables had changed.
+
+        Raises:
+            StoreUnavailable: the database cannot be reached, or does not answer.
+            SettingsError: the tables are missing, or the account may not use them.
+            EncodeError: the database does not take a value.
+        """
+        attempt = 0
+        while True:
+            verdict = None
+            try:
+                dialect = await self.dialect()
+                async with asyncio.timeout(dialect.deadline), self._link() as link:
+                    return await work(link, dialect)
+            except (SQLAlchemyError, OSError) as exc:  # asyncio's timeout is an OSError
+                if isinstance(exc, StoreUnavailable):
+                    raise
+                verdict = judge(exc, self.location)
+                attempt += 1
+                if not verdict.repeat or attempt > (_CONFLICT_REPEATS if verdict.conflict else _REPEATS):
+                    raise verdict.error from exc
+            await self._recover(verdict, attempt)
+
+    @property
+    def opened(self) -> Dialect | None:
+        """The dialect with the tables that were found, if the database has been opened."""
+        return self._dialect
+
+    async def ready(self) -> Dialect:
+        """Return the same after opening the database if need be, and a round trip; errors are those of ``run``."""
+        return await self.run(_dialect)
+
+    async def dialect(self) -> Dialect:
+        """Return the dialect with the tables that were found, after opening the database if need be.
+
+        Raises:
+            SQLAlchemyError, OSError: it cannot be opened; ``run`` translates.
+        """
+        if self._dialect is not None and self._file_is_another():
+            await self._reopen()
+        if self._dialect is None:
+            async with self._opening:
+                if self._dialect is None:
+                    self._dialect = await self._open()
+        return self._dialect
+
+    async def facts(self) -> dict[str, str]:
+        """Return what was found when the database was opened, for operators."""
+        return (await self.ready()).facts
+
+    async def driver_connection(self) -> object:
+        """Return a driver's connection for lasting use, which leaves the pool; whoever asks for it closes it."""
+        await self.ready()
+        try:
+            connection = await self._made_engine().raw_connection()
+        except (SQLAlchemyError, OSError) as exc:
+            raise judge(exc, self.location).error from exc
+        found: object = connection.driver_connection
+        connection.detach()
+        return found
+
+    async def aclose(self) -> None:
+        """Close the connections, unless they are the caller's."""
+        engine, self._engine, self._dialect = self._engine, None, None
+        if engine is not None and self._client is None:
+            await engine.dispose()
+
+    @asynccontextmanager
+    async def _link(self) -> AsyncIterator[Link]:
+        async with self._made_engine().connect() as connection:
+            yield Link(connection, self.count)
+
+    async def _recover(self, verdict: Verdict, attempt: int) -> None:
+        if verdict.reexamine:
+            self._dialect = None
+        if verdict.conflict:
+            await asyncio.sleep(random.uniform(0.001, 0.01) * 2**attempt)
+
+    async def _open(self) -> Dialect:
+        chosen = dialect_class(self.target.family)
+        async with self._link() as link:
+            if self.settings.database_create_tables_at_setup:
+                await self.create_tables(link)
+            layout = await link.connection.run_sync(
+                partial(schema.examine, tables=self.tables, extended=self.settings.result_extended)
+            )
+            facts = await chosen.look(link, self.tables)
+        if facts.get("file"):
+            self._file = _identity(facts["file"])
+        return chosen(layout, self.rows.dates, facts)
+
+    async def create_tables(self, link: Link) -> None:
+        """Create what is missing of the tables, whatever the settings say."""
+        chosen = dialect_class(self.target.family)
+        await link.connection.run_sync(chosen.lock_for_creating)
+        await link.connection.run_sync(schema.create, self.tables)
+
+    def _file_is_another(self) -> bool:
+        """Return whether a database in a file was deleted or replaced behind our open connections."""
+        if self._file is None or self._dialect is None:
+            return False
+        return _identity(self._dialect.facts["file"]) != self._file
+
+    async def _reopen(self) -> None:
+        engine, self._dialect, self._file = self._made_engine(), None, None
+        await engine.dispose()
+
+    def _made_engine(self) -> AsyncEngine:
+        if self._engine is None:
+            if self._client is not None:
+                self._engine = self._client.execution_options(isolation_level="AUTOCOMMIT")
+            else:
+                self._engine = self._make_engine()
+        return self._engine
+
+    def _make_engine(self) -> AsyncEngine:
+        chosen = dialect_class(self.target.family)
+        own = chosen.engine_options(self.target, self.settings)
+        given = dict(self.settings.database_engine_options or {})
+        if "poolclass" in given:
+            own.pop("pool_size", None)
+        connect_args = {**own.pop("connect_args", {}), **self.target.connect_args, **given.pop("connect_args", {})}
+        options = {"pool_recycle": 3600, **own, **given, "isolation_level": "AUTOCOMMIT", "hide_parameters": True}
+        try:
+            engine = create_async_engine(
+                self.target.url, connect_args=connect_args, skip_autocommit_rollback=True, **options
+            )
+        except (TypeError, ValueError, ArgumentError) as exc:
+            raise SettingsError(f"setting database_engine_options: {exc}") from exc
+        chosen.prepare_engine(engine)
+        callback: Any = self.settings.database_engine_callback
+        if callback is not None:
+            _resolved(callback)(engine.sync_engine)
+        return engine
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """Return what tells the file at ``path`` from another one put in its place."""
+    try:
+        found = os.stat(path)  # noqa: PTH116  (before every statement: half the time of pathlib's)
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+async def _dialect(_link: Link, dialect: Dialect) -> Dialect:
+    return dialect
+
+
+def _resolved(callback: Any) -> Callable[[Any], object]:
+    """Return the function that ``database_engine_callback`` is or names, as ``"package.module:function"`` or with a dot."""
+    if isinstance(callback, str):
+        module, _, name = callback.partition(":") if ":" in callback else callback.rpartition(".")
+        try:
+            callback = getattr(__import__(module, fromlist=[name]), name)
+        except (ImportError, AttributeError, ValueError) as exc:
+            raise SettingsError(f"setting database_engine_callback: cannot import {callback!r}") from exc
+    if not callable(callback):
+        raise SettingsError(f"setting database_engine_callback: {callback!r} cannot be called")
+    found: Callable[[Any], object] = callback
+    return found

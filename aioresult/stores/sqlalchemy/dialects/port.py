@@ -1,0 +1,99 @@
+"""What a kind of database has to say for itself. The statements decide, never the code around them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, ClassVar
+
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from aioresult.settings import Settings
+from aioresult.states import READY_STATES, SUCCESS
+from aioresult.stores.sqlalchemy.dates import Dates
+from aioresult.stores.sqlalchemy.link import Link
+from aioresult.stores.sqlalchemy.rows import Row
+from aioresult.stores.sqlalchemy.tables import Layout, Tables
+from aioresult.stores.sqlalchemy.urls import Target
+
+READY_LIST = ", ".join(f"'{state}'" for state in sorted(READY_STATES))
+SUCCESS_TEXT = f"'{SUCCESS}'"
+PURGE_BATCH = 1000
+"""Rows that one transaction of ``purge`` deletes: others wait for it no longer than that takes."""
+
+
+class Dialect(ABC):
+    """One kind of database, with its tables as they were found.
+
+    Attributes:
+        layout: what the database has.
+        facts: what else was found when the store was opened, by ``look``.
+        deadline: seconds within which an answer is expected; ``None`` for no limit.
+    """
+
+    deadline: ClassVar[float | None] = 60.0
+
+    def __init__(self, layout: Layout, dates: Dates, facts: dict[str, str]) -> None:
+        self.layout = layout
+        self.dates = dates
+        self.facts = facts
+
+    @staticmethod
+    @abstractmethod
+    def dates_for(settings: Settings) -> Dates:
+        """Return how ``date_done`` is held."""
+
+    @staticmethod
+    @abstractmethod
+    def engine_options(target: Target, settings: Settings) -> dict[str, Any]:
+        """Return arguments for SQLAlchemy's engine, beneath those that the user gives."""
+
+    @staticmethod
+    def prepare_engine(engine: AsyncEngine) -> None:  # noqa: B027  (most need nothing)
+        """Arrange what every new connection of an engine of ours needs."""
+
+    @staticmethod
+    def lock_for_creating(connection: Connection) -> None:  # noqa: B027  (only where creating twice at once is an error)
+        """Keep other processes of ours from creating tables at the same time, until the connection is closed."""
+
+    @staticmethod
+    @abstractmethod
+    async def look(link: Link, tables: Tables) -> dict[str, str]:
+        """Return facts about the server and the tables that this dialect or an operator wants to know.
+
+        Raises:
+            Unsupported: the server is too old.
+        """
+
+    @abstractmethod
+    async def read(self, link: Link, ids: Sequence[str]) -> Sequence[Row]:
+        """Return the rows of ``ids``, expired ones included."""
+
+    @abstractmethod
+    async def write(self, link: Link, rows: Sequence[Row], cutoff: datetime | None) -> set[str]:
+        """Store ``rows`` in one transaction and return the ids of those that are now stored as given.
+
+        A row is left as it is where ``states.replaces`` says so, unless it became final before ``cutoff``.
+        """
+
+    @abstractmethod
+    async def delete(self, link: Link, ids: Sequence[str]) -> None:
+        """Delete the rows of ``ids``."""
+
+    @abstractmethod
+    async def purge(self, link: Link, table: str, cutoff: datetime) -> int | None:
+        """Delete up to ``PURGE_BATCH`` expired rows of ``table``; ``None`` where another process is at it."""
+
+    @abstractmethod
+    async def write_group(self, link: Link, group_id: str, payload: bytes, date: datetime) -> None:
+        """Store a group, replacing one of the same id."""
+
+    @abstractmethod
+    async def read_group(self, link: Link, group_id: str) -> tuple[bytes | None, Any] | None:
+        """Return a group's payload and date, or ``None``."""
+
+    @abstractmethod
+    async def delete_group(self, link: Link, group_id: str) -> None:
+        """Delete a group."""

@@ -1,0 +1,149 @@
+"""SQLite: one statement per batch, decided in its ``WHERE``; ids travel as one JSON parameter."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from aioresult.errors import Unsupported
+from aioresult.settings import Settings
+from aioresult.stores.sqlalchemy.dates import Dates, TextDates
+from aioresult.stores.sqlalchemy.dialects.port import PURGE_BATCH, READY_LIST, SUCCESS_TEXT, Dialect
+from aioresult.stores.sqlalchemy.link import Link
+from aioresult.stores.sqlalchemy.rows import Row
+from aioresult.stores.sqlalchemy.tables import COLUMNS, Layout, Tables
+from aioresult.stores.sqlalchemy.urls import Target
+
+logger = logging.getLogger("aioresult")
+
+_OLDEST: Final = (3, 35, 0)
+"""The first with RETURNING."""
+_CHUNK: Final = 1000
+"""Rows per statement; times the number of columns, below SQLite's limit of 32,766 parameters."""
+_BUSY_TIMEOUT: Final = 10.0
+"""Seconds to wait for another process's transaction."""
+
+
+class SQLiteDialect(Dialect):
+    """SQLite 3.35 or newer, in any journal mode."""
+
+    deadline = None  # there is no server that could fall silent; waiting for a lock has its own limit
+
+    def __init__(self, layout: Layout, dates: Dates, facts: dict[str, str]) -> None:
+        super().__init__(layout, dates, facts)
+        table = layout.task
+        self._read = f"SELECT {layout.select_list} FROM {table} WHERE task_id IN (SELECT value FROM json_each(?))"
+        self._delete = f"DELETE FROM {table} WHERE task_id IN (SELECT value FROM json_each(?))"
+        self._row = f"({', '.join('?' * len(layout.written))})"
+        self._positions = [COLUMNS.index(name) for name in layout.written]
+        self._insert = f"INSERT INTO {table} AS old ({', '.join(layout.written)}) VALUES "
+        self._on_conflict = _on_conflict(layout)
+
+    @staticmethod
+    def dates_for(settings: Settings) -> Dates:
+        return TextDates(settings.zone)
+
+    @staticmethod
+    def engine_options(target: Target, settings: Settings) -> dict[str, Any]:  # noqa: ARG004  (a port's signature)
+        options: dict[str, Any] = {"connect_args": {"timeout": _BUSY_TIMEOUT}}
+        if target.url.database and target.url.database != ":memory:":
+            options["pool_size"] = 2  # each connection is a thread: one reads while the other writes
+        return options
+
+    @staticmethod
+    def prepare_engine(engine: AsyncEngine) -> None:
+        event.listen(engine.sync_engine, "connect", _use_write_ahead_log)
+
+    @staticmethod
+    async def look(link: Link, tables: Tables) -> dict[str, str]:
+        version = str(await link.value("SELECT sqlite_version()"))
+        if tuple(int(part) for part in version.split(".")) < _OLDEST:
+            raise Unsupported(f"SQLite {version} is too old: 3.35 or newer is needed; install a newer Python")
+        schema = tables.task.schema or "main"
+        path = next((row[2] for row in await link.rows("PRAGMA database_list") if row[1] == schema), "")
+        definition = await link.value(
+            f"SELECT sql FROM {schema}.sqlite_master WHERE name = ?",
+            (tables.task.name,),
+        )
+        return {
+            "sqlite": version,
+            "file": path,
+            "journal_mode": str(await link.value("PRAGMA journal_mode")),
+            "ids": "increasing" if "AUTOINCREMENT" in str(definition).upper() else "reused",
+        }
+
+    async def read(self, link: Link, ids: Sequence[str]) -> Sequence[Row]:
+        return await link.rows(self._read, (json.dumps(ids),))
+
+    async def write(self, link: Link, rows: Sequence[Row], cutoff: datetime | None) -> set[str]:
+        limit = None if cutoff is None else self.dates.to_column(cutoff)
+        if len(rows) <= _CHUNK:
+            return await self._write(link, rows, limit)
+        written: set[str] = set()
+        async with link.transaction("BEGIN IMMEDIATE"):
+            for start in range(0, len(rows), _CHUNK):
+                written |= await self._write(link, rows[start : start + _CHUNK], limit)
+        return written
+
+    async def _write(self, link: Link, rows: Sequence[Row], limit: object) -> set[str]:
+        statement = f"{self._insert}{', '.join([self._row] * len(rows))}{self._on_conflict}"
+        parameters = [row[position] for row in rows for position in self._positions]
+        return {task_id for (task_id,) in await link.rows(statement, (*parameters, limit))}
+
+    async def delete(self, link: Link, ids: Sequence[str]) -> None:
+        await link.run(self._delete, (json.dumps(ids),))
+
+    async def purge(self, link: Link, table: str, cutoff: datetime) -> int | None:
+        statement = f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE date_done < ? LIMIT {PURGE_BATCH})"
+        return await link.run(statement, (self.dates.to_column(cutoff),))  # waits for its turn: one writer at a time
+
+    async def write_group(self, link: Link, group_id: str, payload: bytes, date: datetime) -> None:
+        statement = (
+            f"INSERT INTO {self.layout.group} (taskset_id, result, date_done) VALUES (?, ?, ?) "
+            f"ON CONFLICT (taskset_id) DO UPDATE SET result = excluded.result, date_done = excluded.date_done"
+        )
+        await link.run(statement, (group_id, payload, self.dates.to_column(date)))
+
+    async def read_group(self, link: Link, group_id: str) -> tuple[bytes | None, Any] | None:
+        statement = f"SELECT result, date_done FROM {self.layout.group} WHERE taskset_id = ?"
+        found = await link.rows(statement, (group_id,))
+        return (found[0][0], found[0][1]) if found else None
+
+    async def delete_group(self, link: Link, group_id: str) -> None:
+        await link.run(f"DELETE FROM {self.layout.group} WHERE taskset_id = ?", (group_id,))
+
+
+def _on_conflict(layout: Layout) -> str:
+    """Return the rest of the INSERT: an existing row is replaced if the rule allows, or if it is the same already."""
+    assignments = ", ".join(f"{name} = excluded.{name}" for name in layout.written if name != "task_id")
+    same = " AND ".join(f"old.{name} IS excluded.{name}" for name in ("status", "result", "date_done", "traceback"))
+    return (
+        f" ON CONFLICT (task_id) DO UPDATE SET {assignments} WHERE old.status IS NULL OR (old.status <> {SUCCESS_TEXT}"
+        f" AND (old.status NOT IN ({READY_LIST}) OR excluded.status IN ({READY_LIST})))"
+        f" OR old.date_done < ? OR ({same}) RETURNING task_id"
+    )
+
+
+def _use_write_ahead_log(connection: Any, _record: object) -> None:
+    """Let readers and the writer work side by side.
+
+    A commit then survives the end of the process, but the last ones may be lost with a power failure, as SQLite's own
+    documentation recommends for this mode. Where there can be no such log, as on some network file systems and in
+    memory, SQLite keeps the mode that it has.
+    """
+    cursor = connection.cursor()
+    try:
+        cursor.execute("PRAGMA journal_mode = WAL")
+        if cursor.fetchone()[0] == "wal":
+            cursor.execute("PRAGMA synchronous = NORMAL")
+    except sqlite3.OperationalError:
+        logger.debug("the journal mode of the SQLite database stays as it is: read-only, or in use", exc_info=True)
+    finally:
+        cursor.close()

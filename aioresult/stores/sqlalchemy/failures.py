@@ -1,0 +1,97 @@
+"""What a driver's error means, and what can be done about it. Nothing here waits for anything."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from aioresult.errors import AioResultError, EncodeError, SettingsError, StoreUnavailable
+
+_AUTHENTICATION: Final = {"28P01", "28000", 1045, 1044, 1698}
+_NO_DATABASE: Final = {"3D000", 1049}
+_NO_TABLE: Final = {"42P01", "3F000", 1146}
+_NO_COLUMN: Final = {"42703", 1054}
+_FORBIDDEN: Final = {"42501", "25006", 1142, 1143, 1227, 1290, 1370}
+_CONFLICT: Final = {"40001", "40P01", 1213, 1205}
+_TOO_LONG: Final = {1406, 1366}
+_LOST: Final = {2003, 2006, 2013, 2014, 1053, 1927, 4031}
+"""SQLSTATE of PostgreSQL as text, error numbers of MySQL and MariaDB as numbers."""
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What to make of a driver's error.
+
+    Attributes:
+        error: what the caller gets unless a repetition helps.
+        repeat: whether the same call may succeed if made again: the connection was dead, or two writers were in each other's way.
+        conflict: whether another writer was in the way, so that pausing for a moment is of use.
+        reexamine: whether the tables are not as they were when the store was opened.
+    """
+
+    error: AioResultError
+    repeat: bool = False
+    conflict: bool = False
+    reexamine: bool = False
+
+
+def judge(exc: Exception, location: str) -> Verdict:
+    """Return what ``exc``, raised by SQLAlchemy or a driver, means for the database at ``location``."""
+    original = exc.orig if isinstance(exc, DBAPIError) and exc.orig is not None else exc
+    code = _code(original)
+    text = _text(original)
+    if code in _AUTHENTICATION:
+        return Verdict(error=StoreUnavailable(f"{location}: authentication failed: {text}"))
+    if code in _NO_DATABASE:
+        return Verdict(error=StoreUnavailable(f"{location}: there is no such database: {text}"))
+    if code in _NO_TABLE or (code is None and "no such table" in text):
+        return Verdict(error=SettingsError(_missing(location, text)), repeat=True, reexamine=True)
+    if code in _NO_COLUMN or (code is None and ("no such column" in text or "has no column" in text)):
+        return Verdict(error=SettingsError(_missing(location, text)), repeat=True, reexamine=True)
+    if code in _FORBIDDEN or "readonly database" in text:
+        return Verdict(error=SettingsError(f"{location}: the database account is not allowed to do this: {text}"))
+    if code in _CONFLICT:
+        error = StoreUnavailable(f"{location}: other writers were in the way again and again: {text}")
+        return Verdict(error=error, repeat=True, conflict=True)
+    if code in _TOO_LONG or isinstance(exc, DataError):
+        return Verdict(error=EncodeError(f"{location}: the database does not take a value: {text}"))
+    return _by_class(exc, code, text, location)
+
+
+def _by_class(exc: Exception, code: str | int | None, text: str, location: str) -> Verdict:
+    lost = (isinstance(exc, DBAPIError) and exc.connection_invalidated) or code in _LOST
+    if isinstance(exc, PoolTimeout):
+        return Verdict(error=StoreUnavailable(f"{location}: no connection became free in time: {text}"))
+    if isinstance(exc, ProgrammingError | IntegrityError) and not lost:
+        return Verdict(error=SettingsError(f"{location}: the tables cannot be used as they are: {text}"))
+    if isinstance(exc, TimeoutError):
+        return Verdict(error=StoreUnavailable(f"{location}: no answer in time"))
+    if "locked" in text and code is None:
+        advice = "another process has kept the database locked for longer than the busy timeout"
+        return Verdict(error=StoreUnavailable(f"{location}: {advice}: {text}"))
+    return Verdict(error=StoreUnavailable(f"{location}: {text}"), repeat=lost)
+
+
+def _code(error: BaseException) -> str | int | None:
+    state: Any = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
+    if isinstance(state, str):
+        return state
+    first = error.args[0] if error.args else None
+    return first if isinstance(first, int) and not isinstance(error, OSError) else None
+
+
+def _text(error: BaseException) -> str:
+    """Return the driver's own words, without the statement and its values, which SQLAlchemy would add."""
+    if isinstance(error, SQLAlchemyError):
+        return str(error.args[0]) if error.args else type(error).__name__
+    words = str(error.args[-1]) if error.args else ""
+    return words.partition(": ")[2] if words.startswith("<class ") else words or type(error).__name__
+
+
+def _missing(location: str, text: str) -> str:
+    return (
+        f"{location}: {text}; let the tables be created (database_create_tables_at_setup=True), "
+        f"create them with `aioresult sql create`, or correct database_table_names and database_table_schemas"
+    )

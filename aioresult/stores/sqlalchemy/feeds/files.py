@@ -1,0 +1,131 @@
+"""Events of a database's files, from Linux's inotify: when another process has written, these change."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from inotify_simple import INotify
+
+_NETWORK: Final = frozenset(
+    "9p afs ceph cifs davfs fuse fuse.glusterfs fuse.s3fs fuse.sshfs gfs2 glusterfs lustre ncpfs nfs nfs4 ocfs2 smb3 "
+    "smbfs vboxsf virtiofs vmhgfs".split()
+)
+"""Kinds of file systems on which other machines write without this one's kernel noticing."""
+_MOUNTS: Final = Path("/proc/self/mountinfo")
+
+
+def obstacle(path: Path) -> str:
+    """Return why events of the file at ``path`` cannot be had, or an empty string where they can."""
+    if not sys.platform.startswith("linux"):
+        return f"there are no file events on {sys.platform}, only on Linux"
+    try:
+        import inotify_simple  # noqa: F401  (whether it is there is the question)
+    except ImportError:
+        return 'file events need the package inotify-simple: pip install "aioresult-backend[sqlalchemy]"'
+    kind = _file_system(path)
+    if kind in _NETWORK:
+        return f"{path} is on a network file system ({kind}), where writes of other machines cause no events"
+    return ""
+
+
+def _file_system(path: Path) -> str:
+    """Return the kind of file system that holds ``path``: that of the longest mount point above it."""
+    try:
+        lines = _MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return ""
+    longest, kind = -1, ""
+    real = path.resolve()
+    for line in lines:
+        fields, _, rest = line.partition(" - ")
+        point = fields.split()[4].encode().decode("unicode_escape")
+        if len(point) >= longest and real.is_relative_to(point):
+            longest, kind = len(point), rest.split()[0]
+    return kind
+
+
+class FileWatch:
+    """Calls back when one of the files is written, created or deleted.
+
+    The folder is watched for files that come and go, and each file for writes, so that a busy folder costs nothing.
+
+    Args:
+        folder: where they are.
+        written: names of the files whose writes matter; they need not exist yet.
+        present: names of the files whose coming and going matters.
+        changed: called in the loop's thread, with the name of a file, or with an empty string when events were lost.
+    """
+
+    def __init__(
+        self, folder: Path, *, written: frozenset[str], present: frozenset[str], changed: Callable[[str], None]
+    ) -> None:
+        self._folder = folder
+        self._written = written
+        self._present = present
+        self._changed = changed
+        self._watches: dict[int, str] = {}
+        self._inotify: INotify | None = None
+        self._loop = asyncio.get_running_loop()
+
+    async def open(self) -> None:
+        """Begin watching.
+
+        Raises:
+            OSError: the system's limit of watches is reached, or the folder is gone.
+        """
+        self._inotify = inotify = await asyncio.to_thread(_open)  # the first time looks for the C library, slowly
+        from inotify_simple import flags
+
+        inotify.add_watch(self._folder, flags.CREATE | flags.DELETE | flags.MOVED_TO | flags.MOVED_FROM)
+        for name in self._written:
+            self._add(name)
+        self._loop.add_reader(inotify.fileno(), self._read)
+
+    def close(self) -> None:
+        """End watching; harmless when called twice."""
+        inotify, self._inotify = self._inotify, None
+        if inotify is not None:
+            if not self._loop.is_closed():
+                self._loop.remove_reader(inotify.fileno())
+            inotify.close()
+
+    def _add(self, name: str) -> None:
+        from inotify_simple import flags
+
+        if self._inotify is None:
+            return
+        try:
+            self._watches[self._inotify.add_watch(self._folder / name, flags.MODIFY)] = name
+        except FileNotFoundError:
+            return  # its creation will be an event of the folder
+
+    def _read(self) -> None:
+        from inotify_simple import flags
+
+        if self._inotify is None:
+            return
+        changed: dict[str, None] = {}
+        for event in self._inotify.read(timeout=0):
+            if event.mask & flags.Q_OVERFLOW:
+                changed[""] = None
+            elif event.mask & flags.IGNORED:
+                self._watches.pop(event.wd, None)
+            elif event.mask & flags.MODIFY:
+                changed[self._watches.get(event.wd, "")] = None
+            elif event.name in self._present:
+                if event.name in self._written and event.mask & (flags.CREATE | flags.MOVED_TO):
+                    self._add(event.name)
+                changed[event.name] = None
+        for name in changed:
+            self._changed(name)
+
+
+def _open() -> INotify:
+    from inotify_simple import INotify
+
+    return INotify(nonblocking=True)

@@ -1,0 +1,46 @@
+"""What a kind of database has to say about notifications."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aioresult.abc import Capabilities, Feed
+from aioresult.stores.sqlalchemy.database import Database
+from aioresult.stores.sqlalchemy.rows import Row
+
+
+class Push:
+    """Announces what a store has written, and opens feeds for its waiters."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def announce(self, rows: Sequence[Row]) -> None:
+        """Tell of ``rows``, which have just been committed, where the database itself does not; never waits."""
+
+    async def open(self) -> Feed | None:
+        """Open a feed, or return ``None`` where there can be none.
+
+        Raises:
+            StoreUnavailable: the database cannot be reached.
+        """
+        return None
+
+    async def capabilities(self) -> Capabilities:
+        """Say what ``open`` would do, and why."""
+        raise NotImplementedError
+
+    async def aclose(self) -> None:
+        """Give back what was opened, feeds excepted."""
+
+
+class Polling(Push):
+    """For databases that cannot notify: the hub reads everything that is waited for, in one query per tick."""
+
+    async def capabilities(self) -> Capabilities:
+        return Capabilities(
+            push=False,
+            mechanism="polling, one indexed query for all waiters",
+            reason="this kind of database cannot notify its clients",
+            details=(await self.database.facts()),
+        )

@@ -1,0 +1,162 @@
+"""Records to rows and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+
+from aioresult.codec import Codec
+from aioresult.errors import DecodeError, EncodeError, InvalidTaskId
+from aioresult.record import Encoded, Record, ResultTree
+from aioresult.settings import Settings
+from aioresult.states import PENDING
+from aioresult.stores.sqlalchemy.dates import Dates
+
+Row = tuple[Any, ...]
+"""One task's values, in the order of ``COLUMNS``, as the statements take and return them."""
+
+_STATUS_LENGTH: Final = 50
+_NAME_LENGTH: Final = 155
+
+
+class Rows:
+    """Converts by one store's settings."""
+
+    def __init__(self, settings: Settings, codec: Codec, dates: Dates) -> None:
+        self._codec = codec
+        self.dates = dates
+        self._pickle = settings.database_result_format == "pickle"
+        self._expires = settings.result_expires or None
+
+    @property
+    def cutoff(self) -> datetime | None:
+        """What became final before this date has expired; ``None`` where nothing ever does."""
+        return None if self._expires is None else datetime.now(UTC) - timedelta(seconds=self._expires)
+
+    def to_row(self, record: Record) -> Row:
+        """Return the row of an encoded ``record``."""
+        date = record.date_done
+        if date is None and record.ready:
+            date = datetime.now(UTC)  # without a date it would never expire
+        return (
+            record.id,
+            record.status,
+            record.result,
+            None if date is None else self.dates.to_column(date),
+            _storable(record.traceback),
+            record.children,
+            _storable(record.name, _NAME_LENGTH),
+            record.args,
+            record.kwargs,
+            _storable(record.worker, _NAME_LENGTH),
+            record.retries,
+            _storable(record.queue, _NAME_LENGTH),
+            record.stamps,
+        )
+
+    def expired(self, row: Sequence[Any]) -> bool:
+        """Return whether ``row`` counts as absent."""
+        return self.past(row[3])
+
+    def past(self, value: object) -> bool:
+        """Return whether a ``date_done`` as a statement returned it is so long ago that its row counts as absent."""
+        cutoff, date = self.cutoff, self.dates.from_column(value)
+        return cutoff is not None and date is not None and date < cutoff
+
+    def to_record(self, row: Sequence[Any]) -> Record:
+        """Return the record in ``row``; one that cannot be decoded becomes ``Record.undecodable``."""
+        try:
+            return self._decode(row)
+        except DecodeError as exc:
+            return Record.undecodable(row[0], exc)
+
+    def encode(self, record: Record) -> Record:
+        """Return ``record`` with everything that is stored as bytes in that form; harmless when called twice.
+
+        Raises:
+            EncodeError: a value cannot be encoded, or is too large.
+            InvalidTaskId: the id contains a null character, which SQL text cannot hold.
+        """
+        if "\0" in record.id:
+            raise InvalidTaskId(f"task id {record.id!r:.100} contains a null character, which a database cannot store")
+        if len(record.status) > _STATUS_LENGTH or "\0" in record.status:
+            raise EncodeError(
+                f"task {record.id!r}: state {record.status!r:.80} cannot be stored: the column holds {_STATUS_LENGTH} "
+                f"characters"
+            )
+        stamps: Any = record.stamps
+        if stamps and not isinstance(stamps, Encoded):
+            stamps = {"stamped_headers": list(stamps), "stamps": stamps}
+        return msgspec.structs.replace(
+            record,
+            result=self._result(record),
+            children=self._value(record, "children", record.children or None),
+            args=self._value(record, "args", record.args),
+            kwargs=self._value(record, "kwargs", record.kwargs),
+            stamps=self._value(record, "stamps", stamps or None),
+        )
+
+    def _result(self, record: Record) -> Encoded:
+        if isinstance(record.result, Encoded):
+            return record.result
+        return Encoded(self._codec.encode_result(record, compress=False, legacy_pickle=self._pickle))
+
+    def _value(self, record: Record, field: str, value: Any) -> Encoded | None:
+        if value is None or isinstance(value, Encoded):
+            return value
+        return Encoded(self._codec.encode_value(value, f"{field} of task {record.id!r}"))
+
+    def _decode(self, row: Sequence[Any]) -> Record:
+        task_id, status, result, date, traceback, children, name, args, kwargs, worker, retries, queue, stamps = row
+        status = status or PENDING
+        value = self._codec.decode_result(task_id, status, result, traceback=traceback, legacy_pickle=True)
+        stamps = self._read(task_id, "stamps", stamps)
+        return Record(
+            id=task_id,
+            status=status,
+            result=value,
+            traceback=traceback,
+            children=self._read(task_id, "children", children),
+            date_done=self.dates.from_column(date),
+            name=name,
+            args=self._read(task_id, "args", args),
+            kwargs=self._read(task_id, "kwargs", kwargs),
+            worker=worker,
+            retries=retries,
+            queue=queue,
+            stamps=stamps.get("stamps") if isinstance(stamps, dict) else None,
+        )
+
+    def _read(self, task_id: str, field: str, payload: bytes | None) -> Any:
+        return None if payload is None else self._codec.decode_value(payload, f"{field} of task {task_id!r}")
+
+    def encode_group(self, group_id: str, tree: ResultTree) -> bytes:
+        """Return ``tree`` as the groups' table holds it.
+
+        Raises:
+            EncodeError: it is not a tree of ids.
+        """
+        if self._pickle:
+            return self._codec.encode_group_pickle(tree)
+        return self._codec.encode_value(tree, f"group {group_id!r}")
+
+    def decode_group(self, group_id: str, payload: bytes) -> ResultTree:
+        """Return the tree in ``payload``, whichever generation of Celery wrote it.
+
+        Raises:
+            DecodeError: it cannot be read.
+        """
+        what = f"the saved group {group_id!r}"
+        return self._codec.as_tree(self._codec.decode_value(payload, what, legacy_pickle=True), what)
+
+
+def _storable(text: str | None, length: int | None = None) -> str | None:
+    """Return ``text`` without what SQL text cannot hold; a traceback quotes whatever the failing task was about."""
+    if text is None:
+        return None
+    if not text.isascii():
+        text = text.encode("utf-8", "backslashreplace").decode()
+    return text.replace("\0", "\\x00")[:length]

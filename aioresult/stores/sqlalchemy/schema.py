@@ -1,0 +1,113 @@
+"""Looking at what a database has, and creating what is missing. Runs inside ``AsyncConnection.run_sync``."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import msgspec
+from sqlalchemy import Column, Connection, Sequence, Table, inspect
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.schema import CreateColumn
+
+from aioresult.errors import SettingsError
+from aioresult.stores.sqlalchemy.tables import COLUMNS, EXTENDED, Layout, Tables
+
+logger = logging.getLogger("aioresult")
+
+_ATTEMPTS = 10
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """One table as it is: its columns by name, as SQLAlchemy's inspector describes them."""
+
+    columns: dict[str, Any]
+
+    def fills_itself(self, name: str) -> bool:
+        """Return whether the database finds a value for a column that an INSERT leaves out."""
+        column = self.columns[name]
+        return bool(column.get("default") or column.get("identity") or column.get("autoincrement") is True)
+
+
+def examine(connection: Connection, tables: Tables, *, extended: bool) -> Layout:
+    """Return what the database has of ``tables``.
+
+    Raises:
+        SettingsError: a table is missing, or lacks a column that nothing works without.
+    """
+    task = _look(connection, tables.task, ("id", "task_id", "status", "result", "date_done", "traceback"))
+    group = _look(connection, tables.group, ("id", "taskset_id", "result", "date_done"))
+    formatted = connection.dialect.identifier_preparer.format_table
+    columns = tuple(name for name in COLUMNS if name in task.columns)
+    return Layout(
+        task=formatted(tables.task),
+        group=formatted(tables.group),
+        columns=columns,
+        written=tuple(name for name in columns if extended or name not in EXTENDED),
+        task_next_id=_next_id(connection, tables.task, task),
+        group_next_id=_next_id(connection, tables.group, group),
+    )
+
+
+def create(connection: Connection, tables: Tables) -> None:
+    """Create what is missing of ``tables``; other processes, and Celery, may be doing the same at the same time.
+
+    Existing tables get those columns that newer generations of Celery added. Where that is not allowed, they stay away:
+    what they would have held is then not stored.
+    """
+    for attempt in range(_ATTEMPTS):
+        try:
+            tables.metadata.create_all(connection)
+            break
+        except DBAPIError:  # somebody else was faster: the next look finds what they created
+            if attempt == _ATTEMPTS - 1:
+                raise
+    for table in (tables.task, tables.group):
+        have = {column["name"] for column in inspect(connection).get_columns(table.name, schema=table.schema)}
+        for column in table.columns:
+            if column.name not in have and not column.primary_key:
+                _add(connection, table, column)
+
+
+def _add(connection: Connection, table: Table, column: Column[Any]) -> None:
+    name = connection.dialect.identifier_preparer.format_table(table)
+    definition = str(CreateColumn(column).compile(dialect=connection.dialect)).strip()
+    statement = f"ALTER TABLE {name} ADD COLUMN {definition}"
+    try:
+        connection.exec_driver_sql(statement)
+    except DBAPIError as exc:
+        logger.warning(
+            "table %s lacks the column %s, which could not be added (%s) and is left out; whoever may do it: %s",
+            name,
+            column.name,
+            exc.orig,
+            statement,
+        )
+
+
+def _look(connection: Connection, table: Table, needed: tuple[str, ...]) -> Found:
+    inspector = inspect(connection)
+    full_name = f"{table.schema}.{table.name}" if table.schema else table.name
+    if not inspector.has_table(table.name, schema=table.schema):
+        raise SettingsError(
+            f"there is no table {full_name}; let it be created (database_create_tables_at_setup=True), create it with "
+            f"`aioresult sql create`, or correct database_table_names and database_table_schemas"
+        )
+    columns = {column["name"]: column for column in inspector.get_columns(table.name, schema=table.schema)}
+    missing = [name for name in needed if name not in columns]
+    if missing:
+        raise SettingsError(f"table {full_name} is none of Celery's: it has no column {', '.join(missing)}")
+    return Found(columns=dict(columns))
+
+
+def _next_id(connection: Connection, table: Table, found: Found) -> str | None:
+    """Return the expression for a new row's id: Celery's sequence where the dialect has such, as Celery does."""
+    sequence = table.c.id.default
+    if connection.dialect.name != "postgresql" or not isinstance(sequence, Sequence):
+        return None
+    if inspect(connection).has_sequence(sequence.name, schema=sequence.schema):
+        formatted = connection.dialect.identifier_preparer.format_sequence(sequence)
+        return "nextval('" + formatted.replace("'", "''") + "')"
+    if found.fills_itself("id"):
+        return None
+    raise SettingsError(f"table {table.fullname} needs the sequence {sequence.name}, which does not exist")

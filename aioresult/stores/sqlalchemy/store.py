@@ -1,0 +1,164 @@
+"""Celery's result tables in SQLite, PostgreSQL, MySQL and MariaDB, through SQLAlchemy's asyncio engine.
+
+What became final longer than ``result_expires`` ago counts as absent at once, and is deleted by ``purge``. States that
+are not final have no date in Celery's tables, hence never expire: whoever sets STARTED or PROGRESS is to finish.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import ClassVar, Self
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from aioresult.abc import Capabilities, Feed, Store
+from aioresult.errors import SettingsError
+from aioresult.record import Record, ResultTree
+from aioresult.settings import Settings
+from aioresult.stores.sqlalchemy.database import Database
+from aioresult.stores.sqlalchemy.dialects.port import Dialect
+from aioresult.stores.sqlalchemy.feeds import push_of
+from aioresult.stores.sqlalchemy.link import Link
+from aioresult.stores.sqlalchemy.rows import Row
+from aioresult.stores.sqlalchemy.urls import Target, family_of, location_of, parse
+
+
+class SQLStore(Store):
+    """Keeps each task as a row of ``celery_taskmeta``, as Celery does."""
+
+    max_id_length: ClassVar[int | None] = 155
+
+    def __init__(self, url: str, settings: Settings) -> None:
+        super().__init__(url, settings)
+        self._use(parse(url), None)
+
+    @classmethod
+    def from_client(cls, client: object, settings: Settings) -> Self:
+        """Return a store over SQLAlchemy's asynchronous engine ``client``, which stays open.
+
+        Raises:
+            SettingsError: it is no ``AsyncEngine``, or of a kind of database that cannot be used.
+        """
+        if not isinstance(client, AsyncEngine):
+            raise SettingsError(
+                f"expected a URL or an AsyncEngine of sqlalchemy.ext.asyncio, not {type(client).__name__}"
+            )
+        store = cls.__new__(cls)
+        Store.__init__(store, "", settings)
+        family = family_of(client.dialect.name)
+        store._use(Target(url=client.url, family=family, location=location_of(client.url)), client)
+        return store
+
+    def _use(self, target: Target, client: AsyncEngine | None) -> None:
+        self.location = target.location
+        self._database = Database(target, self.settings, self.codec, self._count, client)
+        self._rows = self._database.rows
+        self._push = push_of(self._database)
+
+    def _count(self) -> None:
+        self.commands += 1
+
+    @property
+    def database(self) -> Database:
+        """The database beneath, for administration."""
+        return self._database
+
+    def encode(self, record: Record) -> Record:
+        return self._rows.encode(record)
+
+    async def get_many(self, ids: Sequence[str]) -> Mapping[str, Record]:
+        wanted = {task_id for task_id in ids if "\0" not in task_id}  # SQL text has no null, so nothing is stored there
+
+        async def read(link: Link, dialect: Dialect) -> Sequence[Row]:
+            return await dialect.read(link, list(wanted))
+
+        if not wanted:
+            return {}
+        rows = await self._database.run(read)
+        return {row[0]: self._rows.to_record(row) for row in rows if row[0] in wanted and not self._rows.expired(row)}
+
+    async def put_many(self, records: Sequence[Record]) -> Sequence[bool]:
+        rows = [self._rows.to_row(self._rows.encode(record)) for record in records]
+
+        async def write(link: Link, dialect: Dialect) -> set[str]:
+            return await dialect.write(link, rows, self._rows.cutoff)
+
+        if not rows:
+            return []
+        written = await self._database.run(write)
+        self._push.announce([row for row in rows if row[0] in written])
+        return [row[0] in written for row in rows]
+
+    async def delete_many(self, ids: Sequence[str]) -> None:
+        wanted = [task_id for task_id in ids if "\0" not in task_id]
+
+        async def delete(link: Link, dialect: Dialect) -> None:
+            await dialect.delete(link, wanted)
+
+        if wanted:
+            await self._database.run(delete)
+
+    async def feed(self) -> Feed | None:
+        return await self._push.open()
+
+    async def capabilities(self) -> Capabilities:
+        await self.ping()
+        return await self._push.capabilities()
+
+    async def ping(self) -> None:
+        async def ping(link: Link, _dialect: Dialect) -> None:
+            await link.value("SELECT 1")
+
+        await self._database.run(ping)
+
+    async def purge(self) -> int:
+        """Delete what has expired, results and groups, in small transactions.
+
+        Several processes may do so at the same time: on servers, one of them sweeps while the others return at once.
+        """
+        cutoff = self._rows.cutoff
+        if cutoff is None:
+            return 0
+        dialect = await self._database.ready()
+        total = 0
+        for table in (dialect.layout.task, dialect.layout.group):
+            while deleted := await self._purge_some(table, cutoff):
+                total += deleted
+                await asyncio.sleep(0)
+        return total
+
+    async def _purge_some(self, table: str, cutoff: datetime) -> int | None:
+        async def purge(link: Link, dialect: Dialect) -> int | None:
+            return await dialect.purge(link, table, cutoff)
+
+        return await self._database.run(purge)
+
+    async def put_group(self, group_id: str, tree: ResultTree) -> None:
+        payload = self._rows.encode_group(group_id, tree)
+        now = datetime.now(UTC)
+
+        async def write(link: Link, dialect: Dialect) -> None:
+            await dialect.write_group(link, group_id, payload, now)
+
+        await self._database.run(write)
+
+    async def get_group(self, group_id: str) -> ResultTree | None:
+        async def read(link: Link, dialect: Dialect) -> tuple[bytes | None, object] | None:
+            return await dialect.read_group(link, group_id)
+
+        found = await self._database.run(read)
+        if found is None or found[0] is None or self._rows.past(found[1]):
+            return None
+        return self._rows.decode_group(group_id, found[0])
+
+    async def delete_group(self, group_id: str) -> None:
+        async def delete(link: Link, dialect: Dialect) -> None:
+            await dialect.delete_group(link, group_id)
+
+        await self._database.run(delete)
+
+    async def aclose(self) -> None:
+        await self._push.aclose()
+        await self._database.aclose()

@@ -1,0 +1,110 @@
+"""Celery's two tables, as Celery 5.7 defines them, for one store; and what of them a database really has.
+
+Celery has one set of table objects for a whole process and renames them per application. Here each store has its own.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+from sqlalchemy import Column, DateTime, Index, Integer, LargeBinary, MetaData, Sequence, String, Table, Text
+
+from aioresult.settings import Settings
+
+COLUMNS: Final = (
+    "task_id",
+    "status",
+    "result",
+    "date_done",
+    "traceback",
+    "children",
+    "name",
+    "args",
+    "kwargs",
+    "worker",
+    "retries",
+    "queue",
+    "stamps",
+)
+"""The columns of a task's row, in the order in which rows are handled here; the ``id`` is left to the database."""
+
+EXTENDED: Final = frozenset({"name", "args", "kwargs", "worker", "retries", "queue", "stamps"})
+"""Columns that are written only where ``result_extended`` is on; an update without it leaves them as they are."""
+
+_ID = String(155).with_variant(String(155, collation="utf8mb4_bin"), "mysql", "mariadb")
+"""MySQL's default collations would take ids that differ in case, or in an accent, for the same one."""
+
+
+class Tables:
+    """Definitions of the tables for results and for groups, named as the settings say."""
+
+    def __init__(self, settings: Settings) -> None:
+        names = settings.database_table_names or {}
+        schemas = settings.database_table_schemas or {}
+        self.metadata = MetaData()
+        self.task = self._task(names.get("task") or "celery_taskmeta", schemas.get("task"))
+        self.group = self._group(names.get("group") or "celery_tasksetmeta", schemas.get("group"))
+
+    def _task(self, name: str, schema: str | None) -> Table:
+        table = Table(
+            name,
+            self.metadata,
+            Column("id", Integer, Sequence("task_id_sequence", schema=schema), primary_key=True, autoincrement=True),
+            Column("task_id", _ID, unique=True),
+            Column("status", String(50)),
+            Column("result", LargeBinary),
+            Column("date_done", DateTime),
+            Column("traceback", Text),
+            Column("children", LargeBinary),
+            Column("name", String(155)),
+            Column("args", LargeBinary),
+            Column("kwargs", LargeBinary),
+            Column("worker", String(155)),
+            Column("retries", Integer),
+            Column("queue", String(155)),
+            Column("stamps", LargeBinary),
+            schema=schema,
+            sqlite_autoincrement=True,
+        )
+        Index(f"ix_{name}_date_done", table.c.date_done)
+        return table
+
+    def _group(self, name: str, schema: str | None) -> Table:
+        table = Table(
+            name,
+            self.metadata,
+            Column("id", Integer, Sequence("taskset_id_sequence", schema=schema), primary_key=True, autoincrement=True),
+            Column("taskset_id", _ID, unique=True),
+            Column("result", LargeBinary),
+            Column("date_done", DateTime),
+            schema=schema,
+            sqlite_autoincrement=True,
+        )
+        Index(f"ix_{name}_date_done", table.c.date_done)
+        return table
+
+
+class Layout(msgspec.Struct, frozen=True, kw_only=True):
+    """What a database has: the result of looking, not of wishing.
+
+    Attributes:
+        task: the quoted name of the results' table.
+        group: the quoted name of the groups' table.
+        columns: those of ``COLUMNS`` that the results' table has; older generations lack some.
+        written: those of them that are written, by the settings.
+        task_next_id: SQL expression for a new row's ``id``, or ``None`` where the column fills itself.
+        group_next_id: the same for groups.
+    """
+
+    task: str
+    group: str
+    columns: tuple[str, ...]
+    written: tuple[str, ...]
+    task_next_id: str | None = None
+    group_next_id: str | None = None
+
+    @property
+    def select_list(self) -> str:
+        """All of ``COLUMNS`` for a SELECT, with NULL in place of those that are missing."""
+        return ", ".join(name if name in self.columns else f"NULL AS {name}" for name in COLUMNS)
