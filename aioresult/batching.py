@@ -12,7 +12,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from aioresult.abc import Store
-from aioresult.errors import StoreUnavailable
+from aioresult.errors import AioResultError, StoreUnavailable
 from aioresult.record import Record
 
 T = TypeVar("T")
@@ -62,7 +62,8 @@ class _Lane(ABC, Generic[Item, Outcome]):
         finally:
             self._task = None
             for _, future in (*batch, *self._pending):  # none are left unless the task was cancelled
-                future.cancel()
+                if not future.done():
+                    future.set_exception(AioResultError(f"the backend of {self._store.location} was closed meanwhile"))
             self._pending.clear()
 
     @abstractmethod
@@ -76,6 +77,12 @@ class _Lane(ABC, Generic[Item, Outcome]):
     async def aclose(self) -> None:
         """Let what has been submitted finish."""
         while (task := self._task) is not None:
+            await asyncio.wait([task])
+
+    async def abandon(self) -> None:
+        """End what has been submitted; its callers get an error."""
+        if (task := self._task) is not None:
+            task.cancel()
             await asyncio.wait([task])
 
 
@@ -164,7 +171,7 @@ class Batcher:
 
     async def get_many(self, ids: Sequence[str]) -> Mapping[str, Record]:
         """Return the records of ``ids``, and perhaps of others that were read in the same batch."""
-        return await self._reads.submit(ids)
+        return await self._reads.submit(ids) if ids else {}
 
     async def put(self, record: Record) -> bool:
         """Store ``record``, which comes from ``Store.encode``, and return whether it was written."""
@@ -175,6 +182,7 @@ class Batcher:
         await self._deletions.submit(task_id)
 
     async def aclose(self) -> None:
-        """Let what has been submitted finish."""
-        for lane in (self._reads, self._writes, self._deletions):
-            await lane.aclose()
+        """Let writes and deletions finish; a read that is still under way has nothing to lose."""
+        await self._reads.abandon()
+        await self._writes.aclose()
+        await self._deletions.aclose()

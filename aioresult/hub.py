@@ -333,6 +333,8 @@ class Hub:
             while self._to_look:
                 ids = [task_id for task_id in self._to_look if task_id in self._entries]
                 self._to_look.clear()
+                if not ids:
+                    break
                 try:
                     found = await self._batcher.get_many(ids)
                 except StoreUnavailable as exc:

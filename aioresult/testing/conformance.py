@@ -223,6 +223,14 @@ class StoreTests:
         found = await store.get_many([*ids, fresh_id()])
         assert {task_id: record.result for task_id, record in found.items()} == {t: i for i, t in enumerate(ids)}
 
+    async def test_nothing_to_do_is_done_at_once(self, backend: Backend) -> None:
+        store = backend.runtime.store
+        async with asyncio.timeout(PATIENCE):
+            assert dict(await store.get_many([])) == {}
+            assert list(await store.put_many([])) == []
+            await store.delete_many([])
+            assert await backend.fetch_many([]) == {}
+
     async def test_forgetting_deletes(self, backend: Backend) -> None:
         task_id = fresh_id()
         await backend.store_result(task_id, 1, "SUCCESS")

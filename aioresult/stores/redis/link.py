@@ -38,6 +38,8 @@ class Link:
         Raises:
             StoreUnavailable: no connection, or none that lasted.
         """
+        if not commands:
+            return []
         try:
             replies = await (await self._open()).request(commands)
         except Lost as exc:
