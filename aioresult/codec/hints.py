@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from aioresult.codec.compression import MARKER
 from aioresult.codec.pickles import looks_like_pickle
+
+_SIMPLE: Final = {cls.__str__ for cls in (BaseException, KeyError, OSError, ImportError)}
 
 
 def reason(exc: Exception) -> str:
@@ -12,7 +16,15 @@ def reason(exc: Exception) -> str:
         return "it is nested too deeply"
     if isinstance(exc, UnicodeDecodeError):
         return f"it is not UTF-8 (byte {exc.start})"
-    return f"{exc!s:.400}" or type(exc).__name__
+    if hasattr(exc, "problem_mark"):  # PyYAML's errors, whose text quotes the payload
+        return f"it is not YAML: {getattr(exc, 'problem', None)!s:.100}"
+    return text_of(exc) or type(exc).__name__
+
+
+def text_of(exc: Exception) -> str:
+    """Return an exception's message, if it is one: other arguments could be anything, and their ``repr`` raise or tell."""
+    plain = all(type(arg) in (str, int) for arg in exc.args)
+    return f"{exc!s:.400}" if plain and type(exc).__str__ in _SIMPLE else ""
 
 
 def hint(head: bytes, serializer: str) -> str:

@@ -81,8 +81,9 @@ def _open_envelope(found: dict[str, Any]) -> Any:
         raise ValueError(f"it holds a value of the unknown __type__ {kind!r:.50}")
     try:
         return decode(found["__value__"])
-    except (ArithmeticError, AttributeError, TypeError, ValueError) as exc:
-        raise ValueError(f"it holds a malformed value of __type__ {kind!r}") from exc
+    except (ArithmeticError, AttributeError, TypeError, ValueError):
+        # Without the cause, which quotes the value.
+        raise ValueError(f"it holds a malformed value of __type__ {kind!r}") from None
 
 
 def decode(payload: bytes) -> Any:

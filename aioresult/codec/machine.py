@@ -15,6 +15,10 @@ _MAX_KEY_PARTS: Final = 1000
 """Tuples are hashed recursively and may share their parts: one pickled in few bytes could take for ever to hash."""
 
 
+_PYTHON_2: Final = {"__builtin__": "builtins", "exceptions": "builtins", "xrange": "range"}
+"""Names that protocol 2 writes in the way of Python 2."""
+
+
 class PickleError(ValueError):
     """Raised for a pickle that is broken or holds more than plain data."""
 
@@ -66,15 +70,18 @@ class Machine:
         Raises:
             PickleError: it is broken, or needs an opcode that plain data does not.
         """
+        data, size = self.data, len(self.data)
         try:
-            while True:
-                opcode = self.take(1)
-                if opcode == b".":
+            while self.position < size:
+                opcode = data[self.position]
+                self.position += 1
+                if opcode == _STOP:
                     return self.stack.pop()
                 action = _ACTIONS.get(opcode)
                 if action is None:
-                    raise PickleError(f"it uses the pickle opcode {opcode!r}, which plain data does not need")
+                    raise PickleError(f"it uses the pickle opcode {chr(opcode)!r}, which plain data does not need")
                 action(self)
+            raise PickleError("its pickle is truncated")
         except PickleError:
             raise
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, struct.error) as exc:
@@ -125,7 +132,7 @@ class Machine:
         if not (isinstance(module, str) and isinstance(name, str)):
             raise PickleError("its pickle is broken (a global without a name)")
         self.used_names = True
-        self.push(Name(module, name))
+        self.push(Name(_PYTHON_2.get(module, module), _PYTHON_2.get(name, name)))
 
     def reduce(self, args: Any) -> None:
         """Replace the name on top by what calling it makes."""
@@ -203,7 +210,7 @@ def _call_with_keywords(machine: Machine) -> None:
     machine.reduce(args if not keywords else (*args, keywords))
 
 
-_ACTIONS: Final[dict[bytes, Callable[[Machine], Any]]] = {
+_BY_OPCODE: Final[dict[bytes, Callable[[Machine], Any]]] = {
     b"\x80": lambda m: m.take(1),  # PROTO
     b"\x95": lambda m: m.take(8),  # FRAME
     b"(": Machine.open,  # MARK
@@ -251,3 +258,5 @@ _ACTIONS: Final[dict[bytes, Callable[[Machine], Any]]] = {
     b"\x92": _call_with_keywords,  # NEWOBJ_EX
     b"b": Machine.build,  # BUILD
 }
+_ACTIONS: Final = {ord(opcode): action for opcode, action in _BY_OPCODE.items()}
+_STOP: Final = ord(".")

@@ -82,6 +82,13 @@ def _bytes_of_text(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
+def _attribute(target: Any, name: Any) -> Name:
+    """Allow the one attribute that is pickled as a call of ``getattr``: the way in which a ``ZoneInfo`` is made."""
+    if target != Name("zoneinfo", "ZoneInfo") or name != "_unpickle":
+        raise PickleError("it calls getattr, which plain data does not need")
+    return Name("zoneinfo", "ZoneInfo._unpickle")
+
+
 _PLAIN: Final[dict[Name, Callable[..., Any]]] = {
     Name("datetime", "datetime"): _only(bytes, int, str, timezone, ZoneInfo, type(None))(datetime),
     Name("datetime", "date"): _only(bytes, int, str)(date),
@@ -89,6 +96,7 @@ _PLAIN: Final[dict[Name, Callable[..., Any]]] = {
     Name("datetime", "timedelta"): _only(int)(timedelta),
     Name("datetime", "timezone"): _only(timedelta, str)(timezone),
     Name("zoneinfo", "ZoneInfo._unpickle"): lambda key, _cached=True: ZoneInfo(key),
+    Name("builtins", "getattr"): _attribute,
     Name("pytz", "_UTC"): lambda: UTC,
     Name("decimal", "Decimal"): _only(str)(Decimal),
     Name("collections", "OrderedDict"): _only()(OrderedDict),

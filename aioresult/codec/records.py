@@ -15,7 +15,9 @@ from aioresult.settings import Settings
 
 _EXTENDED: Final = ("name", "args", "kwargs", "worker", "retries", "queue")
 _STORED: Final = tuple(field.encode_name for field in msgspec.structs.fields(Record) if field.name != "stamps")
-"""The keys that make a record. A stamp of such a name is not written as a key, and not read as a stamp."""
+"""The keys that make a record."""
+_RESERVED: Final = frozenset({*_STORED, "stamped_headers"})
+"""Stamps are keys beside these; one of such a name is not written as a key, and not read as a stamp."""
 STAMPED: Final = b"stamped_headers"
 """Occurs in every payload with stamps, whose names are keys among the others."""
 
@@ -63,7 +65,7 @@ class Layout(msgspec.Struct, frozen=True):
             meta.update({name: getattr(record, name) for name in _EXTENDED})
             if record.stamps:
                 meta["stamped_headers"] = list(record.stamps)
-                meta.update({name: value for name, value in record.stamps.items() if name not in _STORED})
+                meta.update({name: value for name, value in record.stamps.items() if name not in _RESERVED})
         meta["task_id"] = record.id
         return meta
 
@@ -133,5 +135,4 @@ def _stamps(meta: Mapping[Any, Any]) -> dict[str, Any] | None:
     headers = meta["stamped_headers"]
     if not isinstance(headers, (list, tuple, set, frozenset)):
         return None
-    names = [name for name in headers if isinstance(name, str) and name in meta and name not in _STORED]
-    return {name: meta[name] for name in names if name != "stamped_headers"} or None
+    return {name: meta[name] for name in headers if isinstance(name, str) and name in meta.keys() - _RESERVED} or None

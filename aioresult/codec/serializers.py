@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from aioresult.codec import jsonvalues, pickles
+from aioresult.codec.hints import text_of
 from aioresult.codec.paths import Judge, first_problem
 from aioresult.errors import SettingsError
 
@@ -53,7 +54,7 @@ def _judge_by_trying(name: str, dumps: Callable[[Any], object], containers: tupl
         try:
             dumps(value)
         except Exception as exc:  # noqa: BLE001  (what the value's own code raises is the reason that is looked for)
-            why = "" if isinstance(exc, TypeError) else f" ({type(exc).__name__}: {exc!s:.200})"
+            why = "" if isinstance(exc, TypeError) else f" ({type(exc).__name__}: {text_of(exc) or '?'})"
             return f"object of type {type(value).__qualname__} cannot be encoded as {name}{why}"
         return None
 
