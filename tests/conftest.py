@@ -9,16 +9,16 @@ import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import pytest
 import pytest_asyncio
 import uvloop
 
-from tests.servers import ExternalServer
+from tests.servers import ExternalServer, mariadb, mongo, postgres
+from tests.servers.mariadb import MariaDBServer
 from tests.servers.mongo import MongoReplicaSet, MongoServer
-from tests.servers.mongo import drop_database as drop_mongo_database
-from tests.servers.postgres import PostgresServer, create_database, drop_database, empty_database
+from tests.servers.postgres import PostgresServer
 from tests.servers.process import with_path
 from tests.servers.redis import RedisServer
 
@@ -153,7 +153,7 @@ def _mongo_database(server: MongoServer | MongoReplicaSet | ExternalServer, name
     url = with_path(server.url, name)
     yield url
     if server.running:
-        drop_mongo_database(url, name)
+        mongo.drop_database(url, name)
 
 
 @pytest.fixture(scope="session")
@@ -163,17 +163,48 @@ def postgres_server() -> Iterator[PostgresServer | ExternalServer]:
 
 @pytest.fixture(scope="session")
 def _postgres_database(postgres_server: PostgresServer | ExternalServer) -> Iterator[str]:
-    """URL of a database of the run's own, for asyncpg."""
-    name = f"aioresult_test_{uuid.uuid4().hex[:12]}"
-    create_database(postgres_server.url, name)
-    yield with_path(postgres_server.url, name)
-    if not postgres_server.owned:
-        drop_database(postgres_server.url, name)
+    yield from _database_of_this_run(postgres_server, postgres)
 
 
 @pytest.fixture
 def postgres_url(postgres_server: PostgresServer | ExternalServer, _postgres_database: str) -> str:
     """URL of an empty PostgreSQL database, for asyncpg."""
     postgres_server.start()
-    empty_database(_postgres_database)
+    postgres.empty_database(_postgres_database)
     return _postgres_database
+
+
+@pytest.fixture(scope="session")
+def mariadb_server() -> Iterator[MariaDBServer | ExternalServer]:
+    yield from _server("AIORESULT_TEST_MYSQL_URL", MariaDBServer)
+
+
+@pytest.fixture(scope="session")
+def _mariadb_database(mariadb_server: MariaDBServer | ExternalServer) -> Iterator[str]:
+    yield from _database_of_this_run(mariadb_server, mariadb)
+
+
+@pytest.fixture
+def mariadb_url(mariadb_server: MariaDBServer | ExternalServer, _mariadb_database: str) -> str:
+    """URL of an empty MariaDB (or MySQL) database, for asyncmy."""
+    mariadb_server.start()
+    mariadb.empty_database(_mariadb_database)
+    return _mariadb_database
+
+
+class _Databases(Protocol):
+    """What ``tests.servers.postgres`` and ``.mariadb`` have in common."""
+
+    def create_database(self, url: str, name: str) -> None: ...
+    def drop_database(self, url: str, name: str) -> None: ...
+
+
+def _database_of_this_run(
+    server: PostgresServer | MariaDBServer | ExternalServer, databases: _Databases
+) -> Iterator[str]:
+    """Yield the URL of a new database; it is dropped where the server outlives the run."""
+    name = f"aioresult_test_{uuid.uuid4().hex[:12]}"
+    databases.create_database(server.url, name)
+    yield with_path(server.url, name)
+    if not server.owned:
+        databases.drop_database(server.url, name)

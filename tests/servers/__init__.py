@@ -4,13 +4,16 @@ Each is a context manager with ``url``, ``start``, ``stop``, ``kill``, ``restart
 has the ones that are shared by a whole test run.
 """
 
+from tests.servers.mariadb import MariaDBServer
 from tests.servers.mongo import MongoReplicaSet, MongoServer
 from tests.servers.postgres import PostgresServer
 from tests.servers.process import ExternalServer, Server, ServerFailed, missing
+from tests.servers.proxy import TcpProxy
 from tests.servers.redis import RedisClusterServers, RedisSentinels, RedisServer
 
 __all__ = [
     "ExternalServer",
+    "MariaDBServer",
     "MongoReplicaSet",
     "MongoServer",
     "PostgresServer",
@@ -19,5 +22,6 @@ __all__ = [
     "RedisServer",
     "Server",
     "ServerFailed",
+    "TcpProxy",
     "missing",
 ]

@@ -22,6 +22,8 @@ from tests.servers import guardian
 
 HOST = "127.0.0.1"
 START_TIMEOUT = 60.0
+RETRY_TIMEOUT = 5.0
+"""How long a server that ends by itself is started again: its port or memory may not be free yet after a kill."""
 STOP_TIMEOUT = 30.0
 _LOG_TAIL = 4000
 
@@ -130,9 +132,9 @@ class Server(ABC):
             return
         if self.folder == Path():
             self._make_folder()
-        deadline = time.monotonic() + START_TIMEOUT
-        while not self._try_to_start(deadline):
-            if time.monotonic() > deadline:
+        now = time.monotonic()
+        while not self._try_to_start(now + START_TIMEOUT):
+            if time.monotonic() > now + RETRY_TIMEOUT:
                 raise ServerFailed(f"{self.name} does not start on port {self.port}:\n{self.log[-_LOG_TAIL:]}")
             time.sleep(0.1)
 
