@@ -14,19 +14,27 @@ from typing import Any, Final, Self, TypeVar
 from weakref import WeakKeyDictionary
 
 from aioresult import groups, states
-from aioresult.abc import Capabilities
-from aioresult.errors import BackendNotConfigured, EncodeError, StoreUnavailable, TaskRevokedError
+from aioresult.abc import Capabilities, Store
+from aioresult.errors import (
+    BackendNotConfigured,
+    EncodeError,
+    SettingsError,
+    StoreUnavailable,
+    TaskRevokedError,
+)
 from aioresult.groups import Result
 from aioresult.hub import Backoff
 from aioresult.record import Record, check_task_id
 from aioresult.result import AsyncResult
 from aioresult.runtime import Runtime, Stats
-from aioresult.settings import Settings, make_settings
+from aioresult.settings import make_settings
 from aioresult.stores import opener
 
 T = TypeVar("T")
 
-_META: Final = frozenset(["children", "group_id", "parent_id", "name", "args", "kwargs", "worker", "retries", "queue", "stamps"])
+_META: Final = frozenset(
+    ["children", "group_id", "parent_id", "name", "args", "kwargs", "worker", "retries", "queue", "stamps"]
+)
 _STORED_IF_IGNORED: Final = states.EXCEPTION_STATES
 
 
@@ -41,7 +49,7 @@ class Backend:
     Args:
         url_or_store: a URL such as ``redis://localhost:6379/0``, a ``Store``, or a client of redis-py, PyMongo, Motor or
             SQLAlchemy, which remains the caller's to close. ``None`` takes the setting ``result_backend``.
-        settings: see ``aioresult.Settings``; Celery's names, times in seconds.
+        settings: see ``aioresult.Settings``; Celery's names, times in seconds. A ready ``Store`` has its own.
 
     Raises:
         SettingsError: the URL or a setting is not understood.
@@ -49,7 +57,9 @@ class Backend:
     """
 
     def __init__(self, url_or_store: object = None, **settings: Any) -> None:
-        self.settings: Settings = make_settings(settings)
+        if isinstance(url_or_store, Store) and settings:
+            raise SettingsError(f"a ready store has settings of its own: give {', '.join(settings)} to the store")
+        self.settings = url_or_store.settings if isinstance(url_or_store, Store) else make_settings(settings)
         source = url_or_store if url_or_store is not None else self.settings.result_backend
         if source is None:
             raise BackendNotConfigured("a backend needs a URL, a store or a client, or the setting result_backend")

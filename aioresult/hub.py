@@ -237,7 +237,7 @@ class Hub:
 
     async def _serve(self, backoff: Backoff) -> None:
         """Open a feed and keep it until it fails (raises) or is no longer needed (returns)."""
-        feed = await self._open()
+        feed = await self.open_feed()
         feed.attach(self.deliver)
         reader = owned_task(self._read(feed), "aioresult feed")
         reader.add_done_callback(lambda _: self._wake.set())
@@ -252,7 +252,8 @@ class Hub:
                 reader.exception()  # has been raised by _steer, or comes too late to matter
             await feed.aclose()
 
-    async def _open(self) -> Feed:
+    async def open_feed(self) -> Feed:
+        """Return a new feed of the store, or one that polls it where it cannot push, or is not to."""
         settings = self._store.settings
         feed = await self._store.feed() if settings.push else None
         return feed or PollingFeed(self._batcher.get_many, settings.poll_interval, settings.poll_min_interval)

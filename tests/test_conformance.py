@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
 from aioresult import Backend
+from aioresult.settings import make_settings
 from aioresult.stores.memory import MemoryStore
 from aioresult.testing import StoreTests
+from examples import directory_store
+from examples.directory_store import DirectoryStore
 
 GARBAGE = b'{"status": "SUCC'
 
@@ -63,5 +68,24 @@ class TestRedisStorePolled(RedisTests):
     def make_backend(self, **settings: Any) -> Backend:
         return super().make_backend(**{"push": False, "poll_interval": 0.05, **settings})
 
-    async def test_the_store_answers_a_ping_and_says_how_it_pushes(self, backend: Backend) -> None:
-        pytest.skip("the store could push; this backend was told not to listen")
+
+class TestDirectoryStore(StoreTests):
+    """The example of a store of one's own."""
+
+    @pytest.fixture(autouse=True)
+    def _folder(self, tmp_path: Path) -> None:
+        self.folder = tmp_path
+
+    def make_backend(self, **settings: Any) -> Backend:
+        given = make_settings({"poll_interval": 0.1, "idle_timeout": 0.05, **settings})
+        return Backend(DirectoryStore(f"directory://{self.folder}", given))
+
+    async def poison(self, backend: Backend, task_id: str) -> None:
+        (file,) = self.folder.glob("*.result")
+        expires_at = file.stat().st_mtime
+        file.write_bytes(GARBAGE)
+        os.utime(file, (expires_at, expires_at))
+
+
+def test_the_example_of_a_store_is_short() -> None:
+    assert len(Path(directory_store.__file__).read_text().splitlines()) < 150

@@ -20,7 +20,9 @@ ERRORS = [item for _, item in inspect.getmembers(errors, inspect.isclass) if iss
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.__name__)
-def test_every_error_has_the_one_root_a_docstring_a_place_in_the_tree_and_an_export(error: type[AioResultError]) -> None:
+def test_every_error_has_the_one_root_a_docstring_a_place_in_the_tree_and_an_export(
+    error: type[AioResultError],
+) -> None:
     assert error.__doc__
     assert error.__name__ in (errors.__doc__ or "")
     assert getattr(aioresult, error.__name__) is error
