@@ -1,0 +1,140 @@
+"""Imports point one way, and importing the package loads no driver."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "aioresult"
+ROOT = "the package itself"
+
+# From the bottom up; a module may import what stands on lines before its own. Those on one line do not know each other.
+LAYERS = [
+    ["errors", "states"],
+    ["record"],
+    ["settings"],
+    ["codec"],
+    ["abc"],
+    ["batching"],
+    ["polling"],
+    ["hub", "stores"],
+    ["inbox", "runtime"],
+    ["collecting"],
+    ["result"],
+    ["groups"],
+    ["backend"],
+    ["runner"],
+    [ROOT],
+    ["sync"],
+    ["integrations", "testing"],
+    ["cli"],
+    ["__main__"],
+]
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+FACADE = {"result", "groups", "backend"}
+"""What users hold. Results find their backend at first use and backends make results, so their functions may import
+each other; at the top of the files they too stand in one order."""
+DRIVERS = frozenset(
+    """
+    aiosqlite asyncmy asyncpg brotli celery hiredis inotify_simple kombu motor msgpack opentelemetry psycopg
+    pymongo redis rich sqlalchemy taskiq typer uvloop yaml zstandard
+    """.split()
+)
+
+
+class Import(NamedTuple):
+    """One import statement of a module of this package."""
+
+    where: str
+    module: str
+    name: str | None
+    in_function: bool
+
+    @property
+    def own(self) -> bool:
+        return self.module.partition(".")[0] == "aioresult"
+
+    @property
+    def part(self) -> str:
+        """Which of ``LAYERS`` is imported."""
+        below = self.module.split(".")[1:2]
+        if not below and self.name in LEVEL:
+            return str(self.name)
+        return below[0] if below else ROOT
+
+
+def part_of(path: Path) -> str:
+    """Return which of ``LAYERS`` the file at ``path`` belongs to."""
+    first = path.relative_to(PACKAGE).parts[0]
+    return ROOT if first == "__init__.py" else first.removesuffix(".py")
+
+
+def imports_of(path: Path) -> Iterator[Import]:
+    """Yield the imports that happen at run time: those for type checkers are left out."""
+    pending: list[tuple[ast.AST, bool]] = [(ast.parse(path.read_text()), False)]
+    while pending:
+        node, in_function = pending.pop()
+        where = f"{path.relative_to(PACKAGE.parent)}:{getattr(node, 'lineno', 0)}"
+        match node:
+            case ast.If(test=ast.Name(id="TYPE_CHECKING")) | ast.If(test=ast.Attribute(attr="TYPE_CHECKING")):
+                pending += [(child, in_function) for child in node.orelse]
+                continue
+            case ast.Import():
+                yield from (Import(where, alias.name, None, in_function) for alias in node.names)
+            case ast.ImportFrom(level=0, module=str(module)):
+                yield from (Import(where, module, alias.name, in_function) for alias in node.names)
+            case ast.ImportFrom():
+                raise AssertionError(f"{where}: a relative import; this package imports by full names")
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda():
+                in_function = True
+        pending += [(child, in_function) for child in ast.iter_child_nodes(node)]
+
+
+PARTS = {path: part_of(path) for path in sorted(PACKAGE.rglob("*.py"))}
+IMPORTS = [(part, found) for path, part in PARTS.items() for found in imports_of(path)]
+OWN = [(part, found) for part, found in IMPORTS if found.own and found.part != part]
+
+
+def test_every_module_has_its_place() -> None:
+    assert set(PARTS.values()) <= set(LEVEL), "say in LAYERS where the new module stands"
+
+
+def test_imports_point_one_way() -> None:
+    assert not [
+        f"{found.where} imports {found.part}"
+        for part, found in OWN
+        if LEVEL[found.part] >= LEVEL[part] and not (found.in_function and {part, found.part} <= FACADE)
+    ]
+
+
+def test_functions_import_no_other_part_of_this_package() -> None:
+    """Drivers, and what needs them, may be imported where they are used; all else stands at the top of the file."""
+    assert not [
+        f"{found.where} imports {found.module}"
+        for part, found in OWN
+        if found.in_function and not {part, found.part} <= FACADE
+    ]
+
+
+def test_only_stores_and_outer_layers_know_drivers() -> None:
+    assert not [
+        f"{found.where} imports {found.module}"
+        for part, found in IMPORTS
+        if found.module.partition(".")[0] in DRIVERS
+        and not found.in_function
+        and part not in ("stores", "integrations", "cli")
+    ]
+
+
+@pytest.mark.parametrize("module", ["aioresult", "aioresult.sync", "aioresult.stores"])
+def test_importing_loads_no_driver(module: str) -> None:
+    program = f"import sys, {module}; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "aioresult" in run.stdout.split()
+    assert not DRIVERS.intersection(run.stdout.split())
