@@ -86,10 +86,11 @@ class Store(ABC):
     """Where records are kept.
 
     A store is made once for each event loop that uses it (unless ``loop_bound`` is false), opens its connections at the
-    first call, and is called by the batcher: never twice at a time for the same kind of call, never twice with the same id in one call.
+    first call, and is called by the batcher: never twice at a time for the same kind of call, never twice with the
+        same id in one call.
 
-    Every method raises ``StoreUnavailable`` when the store cannot be reached, naming ``location``. A connection that was
-    found dead is replaced and the call repeated once before that, since an idle connection may have been cut.
+    Every method raises ``StoreUnavailable`` when the store cannot be reached, naming ``location``. A connection that
+    was found dead is replaced and the call repeated once before that, since an idle connection may have been cut.
 
     Attributes:
         loop_bound: whether an instance belongs to the event loop that first uses it.
@@ -117,8 +118,8 @@ class Store(ABC):
     def encode(self, record: Record) -> Record:
         """Return ``record`` with its result in the store's own format (``Encoded``), ready for ``put_many``.
 
-        Called when the caller hands a value over, so that later changes to the value do not matter and an error reaches this caller alone.
-        Harmless when called twice.
+        Called when the caller hands a value over, so that later changes to the value do not matter and an error
+        reaches this caller alone. Harmless when called twice.
 
         Raises:
             EncodeError: the value cannot be encoded, or is too large.
@@ -141,9 +142,9 @@ class Store(ABC):
     async def put_many(self, records: Sequence[Record]) -> Sequence[bool]:
         """Store ``records`` and return for each, in order, whether it was written.
 
-        Atomic per record: value, state, expiry and notification in one step, decided by ``states.replaces`` inside the store.
-        A record that may not replace what is stored is left out and reported as ``False``. ``records`` have distinct ids
-        and usually come from ``encode``; plain records are encoded here.
+        Atomic per record: value, state, expiry and notification in one step, decided by ``states.replaces`` inside the
+        store. A record that may not replace what is stored is left out and reported as ``False``. ``records`` have
+        distinct ids and usually come from ``encode``; plain records are encoded here.
 
         Raises:
             EncodeError: a plain record cannot be encoded; then none is written.

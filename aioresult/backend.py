@@ -10,10 +10,11 @@ import weakref
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from threading import Lock
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar, overload
 from weakref import WeakKeyDictionary
 
 from aioresult import groups, states
+from aioresult import result as results
 from aioresult.abc import Capabilities, Store
 from aioresult.errors import (
     BackendNotConfigured,
@@ -25,7 +26,6 @@ from aioresult.errors import (
 from aioresult.groups import Result
 from aioresult.hub import Backoff
 from aioresult.record import Record, check_task_id
-from aioresult.result import AsyncResult
 from aioresult.runtime import Runtime, Stats
 from aioresult.settings import make_settings
 from aioresult.stores import opener
@@ -41,14 +41,14 @@ _STORED_IF_IGNORED: Final = states.EXCEPTION_STATES
 class Backend:
     """Where results are stored and awaited.
 
-    A backend is a recipe: it may be made anywhere, also before any event loop runs, and connects at first use. It keeps one
-    set of connections for each event loop that uses it, so that the same backend works in ``asyncio.run`` twice, in a
-    test's fresh loop, and from other threads. It is closed with its loop, or by ``aclose()`` or ``async with``, and opens
-    again when it is used again. After a fork the child starts afresh.
+    A backend is a recipe: it may be made anywhere, also before any event loop runs, and connects at first use. It
+    keeps one set of connections for each event loop that uses it, so that the same backend works in ``asyncio.run``
+    twice, in a test's fresh loop, and from other threads. It is closed with its loop, or by ``aclose()`` or ``async
+    with``, and opens again when it is used again. After a fork the child starts afresh.
 
     Args:
-        url_or_store: a URL such as ``redis://localhost:6379/0``, a ``Store``, or a client of redis-py, PyMongo, Motor or
-            SQLAlchemy, which remains the caller's to close. ``None`` takes the setting ``result_backend``.
+        url_or_store: a URL such as ``redis://localhost:6379/0``, a ``Store``, or a client of redis-py, PyMongo, Motor
+            or SQLAlchemy, which remains the caller's to close. ``None`` takes the setting ``result_backend``.
         settings: see ``aioresult.Settings``; Celery's names, times in seconds. A ready ``Store`` has its own.
 
     Raises:
@@ -94,11 +94,19 @@ class Backend:
 
     # --- results ---
 
+    @overload
+    def AsyncResult(self, task_id: str, *, parent: Result | None = None) -> results.AsyncResult[Any]: ...
+
+    @overload
+    def AsyncResult(
+        self, task_id: str, *, result_type: type[T], parent: Result | None = None
+    ) -> results.AsyncResult[T]: ...
+
     def AsyncResult(  # noqa: N802  (named as in Celery)
         self, task_id: str, *, result_type: type[T] | None = None, parent: Result | None = None
-    ) -> AsyncResult[T]:
+    ) -> results.AsyncResult[T]:
         """Return the result of ``task_id`` in this backend."""
-        return AsyncResult(task_id, self, result_type=result_type, parent=parent)
+        return results.AsyncResult(task_id, self, result_type=result_type, parent=parent)
 
     def GroupResult(  # noqa: N802  (named as in Celery)
         self, group_id: str | None = None, results: Iterable[Result] = (), parent: Result | None = None
@@ -138,7 +146,8 @@ class Backend:
 
         Args:
             task_id: the task's id.
-            result: the return value; the exception for FAILURE, RETRY and REVOKED; any encodable value for other states.
+            result: the return value; the exception for FAILURE, RETRY and REVOKED; any encodable value for other
+                states.
             state: the state's name.
             traceback: the traceback's text; by default that of the exception itself, its causes included.
             ignore_result: overrides the setting ``task_ignore_result`` for this call.

@@ -55,7 +55,7 @@ class _Lane(ABC, Generic[Item, Outcome]):
                 try:
                     await self._call(batch)
                     self.answered = True
-                except Exception as exc:  # handed to every caller of the batch
+                except Exception as exc:  # noqa: BLE001  (handed to every caller of the batch)
                     for _, future in batch:
                         if not future.done():
                             future.set_exception(exc)
@@ -135,7 +135,7 @@ class _Writes(_Lane[Record, bool]):
     async def _call_alone(self, entry: tuple[Record, asyncio.Future[bool]]) -> None:
         try:
             await self._call([entry])
-        except Exception as exc:  # handed to the caller that it concerns
+        except Exception as exc:  # noqa: BLE001  (handed to the caller that it concerns)
             if not entry[1].done():
                 entry[1].set_exception(exc)
 

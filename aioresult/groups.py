@@ -219,7 +219,9 @@ class GroupResult(ResultSet):
 
 
 def from_tree(tree: ResultTree, backend: Backend | None = None) -> Result:
-    """Return the result or group that Celery's tuple form describes: ``[[id, parent], members]`` or ``[id, members]``."""
+    """Return the result or group that Celery's tuple form describes: ``[[id, parent], members]`` or ``[id,
+    members]``.
+    """
     if isinstance(tree, str):
         return AsyncResult(tree, backend)
     head, members = tree

@@ -1,9 +1,9 @@
 """Many waiters over one feed.
 
-Callers register under their ids before anything is awaited. What is ready already is answered by one coalesced read; for
-the rest one background task per event loop, alive only while it is needed, opens the store's feed, watches what is
-wanted, and delivers. Every waiter is owed a look behind an effective subscription; a connection that is lost is replaced
-and everything outstanding is looked at again; and as a last resort everything outstanding is read every
+Callers register under their ids before anything is awaited. What is ready already is answered by one coalesced read;
+for the rest one background task per event loop, alive only while it is needed, opens the store's feed, watches what is
+wanted, and delivers. Every waiter is owed a look behind an effective subscription; a connection that is lost is
+replaced and everything outstanding is looked at again; and as a last resort everything outstanding is read every
 ``fallback_interval`` seconds.
 """
 
@@ -229,7 +229,7 @@ class Hub:
                     await asyncio.sleep(backoff.next())
                 if not self._entries:
                     break
-        except Exception as exc:  # handed to everybody who waits
+        except Exception as exc:  # noqa: BLE001  (handed to everybody who waits)
             self._fail_everybody(exc)
         finally:  # no await from the last look at the entries to here: whoever joins from now on starts a new task
             self._supervisor = None
@@ -327,7 +327,9 @@ class Hub:
             self._looker = owned_task(self._look(), "aioresult look")
 
     async def _look(self) -> None:
-        """Read what is owed a look, in ever new batches; go on trying while a store that has answered before is away."""
+        """Read what is owed a look, in ever new batches; go on trying while a store that has answered before is
+        away.
+        """
         backoff = Backoff()
         ids: list[str] = []
         try:
@@ -349,7 +351,7 @@ class Hub:
                 for task_id, record in found.items():
                     self.deliver(task_id, record)
                 self._subscribe(ids)
-        except Exception as exc:  # handed to those whom it concerns
+        except Exception as exc:  # noqa: BLE001  (handed to those whom it concerns)
             self._fail({*ids, *self._to_look}, exc)
         finally:
             self._looker = None

@@ -16,7 +16,8 @@ UNDECODABLE: Final = "UNDECODABLE"
 """Status of the stand-in for a stored record that could not be read; never stored."""
 
 ResultTree = Sequence[Any]
-"""Celery's form of a result with its ancestors: ``[[id, parent], members]``; ``members`` is ``None`` for a single task."""
+"""Celery's form of a result with its ancestors: ``[[id, parent], members]``; ``members`` is ``None`` for a single
+task."""
 
 
 class Encoded(bytes):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncGenerator, Generator
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
 import msgspec
 
@@ -42,6 +42,27 @@ class AsyncResult(Generic[T]):
     """
 
     __slots__ = ("__weakref__", "_backend", "_record", "_type", "id", "ignored", "parent")
+
+    @overload
+    def __init__(
+        self: AsyncResult[Any],
+        task_id: str,
+        backend: Backend | None = None,
+        *,
+        parent: Result | None = None,
+        ignored: bool | None = None,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        task_id: str,
+        backend: Backend | None = None,
+        *,
+        result_type: type[T] | None,
+        parent: Result | None = None,
+        ignored: bool | None = None,
+    ) -> None: ...
 
     def __init__(
         self,

@@ -34,7 +34,9 @@ class _Options(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _States:
-    """The passing states of one task on their way to the store: where they come faster than that, the last one counts."""
+    """The passing states of one task on their way to the store: where they come faster than that, the last one
+    counts.
+    """
 
     def __init__(self, backend: Backend, task_id: str) -> None:
         self._backend = backend
@@ -81,10 +83,11 @@ _current: ContextVar[_States] = ContextVar("aioresult_current_task")
 
 
 def progress(current: float, total: float | None = None, **meta: Any) -> None:
-    """Report the progress of the task that is running: stored as state PROGRESS with ``{"current": ..., "total": ...}``.
+    """Report the progress of the task that is running: stored as state PROGRESS with ``{"current": ..., "total":
+    ...}``.
 
-    For functions that a ``TaskRunner`` runs, coroutine functions and plain ones in a thread alike. Returns at once; where
-    reports come faster than the store takes them, the last one counts.
+    For functions that a ``TaskRunner`` runs, coroutine functions and plain ones in a thread alike. Returns at once;
+    where reports come faster than the store takes them, the last one counts.
 
     Args:
         current: how much is done.
@@ -105,9 +108,9 @@ class TaskRunner:
     """Runs functions as tasks whose states and results are stored, and can be awaited anywhere.
 
     Coroutine functions run as asyncio tasks, plain functions in an executor. STARTED is stored unless
-    ``task_track_started`` is ``False``; then progress, and SUCCESS, FAILURE, or REVOKED if the task was cancelled. Leaving
-    ``async with`` waits for what is running; leaving it by an exception cancels it. While the store is away, results are
-    kept and stored when it is back.
+    ``task_track_started`` is ``False``; then progress, and SUCCESS, FAILURE, or REVOKED if the task was cancelled.
+    Leaving ``async with`` waits for what is running; leaving it by an exception cancels it. While the store is away,
+    results are kept and stored when it is back.
 
     Args:
         backend: where results are stored; by default the configured backend.
@@ -198,7 +201,7 @@ class TaskRunner:
                 task_states.report(states.STARTED, {"hostname": socket.gethostname()})
             try:
                 return states.SUCCESS, await self._call(call)
-            except Exception as exc:  # the task's own: stored as its result
+            except Exception as exc:  # noqa: BLE001  (the task's own: stored as its result)
                 return states.FAILURE, exc
 
     async def _record(
@@ -217,7 +220,7 @@ class TaskRunner:
             del self._calls[task_id]
 
     async def _call(self, call: functools.partial[Any]) -> Any:
-        if inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(getattr(call.func, "__call__", None)):  # noqa: B004
+        if inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(type(call.func).__call__):
             return await call()
         loop = asyncio.get_running_loop()
         value = await loop.run_in_executor(self._executor, copy_context().run, call)
@@ -230,13 +233,12 @@ class TaskRunner:
         deadline = asyncio.get_running_loop().time() + self._store_timeout
         while True:
             try:
-                await self._store(task_id, state, outcome, meta)
-                return
+                return await self._store(task_id, state, outcome, meta)
             except StoreUnavailable as exc:
                 if asyncio.get_running_loop().time() >= deadline:
                     logger.exception("the result of task %r was lost: the store was away for too long", task_id)
                     self._lost.append(exc)
-                    return
+                    return None
                 await asyncio.sleep(backoff.next())
 
     async def _store(self, task_id: str, state: str, outcome: Any, meta: dict[str, Any]) -> None:

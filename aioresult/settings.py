@@ -1,8 +1,8 @@
 """The settings of a backend: Celery's names and meanings, and a few of our own.
 
-A Celery configuration can be handed over as it is: settings that say something about results take effect, Celery's other
-settings (``broker_url``, ``worker_concurrency``, ...) are accepted and ignored, and anything else is an error that names
-the nearest known setting.
+A Celery configuration can be handed over as it is: settings that say something about results take effect, Celery's
+other settings (``broker_url``, ``worker_concurrency``, ...) are accepted and ignored, and anything else is an error
+that names the nearest known setting.
 """
 
 from __future__ import annotations
@@ -57,11 +57,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         result_expires: lifetime of a stored result; ``None`` keeps it for ever.
         result_failure_expires: the same for FAILURE on Redis; ``None`` means ``result_expires``, 0 for ever.
         result_serializer: encoder and only decoder of stored values: json, msgpack, yaml, or pickle if accepted.
-        accept_content, result_accept_content: serializers that may be decoded (the second wins); by default json and the
-            chosen ``result_serializer``, but never pickle unless it is named here.
+        accept_content, result_accept_content: serializers that may be decoded (the second wins); by default json and
+            the chosen ``result_serializer``, but never pickle unless it is named here.
         result_compression: zlib, gzip, bzip2, lzma, zstd, brotli or ``None``.
         result_extended: also store name, args, kwargs, worker, retries and queue.
-        task_track_started: store STARTED; ``None`` leaves it to the producer (a ``TaskRunner`` does, as Celery does not).
+        task_track_started: store STARTED; ``None`` leaves it to the producer (a ``TaskRunner`` does, as Celery does
+            not).
         task_ignore_result: store nothing, unless a call says otherwise.
         task_store_errors_even_if_ignored: store FAILURE, RETRY and REVOKED all the same.
         timezone, enable_utc: the zone of stored dates, UTC by default; ``date_done`` is always returned as aware UTC.
@@ -73,7 +74,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         fallback_interval: pause between two reads of everything outstanding, in case a notification was lost.
         idle_timeout: how long the subscription is kept open after the last waiter has left.
         connect_timeout: longest time that opening a connection may take.
-        database_result_format: ``"serializer"`` writes SQL results as Celery 5.7 does, ``"pickle"`` as Celery up to 5.6.
+        database_result_format: ``"serializer"`` writes SQL results as Celery 5.7 does, ``"pickle"`` as Celery up to
+            5.6.
         database_trigger: install the PostgreSQL trigger that announces what foreign writers store.
     """
 
@@ -211,8 +213,9 @@ def _check_serializer(settings: Settings) -> None:
             raise SettingsError(f"unknown serializer {name!r}; known are {known}")
     if SERIALIZERS[settings.result_serializer] not in settings.accepted:
         raise SettingsError(
-            f"result_serializer {settings.result_serializer!r} is not among the accepted content {sorted(settings.accepted)}, so "
-            f"nothing could be read; add it to result_accept_content (pickle can run code: only where every writer is trusted)"
+            f"result_serializer {settings.result_serializer!r} is not among the accepted content "
+            f"{sorted(settings.accepted)}, so nothing could be read; add it to result_accept_content "
+            f"(pickle can run code: only where every writer is trusted)"
         )
 
 

@@ -98,7 +98,7 @@ async def test_an_outage_is_waited_out_by_those_who_wait_and_by_those_who_come(
     store.down = False
     await backend.store_result("a", 1, "SUCCESS")
     await backend.store_result("b", 2, "SUCCESS")
-    assert await asyncio.gather(before, during) == [1, 2]
+    assert (await before, await during) == (1, 2)
     assert store.feeds_opened == opened + 1
 
 

@@ -50,7 +50,8 @@ def opener(url_or_store: object, settings: Settings) -> Callable[[], Store]:
     module = type(url_or_store).__module__.partition(".")[0]
     if module not in _CLIENTS:
         raise SettingsError(
-            f"expected a URL, a Store, or a client of redis-py, PyMongo, Motor or SQLAlchemy, not {type(url_or_store).__name__}"
+            "expected a URL, a Store, or a client of redis-py, PyMongo, Motor or SQLAlchemy, "
+            f"not {type(url_or_store).__name__}"
         )
     client = url_or_store
     store_class = _load(*_CLIENTS[module])

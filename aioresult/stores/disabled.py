@@ -1,4 +1,6 @@
-"""``disabled://``: stores nothing, for applications whose results are switched off (Celery's ``result_backend="disabled"``)."""
+"""``disabled://``: stores nothing, for applications whose results are switched off (Celery's
+``result_backend="disabled"``).
+"""
 
 from __future__ import annotations
 

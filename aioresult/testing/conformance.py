@@ -1,6 +1,7 @@
 """The conformance suite of stores: ``aioresult.abc`` as tests.
 
-Subclass ``StoreTests`` in a test module, set ``url`` (or override ``make_backend``), and run pytest with pytest-asyncio::
+Subclass ``StoreTests`` in a test module, set ``url`` (or override ``make_backend``), and run pytest with
+pytest-asyncio::
 
     class TestMyStore(StoreTests):
         url = "mystore://localhost/test"
@@ -168,7 +169,14 @@ class StoreTests:
         assert [str(child) for child in children] == ["child"]
 
     async def test_extended_fields_come_back_where_they_are_switched_on(self) -> None:
-        meta = {"name": "tasks.add", "args": [1, 2], "kwargs": {"x": 1}, "worker": "w@h", "retries": 2, "queue": "q"}
+        meta: dict[str, Any] = {
+            "name": "tasks.add",
+            "args": [1, 2],
+            "kwargs": {"x": 1},
+            "worker": "w@h",
+            "retries": 2,
+            "queue": "q",
+        }
         async with self.make_backend(result_extended=True) as on, self.make_backend() as off:
             first, second = fresh_id(), fresh_id()
             await on.store_result(first, 1, "SUCCESS", **meta)

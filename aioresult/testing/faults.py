@@ -39,7 +39,9 @@ class FaultyStore(MemoryStore):
         return len(self._open)
 
     def break_feeds(self, error: Exception | None = None) -> None:
-        """End every open feed with ``error``, by default ``StoreUnavailable``; ``StopAsyncIteration`` ends them quietly."""
+        """End every open feed with ``error``, by default ``StoreUnavailable``; ``StopAsyncIteration`` ends them
+        quietly.
+        """
         for feed in list(self._open):
             feed.break_with(error or StoreUnavailable("the feed of memory:// was broken on purpose"))
 
