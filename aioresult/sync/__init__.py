@@ -1,0 +1,33 @@
+"""Results for blocking callers: the names of ``aioresult`` without ``await``, and Celery's attributes as properties.
+
+Code written for ``celery.result.AsyncResult`` runs after changing the import::
+
+    from aioresult.sync import AsyncResult, configure
+
+    configure("redis://localhost:6379/0")
+    result = AsyncResult(task_id)
+    print(result.id, result.status)
+    if result.ready():
+        value = result.get() if result.successful() else result.get(propagate=False)
+
+All blocking callers of a process share one event loop in a daemon thread (``portal.py``), and with it the connections
+and the subscription: a thread that waits costs a task. A backend may be shared with asynchronous code, and
+``configure`` configures both. Where an event loop runs, blocking is refused by ``WouldBlockLoop``: await there.
+"""
+
+from aioresult.sync.backend import Backend, configure, get_backend
+from aioresult.sync.groups import GroupResult, ResultSet
+from aioresult.sync.result import AsyncResult
+from aioresult.sync.verbs import as_completed, gather, wait
+
+__all__ = [
+    "AsyncResult",
+    "Backend",
+    "GroupResult",
+    "ResultSet",
+    "as_completed",
+    "configure",
+    "gather",
+    "get_backend",
+    "wait",
+]

@@ -1,0 +1,262 @@
+"""Sets and groups for blocking callers, with the methods that code written for Celery expects."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import Any, NoReturn
+
+import aioresult
+from aioresult.backend import Backend as AsynchronousBackend
+from aioresult.errors import ResultTimeout, Unsupported
+from aioresult.record import Record, ResultTree
+from aioresult.states import PROPAGATE_STATES
+from aioresult.sync.backend import Backend, unwrap
+from aioresult.sync.members import Members, mirrored_of
+from aioresult.sync.observing import Observer, OnInterval, OnMessage, OnValue, meta, refuse_within_a_task
+from aioresult.sync.portal import run
+from aioresult.sync.result import AsyncResult, Result, mirror
+from aioresult.sync.verbs import as_completed
+
+
+class ResultSet(Members):
+    """A mutable collection of results, each only once, that can be asked and awaited as one.
+
+    Members may be groups themselves; their values are lists then. See ``aioresult.ResultSet``; arguments of the waiting
+    methods that it does not have are Celery's, see ``AsyncResult.get``.
+    """
+
+    TimeoutError = ResultTimeout
+    supports_native_join = True
+
+    def __init__(self, results: Iterable[Result] = (), *, backend: Backend | AsynchronousBackend | None = None) -> None:
+        super().__init__(results)
+        self._backend = unwrap(backend)
+
+    @property
+    def mirrored(self) -> aioresult.ResultSet:
+        """The asynchronous set of the same members."""
+        return aioresult.ResultSet(mirrored_of(self.results), backend=self._backend)
+
+    @property
+    def backend(self) -> Backend:
+        """The backend given, or that of the members, or the configured one."""
+        return Backend(self.mirrored.backend)
+
+    # --- asking: one read for all members ---
+
+    def records(self) -> list[Record]:
+        """Return the present records of all single members, those of nested groups included."""
+        return run(self.mirrored.records)
+
+    def ready(self) -> bool:
+        """Return whether all are final."""
+        return run(self.mirrored.ready)
+
+    def successful(self) -> bool:
+        """Return whether all have succeeded."""
+        return run(self.mirrored.successful)
+
+    def failed(self) -> bool:
+        """Return whether any has failed."""
+        return run(self.mirrored.failed)
+
+    def waiting(self) -> bool:
+        """Return whether any is not final."""
+        return run(self.mirrored.waiting)
+
+    def completed_count(self) -> int:
+        """Return how many have succeeded (as Celery counts it)."""
+        return run(self.mirrored.completed_count)
+
+    def maybe_throw(self, callback: OnValue | None = None, propagate: bool = True) -> None:
+        """Raise the exception of the first single member that has failed; never waits.
+
+        Args:
+            callback: called with the id and the present result of each single member before.
+            propagate: ``False`` raises nothing, and also passes the exceptions to ``callback``.
+        """
+        for leaf, record in zip(self.leaves(), self.records(), strict=True):
+            value = leaf.value(record, propagate) if record.status in PROPAGATE_STATES else record.result
+            if callback is not None:
+                callback(leaf.id, value)
+
+    maybe_reraise = maybe_throw
+
+    # --- waiting ---
+
+    def join(
+        self,
+        timeout: float | None = None,
+        propagate: bool = True,
+        interval: float = 0.5,
+        callback: OnValue | None = None,
+        no_ack: bool = True,
+        on_message: OnMessage | None = None,
+        disable_sync_subtasks: bool = True,
+        on_interval: OnInterval | None = None,
+    ) -> list[Any]:
+        """Wait for all and return their values in the order of the members; nested groups give lists.
+
+        With ``callback``, the id and the value of each member are passed to it as they come, and the list is empty.
+        """
+        refuse_within_a_task(disable_sync_subtasks)
+        observer = Observer(on_message, on_interval, interval)
+        if callback is not None:
+            for member in self._arrivals(observer, timeout):
+                callback(member.id, *run(aioresult.ResultSet([member.mirrored]).join, 0, propagate))
+            return []
+        mirrored = self.mirrored
+        observer.wait(mirrored.leaves(), timeout, stop_at_failure=propagate)
+        return run(mirrored.join, timeout, propagate)
+
+    def get(
+        self,
+        timeout: float | None = None,
+        propagate: bool = True,
+        interval: float = 0.5,
+        callback: OnValue | None = None,
+        no_ack: bool = True,
+        on_message: OnMessage | None = None,
+        disable_sync_subtasks: bool = True,
+        on_interval: OnInterval | None = None,
+    ) -> list[Any]:
+        """Do the same as ``join``."""
+        return self.join(timeout, propagate, interval, callback, no_ack, on_message, disable_sync_subtasks, on_interval)
+
+    def join_native(
+        self,
+        timeout: float | None = None,
+        propagate: bool = True,
+        interval: float = 0.5,
+        callback: OnValue | None = None,
+        no_ack: bool = True,
+        on_message: OnMessage | None = None,
+        on_interval: OnInterval | None = None,
+        disable_sync_subtasks: bool = True,
+    ) -> list[Any]:
+        """Do the same as ``join``; the order of the arguments is Celery's."""
+        return self.join(timeout, propagate, interval, callback, no_ack, on_message, disable_sync_subtasks, on_interval)
+
+    def iter_native(
+        self,
+        timeout: float | None = None,
+        interval: float = 0.5,
+        no_ack: bool = True,
+        on_message: OnMessage | None = None,
+        on_interval: OnInterval | None = None,
+    ) -> Iterator[tuple[str, dict[str, Any] | list[Result]]]:
+        """Iterate the members as they become final: the id with Celery's ``meta``, or a group's id with its members."""
+        for member in self._arrivals(Observer(on_message, on_interval, interval), timeout):
+            yield member.id, meta(member.fetch()) if isinstance(member, AsyncResult) else member.results
+
+    def as_completed(self, timeout: float | None = None) -> Iterator[AsyncResult[Any]]:
+        """Iterate the single members as they become final."""
+        return as_completed(self.results, timeout=timeout)
+
+    def _arrivals(self, observer: Observer, timeout: float | None) -> Iterator[Result]:
+        """Yield each member once all of its single results are final."""
+        missing = [{id(leaf.mirrored) for leaf in member.leaves()} for member in self.results]
+        owners: defaultdict[int, list[int]] = defaultdict(list)
+        for index, leaves in enumerate(missing):
+            if not leaves:
+                yield self.results[index]
+            for leaf in leaves:
+                owners[leaf].append(index)
+        for arrived in observer.arrivals(self.mirrored.leaves(), timeout):
+            for index in owners.pop(id(arrived), ()):
+                missing[index].discard(id(arrived))
+                if not missing[index]:
+                    yield self.results[index]
+
+    def forget(self) -> None:
+        """Delete the results of all members from the store."""
+        run(self.mirrored.forget)
+
+    def revoke(self, *args: Any, **options: Any) -> NoReturn:
+        """Refuse: revoking is done by the broker."""
+        raise Unsupported(
+            "a result backend cannot revoke, since that goes through the broker; call app.control.revoke(ids) of the "
+            "Celery app, or TaskRunner.cancel() for what a runner runs"
+        )
+
+    def then(self, *args: Any, **options: Any) -> NoReturn:
+        """Refuse: nothing would call the callback while nobody waits."""
+        raise Unsupported("then() is not supported; pass callback= to join(), or iterate as_completed()")
+
+    def __repr__(self) -> str:
+        return f"<sync {repr(self.mirrored)[1:]}"
+
+    def __eq__(self, other: object) -> bool:
+        return self.results == other.results if isinstance(other, ResultSet) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]  # mutable; a group is known by its id
+
+
+class GroupResult(ResultSet):
+    """A set of results with an id under which it can be saved and restored; see ``aioresult.GroupResult``."""
+
+    def __init__(
+        self,
+        group_id: str | None = None,
+        results: Iterable[Result] = (),
+        parent: Result | None = None,
+        *,
+        backend: Backend | AsynchronousBackend | None = None,
+    ) -> None:
+        super().__init__(results, backend=backend)
+        self.id = aioresult.GroupResult(group_id).id
+        self.parent = parent
+
+    @classmethod
+    def mirroring(cls, mirrored: aioresult.GroupResult) -> GroupResult:
+        """Return the blocking form of an asynchronous group."""
+        parent = None if mirrored.parent is None else mirror(mirrored.parent)
+        return cls(mirrored.id, map(mirror, mirrored.results), parent, backend=mirrored.backend)
+
+    @property
+    def mirrored(self) -> aioresult.GroupResult:
+        """The asynchronous group of the same members."""
+        parent = None if self.parent is None else self.parent.mirrored
+        return aioresult.GroupResult(self.id, mirrored_of(self.results), parent, backend=self._backend)
+
+    @property
+    def children(self) -> list[Result]:
+        """The members."""
+        return self.results
+
+    def save(self, backend: Backend | AsynchronousBackend | None = None) -> None:
+        """Save the group, not its members' results, under its id; it expires as results do."""
+        run(self.mirrored.save, unwrap(backend))
+
+    @classmethod
+    def restore(cls, group_id: str, backend: Backend | AsynchronousBackend | None = None) -> GroupResult | None:
+        """Return the saved group ``group_id``, or ``None`` where none is saved."""
+        group = run(aioresult.GroupResult.restore, group_id, unwrap(backend))
+        return None if group is None else cls.mirroring(group)
+
+    def delete(self, backend: Backend | AsynchronousBackend | None = None) -> None:
+        """Delete the saved group; its members' results stay."""
+        run(self.mirrored.delete, unwrap(backend))
+
+    def as_tuple(self) -> ResultTree:
+        """Return the ids of the group, its ancestors and its members, in Celery's form."""
+        return self.mirrored.as_tuple()
+
+    def as_list(self) -> list[str]:
+        """Return the id and those of its ancestors."""
+        return [self.id, *(self.parent.as_list() if self.parent is not None else ())]
+
+    def __bool__(self) -> bool:
+        return True  # a group is something even without members, as in Celery
+
+    def __str__(self) -> str:
+        return self.id
+
+    def __hash__(self) -> int:  # type: ignore[override]  # a set is mutable, a group is known by its id
+        return hash(self.id)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, GroupResult):
+            return self.id == other.id and self.results == other.results and self.parent == other.parent
+        return self.id == other if isinstance(other, str) else NotImplemented

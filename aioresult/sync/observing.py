@@ -1,0 +1,149 @@
+"""Celery's callbacks around a wait: ``on_message`` for each state, ``on_interval`` while nothing comes."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from datetime import UTC
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from aioresult.batching import owned_task
+from aioresult.codec.records import Layout
+from aioresult.collecting import common_runtime, current_records, refuse_to_wait_in_vain
+from aioresult.errors import DecodeError
+from aioresult.groups import as_completed
+from aioresult.record import Record
+from aioresult.result import AsyncResult
+from aioresult.states import PENDING, PROPAGATE_STATES
+from aioresult.sync.portal import iterate
+
+Single: TypeAlias = AsyncResult[Any]
+OnValue: TypeAlias = Callable[[str, Any], object]
+"""Celery's ``callback``: takes the task's id and its value."""
+OnMessage: TypeAlias = Callable[[dict[str, Any]], object]
+"""Takes the ``meta`` dictionary of one state, see ``meta``."""
+OnInterval: TypeAlias = Callable[[], object]
+News: TypeAlias = "asyncio.Queue[tuple[Single, Record] | asyncio.Task[None]]"
+"""States, and the tasks that tell them once they are done."""
+
+_LAYOUT: Final = Layout(UTC, True)
+
+
+def meta(record: Record) -> dict[str, Any]:
+    """Return a record as Celery's ``meta`` dictionary: task_id, status, result, traceback, date_done as text, ..."""
+    return _LAYOUT.meta(record)
+
+
+def refuse_within_a_task(disable_sync_subtasks: bool) -> None:
+    """Raise ``RuntimeError``, as Celery does, in a process that is executing one of Celery's tasks."""
+    celery = sys.modules.get("celery._state")
+    if disable_sync_subtasks and celery is not None and celery.task_join_will_block():
+        raise RuntimeError(
+            "waiting for a result within a Celery task may block for ever, for lack of a free worker process: use a "
+            "chain or a chord, or pass disable_sync_subtasks=False"
+        )
+
+
+class Observer(msgspec.Struct, frozen=True):
+    """Whom to call while waiting, in the thread that waits.
+
+    Attributes:
+        on_message: called with Celery's ``meta`` for each state.
+        on_interval: called at once and then every ``interval`` seconds.
+        interval: in seconds.
+    """
+
+    on_message: OnMessage | None
+    on_interval: OnInterval | None
+    interval: float
+
+    def wait(
+        self,
+        results: Sequence[Single],
+        timeout: float | None,
+        *,
+        ancestors: Sequence[Single] = (),
+        stop_at_failure: bool = False,
+    ) -> None:
+        """Wait for ``results`` as long as there is somebody to call; what is final is kept by them.
+
+        Args:
+            results: whose states are told.
+            timeout: seconds for all together; 0 looks once.
+            ancestors: results that may fail in their stead.
+            stop_at_failure: end at the first failure of any.
+
+        Raises:
+            ResultTimeout: not all were final in time.
+        """
+        if self.on_message is None and self.on_interval is None:
+            return
+        outstanding = {id(result) for result in results}
+        for arrived in self.arrivals(results, timeout, ancestors=ancestors):
+            outstanding.discard(id(arrived))
+            failed = arrived.final is not None and arrived.final.status in PROPAGATE_STATES
+            if not outstanding or (failed and stop_at_failure):
+                return
+
+    def arrivals(
+        self, results: Sequence[Single], timeout: float | None, *, ancestors: Sequence[Single] = ()
+    ) -> Iterator[Single]:
+        """Iterate ``results`` and ``ancestors`` as they become final (or unreadable); only ``results`` are told of.
+
+        Raises:
+            ResultTimeout: not all were final in time.
+        """
+        if self.on_message is None and self.on_interval is None:
+            yield from iterate(lambda: as_completed([*ancestors, *results], timeout=timeout))
+            return
+        if self.on_interval is not None:
+            self.on_interval()
+        told = {id(result) for result in results}
+        source = iterate(
+            lambda: _states([*ancestors, *results], timeout), interval=self.interval, on_interval=self.on_interval
+        )
+        for result, record in source:
+            if self.on_message is not None and id(result) in told and record.error is None:
+                self.on_message(meta(record))
+            if record.ended:
+                yield result
+
+
+async def _states(results: Sequence[Single], timeout: float | None) -> AsyncIterator[tuple[Single, Record]]:
+    """Yield each state of ``results``, in the order in which they come, until all are final."""
+    if not results:
+        return
+    if timeout is not None and not timeout > 0:
+        for result, record in zip(results, await current_records(results), strict=True):
+            if record.status != PENDING:
+                yield result, record
+        return
+    await refuse_to_wait_in_vain(common_runtime(results), [result for result in results if result.is_ignored])
+    news: News = asyncio.Queue()
+    tellers = [owned_task(_tell(result, timeout, news), f"aioresult states of {result.id:.60}") for result in results]
+    for teller in tellers:
+        teller.add_done_callback(news.put_nowait)
+    left = len(tellers)
+    try:
+        while left:
+            item = await news.get()
+            if isinstance(item, asyncio.Task):
+                item.result()
+                left -= 1
+            else:
+                yield item
+    finally:
+        for teller in tellers:
+            teller.cancel()
+        await asyncio.gather(*tellers, return_exceptions=True)
+
+
+async def _tell(result: Single, timeout: float | None, news: News) -> None:
+    try:
+        async for record in result.updates(timeout):
+            news.put_nowait((result, record))
+    except DecodeError as exc:  # concerns this result only
+        news.put_nowait((result, Record.undecodable(result.id, exc)))

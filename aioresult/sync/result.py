@@ -1,0 +1,302 @@
+"""``aioresult.AsyncResult`` for blocking callers, with the attributes that code written for Celery expects."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeAlias, TypeVar
+
+import aioresult
+from aioresult.backend import Backend as AsynchronousBackend
+from aioresult.errors import ResultTimeout, Unsupported
+from aioresult.groups import from_tree
+from aioresult.record import Record, ResultTree
+from aioresult.states import PROPAGATE_STATES
+from aioresult.sync.backend import Backend, unwrap
+from aioresult.sync.fields import Fields
+from aioresult.sync.observing import Observer, OnInterval, OnMessage, OnValue, refuse_within_a_task
+from aioresult.sync.portal import iterate, run
+
+if TYPE_CHECKING:
+    from aioresult.sync.groups import GroupResult
+
+T = TypeVar("T")
+
+Result: TypeAlias = "AsyncResult[Any] | GroupResult"
+
+
+class AsyncResult(Fields, Generic[T]):
+    """The result of the task ``task_id``, for blocking callers; see ``aioresult.AsyncResult`` for the arguments.
+
+    Each attribute that depends on the task's state asks the store, until the task has been found final.
+
+    Attributes:
+        mirrored: the asynchronous result that this one stands for.
+        parent: the result of the task or group that led to this one.
+    """
+
+    TimeoutError: ClassVar = ResultTimeout
+    """What ``get`` raises when the time is up, under Celery's name."""
+    supports_native_join: ClassVar = True
+
+    __slots__ = ("__weakref__", "mirrored", "parent")
+
+    def __init__(
+        self,
+        task_id: str,
+        backend: Backend | AsynchronousBackend | None = None,
+        *,
+        result_type: type[T] | None = None,
+        parent: Result | None = None,
+        ignored: bool | None = None,
+    ) -> None:
+        self.parent = parent
+        self.mirrored: aioresult.AsyncResult[T] = aioresult.AsyncResult(
+            task_id,
+            unwrap(backend),
+            result_type=result_type,
+            parent=None if parent is None else parent.mirrored,
+            ignored=ignored,
+        )
+
+    @classmethod
+    def mirroring(cls, mirrored: aioresult.AsyncResult[T]) -> AsyncResult[T]:
+        """Return the blocking form of an asynchronous result."""
+        result = cls.__new__(cls)
+        result.mirrored = mirrored
+        result.parent = None if mirrored.parent is None else mirror(mirrored.parent)
+        return result
+
+    @property
+    def id(self) -> str:
+        """The task's id."""
+        return self.mirrored.id
+
+    @property
+    def task_id(self) -> str:
+        """The same as ``id``."""
+        return self.mirrored.id
+
+    @property
+    def backend(self) -> Backend:
+        """The backend given, or the configured one."""
+        return Backend(self.mirrored.backend)
+
+    @property
+    def ignored(self) -> bool | None:
+        """Whether the producer was told not to store the result; ``None`` means what the settings say."""
+        return self.mirrored.ignored
+
+    @ignored.setter
+    def ignored(self, ignored: bool | None) -> None:
+        self.mirrored.ignored = ignored
+
+    @property
+    def is_ignored(self) -> bool:
+        """Whether the producer is expected not to store the result."""
+        return self.mirrored.is_ignored
+
+    @property
+    def final(self) -> Record | None:
+        """The final record, if it has been seen; asks nobody."""
+        return self.mirrored.final
+
+    # --- waiting ---
+
+    def get(
+        self,
+        timeout: float | None = None,
+        propagate: bool = True,
+        interval: float = 0.5,
+        no_ack: bool = True,
+        follow_parents: bool = True,
+        callback: OnValue | None = None,
+        on_message: OnMessage | None = None,
+        on_interval: OnInterval | None = None,
+        disable_sync_subtasks: bool = True,
+        *,
+        forget: bool = False,
+    ) -> T:
+        """Wait for the task and return its value, or raise what it failed with.
+
+        The arguments that ``aioresult.AsyncResult.get`` does not have are Celery's; the errors are described there.
+
+        Args:
+            timeout: seconds to wait; ``None`` waits for ever, 0 looks once.
+            propagate: raise the task's exception; ``False`` returns it instead.
+            interval: seconds between two calls of ``on_interval``; has no other effect, since the store pushes.
+            no_ack: has no effect.
+            follow_parents: with a ``parent``, raise the failure of an ancestor as soon as it is known.
+            callback: called with the id and the value; with a failure only where that is returned.
+            on_message: called with Celery's ``meta`` dictionary for each state, the final one included.
+            on_interval: called at once and then every ``interval`` seconds while waiting.
+            disable_sync_subtasks: refuse to wait within one of Celery's tasks.
+            forget: delete the result from the store once it is here.
+        """
+        refuse_within_a_task(disable_sync_subtasks)
+        ancestors = self._ancestors() if propagate and follow_parents else []
+        observer = Observer(on_message, on_interval, interval)
+        observer.wait([self.mirrored], timeout, ancestors=ancestors, stop_at_failure=propagate)
+        value = run(self.mirrored.get, timeout, propagate, forget=forget, follow_parents=follow_parents)
+        if callback is not None:
+            callback(self.id, value)
+        return value
+
+    def _ancestors(self) -> list[aioresult.AsyncResult[Any]]:
+        ancestors: list[aioresult.AsyncResult[Any]] = []
+        parent = self.parent
+        while parent is not None:
+            ancestors.extend(parent.mirrored.leaves())
+            parent = parent.parent
+        return ancestors
+
+    def wait(self, timeout: float | None = None) -> Record:
+        """Wait for the task and return its final record, also that of a failed or revoked task.
+
+        (Celery's ``wait`` is another name of ``get``, and deprecated.)
+        """
+        return self.mirrored.final or run(self.mirrored.wait, timeout)
+
+    def updates(self, timeout: float | None = None) -> Iterator[Record]:
+        """Iterate the task's states as they change: first what is stored now, if anything, last the final one."""
+        return iterate(lambda: self.mirrored.updates(timeout))
+
+    # --- asking ---
+
+    def fetch(self) -> Record:
+        """Return the record as it is now; ``PENDING`` where nothing is stored."""
+        return self.mirrored.final or run(self.mirrored.fetch)
+
+    def ready(self) -> bool:
+        """Return whether the task is final."""
+        return self.fetch().ready
+
+    def successful(self) -> bool:
+        """Return whether the task has succeeded."""
+        return self.fetch().successful
+
+    def failed(self) -> bool:
+        """Return whether the task has failed; a revoked one has not."""
+        return self.fetch().failed
+
+    def exists(self) -> bool:
+        """Return whether anything is stored of the task."""
+        return self.id in self.backend.fetch_many([self.id])
+
+    def forget(self) -> bool:
+        """Delete the result from the store, and what is known of it here."""
+        return run(self.mirrored.forget)
+
+    def value(self, record: Record, propagate: bool = True) -> T:
+        """Return what ``get`` makes of a final record: its value, or its exception raised or returned."""
+        return self.mirrored.value(record, propagate)
+
+    def maybe_throw(self, propagate: bool = True, callback: OnValue | None = None) -> Any:
+        """Return the present result, or raise the task's exception if it has failed; never waits."""
+        record = self.fetch()
+        value = self.mirrored.value(record, propagate) if record.status in PROPAGATE_STATES else record.result
+        if callback is not None:
+            callback(self.id, value)
+        return value
+
+    maybe_reraise = maybe_throw
+
+    # --- the tree of results ---
+
+    @property
+    def children(self) -> list[Result] | None:
+        """The results of the tasks that this one started; ``None`` where that was not recorded."""
+        trees = self.fetch().children
+        return None if trees is None else [mirror(from_tree(tree, self.mirrored.backend)) for tree in trees]
+
+    def leaves(self) -> list[AsyncResult[Any]]:
+        """Return the single results of which this consists: itself."""
+        return [self]
+
+    def iterdeps(self, intermediate: bool = False) -> Iterator[tuple[Result | None, Result]]:
+        """Iterate this result and those of the tasks that it led to, breadth first, each with the one above it.
+
+        Raises:
+            ResultTimeout: one of them is not final when its children are asked for; ``intermediate`` passes over it.
+        """
+        nodes: deque[tuple[Result | None, Result]] = deque([(None, self)])
+        while nodes:
+            above, node = nodes.popleft()
+            yield above, node
+            if node.ready():
+                nodes.extend((node, child) for child in node.children or ())
+            elif not intermediate:
+                raise ResultTimeout(
+                    f"{node.id!r} is not final, so its children are not known; wait for it, or pass intermediate=True"
+                )
+
+    def collect(self, intermediate: bool = False, **options: Any) -> Iterator[tuple[Result, Any]]:
+        """Iterate this result and those of the tasks that it led to, each with its value; waits for each.
+
+        Args:
+            intermediate: go on where one is not final after its ``get``.
+            options: arguments of ``get``.
+        """
+        for _, node in self.iterdeps(intermediate=intermediate):
+            yield node, node.get(**options)
+
+    def get_leaf(self) -> Any:
+        """Wait for this result and those of the tasks that it led to, and return the value of the last one."""
+        value = None
+        for _, value in self.collect():  # noqa: B007  (the last one is what is asked for)
+            pass
+        return value
+
+    def as_tuple(self) -> ResultTree:
+        """Return the id and those of its ancestors, in Celery's form."""
+        return self.mirrored.as_tuple()
+
+    def as_list(self) -> list[str]:
+        """Return the id and those of its ancestors."""
+        return [self.id, *(self.parent.as_list() if self.parent is not None else ())]
+
+    # --- what needs more than a result backend ---
+
+    def revoke(self, *args: Any, **options: Any) -> NoReturn:
+        """Refuse: revoking is done by the broker."""
+        raise Unsupported(
+            f"task {self.id!r}: a result backend cannot revoke, since that goes through the broker; call "
+            f"app.control.revoke({self.id!r}) of the Celery app, or TaskRunner.cancel() for what a runner runs"
+        )
+
+    revoke_by_stamped_headers = revoke
+
+    def then(self, *args: Any, **options: Any) -> NoReturn:
+        """Refuse: nothing would call the callback while nobody waits."""
+        raise Unsupported(
+            f"task {self.id!r}: then() is not supported; pass callback= to get(), iterate as_completed(), or await the "
+            f"result in asyncio code"
+        )
+
+    def build_graph(self, *args: Any, **options: Any) -> NoReturn:
+        """Refuse: Celery's graph classes are not here."""
+        raise Unsupported(f"task {self.id!r}: there is no graph; iterate iterdeps(intermediate=True) for its edges")
+
+    def __repr__(self) -> str:
+        return f"<sync {repr(self.mirrored)[1:]}"
+
+    def __str__(self) -> str:
+        return self.id
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, AsyncResult):
+            return self.id == other.id
+        return self.id == other if isinstance(other, str) else NotImplemented
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return AsyncResult.mirroring, (self.mirrored,)
+
+
+def mirror(result: aioresult.AsyncResult[Any] | aioresult.GroupResult) -> Result:
+    """Return the blocking form of an asynchronous result or group."""
+    from aioresult.sync.groups import GroupResult
+
+    return GroupResult.mirroring(result) if isinstance(result, aioresult.GroupResult) else AsyncResult.mirroring(result)

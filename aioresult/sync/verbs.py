@@ -1,0 +1,49 @@
+"""asyncio's verbs for many results, for blocking callers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from aioresult import groups
+from aioresult.sync.members import leaves_of, mirrored_of
+from aioresult.sync.portal import iterate, run
+from aioresult.sync.result import AsyncResult, Result
+
+
+def gather(*results: Result, return_exceptions: bool = False) -> list[Any]:
+    """Wait for all of ``results`` and return their values in order, as ``asyncio.gather`` does.
+
+    Raises:
+        Exception: the first failure that becomes known, unless ``return_exceptions`` puts exceptions among the values.
+    """
+    return run(groups.gather, *mirrored_of(results), return_exceptions=return_exceptions)
+
+
+def as_completed(results: Iterable[Result], *, timeout: float | None = None) -> Iterator[AsyncResult[Any]]:
+    """Iterate ``results``, each once, as they become final; groups among them give their members.
+
+    Raises:
+        ResultTimeout: not all were final in time; those that were have been yielded.
+    """
+    members = {id(leaf.mirrored): leaf for leaf in leaves_of(results)}
+    singles = [leaf.mirrored for leaf in members.values()]
+    for arrived in iterate(lambda: groups.as_completed(singles, timeout=timeout)):
+        yield members[id(arrived)]
+
+
+def wait(
+    results: Iterable[Result], *, timeout: float | None = None, return_when: str = asyncio.ALL_COMPLETED
+) -> tuple[set[AsyncResult[Any]], set[AsyncResult[Any]]]:
+    """Wait for ``results`` and return those that are final and those that are not, as ``asyncio.wait`` does.
+
+    Args:
+        results: results, or groups of results.
+        timeout: seconds; when they have passed, what is known is returned.
+        return_when: ``asyncio.FIRST_COMPLETED``, ``FIRST_EXCEPTION`` (failed or revoked) or ``ALL_COMPLETED``.
+    """
+    members = {id(leaf.mirrored): leaf for leaf in leaves_of(results)}
+    singles = [leaf.mirrored for leaf in members.values()]
+    done, pending = run(groups.wait, singles, timeout=timeout, return_when=return_when)
+    return {members[id(result)] for result in done}, {members[id(result)] for result in pending}
