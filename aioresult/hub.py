@@ -247,10 +247,12 @@ class Hub:
         finally:
             self._watched.clear()
             reader.cancel()
-            await asyncio.wait([reader])
+            try:
+                await asyncio.wait([reader])
+            finally:  # cancelled again, while it is ending by itself
+                await feed.aclose()
             if not reader.cancelled():
                 reader.exception()  # has been raised by _steer, or comes too late to matter
-            await feed.aclose()
 
     async def open_feed(self) -> Feed:
         """Return a new feed of the store, or one that polls it where it cannot push, or is not to."""
