@@ -14,10 +14,12 @@ from pymongo.errors import (
 
 from aioresult.errors import StoreUnavailable
 
-UNAUTHORIZED: Final = 13
-_AUTHENTICATION_FAILED: Final = 18
 DUPLICATE_KEY: Final = 11000
-NO_CHANGE_STREAMS: Final = frozenset({UNAUTHORIZED, 59, 115, 238, 40324, 40573})
+_UNAUTHORIZED: Final = 13
+_AUTHENTICATION_FAILED: Final = 18
+_QUOTED_REFUSAL: Final = "'codeName': 'AuthenticationFailed'"
+"""How PyMongo quotes that error once it has given the server up because of it, and finds none to turn to."""
+NO_CHANGE_STREAMS: Final = frozenset({_UNAUTHORIZED, 59, 115, 238, 40324, 40573})
 """Codes with which a server answers that it has no change streams, or none for this user, and never will."""
 TRANSIENT: Final = frozenset({6, 7, 64, 89, 91, 100, 134, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436, 14031})
 """Codes of single writes that say something of the server's state, and nothing of the document."""
@@ -29,9 +31,17 @@ def unavailable(exc: PyMongoError, location: str) -> StoreUnavailable:
 
 
 def _describe(exc: PyMongoError, location: str) -> str:
+    code = exc.code if isinstance(exc, OperationFailure) else None
+    reason = _reason(exc)
+    if code == _AUTHENTICATION_FAILED or _QUOTED_REFUSAL in str(exc):
+        return (
+            f"{location} refuses the user name or password ({reason}); check them, and whether the user belongs to "
+            f"another database than the one in the URL: then say so there, as in '?authSource=admin'"
+        )
+    if code == _UNAUTHORIZED:
+        return f"{location} does not permit that ({reason}); name a user in the URL that has the role readWrite there"
     if isinstance(exc, OperationFailure):
-        return _describe_refusal(exc, location)
-    reason = str(exc).partition(", Timeout: ")[0].partition(" (configured timeouts:")[0][:500]
+        return f"{location} answered with an error: {reason} (code {code})"
     if isinstance(exc, ServerSelectionTimeoutError):
         return f"{location} cannot be reached: {reason}"
     if isinstance(exc, NotPrimaryError):
@@ -41,14 +51,9 @@ def _describe(exc: PyMongoError, location: str) -> str:
     return f"the connection to {location} was lost: {reason}"
 
 
-def _describe_refusal(exc: OperationFailure, location: str) -> str:
-    details = exc.details or {}
-    reason = str(details.get("errmsg") or exc)[:500]
-    if exc.code == _AUTHENTICATION_FAILED:
-        return (
-            f"{location} refuses the user name or password ({reason}); check them, and whether the user belongs to "
-            f"another database than the one in the URL: then say so there, as in '?authSource=admin'"
-        )
-    if exc.code == UNAUTHORIZED:
-        return f"{location} does not permit that ({reason}); name a user in the URL that has the role readWrite there"
-    return f"{location} answered with an error: {reason} (code {exc.code})"
+def _reason(exc: PyMongoError) -> str:
+    """Return what the driver says, without the topology and the timeouts that it adds."""
+    reason = str(exc)
+    for addition in (", Timeout: ", ", full error: ", " (configured timeouts: "):
+        reason = reason.partition(addition)[0]
+    return reason[:500]

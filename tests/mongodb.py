@@ -1,0 +1,26 @@
+"""What the tests of the MongoDB store share."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import pymongo
+import pytest
+
+Document = dict[str, Any]
+Collection = pymongo.collection.Collection[Document]
+
+DRIVERS: Final = ["mongodb", "mongodb+motor"]
+PATIENCE: Final = 60.0
+"""Seconds after which something that should happen counts as not happening."""
+
+# PyMongo (4.20, its pool_shared._async_create_connection) leaves a socket to the garbage collector when a client is
+# closed while one of its monitors is connecting.
+LATE_SOCKETS: Final = pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
+)
+
+
+def by_driver(url: str, driver: str) -> str:
+    """Return ``url`` for one of ``DRIVERS``."""
+    return url.replace("mongodb", driver, 1)
