@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
 from celery import Celery
 from celery.app.task import Context
 from celery.backends.redis import RedisBackend
-from kombu.utils.encoding import ensure_bytes
 
 from aioresult.codec import Codec
 from aioresult.settings import make_settings
+
+# These have no types, or not all.
+kombu_json: Any = import_module("kombu.utils.json")
+kombu_serialization: Any = import_module("kombu.serialization")
+msgpack: Any = import_module("msgpack")
 
 
 class CeleryCodec:
@@ -35,8 +40,8 @@ class CeleryCodec:
         return self.encode({**meta, "task_id": task_id})
 
     def encode(self, value: Any) -> bytes:
-        encoded: bytes = ensure_bytes(self.backend.encode(value))
-        return encoded
+        encoded: str | bytes = self.backend.encode(value)
+        return encoded.encode() if isinstance(encoded, str) else encoded
 
     def decode(self, payload: bytes) -> Any:
         return self.backend.decode(payload)

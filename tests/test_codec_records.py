@@ -15,7 +15,7 @@ from tests.celery_codec import CeleryCodec, child, codec
 
 ID = "aaaaaaaa-0000-4000-8000-000000000001"
 DONE = datetime(2026, 11, 22, 12, 20, 59, 180529, tzinfo=UTC)
-PLAIN = {"task": "t.add", "args": [2], "kwargs": {"y": 3}, "hostname": "w1@lab", "retries": 1}
+PLAIN: dict[str, Any] = {"task": "t.add", "args": [2], "kwargs": {"y": 3}, "hostname": "w1@lab", "retries": 1}
 
 
 def stored(**fields: Any) -> bytes:

@@ -22,7 +22,7 @@ def reason(exc: Exception) -> str:
 
 
 def text_of(exc: Exception) -> str:
-    """Return an exception's message, if it is one: other arguments could be anything, and their ``repr`` raise or tell."""
+    """Return an exception's message, if it is plain text: the ``repr`` of others may raise, or tell too much."""
     plain = all(type(arg) in (str, int) for arg in exc.args)
     return f"{exc!s:.400}" if plain and type(exc).__str__ in _SIMPLE else ""
 
