@@ -1,0 +1,107 @@
+"""A Celery application's configuration as an ``aioresult.Backend``."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from aioresult.backend import Backend
+from aioresult.errors import BackendNotConfigured, SettingsError
+from aioresult.integrations.celery.edge import App
+from aioresult.settings import SERIALIZERS, Settings
+
+_PLUGIN: Final = "aioresult+"
+_BARE_NAMES: Final = {
+    "redis": "redis://",
+    "rediss": "rediss://",
+    "mongodb": "mongodb://",
+    "celery.backends.redis:RedisBackend": "redis://",
+    "celery.backends.mongodb:MongoBackend": "mongodb://",
+}
+_DATABASE: Final = ("database", "db", "celery.backends.database:DatabaseBackend")
+"""Names without a URL: the setting ``database_url`` has it."""
+_UNSUITABLE: Final = {
+    "rpc": "it sends each result to the process that published the task, and stores nothing",
+    "cache": "memcached cannot say when a result is stored, and drops results as it likes",
+    "file": "a shared folder cannot say when a result is stored",
+}
+_CONTENT: Final = ("accept_content", "result_accept_content")
+_NOT_TAKEN: Final = frozenset({"result_backend", "database_url"})
+_SETTINGS: Final = frozenset(Settings.__struct_fields__) - _NOT_TAKEN
+
+
+def backend_from_app(app: App, **overrides: Any) -> Backend:
+    """Return a backend that reads and writes what a Celery application's workers and clients store.
+
+    The URL, ``result_backend_transport_options`` and all else that the configuration says about results are taken
+    over; ``rpc://``, ``cache+...`` and the like are refused, since nobody could read them from elsewhere.
+
+    Args:
+        app: the application; its configuration is loaded by this call.
+        overrides: settings that win over the application's; ``result_backend`` gives another URL.
+
+    Raises:
+        BackendNotConfigured: the application has no result backend.
+        SettingsError: its result backend, a serializer or another setting cannot be used here.
+    """
+    url = overrides.pop("result_backend", None) or _url(app)
+    try:
+        return Backend(url, **{**_settings(app), **overrides})
+    except SettingsError as exc:
+        raise SettingsError(f"the configuration of the Celery application {app.main!r}: {exc}") from exc
+
+
+def _url(app: App) -> str:
+    configured = app.backend_cls or app.conf.result_backend
+    if not configured or configured == "disabled":
+        raise BackendNotConfigured(
+            f"the Celery application {app.main!r} has no result_backend: set it to where its workers store results"
+        )
+    if isinstance(configured, type):
+        configured = f"{configured.__module__}:{configured.__qualname__}"
+    return _spelled_out(app, str(configured).removeprefix(_PLUGIN))
+
+
+def _spelled_out(app: App, configured: str) -> str:
+    """Return the URL that one of Celery's ways to name a result backend stands for.
+
+    Raises:
+        SettingsError: it names one that cannot be used here.
+    """
+    kind, separator, _ = configured.partition("://")
+    if separator:
+        family = kind.partition("+")[0]
+        if family in _UNSUITABLE:
+            raise _refusal(app, f"{kind}://", _UNSUITABLE[family])
+        return configured
+    if kind in _DATABASE:
+        url = app.conf.get("database_url")
+        if not url:
+            raise SettingsError(
+                f"the Celery application {app.main!r}: result_backend={kind!r} needs the setting database_url"
+            )
+        return str(url)
+    if kind not in _BARE_NAMES:
+        raise _refusal(app, kind, _UNSUITABLE.get(kind, "it is not known here"))
+    return _BARE_NAMES[kind]
+
+
+def _refusal(app: App, what: str, why: str) -> SettingsError:
+    return SettingsError(
+        f"the Celery application {app.main!r} has the result backend {what!r}, which cannot be used here: {why}; "
+        f"aioresult reads Redis (also with Sentinel), MongoDB, SQLite, PostgreSQL and MySQL"
+    )
+
+
+def _settings(app: App) -> dict[str, Any]:
+    """Return what the application's configuration says about results; what it leaves open stays open."""
+    conf = app.conf
+    values = {name: value for name in _SETTINGS if (value := conf.get(name)) is not None}
+    values["result_expires"] = conf.get("result_expires")  # None means for ever
+    for name in _CONTENT:
+        if name in values:  # other content is of no use here, and as long as nobody stores it, none of an obstacle
+            values[name] = tuple(content for content in _listed(values[name]) if content in SERIALIZERS)
+    return values
+
+
+def _listed(content: Any) -> list[str]:
+    return [content] if isinstance(content, str) else list(content)

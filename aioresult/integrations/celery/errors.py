@@ -1,0 +1,7 @@
+"""What this package raises beside ``aioresult.errors``."""
+
+from aioresult.errors import AioResultError
+
+
+class BrokerUnavailable(AioResultError, ConnectionError):
+    """Raised when a task could not be handed to the broker within its timeout; names the broker, never a credential."""

@@ -1,0 +1,183 @@
+"""Publishing tasks from an event loop: ``apply_async`` and ``send_task``, awaited."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import uuid
+from collections.abc import Callable
+from typing import Any, Final, cast
+from weakref import WeakKeyDictionary
+
+from aioresult.backend import Backend
+from aioresult.groups import GroupResult, Result
+from aioresult.integrations.celery import edge
+from aioresult.integrations.celery.configuration import backend_from_app
+from aioresult.integrations.celery.edge import App, Applicable, ResultNode
+from aioresult.integrations.celery.errors import BrokerUnavailable
+from aioresult.integrations.celery.publisher import get_publisher
+from aioresult.integrations.celery.watching import Watch
+from aioresult.record import Record
+from aioresult.result import AsyncResult, check_timeout
+
+PUBLISH_TIMEOUT: Final = 5.0
+"""Seconds that publishing may take by default."""
+_CREDENTIALS: Final = re.compile(r"(?<=://)[^@/\s]*@")
+_backends: Final[WeakKeyDictionary[App, Backend]] = WeakKeyDictionary()
+
+
+async def apply_async(
+    task: Applicable,
+    args: Any = None,
+    kwargs: Any = None,
+    *,
+    timeout: float | None = PUBLISH_TIMEOUT,
+    backend: Backend | None = None,
+    **options: Any,
+) -> Result:
+    """Publish a task or signature as its own ``apply_async`` does, without blocking the event loop.
+
+    Args:
+        task: a task, or a signature of any kind: ``add.s(2, 3)``, ``chain``, ``group``, ``chord``, ...
+        args: positional arguments, a tuple or list.
+        kwargs: keyword arguments, a dict.
+        timeout: seconds that the broker may take; ``None`` for as long as Celery itself tries.
+        backend: where the result is awaited; by default what ``backend_from_app`` makes of the task's application, one
+            backend for all calls.
+        options: Celery's: ``countdown``, ``queue``, ``task_id``, ``link``, ...
+
+    Returns:
+        The task's ``AsyncResult``, for a chain or chord with its parents; the ``GroupResult`` of a group. It is watched
+        already: whoever awaits it later finds what has arrived until then without another look at the store. Dropping
+        it ends the watching.
+
+    Raises:
+        BrokerUnavailable: the broker did not take the task within ``timeout``.
+    """
+    if "task_id" not in options and "task_id" not in edge.own_options(task) and not edge.is_group(task):
+        options["task_id"] = str(uuid.uuid4())
+    ignored = options.get("ignore_result", edge.ignores_result(task))
+    publishing = _Publishing(task.app, edge.name_of(task), backend, timeout)
+    return await publishing.run(lambda: task.apply_async(args, kwargs, **options), options.get("task_id"), ignored)
+
+
+async def send_task(
+    app: App,
+    name: str,
+    args: Any = None,
+    kwargs: Any = None,
+    *,
+    timeout: float | None = PUBLISH_TIMEOUT,
+    backend: Backend | None = None,
+    **options: Any,
+) -> AsyncResult[Any]:
+    """Publish a task by its name as ``app.send_task`` does; see ``apply_async`` for the rest."""
+    task_id = options.setdefault("task_id", str(uuid.uuid4()))
+    publishing = _Publishing(app, name, backend, timeout)
+    ignored = options.get("ignore_result")
+    return cast(
+        "AsyncResult[Any]", await publishing.run(lambda: app.send_task(name, args, kwargs, **options), task_id, ignored)
+    )
+
+
+class _Publishing:
+    """One call of ``apply_async`` or ``send_task``."""
+
+    def __init__(self, app: App, what: str, backend: Backend | None, timeout: float | None) -> None:
+        check_timeout(timeout)
+        self._app = edge.unproxied(app)
+        self._what = what
+        self._timeout = None if self._app.conf.get("task_always_eager") else timeout
+        self._backend = backend or _backend_of(self._app)
+
+    async def run(self, publish: Callable[[], ResultNode], task_id: str | None, ignored: bool | None) -> Result:
+        """Watch ``task_id``, publish, and return the results that this gives, all of them watched."""
+        watch = Watch(self._backend.runtime)
+        early = None if task_id is None else AsyncResult[Any](task_id, self._backend, ignored=ignored)
+        if early is not None and not ignored:
+            watch.add([early])
+        try:
+            node = await self._publish(publish)
+        except BaseException:
+            watch.close()
+            raise
+        result = self._converted(node, early)
+        watch.add(single for single in _family(result) if single is not early and not single.ignored)
+        return result
+
+    async def _publish(self, publish: Callable[[], ResultNode]) -> ResultNode:
+        """Call ``publish`` in a thread.
+
+        Raises:
+            BrokerUnavailable: it failed for the broker's sake, or took too long.
+        """
+        future = get_publisher().submit(lambda: _quietly(self._app, publish))
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await asyncio.wrap_future(future)
+        except TimeoutError as exc:
+            if future.done() and not future.cancelled():
+                raise  # its own
+            fate = "it was not sent" if future.cancelled() else "whether it is sent after all is not known"
+            raise self._unavailable(f"did not take it within {self._timeout:g} s; {fate}") from exc
+        except edge.PublishError as exc:
+            raise self._unavailable(f"cannot be reached: {_CREDENTIALS.sub('', str(exc))}; it was not sent") from exc
+
+    def _unavailable(self, what: str) -> BrokerUnavailable:
+        broker = _CREDENTIALS.sub("", self._app.connection_for_write().as_uri())
+        return BrokerUnavailable(f"task {self._what!r}: the broker at {broker} {what}")
+
+    def _converted(self, node: ResultNode, early: AsyncResult[Any] | None) -> Result:
+        """Return Celery's result with its ancestors and members as ours; ``early`` where it is one of those."""
+        line = [node]
+        while (ancestor := line[-1].parent) is not None:
+            line.append(ancestor)
+        result: Result | None = None
+        for link in reversed(line):
+            result = self._converted_alone(link, result, early if link is node else None)
+        assert result is not None  # noqa: S101  (the line begins with the node itself)
+        return result
+
+    def _converted_alone(self, node: ResultNode, parent: Result | None, early: AsyncResult[Any] | None) -> Result:
+        members = edge.members(node)
+        if members is not None:
+            results = [self._converted(member, None) for member in members]
+            return GroupResult(node.id, results, parent, backend=self._backend)
+        if early is None or early.id != node.id:
+            early = AsyncResult(node.id, self._backend, ignored=edge.is_ignored(node))
+        early.parent = parent
+        done = edge.eager(node)
+        if done is not None:
+            traceback = None if done.traceback is None else str(done.traceback)
+            early.keep(Record(id=node.id, status=done.state, result=done.result, traceback=traceback))
+        return early
+
+
+def _quietly(app: App, publish: Callable[[], ResultNode]) -> ResultNode:
+    """Publish without what Celery's result backend does on the way: subscribing to results that are awaited elsewhere.
+
+    Most result backends are made anew for each thread, so that this one is the publisher's own and can be told so. One
+    that all threads share stays as it is: it subscribes, and unsubscribes when Celery's result is dropped.
+    """
+    backend = app.backend
+    if not backend.thread_safe:
+        backend.on_task_call = lambda *_: {}
+        backend.add_pending_result = backend.remove_pending_result = lambda result, **_: result
+    return publish()
+
+
+def _family(result: Result) -> list[AsyncResult[Any]]:
+    """Return the single results in ``result`` and in all its ancestors."""
+    family: list[AsyncResult[Any]] = []
+    node: Result | None = result
+    while node is not None:
+        family.extend(node.leaves())
+        node = node.parent
+    return family
+
+
+def _backend_of(app: App) -> Backend:
+    backend = _backends.get(app)
+    if backend is None:
+        backend = _backends[app] = backend_from_app(app)
+    return backend

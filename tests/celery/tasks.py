@@ -1,0 +1,173 @@
+"""The Celery applications of the tests, and the tasks that their workers run: one for each way in which a task can end.
+
+Run as ``celery -A tests.celery.tasks worker`` it is the application that ``AIORESULT_TEST_CELERY`` (JSON) describes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from celery import Celery, Task
+from celery.exceptions import Ignore
+from celery.signals import worker_ready
+from kombu.serialization import registry
+
+ENVIRONMENT = "AIORESULT_TEST_CELERY"
+READY = "AIORESULT_TEST_CELERY_READY"
+MOMENT = datetime(2026, 2, 3, 4, 5, 6, 700_000, tzinfo=UTC)
+PLAIN = {"none": None, "text": "Grüße ✓", "numbers": [0, -1, 2**40, 1.5, True], "deep": {"a": [{"b": []}]}}
+VALUES: dict[str, Any] = {
+    "json": {**PLAIN, "typed": [MOMENT, date(2026, 2, 3), Decimal("1.10"), UUID(int=7), b"\x00\xff"]},
+    "pickle": {**PLAIN, "typed": (MOMENT, {1, 2}, Decimal("1.10"), UUID(int=7), b"\x00\xff", 2**70)},
+    "msgpack": {**PLAIN, "typed": b"\x00\xff"},
+    "yaml": {**PLAIN, "typed": [date(2026, 2, 3)]},
+}
+"""What a task can return in each serializer."""
+
+
+class Rejected(Exception):
+    """An application's own exception."""
+
+
+class TwoArguments(Exception):
+    """One that pickle cannot copy, since its arguments are not those that it was made of."""
+
+    def __init__(self, code: int, detail: str) -> None:
+        super().__init__(f"{code}: {detail}")
+
+
+def make_app(broker: str, backend: str, **settings: Any) -> Celery:
+    """Return an application with all the tasks, which is not the process's current one."""
+    registry.enable("pickle")
+    app = Celery("tests", broker=broker, backend=backend, set_as_current=False)
+    app.conf.update(
+        task_serializer="pickle",
+        accept_content=["json", "pickle", "msgpack", "yaml"],
+        broker_connection_retry_on_startup=False,
+        broker_transport_options={"visibility_timeout": 3600},
+        result_chord_retry_interval=0.05,
+        worker_hijack_root_logger=False,
+        worker_send_task_events=False,
+        worker_enable_remote_control=True,
+    )
+    app.conf.update(settings)
+    for function, options in TASKS:
+        app.task(name=f"tests.{function.__name__}", **options)(function)
+    return app
+
+
+def add(x: int, y: int) -> int:
+    return x + y
+
+
+def total(numbers: list[int]) -> int:
+    return sum(numbers)
+
+
+def rich(self: Task) -> Any:
+    return VALUES[self.app.conf.result_serializer]
+
+
+def nothing() -> None:
+    return None
+
+
+def fail() -> None:
+    raise ValueError("boom", 42)
+
+
+def fail_own() -> None:
+    raise Rejected("no", 1)
+
+
+def fail_nested() -> None:
+    try:
+        try:
+            {}["missing"]
+        except KeyError as exc:
+            raise ValueError("not found") from exc
+    except ValueError as exc:
+        raise RuntimeError("gave up") from exc
+
+
+def fail_unpicklable() -> None:
+    raise TwoArguments(7, "detail")
+
+
+def custom(self: Task) -> None:
+    self.update_state(state="HALFWAY", meta={"done": 5, "of": 10})
+    raise Ignore
+
+
+def retry_later(self: Task) -> None:
+    raise self.retry(exc=Rejected("try again"), countdown=3600)
+
+
+def retry_once(self: Task) -> str:
+    if self.request.retries == 0:
+        raise self.retry(countdown=0)
+    return f"after {self.request.retries}"
+
+
+def parent(self: Task) -> str:
+    with self.app.connection_for_write() as connection:
+        self.app.tasks["tests.add"].apply_async((1, 1), connection=connection)
+    return "parent"
+
+
+def ignoring() -> int:
+    return 1
+
+
+def sleep(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+def progress(self: Task, steps: int) -> int:
+    for step in range(steps):
+        self.update_state(state="PROGRESS", meta={"current": step, "total": steps})
+    return steps
+
+
+def pid() -> int:
+    return os.getpid()
+
+
+def thread() -> str:
+    return threading.current_thread().name
+
+
+TASKS: list[tuple[Any, dict[str, Any]]] = [
+    (add, {}),
+    (total, {}),
+    (rich, {"bind": True}),
+    (nothing, {}),
+    (fail, {}),
+    (fail_own, {}),
+    (fail_nested, {}),
+    (fail_unpicklable, {}),
+    (custom, {"bind": True}),
+    (retry_later, {"bind": True}),
+    (retry_once, {"bind": True, "default_retry_delay": 0}),
+    (parent, {"bind": True}),
+    (ignoring, {"ignore_result": True}),
+    (sleep, {}),
+    (progress, {"bind": True}),
+    (pid, {}),
+    (thread, {}),
+]
+
+if ENVIRONMENT in os.environ:
+    app = make_app(**json.loads(os.environ[ENVIRONMENT]))
+
+    @worker_ready.connect  # type: ignore[untyped-decorator]  # Celery has no types
+    def tell_that_it_is_ready(**_: Any) -> None:
+        os.write(int(os.environ[READY]), b"!")
