@@ -7,6 +7,9 @@ from typing import Any, Final
 import pymongo
 import pytest
 
+from aioresult import Backend
+from aioresult.testing.conformance import eventually
+
 Document = dict[str, Any]
 Collection = pymongo.collection.Collection[Document]
 
@@ -24,3 +27,12 @@ LATE_SOCKETS: Final = pytest.mark.filterwarnings(
 def by_driver(url: str, driver: str) -> str:
     """Return ``url`` for one of ``DRIVERS``."""
     return url.replace("mongodb", driver, 1)
+
+
+async def until_watched(backend: Backend, number: int) -> None:
+    """Wait until the feed of ``backend`` watches ``number`` ids."""
+
+    async def watched() -> bool:
+        return backend.stats().watched >= number
+
+    await eventually(watched)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import pickle
 import sys
@@ -15,8 +16,8 @@ from aioresult.errors import MissingDriver, SettingsError, StoreUnavailable
 from aioresult.settings import make_settings
 from aioresult.stores.mongodb import MongoStore
 from aioresult.stores.mongodb.clients import Target, target_of
-from tests.mongodb import DRIVERS, LATE_SOCKETS
-from tests.servers import MongoServer
+from tests.mongodb import DRIVERS, LATE_SOCKETS, PATIENCE
+from tests.servers import MongoReplicaSet, MongoServer
 from tests.servers.process import free_port
 
 pytestmark = LATE_SOCKETS
@@ -186,16 +187,25 @@ async def test_a_server_that_is_not_there_is_named_and_its_credentials_are_not(s
 @pytest.fixture(scope="module")
 def guarded() -> Iterator[MongoServer]:
     """A server that asks for a password; ``root`` belongs to admin, the others to the database ``results``."""
-    with MongoServer() as server:
+    deaf = [
+        {
+            "resource": {"db": "results", "collection": ""},
+            "actions": ["find", "insert", "update", "remove", "createIndex"],
+        }
+    ]
+    with MongoReplicaSet() as replica_set:
+        (server,) = replica_set.servers
         with server.client() as client:
             client.admin.command("createUser", "root", pwd="pw", roles=["root"])
-            for role in ("readWrite", "read"):
+            client.results.command("createRole", "deaf", privileges=deaf, roles=[])
+            for role in ("readWrite", "read", "deaf"):
                 client.results.command("createUser", role, pwd="s3cr et", roles=[role])
         key = server.folder / "key"
         key.write_text("A" * 32)
         key.chmod(0o600)
         server.options["keyFile"] = str(key)  # asks everybody for a password
         server.restart()
+        assert replica_set.primary is server
         yield server
 
 
@@ -229,3 +239,16 @@ async def test_what_a_user_may_not_do_is_said_with_the_role_that_is_needed(guard
     async with Backend(f"mongodb://127.0.0.1:{guarded.port}/results") as backend:
         with pytest.raises(StoreUnavailable, match=r"does not permit.*name a user"):
             await backend.ping()
+
+
+async def test_a_user_without_the_right_to_change_streams_is_served_by_polling_and_told_why(
+    guarded: MongoServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Backend(f"mongodb://deaf:{SECRET}@127.0.0.1:{guarded.port}/results", poll_interval=0.05) as backend:
+        capabilities = await backend.capabilities()
+        assert not capabilities.push
+        assert "not authorized" in capabilities.reason
+        waiting = asyncio.create_task(backend.AsyncResult("polled").get(timeout=PATIENCE))
+        await backend.store_result("polled", 1, "SUCCESS")
+        assert await waiting == 1
+    assert "s3cr" not in caplog.text
