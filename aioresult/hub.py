@@ -87,8 +87,9 @@ class Hub:
         self._wake = asyncio.Event()
         self._supervisor: asyncio.Task[None] | None = None
         self._looker: asyncio.Task[None] | None = None
+        self._closings: set[asyncio.Task[None]] = set()
         self.outage: StoreUnavailable | None = None
-        """Why the feed is down at the moment, or ``None``."""
+        """Why the store could not be reached the last time, or ``None`` where it could."""
         self.reconnects = 0
         self.fallback_reads = 0
         self.delivered = 0
@@ -233,7 +234,6 @@ class Hub:
             self._fail_everybody(exc)
         finally:  # no await from the last look at the entries to here: whoever joins from now on starts a new task
             self._supervisor = None
-            self.outage = None
 
     async def _serve(self, backoff: Backoff) -> None:
         """Open a feed and keep it until it fails (raises) or is no longer needed (returns)."""
@@ -246,13 +246,17 @@ class Hub:
             await self._steer(feed, reader, backoff)
         finally:
             self._watched.clear()
-            reader.cancel()
-            try:
-                await asyncio.wait([reader])
-            finally:  # cancelled again, while it is ending by itself
-                await feed.aclose()
-            if not reader.cancelled():
-                reader.exception()  # has been raised by _steer, or comes too late to matter
+            closing = owned_task(self._close(feed, reader), "aioresult closing of a feed")
+            self._closings.add(closing)
+            closing.add_done_callback(self._closings.discard)
+            await asyncio.shield(closing)  # a feed that is being closed is closed, whoever is in a hurry
+
+    async def _close(self, feed: Feed, reader: asyncio.Task[None]) -> None:
+        reader.cancel()
+        await asyncio.wait([reader])
+        if not reader.cancelled():
+            reader.exception()  # has been raised by _steer, or comes too late to matter
+        await feed.aclose()
 
     async def open_feed(self) -> Feed:
         """Return a new feed of the store, or one that polls it where it cannot push, or is not to."""
@@ -350,6 +354,7 @@ class Hub:
                     await asyncio.sleep(backoff.next())
                     self._to_look.update(ids)
                     continue
+                self.outage = None
                 for task_id, record in found.items():
                     self.deliver(task_id, record)
                 self._subscribe(ids)
@@ -375,6 +380,8 @@ class Hub:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+        while self._closings:
+            await asyncio.wait(self._closings)
         if self._entries:
             self._fail_everybody(AioResultError(f"the backend of {self._store.location} was closed while waiting"))
         self._new.clear()

@@ -351,3 +351,17 @@ async def test_updates_time_out(backend: Backend) -> None:
     with pytest.raises(ResultTimeout):
         async for _ in backend.AsyncResult("a").updates(timeout=0.02):
             pass
+
+
+@pytest.mark.parametrize("turns", range(12))
+async def test_closing_the_backend_while_its_feed_is_being_closed_leaves_nothing_open(turns: int) -> None:
+    store = faulty(idle_timeout=0)
+    backend = Backend(store)
+    task = waiter(backend, "a")
+    await until_watched(backend)
+    await backend.store_result("a", 1, "SUCCESS")
+    await task
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    await backend.aclose()
+    assert store.open_feeds == 0
