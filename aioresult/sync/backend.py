@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from aioresult import backend as asynchronous
 from aioresult.abc import Capabilities
@@ -15,7 +15,8 @@ from aioresult.sync.portal import run
 
 if TYPE_CHECKING:
     from aioresult.sync import groups
-    from aioresult.sync.result import AsyncResult, Result
+    from aioresult.sync import result as results
+    from aioresult.sync.result import Result
 
 T = TypeVar("T")
 
@@ -40,13 +41,21 @@ class Backend:
 
     # --- results ---
 
+    @overload
+    def AsyncResult(self, task_id: str, *, parent: Result | None = None) -> results.AsyncResult[Any]: ...
+
+    @overload
+    def AsyncResult(
+        self, task_id: str, *, result_type: type[T], parent: Result | None = None
+    ) -> results.AsyncResult[T]: ...
+
     def AsyncResult(  # noqa: N802  (named as in Celery)
         self, task_id: str, *, result_type: type[T] | None = None, parent: Result | None = None
-    ) -> AsyncResult[T]:
+    ) -> results.AsyncResult[T]:
         """Return the result of ``task_id`` in this backend."""
-        from aioresult.sync.result import AsyncResult
+        from aioresult.sync import result as results
 
-        return AsyncResult(task_id, self, result_type=result_type, parent=parent)
+        return results.AsyncResult(task_id, self, result_type=result_type, parent=parent)
 
     def GroupResult(  # noqa: N802  (named as in Celery)
         self, group_id: str | None = None, results: Iterable[Result] = (), parent: Result | None = None

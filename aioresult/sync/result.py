@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeAlias, TypeVar, overload
 
 import aioresult
 from aioresult.backend import Backend as AsynchronousBackend
@@ -40,6 +40,27 @@ class AsyncResult(Fields, Generic[T]):
     supports_native_join: ClassVar = True
 
     __slots__ = ("__weakref__", "mirrored", "parent")
+
+    @overload
+    def __init__(
+        self: AsyncResult[Any],
+        task_id: str,
+        backend: Backend | AsynchronousBackend | None = None,
+        *,
+        parent: Result | None = None,
+        ignored: bool | None = None,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        task_id: str,
+        backend: Backend | AsynchronousBackend | None = None,
+        *,
+        result_type: type[T] | None,
+        parent: Result | None = None,
+        ignored: bool | None = None,
+    ) -> None: ...
 
     def __init__(
         self,
