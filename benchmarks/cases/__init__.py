@@ -1,0 +1,1 @@
+"""The cases: what is measured, on which contestants, in which order."""

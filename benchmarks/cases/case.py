@@ -1,0 +1,98 @@
+"""What all cases have in common: a store, contestants that take turns, and where the figures go."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Final
+from uuid import uuid4
+
+from benchmarks.figures import Figure, Results
+from benchmarks.plan import Plan
+from benchmarks.process import Entrant
+from benchmarks.servers import Host
+from benchmarks.stats import summarise
+
+PUSH: Final = "aioresult"
+SLOW_POLL: Final = "aioresult polling every 0.5 s"
+QUICK_POLL: Final = "aioresult polling every 0.05 s"
+FLOOR: Final = "floor"
+
+
+class Setting:
+    """Where a case runs.
+
+    Args:
+        store: its name.
+        host: the running store.
+        plan: how much to do.
+        results: takes the figures.
+        tell: shows what is being done; called before each turn.
+    """
+
+    def __init__(self, store: str, host: Host, plan: Plan, results: Results, tell: Callable[[str], None]) -> None:
+        self.store = store
+        self.host = host
+        self.plan = plan
+        self.results = results
+        self.tell = tell
+
+    # --- contestants ---
+
+    def push(self) -> Entrant:
+        return Entrant(PUSH, "aioresult", self.host.url)
+
+    def floor(self) -> Entrant:
+        return Entrant(FLOOR, f"{self.store}-floor", self.host.url)
+
+    def polling(self) -> list[Entrant]:
+        return [
+            Entrant(name, "aioresult", self.host.url, push=False, poll_interval=interval, poll_min_interval=interval)
+            for name, interval in ((SLOW_POLL, 0.5), (QUICK_POLL, 0.05))
+        ]
+
+
+def fresh_run() -> str:
+    """Return the beginning of ids that nobody has used."""
+    return uuid4().hex[:20]
+
+
+class Tally:
+    """Values of one case and condition, by contestant and metric, collected over the repetitions."""
+
+    def __init__(self, setting: Setting, case: str, condition: str) -> None:
+        self._setting = setting
+        self._case = case
+        self._condition = condition
+        self._values: dict[tuple[str, str], list[float]] = defaultdict(list)
+        self._samples: dict[tuple[str, str], list[float]] = defaultdict(list)
+        self._about: dict[tuple[str, str], tuple[str, int]] = {}
+
+    def add(self, contestant: str, metric: str, unit: str, value: float, n: int) -> None:
+        """Take the value of one repetition."""
+        key = (contestant, metric)
+        self._values[key].append(value)
+        self._about[key] = (unit, n)
+
+    def add_samples(self, contestant: str, metric: str, samples: Sequence[float]) -> None:
+        """Take the single operations behind what is added under ``metric``."""
+        self._samples[contestant, metric].extend(samples)
+
+    def close(self) -> None:
+        """Turn what was collected into figures."""
+        for (contestant, metric), values in self._values.items():
+            unit, n = self._about[contestant, metric]
+            samples = self._samples.get((contestant, metric))
+            self._setting.results.add(
+                Figure(
+                    case=self._case,
+                    store=self._setting.store,
+                    condition=self._condition,
+                    contestant=contestant,
+                    metric=metric,
+                    unit=unit,
+                    values=values,
+                    n=n,
+                    samples=None if samples is None else summarise(samples),
+                )
+            )

@@ -1,0 +1,25 @@
+"""Contestants that run in this environment, by the names under which a child process makes them."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, Final
+
+from benchmarks.contestants.base import Contestant
+
+_CLASSES: Final = {
+    "aioresult": "benchmarks.contestants.aioresult:AioResult",
+    "redis-py": "benchmarks.contestants.redis_py:PooledRedis",
+    "redis-floor": "benchmarks.floor.redis:BareRedis",
+    "postgresql-floor": "benchmarks.floor.postgresql:BarePostgres",
+    "postgresql-plain": "benchmarks.floor.postgresql:PlainPostgres",
+    "mongodb-floor": "benchmarks.floor.mongodb:BareMongo",
+    "sqlite-floor": "benchmarks.floor.sqlite:BareSQLite",
+}
+
+
+def make(kind: str, url: str, options: dict[str, Any]) -> Contestant:
+    """Return a contestant, not yet connected."""
+    module, _, name = _CLASSES[kind].partition(":")
+    contestant: Contestant = getattr(importlib.import_module(module), name)(url, options)
+    return contestant

@@ -1,0 +1,254 @@
+"""What a contestant's process can be asked to do: one operation for each step of a case.
+
+Times are of ``CLOCK_MONOTONIC``, which all processes share, in nanoseconds where they are called ``_at`` or ``_ns``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import random
+import resource
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final, ParamSpec
+
+from benchmarks.contestants.base import Contestant
+from benchmarks.values import check_all, task_ids, value_of
+
+P = ParamSpec("P")
+Reply = dict[str, Any]
+Operation = Callable[..., Awaitable[Reply]]
+
+OPERATIONS: Final[dict[str, Operation]] = {}
+_PAGE: Final = resource.getpagesize()
+_QUIET_WINDOW = 0.02
+_QUIET_SHARE = 0.1
+_QUIET_COUNT = 5
+
+
+def operation(function: Callable[P, Awaitable[Reply]]) -> Callable[P, Awaitable[Reply]]:
+    """Make ``function`` an operation, under its own name."""
+    OPERATIONS[function.__name__] = function
+    return function
+
+
+class Role:
+    """A contestant, and what it keeps from one operation to the next."""
+
+    def __init__(self, contestant: Contestant, pipe: int) -> None:
+        self.contestant = contestant
+        self.pipe = pipe
+        self.tasks: list[str] = []
+        self.waiting: list[asyncio.Task[object]] = []
+        self.background: list[asyncio.Task[object]] = []
+        self.prepared: Any = None
+        self.cpu_at_registration = 0.0
+
+
+# --- wake: one at a time ---
+
+
+@operation
+async def wake_consume(role: Role, *, run: str, count: int, background: int) -> Reply:
+    """Wait for one task after the other, under ``background`` other waiters; return when each was resumed."""
+    contestant = role.contestant
+    tasks = task_ids(run, count)
+    others = task_ids(f"{run}o", background)
+    role.background = [asyncio.create_task(contestant.wait(task)) for task in others]
+    if others:
+        await _until_quiet()
+    values: list[object] = []
+    resumed_at: list[int] = []
+    for task in tasks:
+        os.write(role.pipe, b".")
+        value = await contestant.wait(task)
+        resumed_at.append(time.monotonic_ns())
+        values.append(value)
+    await _cancel(role.background)
+    return {"resumed_at": resumed_at, "checked": check_all(tasks, values)}
+
+
+@operation
+async def wake_produce(role: Role, *, run: str, count: int, pause: tuple[float, float]) -> Reply:
+    """Store one value after the other, each a random ``pause`` after the consumer has begun to wait."""
+    loop, contestant = asyncio.get_running_loop(), role.contestant
+    signals: asyncio.Queue[None] = asyncio.Queue()
+    loop.add_reader(role.pipe, lambda: [signals.put_nowait(None) for _ in os.read(role.pipe, 4096)])
+    stored_at: list[int] = []
+    try:
+        for task in task_ids(run, count):
+            await signals.get()
+            await asyncio.sleep(random.uniform(*pause))
+            value = value_of(task)
+            stored_at.append(time.monotonic_ns())
+            await contestant.store(task, value)
+    finally:
+        loop.remove_reader(role.pipe)
+    return {"stored_at": stored_at}
+
+
+async def _cancel(tasks: list[asyncio.Task[object]]) -> None:
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)
+    tasks.clear()
+
+
+# --- crowd: many at a time ---
+
+
+@operation
+async def register(role: Role, *, run: str, count: int, start: int = 0, timeout: float | None = None) -> Reply:
+    """Begin to wait for ``count`` tasks; return how long it took until nothing moved any more, and the memory it takes."""
+    tasks = role.tasks = task_ids(run, count, start)
+    gc.collect()
+    memory, cpu, commands = _memory(), time.process_time(), role.contestant.commands()
+    began = time.monotonic()
+    wait = role.contestant.wait
+    role.waiting = [asyncio.create_task(wait(task, timeout)) for task in tasks]
+    done_at = await _until_quiet()
+    spent = time.process_time() - cpu
+    gc.collect()
+    return {
+        "seconds": done_at - began,
+        "memory": (_memory() - memory) / count,
+        "cpu": spent / count,
+        "commands": role.contestant.commands() - commands,
+    }
+
+
+@operation
+async def collect(role: Role) -> Reply:
+    """Wait until every waiter has its value, and compare all of them."""
+    tasks, waiting = role.tasks, role.waiting
+    cpu = time.process_time()
+    for task in waiting:
+        await task
+    done_at = time.monotonic_ns()
+    spent = time.process_time() - cpu
+    checked = check_all(tasks, [task.result() for task in waiting])
+    waiting.clear()
+    return {"done_at": done_at, "cpu": spent / checked, "checked": checked}
+
+
+@operation
+async def abandon(role: Role) -> Reply:
+    """Cancel all waiters; return how long that took until nothing moved any more."""
+    began = time.monotonic()
+    await _cancel(role.waiting)
+    return {"seconds": await _until_quiet() - began}
+
+
+@operation
+async def prepare(role: Role, *, run: str, count: int, start: int = 0) -> Reply:
+    """Do what can be done before ``produce``."""
+    role.prepared = role.contestant.prepare(task_ids(run, count, start))
+    return {}
+
+
+@operation
+async def produce(role: Role) -> Reply:
+    """Store everything that was prepared, as fast as possible."""
+    began_at, cpu = time.monotonic_ns(), time.process_time()
+    await role.contestant.store_all(role.prepared)
+    ended_at, spent = time.monotonic_ns(), time.process_time() - cpu
+    role.prepared = None
+    return {"began_at": began_at, "ended_at": ended_at, "cpu": spent}
+
+
+@operation
+async def usage(role: Role) -> Reply:
+    """Return the CPU seconds and the commands of this process so far."""
+    return {"cpu": time.process_time(), "commands": role.contestant.commands()}
+
+
+# --- ready and store: throughput ---
+
+
+@operation
+async def read(role: Role, *, run: str, count: int, concurrency: int) -> Reply:
+    """Read the values of finished tasks, ``concurrency`` at a time."""
+    contestant, tasks = role.contestant, task_ids(run, count)
+    values: list[object] = [None] * count
+
+    async def some(numbers: range) -> None:
+        for number in numbers:
+            values[number] = await contestant.read(tasks[number])
+
+    reply = await _timed(role, [some(range(first, count, concurrency)) for first in range(concurrency)])
+    return reply | {"checked": check_all(tasks, [contestant.decoded(value) for value in values])}
+
+
+@operation
+async def write(role: Role, *, run: str, count: int, concurrency: int) -> Reply:
+    """Store the values of tasks, ``concurrency`` at a time."""
+    contestant, tasks = role.contestant, task_ids(run, count)
+    values = [value_of(task) for task in tasks]
+
+    async def some(numbers: range) -> None:
+        for number in numbers:
+            await contestant.store(tasks[number], values[number])
+
+    return await _timed(role, [some(range(first, count, concurrency)) for first in range(concurrency)])
+
+
+async def _timed(role: Role, work: list[Any]) -> Reply:
+    gc.collect()
+    commands, cpu, began = role.contestant.commands(), time.process_time(), time.perf_counter()
+    await asyncio.gather(*work)
+    seconds = time.perf_counter() - began
+    spent = time.process_time() - cpu
+    return {"seconds": seconds, "cpu": spent, "commands": role.contestant.commands() - commands}
+
+
+# --- group ---
+
+
+@operation
+async def join(role: Role, *, run: str, count: int) -> Reply:
+    """Wait for all of ``count`` tasks together; tell the parent by the pipe when that has begun."""
+    tasks = task_ids(run, count)
+    waiting = asyncio.create_task(role.contestant.join(tasks))
+    await _until_quiet()
+    os.write(role.pipe, b".")
+    cpu = time.process_time()
+    values = await waiting
+    done_at = time.monotonic_ns()
+    return {"done_at": done_at, "cpu": time.process_time() - cpu, "checked": check_all(tasks, values)}
+
+
+@operation
+async def produce_on_signal(role: Role) -> Reply:
+    """Store what was prepared, once the consumer has told that it waits."""
+    loop = asyncio.get_running_loop()
+    signal = loop.create_future()
+    loop.add_reader(role.pipe, lambda: (loop.remove_reader(role.pipe), os.read(role.pipe, 1), signal.set_result(None)))
+    await signal
+    return await produce(role)
+
+
+# --- measuring oneself ---
+
+
+def _memory() -> int:
+    """Return the bytes of this process that are in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE
+
+
+async def _until_quiet() -> float:
+    """Return when this process has stopped being busy, after having watched it for a moment."""
+    quiet_since, quiet = time.monotonic(), 0
+    cpu = time.process_time()
+    while quiet < _QUIET_COUNT:
+        await asyncio.sleep(_QUIET_WINDOW)
+        now, spent = time.monotonic(), time.process_time()
+        if spent - cpu > _QUIET_SHARE * _QUIET_WINDOW:
+            quiet_since, quiet = now, 0
+        else:
+            quiet += 1
+        cpu = spent
+    return quiet_since

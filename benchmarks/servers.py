@@ -1,0 +1,244 @@
+"""The stores' servers: private ones by default, and what they tell of the load that is put on them."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+
+from tests.servers.process import Server
+
+
+class Load(msgspec.Struct, frozen=True):
+    """A server's counters at one moment.
+
+    Attributes:
+        commands: commands, statements or requests that it has carried out.
+        cpu: seconds of CPU that its processes have used.
+        connections: open ones.
+        commits: committed transactions, where that means something.
+    """
+
+    commands: int
+    cpu: float
+    connections: int
+    commits: int = 0
+
+
+class Host(ABC):
+    """A running store.
+
+    Attributes:
+        url: as a user of aioresult would write it.
+        version: of the server.
+    """
+
+    url: str
+    version: str
+
+    @abstractmethod
+    def load(self) -> Load:
+        """Return the counters; what this itself costs is left out, as far as it can be."""
+
+    @abstractmethod
+    def clear(self) -> None:
+        """Delete everything that the benchmarks have stored."""
+
+
+class RedisHost(Host):
+    """Redis, asked by a connection for each question."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        parts = urlsplit(url)
+        self._address = (parts.hostname or "localhost", parts.port or 6379)
+        self._password = unquote(parts.password) if parts.password else None
+        self._asked = 0
+        self.version = f"Redis {self._info()['redis_version']}"
+
+    def _call(self, *command: str) -> object:
+        from tests.servers.resp import call
+
+        self._asked += 1 + (self._password is not None)
+        return call(self._address, *command, password=self._password)
+
+    def _info(self) -> dict[str, str]:
+        text = str(self._call("INFO"))
+        return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+
+    def load(self) -> Load:
+        info = self._info()
+        return Load(
+            commands=int(info["total_commands_processed"]) - self._asked,
+            cpu=float(info["used_cpu_sys"]) + float(info["used_cpu_user"]),
+            connections=int(info["connected_clients"]) - 1,
+        )
+
+    def clear(self) -> None:
+        self._call("FLUSHDB")
+
+
+class SQLiteHost(Host):
+    """A database file in a temporary folder; there is no server, so the clients bear the whole load."""
+
+    def __init__(self, folder: Path) -> None:
+        import sqlite3
+
+        self._folder = folder
+        self._number = 0
+        self.version = f"SQLite {sqlite3.sqlite_version}"
+        self.clear()
+
+    def load(self) -> Load:
+        return Load(0, 0.0, 0)
+
+    def clear(self) -> None:
+        """Go on with a new file."""
+        self._number += 1
+        self.url = f"sqlite+aiosqlite:///{self._folder}/results{self._number}.db"
+
+
+def _cpu_of(pid: int) -> float:
+    """Return the CPU seconds of a process and its living children."""
+    import psutil
+
+    process = psutil.Process(pid)
+    total = 0.0
+    for member in (process, *process.children(recursive=True)):
+        try:
+            times = member.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        total += times.user + times.system + times.children_user + times.children_system
+    return total
+
+
+class PostgresHost(Host):
+    """PostgreSQL."""
+
+    def __init__(self, url: str, pid: int | None) -> None:
+        import psycopg
+
+        self.url = url
+        self._pid = pid
+        plain = url.replace("+asyncpg", "")
+        self._connection = psycopg.connect(plain, autocommit=True)
+        self.version = f"PostgreSQL {self._one('SHOW server_version')[0]}"
+
+    def _one(self, statement: str) -> tuple[object, ...]:
+        row = self._connection.execute(statement.encode()).fetchone()
+        assert row is not None
+        return row
+
+    def load(self) -> Load:
+        self._one("SELECT pg_stat_clear_snapshot()")
+        commits, connections = self._one(
+            "SELECT sum(xact_commit)::bigint, sum(numbackends)::int FROM pg_stat_database WHERE datname = current_database()"
+        )
+        assert isinstance(commits, int)
+        assert isinstance(connections, int)
+        cpu = 0.0 if self._pid is None else _cpu_of(self._pid)
+        return Load(commands=commits, cpu=cpu, connections=connections - 1, commits=commits)
+
+    def clear(self) -> None:
+        for table in ("celery_taskmeta", "celery_tasksetmeta", "floor_results"):
+            if self._one(f"SELECT to_regclass('{table}')")[0] is not None:
+                self._connection.execute(f"TRUNCATE {table}".encode())
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class MongoHost(Host):
+    """MongoDB."""
+
+    def __init__(self, url: str, pid: int | None) -> None:
+        import pymongo
+
+        self.url = url
+        self._pid = pid
+        self._client: pymongo.MongoClient[dict[str, object]] = pymongo.MongoClient(url)
+        self.version = f"MongoDB {self._client.server_info()['version']}"
+
+    def load(self) -> Load:
+        status = self._client.admin.command("serverStatus")
+        counters = status["opcounters"]
+        commands = sum(int(counters[name]) for name in ("insert", "query", "update", "delete", "getmore", "command"))
+        cpu = 0.0 if self._pid is None else _cpu_of(self._pid)
+        return Load(commands=commands, cpu=cpu, connections=int(status["connections"]["current"]))
+
+    def clear(self) -> None:
+        database = self._client.get_default_database()
+        for name in database.list_collection_names():
+            database[name].delete_many({})
+
+    def close(self) -> None:
+        self._client.close()
+
+
+@contextmanager
+def _redis(url: str | None) -> Iterator[Host]:
+    if url is not None:
+        yield RedisHost(url)
+        return
+    from tests.servers.redis import RedisServer
+
+    with RedisServer() as server:
+        yield RedisHost(server.url)
+
+
+@contextmanager
+def _sqlite(url: str | None) -> Iterator[Host]:
+    del url  # its folder is its own; a file of the user's would be filled with rubbish
+    folder = Path(tempfile.mkdtemp(prefix="aioresult-bench-"))
+    try:
+        yield SQLiteHost(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _postgresql(url: str | None) -> Iterator[Host]:
+    if url is not None:
+        yield from _closing(PostgresHost(url, None))
+        return
+    from tests.servers.postgres import PostgresServer
+
+    # Commits wait for the disk, as they do in production: that is what grouping them is about.
+    with PostgresServer(fsync="on", full_page_writes="on", synchronous_commit="on") as server:
+        yield from _closing(PostgresHost(server.url, server.pid))
+
+
+@contextmanager
+def _mongodb(url: str | None) -> Iterator[Host]:
+    if url is not None:
+        yield from _closing(MongoHost(url, None))
+        return
+    from tests.servers.mongo import MongoReplicaSet
+
+    with MongoReplicaSet() as server:
+        yield from _closing(MongoHost(server.url, server.primary.pid))
+
+
+def _closing(host: PostgresHost | MongoHost) -> Iterator[Host]:
+    try:
+        yield host
+    finally:
+        host.close()
+
+
+_Opener = Callable[[str | None], "contextmanager[Host]"]
+
+STORES: Final = {"redis": _redis, "postgresql": _postgresql, "mongodb": _mongodb, "sqlite": _sqlite}
+
+
+def owned_pid(server: Server) -> int:
+    """Return the process id of a private server."""
+    return server.pid

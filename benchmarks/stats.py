@@ -1,0 +1,74 @@
+"""Quantiles, summaries and ratios of measured values; pure functions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+CURVE: Final = tuple(index / 200 for index in range(201))
+"""The quantiles that are kept of a distribution, for plots."""
+
+
+def quantile(values: Sequence[float], q: float) -> float:
+    """Return the ``q``-quantile (0 to 1) of ``values``, interpolated between neighbours."""
+    if not values:
+        raise ValueError("there is no quantile of nothing")
+    ordered = sorted(values)
+    position = q * (len(ordered) - 1)
+    low = math.floor(position)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (ordered[high] - ordered[low]) * (position - low)
+
+
+def median(values: Sequence[float]) -> float:
+    """Return the median."""
+    return quantile(values, 0.5)
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept of many samples of one quantity.
+
+    Attributes:
+        n: how many samples.
+        curve: quantiles at ``CURVE``.
+    """
+
+    n: int
+    mean: float
+    p50: float
+    p90: float
+    p99: float
+    low: float
+    high: float
+    curve: tuple[float, ...]
+
+
+def summarise(values: Sequence[float]) -> Summary:
+    """Return the summary of ``values``."""
+    return Summary(
+        n=len(values),
+        mean=sum(values) / len(values),
+        p50=quantile(values, 0.5),
+        p90=quantile(values, 0.9),
+        p99=quantile(values, 0.99),
+        low=min(values),
+        high=max(values),
+        curve=tuple(quantile(values, q) for q in CURVE),
+    )
+
+
+class Ratio(msgspec.Struct, frozen=True, kw_only=True):
+    """A ratio measured several times: its median and how far the repetitions lie apart."""
+
+    median: float
+    low: float
+    high: float
+
+
+def paired_ratio(values: Sequence[float], others: Sequence[float]) -> Ratio:
+    """Return ``values / others``, repetition by repetition: what disturbs the machine for a while, disturbs both."""
+    ratios = [value / other if other else math.inf for value, other in zip(values, others, strict=True)]
+    return Ratio(median=median(ratios), low=min(ratios), high=max(ratios))

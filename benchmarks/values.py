@@ -1,0 +1,65 @@
+"""Ids and values that every process can work out for itself, so that every single value can be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+Value = dict[str, object]
+
+DATE_DONE: Final = "2026-01-01T00:00:00.000000+00:00"
+KEY: Final = "celery-task-meta-"
+
+
+class WrongValue(Exception):
+    """Raised when a contestant returned something else than what was stored: being fast does not matter then."""
+
+
+def task_id(run: str, number: int) -> str:
+    """Return an id of 36 characters, as long as a UUID."""
+    return f"{run:0>24.24}-{number:0>11}"
+
+
+def task_ids(run: str, count: int, start: int = 0) -> list[str]:
+    """Return ``count`` ids."""
+    return [task_id(run, number) for number in range(start, start + count)]
+
+
+def value_of(task: str) -> Value:
+    """Return the value that is stored for ``task``."""
+    return {"n": int(task[25:]), "text": f"the value of {task}"}
+
+
+def check(task: str, value: object) -> None:
+    """Compare what was returned for ``task``.
+
+    Raises:
+        WrongValue: it is not what was stored.
+    """
+    if value != value_of(task):
+        raise WrongValue(f"task {task}: expected {value_of(task)!r}, got {value!r:.200}")
+
+
+def check_all(tasks: Iterable[str], values: Iterable[object]) -> int:
+    """Compare all values and return how many there were."""
+    count = 0
+    for task, value in zip(tasks, values, strict=True):
+        check(task, value)
+        count += 1
+    return count
+
+
+def record_of(task: str) -> bytes:
+    """Return the whole record in Celery's JSON, as a worker stores it."""
+    return msgspec.json.encode(
+        {
+            "status": "SUCCESS",
+            "result": value_of(task),
+            "traceback": None,
+            "children": [],
+            "date_done": DATE_DONE,
+            "task_id": task,
+        }
+    )
