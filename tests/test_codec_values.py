@@ -271,6 +271,14 @@ def test_a_serializer_without_its_package_is_refused_when_the_codec_is_made(monk
         codec(result_serializer="yaml")
 
 
+def test_yaml_cannot_expand_beyond_its_payload() -> None:
+    laughs = "a0: &a0 {k: v}\n" + "".join(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}\n" for n in range(1, 60))
+    with pytest.raises(DecodeError, match="merge keys"):
+        codec(result_serializer="yaml").decode_value(laughs, "v")
+    ours = codec(result_serializer="yaml")
+    assert ours.decode_value(ours.encode_value({"<<": 1, "=": 2}, "v"), "v") == {"<<": 1, "=": 2}
+
+
 def test_pickle_is_not_read_unless_it_is_accepted() -> None:
     from aioresult.codec import Codec
 

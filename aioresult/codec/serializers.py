@@ -133,12 +133,23 @@ def _yaml() -> Serializer:
         text: str = yaml.safe_dump(value)
         return text.encode()
 
+    class Loader(yaml.SafeLoader):  # type: ignore[name-defined, misc]  # an optional package's class
+        """Refuses merge keys, which nobody writes here, and by which a few lines expand beyond all memory."""
+
+        def flatten_mapping(self, node: Any) -> None:
+            if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
+                raise ValueError("it uses YAML's merge keys")
+            super().flatten_mapping(node)
+
+    def loads(payload: bytes) -> Any:
+        return yaml.load(payload, Loader=Loader)
+
     judge = _judge_by_trying("YAML", dumps, (dict, list, tuple))
     return Serializer(
         name="yaml",
         text=True,
         dumps=dumps,
-        loads=yaml.safe_load,
+        loads=loads,
         judge=judge,
         judge_key=_judge_by_trying("a key in YAML", dumps),
         supported="None, bool, int, float, str, bytes, list, tuple, dict, set, datetime and date",
