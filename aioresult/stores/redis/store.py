@@ -15,7 +15,7 @@ from aioresult.stores.redis import connect
 from aioresult.stores.redis.errors import ServerError
 from aioresult.stores.redis.feed import RedisFeed, chunks
 from aioresult.stores.redis.link import Link
-from aioresult.stores.redis.scripts import PUT, lifetime
+from aioresult.stores.redis.scripts import PUT, lifetime, rest
 from aioresult.stores.redis.wire import Reply, pack
 
 RESULT_KEY: Final = "celery-task-meta-"
@@ -25,21 +25,21 @@ GROUP_KEY: Final = "celery-taskset-meta-"
 class _Write:
     """One record on its way into the store."""
 
-    __slots__ = ("expected", "final", "key", "lifetime", "payload", "record", "whole", "written")
+    __slots__ = ("expected", "key", "payload", "record", "ttl", "whole", "written")
 
-    def __init__(self, record: Record, key: str, payload: bytes, expires: float | None) -> None:
+    def __init__(self, record: Record, key: str, payload: bytes, ttl: float | None) -> None:
         self.record = record
         self.key = key
         self.payload = payload
-        self.final = "1" if record.status in READY_STATES else ""
-        self.lifetime = lifetime(expires)
+        self.ttl = ttl
         self.expected = ""
         self.whole = False
         self.written = False
 
     def packed(self) -> bytes:
         """Return the call of the script."""
-        return PUT.pack(self.key, self.payload, self.final, *self.lifetime, self.expected, whole=self.whole)
+        final = self.record.status in READY_STATES
+        return PUT.pack(self.key, self.payload, rest(final, self.ttl, self.expected), whole=self.whole)
 
 
 class RedisStore(Store):
