@@ -32,7 +32,7 @@ def unavailable(exc: PyMongoError, location: str) -> StoreUnavailable:
 
 def _describe(exc: PyMongoError, location: str) -> str:
     code = exc.code if isinstance(exc, OperationFailure) else None
-    reason = _reason(exc)
+    reason = reason_of(exc)
     if code == _AUTHENTICATION_FAILED or _QUOTED_REFUSAL in str(exc):
         return (
             f"{location} refuses the user name or password ({reason}); check them, and whether the user belongs to "
@@ -51,9 +51,9 @@ def _describe(exc: PyMongoError, location: str) -> str:
     return f"the connection to {location} was lost: {reason}"
 
 
-def _reason(exc: PyMongoError) -> str:
-    """Return what the driver says, without the topology and the timeouts that it adds."""
+def reason_of(exc: PyMongoError) -> str:
+    """Return what the driver says, without the topology, the timeouts or the command that it adds."""
     reason = str(exc)
-    for addition in (", Timeout: ", ", full error: ", " (configured timeouts: "):
+    for addition in (", Timeout: ", ", full error: ", " (configured timeouts: ", " to execute command "):
         reason = reason.partition(addition)[0]
     return reason[:500]

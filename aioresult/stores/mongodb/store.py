@@ -20,7 +20,7 @@ from aioresult.settings import Settings
 from aioresult.states import FAILURE, SUCCESS
 from aioresult.stores.mongodb import clients, writes
 from aioresult.stores.mongodb.documents import Document, Documents
-from aioresult.stores.mongodb.failures import NO_CHANGE_STREAMS, TRANSIENT, unavailable
+from aioresult.stores.mongodb.failures import NO_CHANGE_STREAMS, TRANSIENT, reason_of, unavailable
 from aioresult.stores.mongodb.feed import MongoFeed, open_stream
 
 logger = logging.getLogger("aioresult")
@@ -181,9 +181,9 @@ class MongoStore(Store):
         except OperationFailure as exc:
             if exc.code in TRANSIENT:
                 raise
-            _warn_once(
-                f"{self.location}: no TTL index on {collection.name}.expires_at ({exc}); expired results are not shown "
-                f"any more, but stay in the database until 'aioresult purge'"
+            self._warn_once(
+                f"no TTL index on {collection.name}.expires_at",
+                f"{reason_of(exc)}; what has expired is not shown, but stays in the database until it is purged",
             )
 
     async def purge(self) -> int:
@@ -196,7 +196,7 @@ class MongoStore(Store):
     async def feed(self) -> Feed | None:
         feed = await self._open_feed()
         if isinstance(feed, str):
-            _warn_once(f"{self.location} cannot push, so that results are polled for: {feed}")
+            self._warn_once("cannot push, so that results are polled for", feed)
             return None
         return feed
 
@@ -223,11 +223,18 @@ class MongoStore(Store):
             return await open_stream(self._tasks, now, self.silence)
         except OperationFailure as exc:
             if exc.code in NO_CHANGE_STREAMS:
-                return f"it refuses change streams ({(exc.details or {}).get('errmsg', exc)})"
+                return f"the server refuses change streams ({reason_of(exc)})"
             raise
 
     def _announced(self, document: Document) -> Record | None:
         return None if self._documents.is_expired(document, datetime.now(UTC)) else self._documents.decode(document)
+
+    def _warn_once(self, what: str, why: str) -> None:
+        """Log a warning, once per process for each location."""
+        warning = f"{self.location}: {what}"
+        if warning not in _warned:
+            _warned.add(warning)
+            logger.warning("%s: %s", warning, why)
 
     async def capabilities(self) -> Capabilities:
         feed = await self._open_feed()
@@ -275,10 +282,3 @@ def _chunks(ids: Sequence[str]) -> Iterator[list[str]]:
         characters += len(task_id)
     if chunk:
         yield chunk
-
-
-def _warn_once(message: str) -> None:
-    """Log a warning, once per process."""
-    if message not in _warned:
-        _warned.add(message)
-        logger.warning("%s", message)
