@@ -8,11 +8,11 @@ import inspect
 import logging
 import socket
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from contextlib import nullcontext
 from contextvars import ContextVar, copy_context
-from typing import Any, Self, TypeVar, cast
+from typing import Any, ParamSpec, Self, TypeVar, cast, overload
 
 import msgspec
 
@@ -25,6 +25,7 @@ from aioresult.record import Record, check_task_id
 from aioresult.result import AsyncResult
 
 T = TypeVar("T")
+P = ParamSpec("P")
 logger = logging.getLogger("aioresult")
 
 
@@ -147,7 +148,13 @@ class TaskRunner:
         """How many tasks have been submitted and are not finished."""
         return len(self._calls)
 
-    def submit(self, fn: Callable[..., Awaitable[T] | T], *args: Any, **kwargs: Any) -> AsyncResult[T]:
+    @overload
+    def submit(self, fn: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> AsyncResult[T]: ...
+
+    @overload
+    def submit(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> AsyncResult[T]: ...
+
+    def submit(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> AsyncResult[Any]:
         """Start ``fn(*args, **kwargs)`` and return its result, which may be awaited here or elsewhere by its id."""
         return self._submit(_Options(), fn, args, kwargs)
 
@@ -167,8 +174,8 @@ class TaskRunner:
         return submit
 
     def _submit(
-        self, options: _Options, fn: Callable[..., Awaitable[T] | T], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> AsyncResult[T]:
+        self, options: _Options, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> AsyncResult[Any]:
         task_id = options.task_id or str(uuid.uuid4())
         if task_id in self._calls:
             raise AioResultError(f"task {task_id!r} is running already; ids are for one task only")
