@@ -326,6 +326,10 @@ def test_on_interval_is_called_until_the_result_is_there(backend: Backend) -> No
 
     value = AsyncResult("t", backend).get(timeout=PATIENCE, interval=0.01, on_interval=on_interval)
     assert value == "after three intervals"
+    assert next(calls) >= 4
+    at_once: list[int] = []
+    assert AsyncResult("t", backend).get(interval=PATIENCE, on_interval=lambda: at_once.append(1)) == value
+    assert at_once == [1]
 
 
 @pytest.mark.parametrize("name", ["callback", "on_message", "on_interval"])
