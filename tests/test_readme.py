@@ -48,13 +48,15 @@ def test_a_program_runs_and_prints_what_its_comments_say(word: str, expected: st
 def test_the_web_application_answers_and_streams(redis_url: str) -> None:
     program = program_with("fastapi", redis_url) + textwrap.dedent(
         """
-        from fastapi.testclient import TestClient
+        import asyncio
+        import httpx
 
-        with TestClient(app) as client:
-            async def store() -> None:
-                await aioresult.get_backend().store_result("a", {"total": 1}, "SUCCESS")
-            client.portal.call(store)
-            print(client.get("/tasks/a").json(), client.get("/tasks/a/progress").text.strip())
+        async def main() -> None:
+            await aioresult.get_backend().store_result("a", {"total": 1}, "SUCCESS")
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://app") as client:
+                print((await client.get("/tasks/a")).json(), (await client.get("/tasks/a/progress")).text.strip())
+
+        asyncio.run(main())
         """
     )
     assert run(sys.executable, "-c", program, redis_url=redis_url) == "{'total': 1} SUCCESS {'total': 1}\n"
