@@ -22,7 +22,12 @@ from kombu.serialization import registry
 ENVIRONMENT = "AIORESULT_TEST_CELERY"
 READY = "AIORESULT_TEST_CELERY_READY"
 MOMENT = datetime(2026, 2, 3, 4, 5, 6, 700_000, tzinfo=UTC)
-PLAIN = {"none": None, "text": "Grüße ✓", "numbers": [0, -1, 2**40, 1.5, True], "deep": {"a": [{"b": []}]}}
+PLAIN: dict[str, Any] = {
+    "none": None,
+    "text": "Grüße ✓",
+    "numbers": [0, -1, 2**40, 1.5, True],
+    "deep": {"a": [{"b": []}]},
+}
 VALUES: dict[str, Any] = {
     "json": {**PLAIN, "typed": [MOMENT, date(2026, 2, 3), Decimal("1.10"), UUID(int=7), b"\x00\xff"]},
     "pickle": {**PLAIN, "typed": (MOMENT, {1, 2}, Decimal("1.10"), UUID(int=7), b"\x00\xff", 2**70)},
@@ -45,7 +50,7 @@ class TwoArguments(Exception):
 
 def make_app(broker: str, backend: str, **settings: Any) -> Celery:
     """Return an application with all the tasks, which is not the process's current one."""
-    registry.enable("pickle")
+    registry.enable("pickle")  # type: ignore[no-untyped-call]  # kombu has no types
     app = Celery("tests", broker=broker, backend=backend, set_as_current=False)
     app.conf.update(
         task_serializer="pickle",
@@ -90,7 +95,7 @@ def fail_own() -> None:
 def fail_nested() -> None:
     try:
         try:
-            {}["missing"]
+            raise KeyError("missing")
         except KeyError as exc:
             raise ValueError("not found") from exc
     except ValueError as exc:

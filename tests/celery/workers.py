@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import select
@@ -26,7 +25,7 @@ STOP_TIMEOUT = 20.0
 
 
 class Worker:
-    """One worker, started by ``start`` or on entry, which ends with the ``with`` block.
+    """One worker, started on entry unless it is already, which ends with the ``with`` block.
 
     Args:
         pool: solo, prefork or threads.
@@ -37,7 +36,7 @@ class Worker:
     def __init__(self, *, pool: str = "solo", concurrency: int = 1, **settings: Any) -> None:
         self.settings = settings
         self._arguments = ["--pool", pool, "--concurrency", str(concurrency)]
-        self._log = tempfile.TemporaryFile()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  (closed by close)
         self._process: subprocess.Popen[bytes] | None = None
         self._ready: int | None = None
 
@@ -96,7 +95,8 @@ class Worker:
 
     def __enter__(self) -> Self:
         try:
-            self.start()
+            if self._process is None:
+                self.start()
             self.wait()
         except BaseException:
             self.close()
@@ -122,7 +122,7 @@ def close(app: Celery) -> None:
     backend = app._backend
     consumer = getattr(backend, "result_consumer", None)
     if consumer is not None:
-        gc.collect()  # results that are collected later would unsubscribe, on a new connection
+        backend.remove_pending_result = lambda result: result  # results that are collected later would reconnect
         consumer.stop()
         backend.client.close()
     if getattr(backend, "_connection", None) is not None:
