@@ -270,6 +270,7 @@ def test_a_result_above_the_limit_is_refused_with_its_size_and_one_at_the_limit_
         codec(max_result_bytes=size - 1).encode_record(record)
     with pytest.raises(ResultTooLarge, match="1002 bytes"):
         codec(max_result_bytes=1001).encode_result(record)
+    assert len(codec(max_result_bytes=1002).encode_result(record)) == 1002
     assert codec(max_result_bytes=size - 1, result_compression="zlib").encode_record(record)
 
 

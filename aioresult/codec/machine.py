@@ -84,7 +84,7 @@ class Machine:
             raise PickleError("its pickle is truncated")
         except PickleError:
             raise
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, struct.error) as exc:
+        except (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError, struct.error) as exc:
             raise PickleError(f"its pickle is broken ({type(exc).__name__} at byte {self.position})") from exc
 
     def take(self, size: int) -> bytes:
