@@ -12,6 +12,7 @@ import concurrent.futures
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import suppress
 from typing import Any, Final, ParamSpec, TypeVar
 
 from aioresult.errors import AioResultError, WouldBlockLoop
@@ -55,6 +56,11 @@ class _Portal:
         except RuntimeError as exc:  # the loop is closed
             coroutine.close()
             raise AioResultError("the interpreter is exiting: no results can be asked for any more") from exc
+
+    def call_soon(self, callback: Callable[..., object], *args: Any) -> None:
+        """Schedule a call in the portal's loop, as long as that runs."""
+        with suppress(RuntimeError):
+            self._loop.result().call_soon_threadsafe(callback, *args)
 
     def end(self) -> None:
         """Cancel what still runs, close the backends that were used in the loop, and end its thread."""
@@ -132,6 +138,19 @@ def run(fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.k
     """
     refuse_to_block_a_loop()
     return _outcome(_get_portal().submit(fn(*args, **kwargs)))
+
+
+def run_anywhere(fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """Do the same as ``run``, also in a thread that runs an event loop, which it blocks: for one round trip at most."""
+    return _outcome(_get_portal().submit(fn(*args, **kwargs)))
+
+
+def call_soon(callback: Callable[..., object], *args: Any) -> None:
+    """Call ``callback`` in the portal's loop, without waiting for it; not at all if the interpreter is exiting.
+
+    Only schedules the call, and therefore may be used wherever the garbage collector runs.
+    """
+    _get_portal().call_soon(callback, *args)
 
 
 def iterate(
