@@ -41,7 +41,7 @@ bench-full: $(VENV)/.installed-dev ## measure everything that the benchmark page
 	@$(PY) -m benchmarks --full $(ARGS)
 
 docs: $(VENV)/.installed-docs ## build the documentation into site/
-	$(PY) -m sphinx --fail-on-warning --quiet docs site
+	$(PY) -m sphinx --fail-on-warning --keep-going --quiet docs site
 
 clean: ## delete the environment and all caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist site
