@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from aioresult.codec import Codec
@@ -29,6 +29,7 @@ Outcome = TypeVar("Outcome")
 
 _REPEATS: Final = 1
 """How often a call is made again after a connection was found dead."""
+_CREATION_ATTEMPTS: Final = 10
 _CONFLICT_REPEATS: Final = 8
 """The same after a deadlock with another writer."""
 
@@ -67,13 +68,29 @@ class Database:
             SettingsError: the tables are missing, or the account may not use them.
             EncodeError: the database does not take a value.
         """
+
+        async def on_link() -> Outcome:
+            dialect = await self.dialect()
+            async with asyncio.timeout(dialect.deadline), self._link() as link:
+                return await work(link, dialect)
+
+        return await self._insist(on_link)
+
+    async def create(self) -> None:
+        """Create the tables, whatever the settings say; raises as ``run``."""
+
+        async def on_link() -> None:
+            async with self._link() as link:
+                await self._create_tables(link)
+
+        await self._insist(on_link)
+
+    async def _insist(self, attempt_once: Callable[[], Awaitable[Outcome]]) -> Outcome:
+        """Call, and call again where that may help; translate errors where not."""
         attempt = 0
         while True:
-            verdict = None
             try:
-                dialect = await self.dialect()
-                async with asyncio.timeout(dialect.deadline), self._link() as link:
-                    return await work(link, dialect)
+                return await attempt_once()
             except (SQLAlchemyError, OSError) as exc:  # asyncio's timeout is an OSError
                 if isinstance(exc, StoreUnavailable):
                     raise
@@ -89,8 +106,10 @@ class Database:
         return self._dialect
 
     async def ready(self) -> Dialect:
-        """Return the same after opening the database if need be, and a round trip; errors are those of ``run``."""
-        return await self.run(_dialect)
+        """Return the same after opening the database if need be; raises as ``run``."""
+        if self._dialect is not None:
+            return self._dialect
+        return await _to_its_end(self.run(_dialect), _nothing)
 
     async def dialect(self) -> Dialect:
         """Return the dialect with the tables that were found, after opening the database if need be.
@@ -110,14 +129,18 @@ class Database:
         """Return what was found when the database was opened, for operators."""
         return (await self.ready()).facts
 
-    async def driver_connection(self) -> object:
-        """Return a driver's connection for lasting use, which leaves the pool; whoever asks for it closes it."""
+    async def driver_connection(self) -> Any:
+        """Return a driver's connection for lasting use, which leaves the pool; whoever asks for it closes it.
+
+        Raises:
+            StoreUnavailable: the database cannot be reached.
+        """
         await self.ready()
-        try:
-            connection = await self._made_engine().raw_connection()
-        except (SQLAlchemyError, OSError) as exc:
-            raise judge(exc, self.location).error from exc
-        found: object = connection.driver_connection
+        return await _to_its_end(self._insist(self._detached), _closed)
+
+    async def _detached(self) -> Any:
+        connection = await self._made_engine().raw_connection()
+        found = connection.driver_connection
         connection.detach()
         return found
 
@@ -142,20 +165,37 @@ class Database:
         chosen = dialect_class(self.target.family)
         async with self._link() as link:
             if self.settings.database_create_tables_at_setup:
-                await self.create_tables(link)
+                await self._create_tables(link)
             layout = await link.connection.run_sync(
                 partial(schema.examine, tables=self.tables, extended=self.settings.result_extended)
             )
             facts = await chosen.look(link, self.tables)
-        if facts.get("file"):
-            self._file = _identity(facts["file"])
-        return chosen(layout, self.rows.dates, facts)
+            if facts.get("file"):
+                self._file = _identity(facts["file"])
+            dialect = chosen(layout, self.rows.dates, facts)
+            if self.settings.database_trigger:
+                await self._install_trigger(link, dialect)
+        return dialect
 
-    async def create_tables(self, link: Link) -> None:
-        """Create what is missing of the tables, whatever the settings say."""
+    async def _install_trigger(self, link: Link, dialect: Dialect) -> None:
+        from aioresult.stores.sqlalchemy import triggers
+
+        await triggers.install(link, dialect)
+
+    async def _create_tables(self, link: Link) -> None:
+        """Create what is missing of the tables; others may be doing so at the same time."""
         chosen = dialect_class(self.target.family)
-        await link.connection.run_sync(chosen.lock_for_creating)
-        await link.connection.run_sync(schema.create, self.tables)
+        attempt = 0
+        while await link.connection.run_sync(schema.lacks, self.tables):
+            try:
+                async with link.transaction(chosen.begin):
+                    await chosen.lock_for_creating(link)
+                    await link.connection.run_sync(schema.create, self.tables)
+            except DBAPIError:  # a Celery worker was faster, perhaps: the next look finds what it created
+                attempt += 1
+                if attempt == _CREATION_ATTEMPTS:
+                    raise
+        await link.connection.run_sync(schema.complete, self.tables)
 
     def _file_is_another(self) -> bool:
         """Return whether a database in a file was deleted or replaced behind our open connections."""
@@ -205,12 +245,37 @@ def _identity(path: str) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
+async def _to_its_end(
+    opening: Coroutine[Any, Any, Outcome], discard: Callable[[Outcome], Awaitable[object]]
+) -> Outcome:
+    """Await ``opening`` to its end even if cancelled meanwhile, and then ``discard`` what came of it.
+
+    A connection whose opening is interrupted at the wrong moment is lost to SQLAlchemy, but not closed.
+    """
+    task = asyncio.create_task(opening, name="aioresult opens a database")
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        if not task.cancelled() and task.exception() is None:
+            await discard(task.result())
+        raise
+
+
+async def _closed(connection: Any) -> None:
+    await connection.close()
+
+
+async def _nothing(_outcome: object) -> None:
+    pass
+
+
 async def _dialect(_link: Link, dialect: Dialect) -> Dialect:
     return dialect
 
 
 def _resolved(callback: Any) -> Callable[[Any], object]:
-    """Return the function that ``database_engine_callback`` is or names, as ``"package.module:function"`` or with a dot."""
+    """Return the function that ``database_engine_callback`` is or names, as ``"module:function"`` or with a dot."""
     if isinstance(callback, str):
         module, _, name = callback.partition(":") if ":" in callback else callback.rpartition(".")
         try:

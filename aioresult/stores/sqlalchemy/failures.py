@@ -26,7 +26,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         error: what the caller gets unless a repetition helps.
-        repeat: whether the same call may succeed if made again: the connection was dead, or two writers were in each other's way.
+        repeat: whether the same call may succeed if made again: the connection was dead, say.
         conflict: whether another writer was in the way, so that pausing for a moment is of use.
         reexamine: whether the tables are not as they were when the store was opened.
     """

@@ -15,8 +15,6 @@ from aioresult.stores.sqlalchemy.tables import COLUMNS, EXTENDED, Layout, Tables
 
 logger = logging.getLogger("aioresult")
 
-_ATTEMPTS = 10
-
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
     """One table as it is: its columns by name, as SQLAlchemy's inspector describes them."""
@@ -49,23 +47,30 @@ def examine(connection: Connection, tables: Tables, *, extended: bool) -> Layout
     )
 
 
-def create(connection: Connection, tables: Tables) -> None:
-    """Create what is missing of ``tables``; other processes, and Celery, may be doing the same at the same time.
+def lacks(connection: Connection, tables: Tables) -> bool:
+    """Return whether a table is missing."""
+    inspector = inspect(connection)
+    return not all(inspector.has_table(table.name, schema=table.schema) for table in (tables.task, tables.group))
 
-    Existing tables get those columns that newer generations of Celery added. Where that is not allowed, they stay away:
-    what they would have held is then not stored.
+
+def create(connection: Connection, tables: Tables) -> None:
+    """Create what is missing of ``tables``.
+
+    Raises:
+        DBAPIError: it is not allowed, or somebody else did the same at the same time.
     """
-    for attempt in range(_ATTEMPTS):
-        try:
-            tables.metadata.create_all(connection)
-            break
-        except DBAPIError:  # somebody else was faster: the next look finds what they created
-            if attempt == _ATTEMPTS - 1:
-                raise
+    tables.metadata.create_all(connection)
+
+
+def complete(connection: Connection, tables: Tables) -> None:
+    """Add the columns that newer generations of Celery have to existing tables, as Celery does.
+
+    Where that is not allowed they stay away: what they would have held is then not stored.
+    """
     for table in (tables.task, tables.group):
         have = {column["name"] for column in inspect(connection).get_columns(table.name, schema=table.schema)}
         for column in table.columns:
-            if column.name not in have and not column.primary_key:
+            if column.name not in have and column.nullable:
                 _add(connection, table, column)
 
 

@@ -104,7 +104,11 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
     task_next_id: str | None = None
     group_next_id: str | None = None
 
-    @property
-    def select_list(self) -> str:
-        """All of ``COLUMNS`` for a SELECT, with NULL in place of those that are missing."""
-        return ", ".join(name if name in self.columns else f"NULL AS {name}" for name in COLUMNS)
+    def select_list(self, date_done: str = "date_done") -> str:
+        """Return all of ``COLUMNS`` for a SELECT, with NULL in place of those that are missing.
+
+        Args:
+            date_done: the expression for that column.
+        """
+        found = {name: name for name in self.columns} | {"date_done": date_done}
+        return ", ".join(found.get(name, "NULL") for name in COLUMNS)

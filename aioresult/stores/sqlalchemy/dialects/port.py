@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from aioresult.settings import Settings
@@ -31,9 +30,11 @@ class Dialect(ABC):
         layout: what the database has.
         facts: what else was found when the store was opened, by ``look``.
         deadline: seconds within which an answer is expected; ``None`` for no limit.
+        begin: begins a transaction that is going to write.
     """
 
     deadline: ClassVar[float | None] = 60.0
+    begin: ClassVar[str] = "BEGIN"
 
     def __init__(self, layout: Layout, dates: Dates, facts: dict[str, str]) -> None:
         self.layout = layout
@@ -51,12 +52,14 @@ class Dialect(ABC):
         """Return arguments for SQLAlchemy's engine, beneath those that the user gives."""
 
     @staticmethod
-    def prepare_engine(engine: AsyncEngine) -> None:  # noqa: B027  (most need nothing)
-        """Arrange what every new connection of an engine of ours needs."""
+    def prepare_engine(engine: AsyncEngine) -> None:
+        """Arrange what every new connection of an engine of ours needs: by default, nothing."""
+        del engine
 
     @staticmethod
-    def lock_for_creating(connection: Connection) -> None:  # noqa: B027  (only where creating twice at once is an error)
-        """Keep other processes of ours from creating tables at the same time, until the connection is closed."""
+    async def lock_for_creating(link: Link) -> None:
+        """Keep other processes of ours from creating tables, until the transaction ends: by default, its own doing."""
+        del link
 
     @staticmethod
     @abstractmethod

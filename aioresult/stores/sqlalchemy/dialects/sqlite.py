@@ -34,12 +34,13 @@ _BUSY_TIMEOUT: Final = 10.0
 class SQLiteDialect(Dialect):
     """SQLite 3.35 or newer, in any journal mode."""
 
+    begin = "BEGIN IMMEDIATE"
     deadline = None  # there is no server that could fall silent; waiting for a lock has its own limit
 
     def __init__(self, layout: Layout, dates: Dates, facts: dict[str, str]) -> None:
         super().__init__(layout, dates, facts)
         table = layout.task
-        self._read = f"SELECT {layout.select_list} FROM {table} WHERE task_id IN (SELECT value FROM json_each(?))"
+        self._read = f"SELECT {layout.select_list()} FROM {table} WHERE task_id IN (SELECT value FROM json_each(?))"
         self._delete = f"DELETE FROM {table} WHERE task_id IN (SELECT value FROM json_each(?))"
         self._row = f"({', '.join('?' * len(layout.written))})"
         self._positions = [COLUMNS.index(name) for name in layout.written]
@@ -51,7 +52,7 @@ class SQLiteDialect(Dialect):
         return TextDates(settings.zone)
 
     @staticmethod
-    def engine_options(target: Target, settings: Settings) -> dict[str, Any]:  # noqa: ARG004  (a port's signature)
+    def engine_options(target: Target, settings: Settings) -> dict[str, Any]:
         options: dict[str, Any] = {"connect_args": {"timeout": _BUSY_TIMEOUT}}
         if target.url.database and target.url.database != ":memory:":
             options["pool_size"] = 2  # each connection is a thread: one reads while the other writes
@@ -87,7 +88,7 @@ class SQLiteDialect(Dialect):
         if len(rows) <= _CHUNK:
             return await self._write(link, rows, limit)
         written: set[str] = set()
-        async with link.transaction("BEGIN IMMEDIATE"):
+        async with link.transaction(self.begin):
             for start in range(0, len(rows), _CHUNK):
                 written |= await self._write(link, rows[start : start + _CHUNK], limit)
         return written

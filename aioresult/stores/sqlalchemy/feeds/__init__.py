@@ -12,4 +12,8 @@ def push_of(database: Database) -> Push:
         from aioresult.stores.sqlalchemy.feeds.sqlite import SQLitePush
 
         return SQLitePush(database)
+    if database.target.family == "postgresql":
+        from aioresult.stores.sqlalchemy.feeds.postgresql import PostgreSQLPush
+
+        return PostgreSQLPush(database)
     return Polling(database)

@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections import deque
-from collections.abc import AsyncIterator, Collection, Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from typing import Final
 from weakref import WeakSet
 
-from aioresult.abc import Event, Feed, Sink
-from aioresult.errors import StoreUnavailable
-from aioresult.record import Record
+from aioresult.stores.sqlalchemy.feeds.waking import WakingFeed
 from aioresult.stores.sqlalchemy.rows import Row, Rows
 
 _FEEDS: Final[dict[Hashable, WeakSet[LocalFeed]]] = {}
@@ -27,7 +24,7 @@ def announce(key: Hashable, rows: Sequence[Row]) -> None:
         feed.hear(rows)
 
 
-class LocalFeed(Feed):
+class LocalFeed(WakingFeed):
     """Emits what stores of the same process write, with the record itself.
 
     Args:
@@ -36,22 +33,13 @@ class LocalFeed(Feed):
     """
 
     def __init__(self, key: Hashable, rows: Rows) -> None:
+        super().__init__()
         self._key = key
         self._rows = rows
-        self._loop = asyncio.get_running_loop()
         self._process = os.getpid()
-        self._watched: set[str] = set()
         self._fresh: set[str] = set()
-        self._events: deque[Event] = deque()
-        self._sink: Sink | None = None
-        self._wake = asyncio.Event()
-        self._failure: StoreUnavailable | None = None
-        self._closed = False
         with _LOCK:
             _FEEDS.setdefault(key, WeakSet()).add(self)
-
-    def attach(self, sink: Sink) -> None:
-        self._sink = sink
 
     async def watch(self, ids: Collection[str]) -> None:
         self._watched.update(ids)
@@ -59,7 +47,7 @@ class LocalFeed(Feed):
         self._wake.set()
 
     async def unwatch(self, ids: Collection[str]) -> None:
-        self._watched.difference_update(ids)
+        await super().unwatch(ids)
         self._fresh.difference_update(ids)
 
     def hear(self, rows: Sequence[Row]) -> None:
@@ -79,32 +67,11 @@ class LocalFeed(Feed):
             if row[0] in self._watched:
                 self._emit(row[0], self._rows.to_record(row))
 
-    def _emit(self, task_id: str, record: Record | None) -> None:
-        if self._sink is not None:
-            self._sink(task_id, record)
-        else:
-            self._events.append((task_id, record))
-            self._wake.set()
-
-    async def __aiter__(self) -> AsyncIterator[Event]:
-        while not self._closed:
-            await self._wake.wait()
-            self._wake.clear()
-            if self._failure is not None:
-                raise self._failure
-            await self._attend()
-            while self._events:
-                yield self._events.popleft()
-
     async def _attend(self) -> None:
         """Do what is due since the last time: here, pay the events that are owed."""
         fresh, self._fresh = self._fresh, set()
         for task_id in fresh:
             self._emit(task_id, None)
-
-    def _fail(self, error: StoreUnavailable) -> None:
-        self._failure = error
-        self._wake.set()
 
     def _retire(self) -> None:
         with _LOCK:
@@ -115,6 +82,5 @@ class LocalFeed(Feed):
                     del _FEEDS[self._key]
 
     async def aclose(self) -> None:
-        self._closed = True
         self._retire()
-        self._wake.set()
+        await super().aclose()

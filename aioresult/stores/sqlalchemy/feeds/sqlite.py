@@ -1,7 +1,7 @@
 """SQLite across processes: an event of its files, then a look at what is new.
 
 A commit first reaches the write-ahead log and becomes visible a moment later, up to an fsync later with writers in
-SQLite's default mode. So an event is followed by looks at ever longer intervals, each of which is a mere comparison of
+SQLite's default mode. So an event is followed by looks at ever longer intervals, each of which merely compares
 ``PRAGMA data_version`` as long as nothing has moved. What is read then is what may have changed: rows that came in since
 the last look, found by their growing ids, and those rows of watched tasks that were there already and are not
 successful yet.
@@ -100,7 +100,7 @@ class FileFeed(LocalFeed):
         self._database = database
         self._path = Path(dialect.facts["file"])
         self._ids_grow = dialect.facts["ids"] == "increasing"
-        table, columns = dialect.layout.task, dialect.layout.select_list
+        table, columns = dialect.layout.task, dialect.layout.select_list()
         self._by_task = f"SELECT id, {columns} FROM {table} WHERE task_id IN (SELECT value FROM json_each(?))"
         self._by_id = f"SELECT id, {columns} FROM {table} WHERE id IN (SELECT value FROM json_each(?))"
         self._arrived = f"SELECT id, task_id FROM {table} WHERE id > ? ORDER BY id LIMIT {_ARRIVALS}"

@@ -1,0 +1,51 @@
+"""What an operator does to a database: create the tables, install and remove the trigger."""
+
+from __future__ import annotations
+
+from aioresult.abc import Store
+from aioresult.errors import Unsupported
+from aioresult.stores.sqlalchemy import triggers
+from aioresult.stores.sqlalchemy.dialects.port import Dialect
+from aioresult.stores.sqlalchemy.link import Link
+from aioresult.stores.sqlalchemy.store import SQLStore
+
+
+async def create_tables(store: Store) -> None:
+    """Create the tables, columns and indexes that are missing, even if ``database_create_tables_at_setup`` is off.
+
+    Raises:
+        Unsupported: it is no SQL store.
+        SettingsError: the account lacks the right.
+        StoreUnavailable: the database cannot be reached.
+    """
+    await _sql(store).database.create()
+
+
+async def install_trigger(store: Store, all_states: bool = False) -> bool:
+    """Install the PostgreSQL trigger that announces what foreign writers store; return whether anything changed.
+
+    Args:
+        store: the store.
+        all_states: announce every state and not only final ones; costs a notification for each.
+
+    Raises:
+        Unsupported: it is no PostgreSQL.
+        SettingsError: the account lacks the right.
+        StoreUnavailable: the database cannot be reached.
+    """
+
+    async def install(link: Link, dialect: Dialect) -> bool:
+        return await triggers.install(link, dialect, all_states=all_states)
+
+    return await _sql(store).database.run(install)
+
+
+async def uninstall_trigger(store: Store) -> bool:
+    """Remove the trigger; return whether it was there. Raises as ``install_trigger``."""
+    return await _sql(store).database.run(triggers.uninstall)
+
+
+def _sql(store: Store) -> SQLStore:
+    if not isinstance(store, SQLStore):
+        raise Unsupported(f"{store.location} is no SQL database: it has no tables and no triggers")
+    return store

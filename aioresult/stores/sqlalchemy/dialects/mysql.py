@@ -1,0 +1,178 @@
+"""MySQL and MariaDB: a batch is one transaction, which inserts, looks at the rows that it has locked, and replaces.
+
+Every other statement commits at once, so that no read is answered from an older snapshot, as REPEATABLE READ would have
+it within a transaction; and a locking read sees what is stored now in any case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from operator import itemgetter
+from typing import Any, Final
+
+from sqlalchemy import bindparam, text
+
+from aioresult.errors import ResultTooLarge
+from aioresult.settings import Settings
+from aioresult.states import PENDING, replaces
+from aioresult.stores.sqlalchemy.dates import Dates, WallDates
+from aioresult.stores.sqlalchemy.dialects.port import PURGE_BATCH, Dialect
+from aioresult.stores.sqlalchemy.link import Link
+from aioresult.stores.sqlalchemy.rows import Row
+from aioresult.stores.sqlalchemy.tables import COLUMNS, Layout, Tables
+from aioresult.stores.sqlalchemy.urls import Target
+
+_CHUNK: Final = 1000
+"""Rows or ids per statement."""
+_CHUNK_BYTES: Final = 4 * 2**20
+"""Bytes of results per statement, with room to ``max_allowed_packet``, 16 MiB by default (on MySQL 64 MiB)."""
+_COMPARED: Final = ("status", "result", "date_done", "traceback")
+
+
+class MySQLDialect(Dialect):
+    """MySQL 5.7 or MariaDB 10.2, or newer, by asyncmy or aiomysql."""
+
+    def __init__(self, layout: Layout, dates: Dates, facts: dict[str, str]) -> None:
+        super().__init__(layout, dates, facts)
+        table = layout.task
+        self._capacity = {name: int(facts[f"bytes of {name}"]) for name in ("result", "traceback")}
+        self._positions = [COLUMNS.index(name) for name in layout.written]
+        self._into = f"INSERT INTO {table} ({', '.join(layout.written)}) VALUES "
+        self._row = f"({', '.join(['%s'] * len(layout.written))})"
+        self._keeping = "task_id = task_id"
+        self._replacing = ", ".join(f"{name} = VALUES({name})" for name in layout.written if name != "task_id")
+        self._read = text(f"SELECT {layout.select_list()} FROM {table} WHERE task_id IN :ids").bindparams(
+            bindparam("ids", expanding=True)
+        )
+        self._lock = text(
+            f"SELECT task_id, {', '.join(_COMPARED)} FROM {table} WHERE task_id IN :ids FOR UPDATE"
+        ).bindparams(bindparam("ids", expanding=True))
+        self._delete = text(f"DELETE FROM {table} WHERE task_id IN :ids").bindparams(bindparam("ids", expanding=True))
+
+    @staticmethod
+    def dates_for(settings: Settings) -> Dates:
+        return WallDates(settings.zone)
+
+    @staticmethod
+    def engine_options(target: Target, settings: Settings) -> dict[str, Any]:
+        return {"connect_args": {"connect_timeout": max(1, round(settings.connect_timeout))}}
+
+    @staticmethod
+    async def look(link: Link, tables: Tables) -> dict[str, str]:
+        schema = tables.task.schema
+        found = await link.rows(
+            text(
+                "SELECT column_name, character_octet_length FROM information_schema.columns WHERE table_name = :table "
+                "AND table_schema = COALESCE(:schema, database()) AND column_name IN ('result', 'traceback')"
+            ),
+            {"table": tables.task.name, "schema": schema},
+        )
+        version = str(await link.value("SELECT version()"))
+        facts = {"mariadb" if "mariadb" in version.lower() else "mysql": version}
+        return facts | {f"bytes of {name}": str(length) for name, length in found}
+
+    async def read(self, link: Link, ids: Sequence[str]) -> Sequence[Row]:
+        rows: list[Row] = []
+        for start in range(0, len(ids), _CHUNK):
+            rows += await link.rows(self._read, {"ids": list(ids[start : start + _CHUNK])})
+        return rows
+
+    async def write(self, link: Link, rows: Sequence[Row], cutoff: datetime | None) -> set[str]:
+        for row in rows:
+            self._check_size(row)
+        rows = [self._fitting(row) for row in sorted(rows, key=itemgetter(0))]  # locked in the same order by everybody
+        written: set[str] = set()
+        async with link.transaction(self.begin):
+            for chunk in _chunks(rows):
+                written |= await self._write_some(link, chunk, cutoff)
+        return written
+
+    async def _write_some(self, link: Link, rows: Sequence[Row], cutoff: datetime | None) -> set[str]:
+        """Insert what is new, lock and look at what there is now, and replace of that what may be replaced."""
+        await self._insert(link, rows, self._keeping)
+        there = {row[0]: row for row in await link.rows(self._lock, {"ids": [row[0] for row in rows]})}
+        written = {row[0] for row in rows if row[0] in there and self._same(row, there[row[0]])}
+        others = [
+            row
+            for row in rows
+            if row[0] in there and row[0] not in written and self._may_replace(row, there[row[0]], cutoff)
+        ]
+        if others:
+            await self._insert(link, others, self._replacing)
+        return written.union(row[0] for row in others)
+
+    async def _insert(self, link: Link, rows: Sequence[Row], on_duplicate: str) -> None:
+        statement = f"{self._into}{', '.join([self._row] * len(rows))} ON DUPLICATE KEY UPDATE {on_duplicate}"
+        await link.run(statement, [row[position] for row in rows for position in self._positions])
+
+    def _same(self, row: Row, there: Sequence[Any]) -> bool:
+        return all(row[COLUMNS.index(name)] == value for name, value in zip(_COMPARED, there[1:], strict=True))
+
+    def _may_replace(self, row: Row, there: Sequence[Any], cutoff: datetime | None) -> bool:
+        _, status, _, date_done, _ = there
+        date = self.dates.from_column(date_done)
+        expired = cutoff is not None and date is not None and date < cutoff
+        return expired or replaces(row[1], status or PENDING)
+
+    def _check_size(self, row: Row) -> None:
+        size, capacity = len(row[2] or b""), self._capacity["result"]
+        if size > capacity:
+            raise ResultTooLarge(
+                f"the result of task {row[0]!r} takes {size} bytes, but its column holds {capacity}: store it elsewhere and "
+                f"return a reference to it, or widen the column (ALTER TABLE {self.layout.task} MODIFY result LONGBLOB)"
+            )
+
+    def _fitting(self, row: Row) -> Row:
+        """Return ``row`` with its traceback cut down to what the column holds: the end says the most."""
+        traceback, capacity = row[4], self._capacity["traceback"]
+        if traceback is None or len(traceback) * 4 <= capacity:
+            return row
+        octets = traceback.encode()
+        if len(octets) <= capacity:
+            return row
+        return (*row[:4], octets[-capacity:].decode(errors="ignore"), *row[5:])
+
+    async def delete(self, link: Link, ids: Sequence[str]) -> None:
+        ids = sorted(ids)
+        for start in range(0, len(ids), _CHUNK):
+            await link.run(self._delete, {"ids": ids[start : start + _CHUNK]})
+
+    async def purge(self, link: Link, table: str, cutoff: datetime) -> int | None:
+        lock = f"aioresult purge {table}"[:64]
+        if not await link.value("SELECT GET_LOCK(%s, 0)", (lock,)):
+            return None
+        try:
+            statement = f"DELETE FROM {table} WHERE date_done < %s ORDER BY date_done LIMIT {PURGE_BATCH}"
+            return await link.run(statement, (self.dates.to_column(cutoff),))
+        finally:
+            await link.value("SELECT RELEASE_LOCK(%s)", (lock,))
+
+    async def write_group(self, link: Link, group_id: str, payload: bytes, date: datetime) -> None:
+        statement = (
+            f"INSERT INTO {self.layout.group} (taskset_id, result, date_done) VALUES (%s, %s, %s) "
+            f"ON DUPLICATE KEY UPDATE result = VALUES(result), date_done = VALUES(date_done)"
+        )
+        await link.run(statement, (group_id, payload, self.dates.to_column(date)))
+
+    async def read_group(self, link: Link, group_id: str) -> tuple[bytes | None, Any] | None:
+        statement = f"SELECT result, date_done, taskset_id FROM {self.layout.group} WHERE taskset_id = %s"
+        found = [row for row in await link.rows(statement, (group_id,)) if row[2] == group_id]
+        return (found[0][0], found[0][1]) if found else None
+
+    async def delete_group(self, link: Link, group_id: str) -> None:
+        await link.run(f"DELETE FROM {self.layout.group} WHERE taskset_id = %s", (group_id,))
+
+
+def _chunks(rows: Sequence[Row]) -> list[list[Row]]:
+    """Return ``rows`` in parts that make statements of a reasonable size."""
+    chunks: list[list[Row]] = []
+    size = _CHUNK_BYTES
+    for row in rows:
+        weight = len(row[2] or b"") + len(row[4] or "")
+        if size + weight > _CHUNK_BYTES or len(chunks[-1]) == _CHUNK:
+            chunks.append([])
+            size = 0
+        chunks[-1].append(row)
+        size += weight
+    return chunks

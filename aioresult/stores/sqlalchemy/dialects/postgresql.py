@@ -1,0 +1,167 @@
+"""PostgreSQL: a batch is one statement, which takes arrays, decides in its ``WHERE``, and notifies as it commits.
+
+``date_done`` is a timestamp without a zone. Celery's drivers send it with one, and the server converts to the session's
+time zone; so do the casts here, in both directions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime
+from operator import itemgetter
+from typing import Any, Final
+
+from sqlalchemy import text
+
+from aioresult.settings import Settings
+from aioresult.stores.sqlalchemy.dates import AwareDates, Dates
+from aioresult.stores.sqlalchemy.dialects.port import PURGE_BATCH, READY_LIST, SUCCESS_TEXT, Dialect
+from aioresult.stores.sqlalchemy.link import Link
+from aioresult.stores.sqlalchemy.rows import Row
+from aioresult.stores.sqlalchemy.tables import COLUMNS, Layout, Tables
+from aioresult.stores.sqlalchemy.urls import Target
+
+_CHUNK: Final = 5000
+"""Rows per statement."""
+CHANNELS: Final = 16
+"""Over so many channels the ids are spread: a process hears of what others wait for only where a channel is shared."""
+_TYPES: Final = {"retries": "integer", "date_done": "timestamptz"} | dict.fromkeys(
+    ["result", "children", "args", "kwargs", "stamps"], "bytea"
+)
+
+
+class PostgreSQLDialect(Dialect):
+    """PostgreSQL 11 or newer, by asyncpg or psycopg."""
+
+    def __init__(self, layout: Layout, dates: Dates, facts: dict[str, str]) -> None:
+        super().__init__(layout, dates, facts)
+        table = layout.task
+        self.channel_prefix = channel_prefix(facts["schema"], facts["table"])
+        self._positions = {name: COLUMNS.index(name) for name in layout.written}
+        self._write = text(_write_statement(layout, self.channel_prefix))
+        self._read = text(
+            f"SELECT {layout.select_list('CAST(date_done AS timestamptz)')} FROM {table} "
+            f"WHERE task_id = ANY(CAST(:ids AS text[]))"
+        )
+        self._delete = text(f"DELETE FROM {table} WHERE task_id = ANY(CAST(:ids AS text[]))")
+
+    @staticmethod
+    def dates_for(settings: Settings) -> Dates:
+        return AwareDates()
+
+    @staticmethod
+    def engine_options(target: Target, settings: Settings) -> dict[str, Any]:
+        patience = settings.connect_timeout
+        if target.url.get_driver_name() == "asyncpg":
+            return {"connect_args": {"timeout": patience}}
+        return {"connect_args": {"connect_timeout": max(2, round(patience))}}  # libpq's least
+
+    @staticmethod
+    async def lock_for_creating(link: Link) -> None:
+        await link.run(text("SELECT pg_advisory_xact_lock(:key)"), {"key": lock_key("create")})
+
+    @staticmethod
+    async def look(link: Link, tables: Tables) -> dict[str, str]:
+        name = link.connection.dialect.identifier_preparer.format_table(tables.task)
+        schema = await link.value(
+            text(
+                "SELECT nspname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace "
+                "WHERE pg_class.oid = to_regclass(:name)"
+            ),
+            {"name": name},
+        )
+        version = await link.value("SHOW server_version")
+        return {"postgresql": str(version), "schema": str(schema), "table": tables.task.name}
+
+    async def read(self, link: Link, ids: Sequence[str]) -> Sequence[Row]:
+        return await link.rows(self._read, {"ids": list(ids)})
+
+    async def write(self, link: Link, rows: Sequence[Row], cutoff: datetime | None) -> set[str]:
+        rows = sorted(rows, key=itemgetter(0))  # rows are locked in the same order by everybody
+        if len(rows) <= _CHUNK:
+            return await self._write_some(link, rows, cutoff)
+        written: set[str] = set()
+        async with link.transaction():
+            for start in range(0, len(rows), _CHUNK):
+                written |= await self._write_some(link, rows[start : start + _CHUNK], cutoff)
+        return written
+
+    async def _write_some(self, link: Link, rows: Sequence[Row], cutoff: datetime | None) -> set[str]:
+        columns = {name: [row[position] for row in rows] for name, position in self._positions.items()}
+        return {row[0] for row in await link.rows(self._write, {**columns, "cutoff": cutoff})}
+
+    async def delete(self, link: Link, ids: Sequence[str]) -> None:
+        await link.run(self._delete, {"ids": sorted(ids)})
+
+    async def purge(self, link: Link, table: str, cutoff: datetime) -> int | None:
+        statement = text(
+            f"WITH turn AS MATERIALIZED (SELECT pg_try_advisory_xact_lock(:key) AS ours) DELETE FROM {table} "
+            f"WHERE id IN (SELECT id FROM {table} WHERE (SELECT ours FROM turn) "
+            f"AND date_done < CAST(CAST(:cutoff AS timestamptz) AS timestamp) LIMIT {PURGE_BATCH})"
+        )
+        return await link.run(statement, {"key": lock_key(f"purge {self.facts['schema']}.{table}"), "cutoff": cutoff})
+
+    async def write_group(self, link: Link, group_id: str, payload: bytes, date: datetime) -> None:
+        group, next_id = self.layout.group, self.layout.group_next_id
+        column, value = ("id, ", f"{next_id}, ") if next_id else ("", "")
+        statement = text(
+            f"INSERT INTO {group} ({column}taskset_id, result, date_done) "
+            f"VALUES ({value}:id, :payload, CAST(CAST(:date AS timestamptz) AS timestamp)) "
+            f"ON CONFLICT (taskset_id) DO UPDATE SET result = EXCLUDED.result, date_done = EXCLUDED.date_done"
+        )
+        await link.run(statement, {"id": group_id, "payload": payload, "date": date})
+
+    async def read_group(self, link: Link, group_id: str) -> tuple[bytes | None, Any] | None:
+        statement = text(
+            f"SELECT result, CAST(date_done AS timestamptz) FROM {self.layout.group} WHERE taskset_id = :id"
+        )
+        found = await link.rows(statement, {"id": group_id})
+        return (found[0][0], found[0][1]) if found else None
+
+    async def delete_group(self, link: Link, group_id: str) -> None:
+        await link.run(text(f"DELETE FROM {self.layout.group} WHERE taskset_id = :id"), {"id": group_id})
+
+
+def channel_prefix(schema: str, table: str) -> str:
+    """Return what the names of a table's channels begin with; channels are those of a whole database."""
+    return f"aioresult_{hashlib.sha256(f'{schema}.{table}'.encode()).hexdigest()[:12]}_"
+
+
+def channel_of(prefix: str, task_id: str) -> str:
+    """Return the channel on which a task is announced; ``channel_expression`` is the same in SQL."""
+    return f"{prefix}{hashlib.sha256(task_id.encode()).digest()[0] % CHANNELS}"
+
+
+def channel_expression(prefix: str, task_id: str) -> str:
+    """Return SQL for the channel of the task whose id the SQL ``task_id`` gives; ``prefix`` is SQL too."""
+    return f"{prefix} || get_byte(sha256(convert_to({task_id}, 'UTF8')), 0) % {CHANNELS}"
+
+
+def lock_key(purpose: str) -> int:
+    """Return the key of an advisory lock."""
+    return int.from_bytes(hashlib.sha256(f"aioresult {purpose}".encode()).digest()[:8], "big", signed=True)
+
+
+def _write_statement(layout: Layout, prefix: str) -> str:
+    names = layout.written
+    arrays = ", ".join(f"CAST(:{name} AS {_TYPES.get(name, 'text')}[])" for name in names)
+    values = [f"CAST({name} AS timestamp)" if name == "date_done" else name for name in names]
+    columns = list(names)
+    if layout.task_next_id:
+        # A task that is there already keeps its id, and does not use up one of the sequence with each of its states.
+        columns.insert(0, "id")
+        existing = f"SELECT present.id FROM {layout.task} AS present WHERE present.task_id = given.task_id"
+        values.insert(0, f"COALESCE(({existing}), {layout.task_next_id})")
+    assignments = ", ".join(f"{name} = EXCLUDED.{name}" for name in names if name != "task_id")
+    compared = ("status", "result", "date_done", "traceback")
+    same = " AND ".join(f"kept.{name} IS NOT DISTINCT FROM EXCLUDED.{name}" for name in compared)
+    channel = channel_expression(f"'{prefix}'", "task_id")
+    return (
+        f"WITH given AS (SELECT * FROM unnest({arrays}) AS given ({', '.join(names)})), "
+        f"written AS (INSERT INTO {layout.task} AS kept ({', '.join(columns)}) SELECT {', '.join(values)} FROM given "
+        f"ON CONFLICT (task_id) DO UPDATE SET {assignments} "
+        f"WHERE kept.status IS NULL OR (kept.status <> {SUCCESS_TEXT} AND (kept.status NOT IN ({READY_LIST}) OR EXCLUDED.status IN ({READY_LIST}))) "
+        f"OR kept.date_done < CAST(CAST(:cutoff AS timestamptz) AS timestamp) OR ({same}) RETURNING kept.task_id) "
+        f"SELECT task_id, pg_notify({channel}, task_id) FROM written"
+    )

@@ -1,0 +1,177 @@
+"""A connection that listens, by asyncpg or by psycopg."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Final
+
+from aioresult.errors import SettingsError, StoreUnavailable
+
+if TYPE_CHECKING:
+    import asyncpg
+    import psycopg
+
+_CLOSING: Final = 2.0
+"""Seconds that a connection may take to say good-bye."""
+
+Heard = Callable[[str, str], None]
+"""Takes a channel and a payload; called in the loop's thread."""
+Lost = Callable[[str], None]
+"""Takes the reason for which nothing will be heard any more."""
+
+
+class Listener(ABC):
+    """Owns one connection, on which nothing else is done than to listen.
+
+    Args:
+        location: of the database, for errors.
+        heard: called for each notification.
+        lost: called when the connection has ended.
+    """
+
+    def __init__(self, location: str, heard: Heard, lost: Lost) -> None:
+        self._location = location
+        self._heard = heard
+        self._lost = lost
+        self._turn = asyncio.Lock()
+
+    @abstractmethod
+    async def listen(self, channels: Collection[str]) -> None:
+        """Listen on ``channels``; when this returns, whatever is announced on them is heard.
+
+        Raises:
+            StoreUnavailable: the connection is gone.
+        """
+
+    @abstractmethod
+    async def unlisten(self, channels: Collection[str]) -> None:
+        """Listen on ``channels`` no longer; raises as ``listen``."""
+
+    @abstractmethod
+    async def ping(self) -> None:
+        """Make a round trip; raises as ``listen``."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Close the connection, whatever state it is in."""
+
+    def _gone(self, exc: Exception) -> StoreUnavailable:
+        return StoreUnavailable(f"{self._location}: the listening connection is gone: {exc}")
+
+
+async def make_listener(connection: object, location: str, heard: Heard, lost: Lost) -> Listener:
+    """Return a listener over a driver's connection, which it closes in the end."""
+    module = type(connection).__module__.partition(".")[0]
+    if module == "asyncpg":
+        return AsyncpgListener(connection, location, heard, lost)
+    if module == "psycopg":
+        listener = PsycopgListener(connection, location, heard, lost)  # type: ignore[arg-type]  # by its module
+        await listener.start()
+        return listener
+    raise SettingsError(f"{location}: notifications need the driver asyncpg or psycopg, not {module}")
+
+
+class AsyncpgListener(Listener):
+    """asyncpg calls back by itself."""
+
+    def __init__(self, connection: asyncpg.Connection, location: str, heard: Heard, lost: Lost) -> None:
+        super().__init__(location, heard, lost)
+        self._connection = connection
+        connection.add_termination_listener(self._terminated)
+
+    def _terminated(self, _connection: object) -> None:
+        self._lost("the server has closed the listening connection")
+
+    def _notified(self, _connection: object, _process: int, channel: str, payload: str) -> None:
+        self._heard(channel, payload)
+
+    async def listen(self, channels: Collection[str]) -> None:
+        await self._do(lambda channel: self._connection.add_listener(channel, self._notified), channels)
+
+    async def unlisten(self, channels: Collection[str]) -> None:
+        await self._do(lambda channel: self._connection.remove_listener(channel, self._notified), channels)
+
+    async def ping(self) -> None:
+        await self._do(self._connection.execute, ["SELECT 1"])
+
+    async def _do(self, command: Callable[[str], object], arguments: Collection[str]) -> None:
+        import asyncpg
+
+        try:
+            async with self._turn:
+                for argument in arguments:
+                    await command(argument)  # type: ignore[misc]  # asyncpg's methods are not typed
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as exc:
+            raise self._gone(exc) from exc
+
+    async def aclose(self) -> None:
+        import asyncpg
+
+        connection = self._connection
+        connection.remove_termination_listener(self._terminated)
+        try:
+            await connection.close(timeout=_CLOSING)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            connection.terminate()
+
+
+class PsycopgListener(Listener):
+    """psycopg only listens while somebody asks it to: here, the loop does whenever the socket has something.
+
+    Notifications that come with the answer to a command go to the same handler, so that none is lost in between.
+    """
+
+    def __init__(self, connection: psycopg.AsyncConnection, location: str, heard: Heard, lost: Lost) -> None:
+        super().__init__(location, heard, lost)
+        self._connection = connection
+        self._loop = asyncio.get_running_loop()
+        self._socket = connection.fileno()
+        connection.add_notify_handler(lambda notify: heard(notify.channel, notify.payload))
+
+    async def start(self) -> None:
+        """Begin reading."""
+        await self._connection.set_autocommit(True)
+        self._loop.add_reader(self._socket, self._read)
+
+    def _read(self) -> None:
+        import psycopg
+
+        wire = self._connection.pgconn
+        try:
+            wire.consume_input()
+            while (notify := wire.notifies()) is not None:
+                self._heard(notify.relname.decode(), notify.extra.decode())
+        except psycopg.OperationalError as exc:
+            self._loop.remove_reader(self._socket)
+            self._lost(f"the listening connection is gone: {exc}")
+
+    async def listen(self, channels: Collection[str]) -> None:
+        await self._execute("; ".join(f"LISTEN {channel}" for channel in channels))
+
+    async def unlisten(self, channels: Collection[str]) -> None:
+        await self._execute("; ".join(f"UNLISTEN {channel}" for channel in channels))
+
+    async def ping(self) -> None:
+        await self._execute("SELECT 1")
+
+    async def _execute(self, command: str) -> None:
+        import psycopg
+
+        if not command:
+            return
+        async with self._turn:
+            self._loop.remove_reader(self._socket)  # psycopg reads the socket itself until the answer is there
+            try:
+                await self._connection.execute(command.encode())
+            except psycopg.Error as exc:
+                raise self._gone(exc) from exc
+            finally:
+                if not self._connection.closed:
+                    self._loop.add_reader(self._socket, self._read)
+            self._read()  # what came with the answer's last bytes causes no event of the socket
+
+    async def aclose(self) -> None:
+        self._loop.remove_reader(self._socket)
+        await self._connection.close()

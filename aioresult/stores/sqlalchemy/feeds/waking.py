@@ -1,0 +1,73 @@
+"""What our feeds have in common: they sleep until something wakes them, and emit to a sink or to their iterator."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Collection
+from typing import ClassVar
+
+from aioresult.abc import Event, Feed, Sink
+from aioresult.errors import StoreUnavailable
+from aioresult.record import Record
+
+
+class WakingFeed(Feed):
+    """A feed that does its work in the task that iterates it.
+
+    Attributes:
+        patience: seconds without being woken after which ``_check`` is called; ``None`` for never.
+    """
+
+    patience: ClassVar[float | None] = None
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._watched: set[str] = set()
+        self._events: deque[Event] = deque()
+        self._sink: Sink | None = None
+        self._wake = asyncio.Event()
+        self._failure: StoreUnavailable | None = None
+        self._closed = False
+
+    def attach(self, sink: Sink) -> None:
+        self._sink = sink
+
+    async def unwatch(self, ids: Collection[str]) -> None:
+        self._watched.difference_update(ids)
+
+    def _emit(self, task_id: str, record: Record | None) -> None:
+        if self._sink is not None:
+            self._sink(task_id, record)
+        else:
+            self._events.append((task_id, record))
+            self._wake.set()
+
+    def _fail(self, error: StoreUnavailable) -> None:
+        """End the iteration by ``error``."""
+        self._failure = self._failure or error
+        self._wake.set()
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        while not self._closed:
+            try:
+                async with asyncio.timeout(self.patience):
+                    await self._wake.wait()
+            except TimeoutError:
+                await self._check()
+            self._wake.clear()
+            if self._failure is not None:
+                raise self._failure
+            await self._attend()
+            while self._events:
+                yield self._events.popleft()
+
+    async def _attend(self) -> None:
+        """Do what is due since the last time."""
+
+    async def _check(self) -> None:
+        """Find out whether the source of events is still alive; raise ``StoreUnavailable`` if not."""
+
+    async def aclose(self) -> None:
+        self._closed = True
+        self._wake.set()

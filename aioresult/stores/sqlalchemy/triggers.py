@@ -1,0 +1,124 @@
+"""The trigger that announces on PostgreSQL what foreign writers, such as Celery's workers, store.
+
+What this package writes is announced by the writing statement itself; the trigger's notification is then the same one
+within the same transaction, which the server sends once.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from aioresult.errors import SettingsError, Unsupported
+from aioresult.stores.sqlalchemy.dialects.port import READY_LIST, Dialect
+from aioresult.stores.sqlalchemy.dialects.postgresql import PostgreSQLDialect, channel_expression, lock_key
+from aioresult.stores.sqlalchemy.link import Link
+
+_NAME: Final = "aioresult_notify"
+_VERSION: Final = "aioresult 1"
+_FORBIDDEN: Final = "42501"
+
+_COMMENT: Final = text(
+    "SELECT obj_description(pg_trigger.oid, 'pg_trigger') FROM pg_trigger "
+    f"WHERE tgrelid = to_regclass(:table) AND tgname = '{_NAME}'"
+)
+_USERS: Final = text(
+    "SELECT count(*) FROM pg_trigger JOIN pg_proc ON pg_proc.oid = tgfoid "
+    "JOIN pg_namespace ON pg_namespace.oid = pronamespace "
+    f"WHERE nspname = :schema AND proname = '{_NAME}'"
+)
+
+
+async def describe(link: Link, dialect: Dialect) -> str:
+    """Return for which states the trigger is there: ``"ready states"``, ``"all states"`` or ``"not installed"``."""
+    comment = await link.value(_COMMENT, {"table": dialect.layout.task})
+    if comment is None:
+        return "not installed"
+    return str(comment).partition(", ")[2] or "installed by something else"
+
+
+async def install(link: Link, dialect: Dialect, *, all_states: bool = False) -> bool:
+    """Install the trigger and return whether anything had to be changed.
+
+    Args:
+        link: to the database.
+        dialect: of the database.
+        all_states: announce progress too, and not only what is final.
+
+    Raises:
+        Unsupported: it is no PostgreSQL.
+        SettingsError: the account lacks the right.
+    """
+    postgresql = _only_postgresql(dialect)
+    wanted = f"{_VERSION}, {'all' if all_states else 'ready'} states"
+    table = dialect.layout.task
+    if await link.value(_COMMENT, {"table": table}) == wanted:
+        return False
+    condition = "" if all_states else f"WHEN (NEW.status IN ({READY_LIST})) "
+    function = _function(link, dialect)
+    channel = channel_expression("TG_ARGV[0]", "NEW.task_id")
+    try:
+        async with link.transaction():
+            await link.run(text("SELECT pg_advisory_xact_lock(:key)"), {"key": lock_key("trigger")})
+            await link.run(
+                f"CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+                f"PERFORM pg_catalog.pg_notify({channel}, NEW.task_id); RETURN NULL; END $$"
+            )
+            await link.run(f"DROP TRIGGER IF EXISTS {_NAME} ON {table}")
+            await link.run(
+                f"CREATE TRIGGER {_NAME} AFTER INSERT OR UPDATE ON {table} FOR EACH ROW {condition}"
+                f"EXECUTE FUNCTION {function}('{postgresql.channel_prefix}')"
+            )
+            await link.run(f"COMMENT ON TRIGGER {_NAME} ON {table} IS '{wanted}'")
+    except DBAPIError as exc:
+        if getattr(exc.orig, "sqlstate", None) != _FORBIDDEN:
+            raise
+        raise _explained(dialect) from exc
+    return True
+
+
+async def uninstall(link: Link, dialect: Dialect) -> bool:
+    """Remove the trigger, and its function unless another table uses it; return whether there was anything to remove.
+
+    Raises:
+        Unsupported: it is no PostgreSQL.
+        SettingsError: the account lacks the right.
+    """
+    _only_postgresql(dialect)
+    table = dialect.layout.task
+    there = await link.value(_COMMENT, {"table": table})
+    try:
+        async with link.transaction():
+            await link.run(text("SELECT pg_advisory_xact_lock(:key)"), {"key": lock_key("trigger")})
+            await link.run(f"DROP TRIGGER IF EXISTS {_NAME} ON {table}")
+            if not await link.value(_USERS, {"schema": dialect.facts["schema"]}):
+                await link.run(f"DROP FUNCTION IF EXISTS {_function(link, dialect)}()")
+    except DBAPIError as exc:
+        if getattr(exc.orig, "sqlstate", None) != _FORBIDDEN:
+            raise
+        raise _explained(dialect) from exc
+    return there is not None
+
+
+def _only_postgresql(dialect: Dialect) -> PostgreSQLDialect:
+    if not isinstance(dialect, PostgreSQLDialect):
+        raise Unsupported(
+            "only PostgreSQL can announce what foreign writers store; on other databases there is polling"
+        )
+    return dialect
+
+
+def _function(link: Link, dialect: Dialect) -> str:
+    return f"{link.connection.dialect.identifier_preparer.quote(dialect.facts['schema'])}.{_NAME}"
+
+
+def _explained(dialect: Dialect) -> SettingsError:
+    """Return what to tell whoever lacks the right."""
+    schema = dialect.facts["schema"]
+    return SettingsError(
+        f"this database account may not install or remove the trigger: that takes the right TRIGGER on the table "
+        f"{schema}.{dialect.facts['table']} (or its owner, to replace or remove one) and CREATE on the schema {schema}; "
+        f"let the owner run `aioresult sql install-trigger` once, and leave database_trigger off"
+    )
