@@ -180,6 +180,10 @@ def test_bombs_go_off_harmlessly() -> None:
     nested: Any = loads_plain(b"\x80\x04N" + b"\x85" * 200_000 + b".")
     while nested:
         (nested,) = nested
+    huge = b"cbuiltins\nrange\n\x8a\x06" + b"\xff" * 5 + b"\x7f\x85R\x85R."
+    for filled in (b"builtins\nset\n", b"builtins\nfrozenset\n", b"collections\ndeque\n"):
+        with pytest.raises(ValueError, match="fills a container"):
+            loads_plain(b"\x80\x04c" + filled + huge)
     for size in (b"builtins\nbytes\n(J\xff\xff\xff\x7ftR", b"builtins\nbytearray\n(J\xff\xff\xff\x7ftR"):
         with pytest.raises(ValueError, match=r"pickle is broken|arguments that plain data"):
             loads_plain(b"\x80\x04c" + size + b".")

@@ -63,7 +63,7 @@ _CELERY: Final[dict[Name, Callable[..., Any]]] = {
 
 
 def _only(*types: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Return a decorator-like function that lets a constructor be called with arguments of these types only."""
+    """Return what lets a constructor be called with arguments of these types only."""
 
     def guard(make: Callable[..., Any]) -> Callable[..., Any]:
         def checked(*args: Any) -> Any:
@@ -74,6 +74,13 @@ def _only(*types: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         return checked
 
     return guard
+
+
+def _members(items: Any) -> list[Any] | tuple[Any, ...]:
+    """Return what a container is made of, if it is there in full: a range may have more members than fit in memory."""
+    if type(items) is not list and type(items) is not tuple:
+        raise PickleError("it fills a container from something that is not a list")
+    return items
 
 
 def _bytes_of_text(text: str, encoding: str) -> bytes:
@@ -101,10 +108,10 @@ _PLAIN: Final[dict[Name, Callable[..., Any]]] = {
     Name("decimal", "Decimal"): _only(str)(Decimal),
     Name("collections", "OrderedDict"): _only()(OrderedDict),
     Name("collections", "defaultdict"): lambda *_factory: defaultdict(None),
-    Name("collections", "deque"): lambda items=(), maxlen=None: deque(items, maxlen),
+    Name("collections", "deque"): lambda items=(), maxlen=None: deque(_members(items), maxlen),
     Name("collections", "Counter"): _only(dict)(Counter),
-    Name("builtins", "set"): lambda items=(): set(map(checked_key, items)),
-    Name("builtins", "frozenset"): lambda items=(): frozenset(map(checked_key, items)),
+    Name("builtins", "set"): lambda items=(): set(map(checked_key, _members(items))),
+    Name("builtins", "frozenset"): lambda items=(): frozenset(map(checked_key, _members(items))),
     Name("builtins", "bytearray"): lambda data=b"", *encoding: bytearray(_octets(data, *encoding)),
     Name("builtins", "bytes"): _only()(bytes),
     Name("builtins", "complex"): _only(float)(complex),
