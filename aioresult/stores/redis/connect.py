@@ -13,7 +13,7 @@ import redis.asyncio.connection as driver
 import redis.exceptions
 from redis.credentials import CredentialProvider
 
-from aioresult.errors import SettingsError, StoreUnavailable
+from aioresult.errors import AioResultError, SettingsError, StoreUnavailable
 from aioresult.settings import Settings
 from aioresult.stores.redis.errors import Lost, ServerError, refused, unreachable
 from aioresult.stores.redis.wire import Wire
@@ -47,6 +47,7 @@ class Address:
     ) -> None:
         self._class = connection_class
         self._options = dict(options)
+        self._keyprefix = settings.keyprefix
         interval = self._options.pop("health_check_interval", None)
         if interval is None:
             interval = settings.redis_backend_health_check_interval
@@ -86,7 +87,15 @@ class Address:
     def _make(self, protocol: int) -> driver.AbstractConnection:
         return self._class(**self._options, protocol=protocol)
 
-    async def open(self, make_wire: Callable[[int], AnyWire], prefix: str) -> AnyWire:
+    def refused(self, error: ServerError) -> AioResultError:
+        """Return what an error reply of this server means."""
+        return refused(error, self.location, self._keyprefix)
+
+    def unreachable(self, exc: Exception) -> StoreUnavailable:
+        """Return what a failure to connect, or of a connection, means."""
+        return unreachable(exc, self.location)
+
+    async def open(self, make_wire: Callable[[int], AnyWire]) -> AnyWire:
         """Connect, authenticate, choose the database, and return the wire that has taken over.
 
         Raises:
@@ -96,9 +105,9 @@ class Address:
             async with asyncio.timeout(self.connect_timeout):
                 connection, protocol = await self._connect()
         except redis.exceptions.NoPermissionError as exc:
-            raise refused(ServerError(f"NOPERM {exc}"), self.location, prefix) from exc
+            raise self.refused(ServerError(f"NOPERM {exc}")) from exc
         except (redis.exceptions.RedisError, OSError) as exc:
-            raise unreachable(exc, self.location) from exc
+            raise self.unreachable(exc) from exc
         return self._take_over(connection, make_wire(protocol))
 
     def _take_over(self, connection: driver.AbstractConnection, wire: AnyWire) -> AnyWire:
@@ -113,7 +122,7 @@ class Address:
         except Lost as exc:
             writer.transport.abort()
             wire.abort(exc)
-            raise unreachable(exc, self.location) from exc
+            raise self.unreachable(exc) from exc
         return wire
 
     async def _connect(self) -> tuple[driver.AbstractConnection, int]:

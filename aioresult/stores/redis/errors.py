@@ -13,7 +13,7 @@ _AWAY: Final = frozenset(
     | {"NOAUTH", "NOREPLICAS", "OOM", "READONLY", "TRYAGAIN", "UNBLOCKED", "WRONGPASS"}
 )
 """Codes of errors that concern the server (or our standing with it) and not the one command."""
-_RIGHTS: Final = (
+RIGHTS: Final = (
     "+get +mget +getrange +strlen +set +del +eval +evalsha +publish +subscribe +unsubscribe +multi +exec +ping +info"
 )
 
@@ -45,7 +45,7 @@ def refused(error: ServerError, location: str, prefix: str) -> AioResultError:
     if error.code == "NOPERM" or "ACL failure" in text:
         return AioResultError(
             f"Redis at {location} denies it: {text}. The user needs '~{prefix}celery-task*' '&{prefix}celery-task*' "
-            f"{_RIGHTS}; without rights on channels, waiting needs push=False"
+            f"{RIGHTS}; without rights on channels, waiting needs push=False"
         )
     kind = StoreUnavailable if error.code in _AWAY else AioResultError
     return kind(f"Redis at {location} answered: {text}")

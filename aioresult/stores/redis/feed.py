@@ -11,7 +11,7 @@ import hiredis
 from aioresult.abc import Event, Feed, Sink
 from aioresult.record import Record
 from aioresult.stores.redis.connect import Address
-from aioresult.stores.redis.errors import Lost, ServerError, refused, unreachable
+from aioresult.stores.redis.errors import Lost, ServerError
 from aioresult.stores.redis.wire import Meter, Reply, SubscriberWire, pack
 
 CHUNK = 1024
@@ -36,6 +36,7 @@ class RedisFeed(Feed):
 
     def __init__(
         self,
+        address: Address,
         prefix: str,
         decode: Callable[[str, bytes], Record],
         *,
@@ -43,6 +44,7 @@ class RedisFeed(Feed):
         meter: Meter,
         on_lost: Callable[[bool], None],
     ) -> None:
+        self._address = address
         self._prefix = prefix
         self._prefix_length = len(prefix.encode())
         self._decode = decode
@@ -56,30 +58,27 @@ class RedisFeed(Feed):
         self._stirred = asyncio.Event()
         self._failure: Exception | None = None
         self._closed = False
-        self._location = ""
         self._wire: SubscriberWire | None = None
 
-    async def open(self, address: Address) -> None:
+    async def open(self) -> None:
         """Connect.
 
         Raises:
             StoreUnavailable: that failed.
         """
-        self._location = address.location
-
-        def make_wire(resp: int) -> SubscriberWire:
-            return SubscriberWire(
-                resp,
-                self._meter,
-                on_push=self._pushed,
-                on_reply=self._replied,
-                on_end=self._ended,
-                interval=address.probe_interval,
-                patience=address.connect_timeout,
-            )
-
-        self._wire = wire = await address.open(make_wire, self._prefix)
+        self._wire = wire = await self._address.open(self._make_wire)
         self._reads_wanted = self._reads_wanted and wire.resp >= 3
+
+    def _make_wire(self, resp: int) -> SubscriberWire:
+        return SubscriberWire(
+            resp,
+            self._meter,
+            on_push=self._pushed,
+            on_reply=self._replied,
+            on_end=self._ended,
+            interval=self._address.probe_interval,
+            patience=self._address.connect_timeout,
+        )
 
     async def watch(self, ids: Collection[str]) -> None:
         """Subscribe to ``ids`` and read them, or have them read."""
@@ -104,7 +103,7 @@ class RedisFeed(Feed):
         try:
             self._wire.send(commands)
         except Lost as exc:
-            raise unreachable(exc, self._location) from exc
+            raise self._address.unreachable(exc) from exc
 
     def attach(self, sink: Sink) -> None:
         """Call ``sink`` for each event, from within the protocol."""
@@ -141,14 +140,14 @@ class RedisFeed(Feed):
             for task_id, payload in zip(self._reads.popleft(), reply, strict=True):
                 sink(task_id, decode(task_id, payload) if payload else Record(id=task_id))
         elif type(reply) is ServerError and self._wire is not None:
-            self._fail(refused(reply, self._location, self._prefix))
+            self._fail(self._address.refused(reply))
             self._wire.abort(reply)
 
     def _ended(self, reason: Exception) -> None:
         self._on_lost(bool(self._reads))
         if not self._closed:
             driver_error = isinstance(reason, OSError | hiredis.HiredisError)
-            self._fail(unreachable(reason, self._location) if driver_error else reason)
+            self._fail(self._address.unreachable(reason) if driver_error else reason)
 
     def _fail(self, failure: Exception) -> None:
         if self._failure is None:

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from typing import Final
 
 from aioresult.stores.redis.connect import Address
-from aioresult.stores.redis.errors import Lost, ServerError, refused, unreachable
+from aioresult.stores.redis.errors import Lost, ServerError
 from aioresult.stores.redis.wire import CommandWire, Meter, Reply
 
 _DEMOTED: Final = frozenset(("READONLY", "MASTERDOWN"))
@@ -17,9 +17,8 @@ _DEMOTED: Final = frozenset(("READONLY", "MASTERDOWN"))
 class Link:
     """Carries packed commands to one address and their replies back, for any number of callers at a time."""
 
-    def __init__(self, address: Address, prefix: str, meter: Meter) -> None:
+    def __init__(self, address: Address, meter: Meter) -> None:
         self.address = address
-        self._prefix = prefix
         self._meter = meter
         self._wire: CommandWire | None = None
         self._opening = asyncio.Lock()
@@ -44,7 +43,7 @@ class Link:
             replies = await (await self._open()).request(commands)
         except Lost as exc:
             if not exc.repeat:
-                raise unreachable(exc, self.address.location) from exc
+                raise self.address.unreachable(exc) from exc
         else:
             if not any(type(reply) is ServerError and reply.code in _DEMOTED for reply in replies):
                 return replies
@@ -52,7 +51,7 @@ class Link:
         try:
             return await (await self._open()).request(commands)
         except Lost as exc:
-            raise unreachable(exc, self.address.location) from exc
+            raise self.address.unreachable(exc) from exc
 
     async def ask(self, command: bytes) -> Reply:
         """Send one command and return its reply.
@@ -66,7 +65,7 @@ class Link:
     def checked(self, reply: Reply) -> Reply:
         """Return ``reply``, or raise what an error reply means."""
         if type(reply) is ServerError:
-            raise refused(reply, self.address.location, self._prefix) from reply
+            raise self.address.refused(reply) from reply
         return reply
 
     async def _open(self) -> CommandWire:
@@ -76,7 +75,7 @@ class Link:
         async with self._opening:
             wire = self._wire
             if wire is None or wire.lost is not None:
-                self._wire = wire = await self.address.open(self._make_wire, self._prefix)
+                self._wire = wire = await self.address.open(self._make_wire)
         return wire
 
     def _make_wire(self, resp: int) -> CommandWire:

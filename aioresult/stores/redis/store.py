@@ -68,7 +68,7 @@ class RedisStore(Store):
         self._address = address
         self._prefix = self.settings.keyprefix + RESULT_KEY
         self._group_prefix = self.settings.keyprefix + GROUP_KEY
-        self._link = Link(address, self.settings.keyprefix, self._count)
+        self._link = Link(address, self._count)
         self._cut_while_reading = False
 
     def _count(self, commands: int) -> None:
@@ -147,13 +147,14 @@ class RedisStore(Store):
         follows one which was cut while reading therefore leaves the reading to the command connection.
         """
         feed = RedisFeed(
+            self._address,
             self._prefix,
             self.codec.decode_record,
             reads=not self._cut_while_reading,
             meter=self._count,
             on_lost=self._feed_lost,
         )
-        await feed.open(self._address)
+        await feed.open()
         return feed
 
     def _feed_lost(self, reading: bool) -> None:

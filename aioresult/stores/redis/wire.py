@@ -167,6 +167,7 @@ class CommandWire(Wire):
         if not self._batches and self._idle_limit and now - self._heard_at > self._idle_limit:
             self.write(_PING, 1)
             self._batches.append(_Batch(1, None, now, self._idle_patience, repeat=True))
+            self._unwatch()  # a timer that is left from before may be set to a later time
         self.write(b"".join(commands), len(commands))
         future: asyncio.Future[list[Reply]] = self._loop.create_future()
         self._batches.append(_Batch(len(commands), future, now, self._patience, self._repeat))
@@ -203,9 +204,13 @@ class CommandWire(Wire):
         else:
             self.abort(Lost(f"no reply within {batch.patience:g} s", repeat=batch.repeat))
 
-    def _end(self, reason: Exception) -> None:
+    def _unwatch(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
+
+    def _end(self, reason: Exception) -> None:
+        self._unwatch()
         repeat = reason.repeat if isinstance(reason, Lost) else True
         for batch in self._batches:
             if batch.future is not None and not batch.future.done():
@@ -247,7 +252,6 @@ class SubscriberWire(Wire):
         self._interval = interval
         self._patience = patience
         self._heard = True
-        self._probing = False
         self._timer = self._loop.call_later(interval, self._probe) if interval else None
 
     def send(self, commands: Collection[bytes]) -> None:
@@ -267,21 +271,34 @@ class SubscriberWire(Wire):
             if type(frame) is push_type:
                 if len(frame) == 3:
                     on_push(*frame)
-            elif frame != b"PONG":
+                else:
+                    self._answered()  # RESP2's form of PONG
+            elif frame == b"PONG":
+                self._answered()
+            else:
                 self._on_reply(frame)
+                if self.lost is not None:
+                    return  # it was an error: what follows, a read for instance, cannot be relied on
 
     def _probe(self) -> None:
+        """Ask for a sign of life if there has been none since the last time."""
         if self._heard:
-            self._heard = self._probing = False
-            pause = self._interval
-        elif self._probing:
-            self.abort(Lost(f"no answer to PING within {self._patience:g} s"))
-            return
+            self._heard = False
+            self._timer = self._loop.call_later(self._interval, self._probe)
         else:
             self.write(_PING, 1)
-            self._probing = True
-            pause = self._patience
-        self._timer = self._loop.call_later(pause, self._probe)
+            self._timer = self._loop.call_later(self._patience, self._give_up)
+
+    def _give_up(self) -> None:
+        if self._heard:
+            self._answered()  # there is more than the answer to be read, and it is on its way
+        else:
+            self.abort(Lost(f"no answer to PING within {self._patience:g} s"))
+
+    def _answered(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = self._loop.call_later(self._interval, self._probe)
 
     def _end(self, reason: Exception) -> None:
         if self._timer is not None:
