@@ -1,8 +1,8 @@
 """``date_done`` as each kind of database holds it: a column without a zone, whose meaning depends on who wrote it.
 
 Celery hands an aware date in its application's zone to the driver. On SQLite and MySQL the zone is then dropped, so
-that the column holds wall time of the application; MySQL keeps whole seconds only. PostgreSQL converts to the session's
-time zone, which its statements do here too (see ``dialects/postgresql.py``), so that aware dates go both ways.
+that the column holds wall time of the application. PostgreSQL converts to the session's time zone, which its statements
+do here too (see ``dialects/postgresql.py``), so that aware dates go both ways.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ class AwareDates:
 
 
 class WallDates:
-    """Wall time of ``zone``, or local time where that is ``None``, in whole seconds."""
+    """Wall time of ``zone``, or local time where that is ``None``."""
 
     def __init__(self, zone: tzinfo | None) -> None:
         self._zone = zone
 
     def to_column(self, date: datetime) -> object:
-        return self._wall(date).replace(microsecond=0)
+        return self._wall(date)
 
     def from_column(self, value: object) -> datetime | None:
         return self._utc(value) if isinstance(value, datetime) else None
@@ -53,7 +53,7 @@ class WallDates:
 
 
 class TextDates(WallDates):
-    """The same as text with microseconds: SQLite has no dates, and this is what SQLAlchemy writes there."""
+    """The same as text: SQLite has no dates, and this is what SQLAlchemy writes there."""
 
     def to_column(self, date: datetime) -> object:
         return self._wall(date).isoformat(" ", "microseconds")

@@ -16,6 +16,7 @@ _NO_TABLE: Final = {"42P01", "3F000", 1146}
 _NO_COLUMN: Final = {"42703", 1054}
 _FORBIDDEN: Final = {"42501", "25006", 1142, 1143, 1227, 1290, 1370}
 _CONFLICT: Final = {"40001", "40P01", 1213, 1205}
+_UNUSABLE: Final = {"42P10", 1364}
 _TOO_LONG: Final = {1406, 1366}
 _LOST: Final = {2003, 2006, 2013, 2014, 1053, 1927, 4031}
 """SQLSTATE of PostgreSQL as text, error numbers of MySQL and MariaDB as numbers."""
@@ -64,7 +65,7 @@ def _by_class(exc: Exception, code: str | int | None, text: str, location: str) 
     lost = (isinstance(exc, DBAPIError) and exc.connection_invalidated) or code in _LOST
     if isinstance(exc, PoolTimeout):
         return Verdict(error=StoreUnavailable(f"{location}: no connection became free in time: {text}"))
-    if isinstance(exc, ProgrammingError | IntegrityError) and not lost:
+    if code in _UNUSABLE or "not a database" in text or (_is_refusal(exc) and not lost):
         return Verdict(error=SettingsError(f"{location}: the tables cannot be used as they are: {text}"))
     if isinstance(exc, TimeoutError):
         return Verdict(error=StoreUnavailable(f"{location}: no answer in time"))
@@ -72,6 +73,10 @@ def _by_class(exc: Exception, code: str | int | None, text: str, location: str) 
         advice = "another process has kept the database locked for longer than the busy timeout"
         return Verdict(error=StoreUnavailable(f"{location}: {advice}: {text}"))
     return Verdict(error=StoreUnavailable(f"{location}: {text}"), repeat=lost)
+
+
+def _is_refusal(exc: Exception) -> bool:
+    return isinstance(exc, ProgrammingError | IntegrityError)
 
 
 def _code(error: BaseException) -> str | int | None:

@@ -106,13 +106,12 @@ def _look(connection: Connection, table: Table, needed: tuple[str, ...]) -> Foun
 
 
 def _next_id(connection: Connection, table: Table, found: Found) -> str | None:
-    """Return the expression for a new row's id: Celery's sequence where the dialect has such, as Celery does."""
+    """Return the expression for a new row's id: Celery's sequence where SQLAlchemy creates one (PostgreSQL, MariaDB)."""
     sequence = table.c.id.default
-    if connection.dialect.name != "postgresql" or not isinstance(sequence, Sequence):
+    if not connection.dialect.supports_sequences or not isinstance(sequence, Sequence):
         return None
     if inspect(connection).has_sequence(sequence.name, schema=sequence.schema):
-        formatted = connection.dialect.identifier_preparer.format_sequence(sequence)
-        return "nextval('" + formatted.replace("'", "''") + "')"
+        return None if found.fills_itself("id") else str(sequence.next_value().compile(dialect=connection.dialect))
     if found.fills_itself("id"):
         return None
     raise SettingsError(f"table {table.fullname} needs the sequence {sequence.name}, which does not exist")

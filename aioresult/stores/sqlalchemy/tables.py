@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 from sqlalchemy import Column, DateTime, Index, Integer, LargeBinary, MetaData, Sequence, String, Table, Text
+from sqlalchemy.dialects.mysql import DATETIME, LONGBLOB, LONGTEXT
 
 from aioresult.settings import Settings
 
@@ -34,6 +35,10 @@ EXTENDED: Final = frozenset({"name", "args", "kwargs", "worker", "retries", "que
 
 _ID = String(155).with_variant(String(155, collation="utf8mb4_bin"), "mysql", "mariadb")
 """MySQL's default collations would take ids that differ in case, or in an accent, for the same one."""
+_BYTES = LargeBinary().with_variant(LONGBLOB, "mysql", "mariadb")
+_TEXT = Text().with_variant(LONGTEXT, "mysql", "mariadb")
+_DATE = DateTime().with_variant(DATETIME(fsp=6), "mysql", "mariadb")
+"""In tables that Celery has created on MySQL, results and tracebacks end at 64 KiB, and dates are whole seconds."""
 
 
 class Tables:
@@ -53,17 +58,17 @@ class Tables:
             Column("id", Integer, Sequence("task_id_sequence", schema=schema), primary_key=True, autoincrement=True),
             Column("task_id", _ID, unique=True),
             Column("status", String(50)),
-            Column("result", LargeBinary),
-            Column("date_done", DateTime),
-            Column("traceback", Text),
-            Column("children", LargeBinary),
+            Column("result", _BYTES),
+            Column("date_done", _DATE),
+            Column("traceback", _TEXT),
+            Column("children", _BYTES),
             Column("name", String(155)),
-            Column("args", LargeBinary),
-            Column("kwargs", LargeBinary),
+            Column("args", _BYTES),
+            Column("kwargs", _BYTES),
             Column("worker", String(155)),
             Column("retries", Integer),
             Column("queue", String(155)),
-            Column("stamps", LargeBinary),
+            Column("stamps", _BYTES),
             schema=schema,
             sqlite_autoincrement=True,
         )
@@ -76,8 +81,8 @@ class Tables:
             self.metadata,
             Column("id", Integer, Sequence("taskset_id_sequence", schema=schema), primary_key=True, autoincrement=True),
             Column("taskset_id", _ID, unique=True),
-            Column("result", LargeBinary),
-            Column("date_done", DateTime),
+            Column("result", _BYTES),
+            Column("date_done", _DATE),
             schema=schema,
             sqlite_autoincrement=True,
         )

@@ -14,6 +14,7 @@ from typing import Any, Final
 from sqlalchemy import bindparam, text
 
 from aioresult.errors import ResultTooLarge
+from aioresult.record import Encoded
 from aioresult.settings import Settings
 from aioresult.states import PENDING, replaces
 from aioresult.stores.sqlalchemy.dates import Dates, WallDates
@@ -36,10 +37,11 @@ class MySQLDialect(Dialect):
     def __init__(self, layout: Layout, dates: Dates, facts: dict[str, str]) -> None:
         super().__init__(layout, dates, facts)
         table = layout.task
-        self._capacity = {name: int(facts[f"bytes of {name}"]) for name in ("result", "traceback")}
+        self._limit = {name: int(facts[f"limit of {name}"]) for name in ("result", "traceback", "date_done")}
         self._positions = [COLUMNS.index(name) for name in layout.written]
-        self._into = f"INSERT INTO {table} ({', '.join(layout.written)}) VALUES "
-        self._row = f"({', '.join(['%s'] * len(layout.written))})"
+        id_column, id_value = _id_of(layout.task_next_id)
+        self._into = f"INSERT INTO {table} ({id_column}{', '.join(layout.written)}) VALUES "
+        self._row = f"({id_value}{', '.join(['%s'] * len(layout.written))})"
         self._keeping = "task_id = task_id"
         self._replacing = ", ".join(f"{name} = VALUES({name})" for name in layout.written if name != "task_id")
         self._read = text(f"SELECT {layout.select_list()} FROM {table} WHERE task_id IN :ids").bindparams(
@@ -63,14 +65,15 @@ class MySQLDialect(Dialect):
         schema = tables.task.schema
         found = await link.rows(
             text(
-                "SELECT column_name, character_octet_length FROM information_schema.columns WHERE table_name = :table "
-                "AND table_schema = COALESCE(:schema, database()) AND column_name IN ('result', 'traceback')"
+                "SELECT column_name, COALESCE(character_octet_length, datetime_precision) FROM information_schema.columns "
+                "WHERE table_name = :table AND table_schema = COALESCE(:schema, database()) "
+                "AND column_name IN ('result', 'traceback', 'date_done')"
             ),
             {"table": tables.task.name, "schema": schema},
         )
         version = str(await link.value("SELECT version()"))
         facts = {"mariadb" if "mariadb" in version.lower() else "mysql": version}
-        return facts | {f"bytes of {name}": str(length) for name, length in found}
+        return facts | {f"limit of {name}": str(limit) for name, limit in found}
 
     async def read(self, link: Link, ids: Sequence[str]) -> Sequence[Row]:
         rows: list[Row] = []
@@ -104,7 +107,9 @@ class MySQLDialect(Dialect):
 
     async def _insert(self, link: Link, rows: Sequence[Row], on_duplicate: str) -> None:
         statement = f"{self._into}{', '.join([self._row] * len(rows))} ON DUPLICATE KEY UPDATE {on_duplicate}"
-        await link.run(statement, [row[position] for row in rows for position in self._positions])
+        values = (row[position] for row in rows for position in self._positions)
+        # asyncmy takes bytes, but no subclass of them
+        await link.run(statement, [bytes(value) if isinstance(value, Encoded) else value for value in values])
 
     def _same(self, row: Row, there: Sequence[Any]) -> bool:
         return all(row[COLUMNS.index(name)] == value for name, value in zip(_COMPARED, there[1:], strict=True))
@@ -116,22 +121,24 @@ class MySQLDialect(Dialect):
         return expired or replaces(row[1], status or PENDING)
 
     def _check_size(self, row: Row) -> None:
-        size, capacity = len(row[2] or b""), self._capacity["result"]
+        size, capacity = len(row[2] or b""), self._limit["result"]
         if size > capacity:
             raise ResultTooLarge(
-                f"the result of task {row[0]!r} takes {size} bytes, but its column holds {capacity}: store it elsewhere and "
-                f"return a reference to it, or widen the column (ALTER TABLE {self.layout.task} MODIFY result LONGBLOB)"
+                f"the result of task {row[0]!r} takes {size} bytes, but its column holds {capacity}: store it elsewhere "
+                f"and return a reference to it, or widen the column: ALTER TABLE {self.layout.task} MODIFY result LONGBLOB"
             )
 
     def _fitting(self, row: Row) -> Row:
-        """Return ``row`` with its traceback cut down to what the column holds: the end says the most."""
-        traceback, capacity = row[4], self._capacity["traceback"]
-        if traceback is None or len(traceback) * 4 <= capacity:
-            return row
-        octets = traceback.encode()
-        if len(octets) <= capacity:
-            return row
-        return (*row[:4], octets[-capacity:].decode(errors="ignore"), *row[5:])
+        """Return ``row`` with its date and traceback cut down to what the columns hold.
+
+        The end of a traceback says the most; and the server would round a date, into the future perhaps.
+        """
+        date_done, traceback, capacity = row[3], row[4], self._limit["traceback"]
+        if date_done is not None and not self._limit["date_done"]:
+            date_done = date_done.replace(microsecond=0)
+        if traceback is not None and len(traceback) * 4 > capacity:
+            traceback = traceback.encode()[-capacity:].decode(errors="ignore")
+        return (*row[:3], date_done, traceback, *row[5:])
 
     async def delete(self, link: Link, ids: Sequence[str]) -> None:
         ids = sorted(ids)
@@ -149,8 +156,9 @@ class MySQLDialect(Dialect):
             await link.value("SELECT RELEASE_LOCK(%s)", (lock,))
 
     async def write_group(self, link: Link, group_id: str, payload: bytes, date: datetime) -> None:
+        id_column, id_value = _id_of(self.layout.group_next_id)
         statement = (
-            f"INSERT INTO {self.layout.group} (taskset_id, result, date_done) VALUES (%s, %s, %s) "
+            f"INSERT INTO {self.layout.group} ({id_column}taskset_id, result, date_done) VALUES ({id_value}%s, %s, %s) "
             f"ON DUPLICATE KEY UPDATE result = VALUES(result), date_done = VALUES(date_done)"
         )
         await link.run(statement, (group_id, payload, self.dates.to_column(date)))
@@ -162,6 +170,11 @@ class MySQLDialect(Dialect):
 
     async def delete_group(self, link: Link, group_id: str) -> None:
         await link.run(f"DELETE FROM {self.layout.group} WHERE taskset_id = %s", (group_id,))
+
+
+def _id_of(next_id: str | None) -> tuple[str, str]:
+    """Return what to put before the columns and before the values of an INSERT."""
+    return ("id, ", f"{next_id}, ") if next_id else ("", "")
 
 
 def _chunks(rows: Sequence[Row]) -> list[list[Row]]:
