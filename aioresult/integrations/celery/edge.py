@@ -5,15 +5,25 @@ The rest of this package imports them from here, or not at all.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, Protocol, cast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
 
 import kombu.exceptions
+from celery import current_app
 from celery.canvas import Signature as _Signature
 from celery.canvas import group as _group
+from celery.exceptions import TimeoutError as _TimeoutError
 from celery.local import Proxy as _Proxy
 from celery.result import EagerResult as _EagerResult
 from celery.result import ResultSet as _ResultSet
+from celery.result import result_from_tuple as _result_from_tuple
+from kombu.utils.functional import retry_over_time as _retry_over_time
+from vine import promise
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
+
+T = TypeVar("T")
 
 
 class Conf(Protocol):
@@ -34,6 +44,9 @@ class ResultNode(Protocol):
 
     id: str
     parent: ResultNode | None
+
+    def as_tuple(self) -> Any:
+        """Return the ids of the result, its ancestors and its members."""
 
 
 class BrokerConnection(Protocol):
@@ -79,6 +92,67 @@ class Applicable(Protocol):
         """Publish it."""
 
 
+class Promise(Protocol):
+    """What becomes ready with a result, and then calls whoever has asked for that."""
+
+    fun: Any
+    ready: bool
+    listeners: Sequence[object]
+
+    def __call__(self, *args: object) -> object:
+        """Make it ready."""
+
+
+class PendingResult(Protocol):
+    """A result of one task, as a backend sees it that somebody waits through."""
+
+    id: str
+    parent: PendingResult | PendingSet | None
+    on_ready: Promise
+    _cache: dict[str, Any] | None
+
+    def _set_cache(self, meta: dict[str, Any], /) -> object:
+        """Remember the final state."""
+
+    def maybe_throw(self, propagate: bool = True, callback: Any = None) -> Any:
+        """Return the value, or raise the exception."""
+
+
+class NativeChords(Protocol):
+    """What counts the parts of chords in the store."""
+
+    def apply_chord(self, header_result_args: Any, body: Any, **options: Any) -> None:
+        """Prepare for the parts of a chord."""
+
+    def set_chord_size(self, group_id: str, chord_size: int) -> None:
+        """Store how many parts there are."""
+
+    def add_to_chord(self, group_id: str, result: Any) -> None:
+        """Count one part more."""
+
+    def on_chord_part_return(self, request: Any, state: str, result: Any, **options: Any) -> None:
+        """Count a part that has ended."""
+
+
+class PendingSet(Protocol):
+    """A set or group of results, as a backend sees it."""
+
+    id: str
+    parent: PendingResult | PendingSet | None
+    results: Sequence[PendingResult | PendingSet]
+
+
+OnInterval = Callable[[], object]
+"""Celery's ``on_interval``: a callable of the user's, or a promise that looks after a result's parents."""
+OnMessage = Callable[[dict[str, Any]], object]
+"""Celery's ``on_message``: takes the meta dictionary of each state."""
+OnValue = Callable[[str, Any], object]
+"""Celery's ``callback``: takes a task's id and its value."""
+
+CeleryTimeout: Final = cast("type[Exception]", _TimeoutError)
+"""What Celery's ``get`` raises; no subclass of the builtin of that name."""
+EncodeError: Final = cast("type[Exception]", kombu.exceptions.EncodeError)
+"""What workers turn into the failure of a task whose value cannot be stored."""
 PublishError: Final = cast("type[Exception]", kombu.exceptions.OperationalError)
 """What kombu makes of all errors of a broker's driver."""
 
@@ -92,6 +166,54 @@ def name_of(task: Applicable) -> str:
 def own_options(task: Applicable) -> Mapping[str, Any]:
     """Return the options that a signature brings along."""
     return cast("Mapping[str, Any]", task.options) if isinstance(task, _Signature) else {}
+
+
+def is_set(node: PendingResult | PendingSet) -> TypeIs[PendingSet]:
+    """Return whether ``node`` is a group or set, and not the result of one task."""
+    return isinstance(node, _ResultSet)
+
+
+def follows_parents(on_interval: OnInterval | None) -> bool:
+    """Return whether ``on_interval`` is the promise that raises what a result's parents have failed with."""
+    return isinstance(on_interval, promise) and on_interval.fun is not None
+
+
+def has_listeners(on_ready: Promise) -> bool:
+    """Return whether anybody has asked to be called when a result is ready."""
+    return any(listener is not None for listener in on_ready.listeners or ())
+
+
+def recurring(on_interval: OnInterval | None) -> OnInterval | None:
+    """Return what to call after each interval: not a promise beyond its first time, nor one that nobody listens to.
+
+    Celery's ``get`` makes such a promise of the user's ``on_interval``, and therefore calls that once, too.
+    """
+    if not isinstance(on_interval, promise):
+        return on_interval
+    if not has_listeners(on_interval):
+        return None
+    return lambda: None if on_interval.ready else on_interval()
+
+
+def current_backend() -> object:
+    """Return the result backend of the current application."""
+    return current_app.backend
+
+
+def result_from_tuple(tree: Any, app: App) -> Any:
+    """Return Celery's result or group that a tuple form describes."""
+    return _result_from_tuple(tree, app)
+
+
+def retry_over_time(
+    fn: Callable[[], T],
+    catch: type[Exception],
+    errback: Callable[[Exception, Iterator[float], int], float],
+    **policy: Any,
+) -> T:
+    """Call ``fn`` until it succeeds, as a retry policy of Celery's says; ``errback`` gives the pause between calls."""
+    value: T = _retry_over_time(fn, catch, errback=errback, **policy)  # type: ignore[no-untyped-call]  # kombu's fault
+    return value
 
 
 def unproxied(app: App) -> App:

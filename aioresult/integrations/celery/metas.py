@@ -1,0 +1,56 @@
+"""Records as the ``meta`` dictionaries of Celery's clients, with exceptions as Celery rebuilds them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from aioresult.codec.exceptions import identity
+from aioresult.errors import RemoteTaskError, TaskRevokedError
+from aioresult.record import Record
+from aioresult.states import EXCEPTION_STATES
+
+Meta = dict[str, Any]
+"""status, result, traceback, children, date_done, task_id, and further keys where they are known."""
+Rebuild = Callable[[dict[str, Any]], object]
+"""Celery's own way from ``exc_type``, ``exc_module`` and ``exc_message`` to an exception of any loaded module."""
+
+_OPTIONAL: Final = ("group_id", "parent_id", "name", "args", "kwargs", "worker", "retries", "queue")
+
+
+def meta_of(record: Record, rebuild: Rebuild) -> Meta:
+    """Return what Celery's own backend would make of a stored record."""
+    result = record.result
+    if record.status in EXCEPTION_STATES and isinstance(result, BaseException):
+        result = _as_celery_has_it(result, rebuild)
+    meta = {
+        "task_id": record.id,
+        "status": record.status,
+        "result": result,
+        "traceback": record.traceback,
+        "children": record.children,
+        "date_done": record.date_done,
+    }
+    meta.update({name: value for name in _OPTIONAL if (value := getattr(record, name)) is not None})
+    if record.stamps:
+        meta = {**record.stamps, **meta, "stamped_headers": list(record.stamps)}
+    return meta
+
+
+def _as_celery_has_it(error: BaseException, rebuild: Rebuild) -> BaseException:
+    """Return an exception that the codec left unknown as the class that Celery's clients expect to catch.
+
+    As in Celery that may be any exception class of a module that is loaded, or else a new class of that name. What
+    would end more than the caller, such as ``SystemExit``, stays a ``RemoteTaskError``.
+    """
+    if not isinstance(error, (RemoteTaskError, TaskRevokedError)):
+        return error
+    module, name, args = identity(error)
+    try:
+        rebuilt = rebuild({"exc_type": name, "exc_message": list(args), "exc_module": module})
+    except Exception:  # noqa: BLE001  (it refuses what is no exception class, and calls the class's own code)
+        return error
+    if not isinstance(rebuilt, Exception):
+        return error
+    rebuilt.__cause__ = error.__cause__
+    return rebuilt

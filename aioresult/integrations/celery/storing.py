@@ -1,0 +1,163 @@
+"""The half of the plugin that stores and reads: everything but waiting."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from celery.backends.base import Backend as CeleryBackend
+
+from aioresult.codec.records import record_of
+from aioresult.errors import EncodeError, SettingsError, StoreUnavailable
+from aioresult.integrations.celery import edge
+from aioresult.integrations.celery.configuration import backend_from_app
+from aioresult.integrations.celery.edge import App, NativeChords, ResultNode
+from aioresult.integrations.celery.metas import Meta, meta_of
+from aioresult.record import Record
+from aioresult.states import PENDING
+from aioresult.sync.portal import run_anywhere
+
+logger = logging.getLogger("aioresult")
+
+_KEY_VALUE: Final = ("redis", "sentinel")
+_SQL: Final = ("db", "database", "sqlalchemy", "sqlite", "postgresql", "mysql", "mariadb")
+_CREDENTIALS: Final = re.compile(r"(?<=://)[^@/;\s]*@|(?<=[?&])password=[^&;]*")
+
+
+class StoringBackend(CeleryBackend):  # type: ignore[misc]  # Celery has no types
+    """Stores and reads records and groups, and counts chords.
+
+    Storing blocks the calling thread for one round trip, also in a thread that runs an event loop (a task may run one);
+    while the store is away it is tried again as ``retry_policy`` of ``result_backend_transport_options`` says.
+    """
+
+    def __init__(self, app: App, url: str | None = None, **options: Any) -> None:
+        if not url:
+            raise SettingsError(
+                "the result backend 'aioresult' needs a URL: result_backend='aioresult+redis://localhost:6379/0'"
+            )
+        family = url.partition("://")[0].partition("+")[0]
+        self.supports_autoexpire = self.supports_failure_expires = family.startswith(_KEY_VALUE)
+        self.supports_result_compression = family not in _SQL
+        self._async = backend_from_app(app, result_backend=url, result_backend_always_retry=False)
+        super().__init__(app, url=url, **options)
+        self.thread_safe = True
+        self._policy = {**self.retry_policy, **_transport_options(app).get("retry_policy", {})}
+        self._chords = self._native_chords()
+
+    def as_uri(self, include_password: bool = False) -> str:
+        """Return the URL, by default without credentials."""
+        return f"aioresult+{self.url if include_password else _CREDENTIALS.sub('', self.url)}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Stand for the backend of whichever application it is unpickled in: no URL, and no password, is pickled."""
+        return edge.current_backend, ()
+
+    # --- tasks ---
+
+    def _store_result(
+        self, task_id: str, result: Any, state: str, traceback: Any = None, request: Any = None, **_: Any
+    ) -> Any:
+        meta = self._get_result_meta(
+            result=result, state=state, traceback=traceback, request=request, format_date=False
+        )
+        record = record_of(str(task_id), meta)
+        try:
+            edge.retry_over_time(
+                lambda: run_anywhere(self._async.put_record, record),
+                StoreUnavailable,
+                errback=self._on_outage,
+                **self._policy,
+            )
+        except EncodeError as exc:
+            raise edge.EncodeError(str(exc)) from exc  # the kind that workers turn into the task's failure
+        return result
+
+    def _on_outage(self, exc: Exception, intervals: Iterator[float], retries: int) -> float:
+        pause = next(intervals)
+        logger.error("storing a result failed, trying again in %g s (%d): %s", pause, retries + 1, exc)
+        return pause
+
+    def exception_safe_to_retry(self, exc: Exception) -> bool:
+        """Return whether an operation that ended so may be repeated (with ``result_backend_always_retry``)."""
+        return isinstance(exc, StoreUnavailable)
+
+    def _get_task_meta_for(self, task_id: str) -> Meta:
+        record = run_anywhere(self._async.fetch, str(task_id))
+        if record.status == PENDING:
+            return {"status": PENDING, "result": record.result}
+        return self._meta(record)
+
+    def _meta(self, record: Record) -> Meta:
+        if record.error is not None:
+            raise record.error
+        return meta_of(record, self.exception_to_python)
+
+    def task_result_exists(self, task_id: str) -> bool:
+        """Return whether anything is stored of a task."""
+        return bool(run_anywhere(self._async.fetch_many, [str(task_id)]))
+
+    def _forget(self, task_id: str) -> None:
+        run_anywhere(self._async.forget, str(task_id))
+
+    def cleanup(self) -> None:
+        """Delete what has expired, where the store does not do that by itself."""
+        run_anywhere(self._async.purge)
+
+    # --- groups ---
+
+    def _save_group(self, group_id: str, result: ResultNode) -> ResultNode:
+        async def save() -> None:
+            await self._async.runtime.store.put_group(str(group_id), result.as_tuple())
+
+        run_anywhere(save)
+        return result
+
+    def _restore_group(self, group_id: str) -> Meta | None:
+        group = run_anywhere(self._async.restore_group, str(group_id))
+        if group is None:
+            return None
+        return {"task_id": group.id, "result": edge.result_from_tuple(group.as_tuple(), self.app)}
+
+    def _delete_group(self, group_id: str) -> None:
+        run_anywhere(self._async.delete_group, str(group_id))
+
+    # --- chords: counted in Redis by Celery's own code, elsewhere left to its polling task ``celery.chord_unlock`` ---
+
+    def _native_chords(self) -> NativeChords | None:
+        if not self.supports_autoexpire:
+            return None
+        from aioresult.integrations.celery.chords import native_chords
+
+        return native_chords(self.app, self.url, self)
+
+    def apply_chord(self, header_result_args: Any, body: Any, **options: Any) -> None:
+        """Prepare for the parts of a chord to come in."""
+        if self._chords is None:
+            super().apply_chord(header_result_args, body, **options)
+        else:
+            self._chords.apply_chord(header_result_args, body, **options)
+
+    def set_chord_size(self, group_id: str, chord_size: int) -> None:
+        """Store how many parts a chord has."""
+        if self._chords is not None:
+            self._chords.set_chord_size(group_id, chord_size)
+
+    def add_to_chord(self, chord_id: str, result: Any) -> None:
+        """Count one more part, which a running part has added."""
+        if self._chords is None:
+            super().add_to_chord(chord_id, result)
+        else:
+            self._chords.add_to_chord(chord_id, result)
+
+    def on_chord_part_return(self, request: Any, state: str, result: Any, **options: Any) -> None:
+        """Count a part that has ended; with the last one, publish the chord's body."""
+        if self._chords is not None:
+            self._chords.on_chord_part_return(request, state, result, **options)
+
+
+def _transport_options(app: App) -> Mapping[str, Any]:
+    options: Mapping[str, Any] = app.conf.get("result_backend_transport_options", {})
+    return options

@@ -1,0 +1,61 @@
+"""The asynchronous half of the plugin's waiting: batches of records, to be iterated through the portal."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+from aioresult.backend import Backend
+from aioresult.inbox import Inbox
+from aioresult.record import Record
+
+_UNREAD_STATES = 1000
+"""States other than final ones that are kept for a caller that is slower than the task; older ones give way."""
+
+
+async def records(
+    backend: Backend, ids: Sequence[str], timeout: float | None, *, finals_only: bool
+) -> AsyncIterator[list[Record]]:
+    """Yield the records of ``ids`` as they come, those that come together in one list, until all are final.
+
+    Args:
+        backend: where to wait.
+        ids: distinct ids.
+        timeout: seconds for all together; 0 looks once.
+        finals_only: leave other states out.
+
+    Raises:
+        ResultTimeout: not all were final in time; what was has been yielded.
+    """
+    runtime = backend.runtime
+    outstanding = {runtime.check(task_id) for task_id in ids}
+    if timeout is not None and not timeout > 0:
+        found = list((await runtime.look_many(ids)).values())
+        outstanding.difference_update(record.id for record in found if record.ended)
+        if shown := [record for record in found if record.ended or not finals_only]:
+            yield shown
+    else:
+        deadline = None if timeout is None else runtime.loop.time() + timeout
+        inbox = Inbox(finals_only=finals_only, limit=None if finals_only else _UNREAD_STATES + len(ids))
+        runtime.hub.join(ids, inbox)
+        try:
+            last: dict[str, Record] = {}
+            while outstanding and (batch := await _batch(inbox, deadline)):
+                outstanding.difference_update(record.id for record in batch if record.ended)
+                if news := [record for record in batch if last.get(record.id) != record]:
+                    last.update((record.id, record) for record in news if not record.ended)
+                    yield news
+        finally:
+            runtime.hub.leave(outstanding, inbox)
+    if outstanding:
+        what = f"task {ids[0]!r}" if len(ids) == 1 else f"{len(outstanding)} of {len(ids)} results"
+        raise runtime.timeout_error(what, timeout)
+
+
+async def _batch(inbox: Inbox, deadline: float | None) -> list[Record]:
+    """Return the next record and all that are there with it; nothing once ``deadline`` has passed."""
+    batch: list[Record] = []
+    record = await inbox.next(deadline)
+    while record is not None:
+        batch.append(record)
+        record = await inbox.next(0)  # a deadline that has passed: only what is there already
+    return batch
