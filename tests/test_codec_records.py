@@ -192,6 +192,7 @@ POISON = {
     "not an object": b"[1, 2]",
     "a number": b"5",
     "no status": b'{"result": 1}',
+    "no status but an id": b'{"result": 1, "task_id": "x"}',
     "a group": b'{"result": [["g", null], []]}',
     "a status that is no text": stored(status=5),
     "a status that is null": stored(status=None),
