@@ -1,0 +1,50 @@
+"""The command's parts, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import typer
+
+from aioresult.cli import doctor, results, sql, writing
+from aioresult.cli.demo import command as demo
+from aioresult.cli.exits import MEANINGS, Exit
+from aioresult.cli.output import complain
+
+_EXITS: Final = "\n\n".join(f"{code.value}: {meaning}" for code, meaning in MEANINGS.items())
+_UsageError: Final[type[Exception]] = typer.BadParameter.__mro__[2]
+"""What typer raises for wrong arguments: click's ``ClickException``, wherever this version of typer keeps it."""
+
+app = typer.Typer(
+    name="aioresult",
+    help="Wait for, show, store and delete the results of tasks.\n\nThe store is named by --url or AIORESULT_URL.",
+    epilog=f"Exit codes:\n\n{_EXITS}",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(demo.demo)
+app.command()(results.get)
+app.command()(results.wait)
+app.command()(results.watch)
+app.command()(writing.store)
+app.command()(writing.forget)
+app.command()(writing.purge)
+app.command()(doctor.doctor)
+app.add_typer(sql.app, name="sql")
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command with ``arguments`` and return its exit code."""
+    if not arguments:
+        app(["--help"], prog_name="aioresult", standalone_mode=False)
+        return Exit.USAGE
+    try:
+        return int(app(list(arguments), prog_name="aioresult", standalone_mode=False) or Exit.OK)
+    except _UsageError as exc:
+        context = getattr(exc, "ctx", None)
+        path = "aioresult" if context is None else context.command_path
+        message = exc.format_message() if hasattr(exc, "format_message") else str(exc)
+        complain(f"{message.rstrip('.')} (see: {path} --help)")
+        return Exit.USAGE

@@ -1,0 +1,120 @@
+"""``aioresult demo``."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+
+from aioresult.backend import Backend
+from aioresult.cli.demo.display import Board, Lane, milliseconds, show_outcomes
+from aioresult.cli.demo.phases import POLLING, Outcome, WrongValue, measure
+from aioresult.cli.demo.process import Worker, WorkerDied
+from aioresult.cli.exits import Exit
+from aioresult.cli.output import complain, say, to_json
+from aioresult.cli.session import Json, Session, Settings, Url, Verbose
+from aioresult.errors import SettingsError
+
+
+def demo(
+    tasks: Annotated[int, typer.Option("--tasks", min=1, max=100_000, help="How many tasks to run each way.")] = 40,
+    url: Url = None,
+    settings: Settings = None,
+    json: Json = False,
+    verbose: Verbose = 0,
+) -> None:
+    """Run tasks in a second process, and wait for them by push, then by polling every 0.5 s.
+
+    Shows how long it takes from storing a result to waking who waits for it, and what that costs. Without --url the
+    store is a temporary SQLite file. Everything that is stored is deleted again.
+    """
+
+    async def command() -> Exit:
+        try:
+            with _store(url) as store:
+                await _demo(Session(store, settings, json, verbose), tasks, temporary=url is None)
+        except (WorkerDied, WrongValue) as exc:
+            complain(str(exc))
+            return Exit.FAILED
+        return Exit.OK
+
+    Session(url, settings, json, verbose).execute(command)
+
+
+@contextmanager
+def _store(url: str | None) -> Iterator[str]:
+    """Give the URL to use: the one given, or that of a database that is deleted afterwards."""
+    if url is not None:
+        if url.startswith("memory:"):
+            raise SettingsError("memory:// is within one process, and the demo has two; give it another --url, or none")
+        yield url
+        return
+    with tempfile.TemporaryDirectory(prefix="aioresult-demo-") as folder:
+        yield f"sqlite+aiosqlite:///{folder}/demo.db"
+
+
+async def _demo(session: Session, count: int, *, temporary: bool) -> None:
+    console = Console(quiet=session.json, highlight=False)
+    async with session.backend() as push, session.backend(**POLLING) as polling:
+        await push.ping()
+        await polling.ping()
+        location = push.runtime.store.location
+        async with Worker(session.url or "", session.assignments()) as worker:
+            console.print(f"[bold]Store [/]  {escape(location)}{' (temporary)' if temporary else ''}", soft_wrap=True)
+            console.print(f"[bold]Worker[/]  process {worker.pid}: runs {count} tasks, stores progress and results")
+            console.print("[bold]Here  [/]  awaits them all: by push, then the same work by polling every 0.5 s\n")
+            outcomes = await _both(console, worker, {"push": push, "polling": polling}, count)
+    if session.json:
+        say(to_json({"store": location, "tasks": count, **{name: _facts(found) for name, found in outcomes.items()}}))
+    else:
+        _conclude(console, count, **outcomes, temporary=temporary)
+
+
+async def _both(console: Console, worker: Worker, backends: dict[str, Backend], count: int) -> dict[str, Outcome]:
+    lanes = {name: Lane(name, count) for name in backends}
+    live = console.is_terminal and not console.quiet
+    board = Board(list(lanes.values()))
+    outcomes: dict[str, Outcome] = {}
+    with Live(console=console, get_renderable=board.render, refresh_per_second=10) if live else nullcontext():
+        for name, lane in lanes.items():
+            lane.begin()
+            outcomes[name] = await measure(worker, backends[name], count, lane.listen, lane.wake_ups.append)
+            lane.end()
+            if not live:
+                console.print(f"{name}: {count} of {count} after {outcomes[name].seconds:.1f} s")
+    return outcomes
+
+
+def _facts(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "mechanism": outcome.mechanism,
+        "p50_ms": round(outcome.percentile(50), 3),
+        "p99_ms": round(outcome.percentile(99), 3),
+        "max_ms": round(outcome.wake_ups[-1], 3),
+        "commands": outcome.commands,
+        "states_seen": outcome.states,
+        "seconds": round(outcome.seconds, 3),
+        "values_compared": len(outcome.wake_ups),
+    }
+
+
+def _conclude(console: Console, count: int, push: Outcome, polling: Outcome, *, temporary: bool) -> None:
+    console.print()
+    show_outcomes(console, push, polling)
+    console.print(f"\nPush: {escape(push.mechanism)}.", soft_wrap=True)
+    if temporary:
+        console.print(
+            "(SQLite has no server that could notify: each write of the worker is looked at, in the local file.)"
+        )
+    fast, slow = push.percentile(50), polling.percentile(50)
+    console.print(f"All {2 * count} values are what the tasks computed.")
+    console.print(
+        f"Half of the results woke us within [bold green]{milliseconds(fast)}[/] by push, "
+        f"within [bold]{milliseconds(slow)}[/] by polling: {slow / fast:.0f} times as long."
+    )

@@ -1,0 +1,209 @@
+"""``aioresult doctor``: whether a store can be used from here, how it wakes those who wait, and what to change."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+import uuid
+from contextlib import AsyncExitStack
+from typing import Annotated, Any, Final
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from aioresult.abc import Capabilities, Store
+from aioresult.backend import Backend
+from aioresult.cli.exits import Exit
+from aioresult.cli.output import say, to_json
+from aioresult.cli.session import Json, Session, Settings, Url, Verbose
+from aioresult.errors import AioResultError
+
+_ROUNDS: Final = 5
+_PAUSE: Final = 0.1
+"""Seconds for a subscription to take effect before the test record is stored."""
+_PATIENCE: Final = 10.0
+_SLOW_PUSH: Final = 0.05
+_VALUE: Final = {"text": "h\u00e9llo \u4e2d", "numbers": [1, 2.5, None], "nested": {"a": [True]}}
+
+
+class Report(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What was found so far; times are milliseconds."""
+
+    store: str
+    reachable: bool = msgspec.field(default=False, name="reachable")
+    connect_ms: float | None = None
+    ping_ms: float | None = None
+    capabilities: Capabilities | None = None
+    push: bool | None = None
+    wake_up_ms: list[float] = []
+    settings: dict[str, Any] = {}
+    needs_purge: bool | None = None
+    advice: list[str] = []
+    error: str | None = None
+
+
+def doctor(
+    target: Annotated[
+        str | None, typer.Argument(metavar="URL", show_default=False, help="Store; or use --url.")
+    ] = None,
+    url: Url = None,
+    settings: Settings = None,
+    json: Json = False,
+    verbose: Verbose = 0,
+) -> None:
+    """Check a store: connection, push, a round trip with its wake-up time, settings; and give advice.
+
+    Stores a few test records, waits for them, and deletes them again.
+    """
+    session = Session(target or url, settings, json, verbose)
+
+    async def command(backend: Backend) -> Exit:
+        report = Report(store=backend.runtime.store.location)
+        try:
+            await _examine(session, backend, report)
+        except AioResultError as exc:
+            report.error = str(exc)
+            raise
+        finally:
+            if json:
+                say(to_json(msgspec.to_builtins(report)))
+            else:
+                _show(report)
+        return Exit.OK
+
+    session.run(command)
+
+
+async def _examine(session: Session, backend: Backend, report: Report) -> None:
+    report.connect_ms = await _ping(backend)
+    report.reachable = True
+    report.ping_ms = min([await _ping(backend) for _ in range(3)])
+    report.capabilities = await backend.capabilities()
+    report.push = report.capabilities.push and backend.settings.push
+    report.settings = _settings(backend)
+    report.needs_purge = type(backend.runtime.store).purge is not Store.purge
+    async with AsyncExitStack() as stack:
+        private = backend.runtime.store.location == "memory://"  # a second backend would have a store of its own
+        writer = backend if private else await stack.enter_async_context(session.backend())
+        for _ in range(_ROUNDS):
+            report.wake_up_ms.append(await _wake_up(backend, writer))
+    report.advice = _advice(backend, report)
+
+
+async def _ping(backend: Backend) -> float:
+    began = time.perf_counter()
+    await backend.ping()
+    return (time.perf_counter() - began) * 1000
+
+
+async def _wake_up(backend: Backend, writer: Backend) -> float:
+    """Return the milliseconds from storing a test record by one connection to waking who waits for it on another."""
+    result = backend.AsyncResult(f"aioresult-doctor-{uuid.uuid4()}")
+    try:
+        waiting = asyncio.create_task(_woken(backend, result.id))
+        await asyncio.sleep(_PAUSE)
+        began = time.perf_counter()
+        try:
+            await writer.mark_as_done(result.id, _VALUE)
+        finally:
+            record, woken = await waiting
+        if record != _VALUE:
+            raise AioResultError(f"{backend.runtime.store.location} gave back {record!r} instead of {_VALUE!r}")
+        return (woken - began) * 1000
+    finally:
+        await result.forget()
+
+
+async def _woken(backend: Backend, task_id: str) -> tuple[Any, float]:
+    record = await backend.AsyncResult(task_id).wait(timeout=_PATIENCE)
+    return record.result, time.perf_counter()
+
+
+def _settings(backend: Backend) -> dict[str, Any]:
+    settings = backend.settings
+    return {
+        "result_expires": settings.result_expires,
+        "result_serializer": settings.result_serializer,
+        "accepted": sorted(settings.accepted),
+        "result_compression": settings.result_compression,
+        "result_extended": settings.result_extended,
+        "max_result_bytes": settings.max_result_bytes,
+        "fallback_interval": settings.fallback_interval,
+        "poll_interval": settings.poll_interval,
+    }
+
+
+def _advice(backend: Backend, report: Report) -> list[str]:
+    settings = backend.settings
+    found = {
+        "The setting push is off: who waits is woken by polling.": not settings.push,
+        f"Without push, a result is noticed up to {settings.poll_interval:g} s late (poll_interval).": not report.push,
+        "Push works, but slowly: look at the network and at the load of the store.": bool(
+            report.push and statistics.median(report.wake_up_ms) > _SLOW_PUSH * 1000
+        ),
+        "Results are kept for ever: set result_expires, unless they are deleted by other means.": (
+            not settings.result_expires
+        ),
+        "Expired results stay in the store until they are purged: run `aioresult purge` now and then.": bool(
+            report.needs_purge and settings.result_expires and not report.store.startswith("memory:")
+        ),
+        "Pickle is accepted: whoever can write to the store can run code here.": "pickle" in settings.accepted,
+    }
+    return [text for text, applies in found.items() if applies]
+
+
+# --- for people ---
+
+
+def _show(report: Report) -> None:
+    table = Table(box=None, show_header=False, padding=(0, 1, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for good, topic, text in _findings(report):
+        table.add_row("[green]ok[/]" if good else "[yellow]--[/]", topic, text)
+    for text in report.advice:
+        table.add_row("[yellow]![/]", "advice", text)
+    Console(highlight=False, markup=True).print(table)
+
+
+def _findings(report: Report) -> list[tuple[bool, str, str]]:
+    """Return what was found: whether it is good, what it is about, and the text."""
+    if not report.reachable:
+        return [(False, "store", f"{report.store}, not reached")]
+    times = f"reached in {report.connect_ms:.1f} ms, then {report.ping_ms:.2f} ms each time"
+    found = [(True, "store", f"{report.store}, {times}")]
+    if report.capabilities is not None:
+        reason = f" ({report.capabilities.reason})" if report.capabilities.reason else ""
+        topic = "push" if report.push else "no push"
+        found.append((bool(report.push), topic, f"{report.capabilities.mechanism}{reason}"))
+        found.extend((True, name, text) for name, text in report.capabilities.details.items())
+    if report.wake_up_ms:
+        median, slowest = statistics.median(report.wake_up_ms), max(report.wake_up_ms)
+        text = f"woken {median:.1f} ms after storing (median of {_ROUNDS}; slowest {slowest:.1f} ms)"
+        found.append((True, "round trip", text))
+    return found + _findings_about_settings(report)
+
+
+def _findings_about_settings(report: Report) -> list[tuple[bool, str, str]]:
+    chosen = report.settings
+    if not chosen:
+        return []
+    expires = chosen["result_expires"]
+    how = "until purged" if report.needs_purge else "by the store itself"
+    written = f"{chosen['result_serializer']}, {chosen['result_compression'] or 'not compressed'}"
+    return [
+        (bool(expires), "expiry", f"{_duration(expires)}, {how}" if expires else "never"),
+        (True, "format", f"writes {written}; reads {', '.join(chosen['accepted'])}"),
+    ]
+
+
+def _duration(seconds: float) -> str:
+    for size, name in ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second")):
+        if seconds >= size:
+            count = seconds / size
+            return f"{count:g} {name}{'' if count == 1 else 's'}"
+    return f"{seconds:g} seconds"

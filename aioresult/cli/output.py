@@ -1,0 +1,98 @@
+"""What the command prints: one JSON object a line for machines, short lines for people."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from aioresult.codec.exceptions import identity, safe_repr
+from aioresult.record import Record
+
+_OPTIONAL = ("children", "group_id", "parent_id", "name", "args", "kwargs", "worker", "retries", "queue", "stamps")
+
+
+def say(line: str) -> None:
+    """Print one line to standard output, at once."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def complain(message: str) -> None:
+    """Print one line to standard error."""
+    sys.stderr.write(f"aioresult: {' '.join(message.split())}\n")
+    sys.stderr.flush()
+
+
+def to_json(value: Any) -> str:
+    """Return ``value`` as JSON on one line; what JSON has no form for becomes its ``repr``."""
+    try:
+        return msgspec.json.encode(value, enc_hook=safe_repr).decode()
+    except (TypeError, ValueError, RecursionError):  # keys of a mapping that are no keys in JSON, lone surrogates, ...
+        return msgspec.json.encode(ascii(value)).decode()
+
+
+def as_json(record: Record) -> str:
+    """Return a record as one JSON object; Celery's names, exceptions in Celery's form."""
+    shown: dict[str, Any] = {
+        "id": record.id,
+        "status": record.status,
+        "ready": record.ready,
+        "result": _plain(record.result),
+        "traceback": record.traceback,
+        "date_done": record.date_done,
+    }
+    if record.error is not None:
+        shown["result"], shown["error"] = None, str(record.error)
+    shown.update({name: value for name in _OPTIONAL if (value := getattr(record, name)) is not None})
+    return f"{{{', '.join(f'{to_json(key)}: {to_json(value)}' for key, value in shown.items())}}}"
+
+
+def _plain(result: Any) -> Any:
+    if not isinstance(result, BaseException):
+        return result
+    module, name, args = identity(result)
+    return {"exc_type": name, "exc_message": [_argument(arg) for arg in args], "exc_module": module}
+
+
+def _argument(value: Any) -> Any:
+    return value if isinstance(value, (str, int, float, bool, list, dict, type(None))) else safe_repr(value)
+
+
+def value_text(value: Any) -> str:
+    """Return a task's value for people: text as it is, everything else as JSON."""
+    return value if isinstance(value, str) else to_json(value)
+
+
+def error_text(error: object) -> str:
+    """Return an exception on one line, with its type."""
+    if not isinstance(error, BaseException):
+        return safe_repr(error)
+    module, name, _ = identity(error)
+    qualified = name if module in (None, "builtins") else f"{module}.{name}"
+    text = str(error)
+    return qualified if not text else text if qualified in text else f"{qualified}: {text}"
+
+
+def summary(record: Record) -> str:
+    """Return what matters about a record's state on one line: its value, its error, its progress."""
+    if isinstance(record.result, BaseException):
+        return error_text(record.result)
+    if record.result is None and not record.ready:
+        return ""
+    progress = progress_of(record)
+    if progress is None:
+        return value_text(record.result)
+    current, total = progress
+    return f"{current:g}" if total is None else f"{current:g}/{total:g}"
+
+
+def progress_of(record: Record) -> tuple[float, float | None] | None:
+    """Return how much is done and how much there is, if the state says so in the usual form."""
+    meta = record.result
+    if record.ready or not isinstance(meta, Mapping) or not isinstance(meta.get("current"), (int, float)):
+        return None
+    total = meta.get("total")
+    return float(meta["current"]), float(total) if isinstance(total, (int, float)) and total > 0 else None

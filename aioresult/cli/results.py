@@ -1,0 +1,144 @@
+"""The commands that ask and wait: get, wait, watch."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
+from typing import Annotated, Any
+
+import typer
+
+from aioresult.backend import Backend
+from aioresult.cli import watching
+from aioresult.cli.exits import Exit, worst
+from aioresult.cli.output import as_json, complain, error_text, say, summary, value_text
+from aioresult.cli.session import Ids, Json, Session, Settings, Timeout, Url, Verbose
+from aioresult.collecting import arrivals
+from aioresult.record import Record
+from aioresult.result import AsyncResult
+from aioresult.states import SUCCESS
+
+Single = AsyncResult[Any]
+
+
+def get(
+    ids: Ids,
+    timeout: Timeout = None,
+    url: Url = None,
+    settings: Settings = None,
+    json: Json = False,
+    verbose: Verbose = 0,
+) -> None:
+    """Wait for tasks and print their values.
+
+    The value of a single task is printed alone: text as it is, everything else as JSON.
+    """
+    session = Session(url, settings, json, verbose)
+
+    async def command(backend: Backend) -> Exit:
+        async with aclosing(_finals(backend, ids, timeout)) as finals:
+            found = {result: record async for result, record in finals}
+        records = [found[result] for result in _results(backend, ids)]
+        for record in records:
+            if json:
+                say(as_json(record))
+            elif len(records) > 1:
+                say(f"{record.id} {record.status} {summary(record)}".rstrip())
+            elif record.status == SUCCESS:
+                say(value_text(record.result))
+            _explain(record, timeout, with_traceback=verbose > 0)
+        return worst(map(_exit, records))
+
+    session.run(command)
+
+
+def wait(
+    ids: Ids,
+    timeout: Timeout = None,
+    first: Annotated[bool, typer.Option("--any", help="Return when one of them is final.")] = False,
+    url: Url = None,
+    settings: Settings = None,
+    json: Json = False,
+    verbose: Verbose = 0,
+) -> None:
+    """Wait for tasks and print each one's id and state as it becomes final."""
+    session = Session(url, settings, json, verbose)
+
+    async def command(backend: Backend) -> Exit:
+        codes: list[Exit] = []
+        async with aclosing(_finals(backend, ids, timeout)) as finals:
+            async for _, record in finals:
+                codes.append(_exit(record))
+                if json:
+                    say(as_json(record))
+                elif record.ready:
+                    say(f"{record.id} {record.status}")
+                _explain(record, timeout, with_traceback=verbose > 0)
+                if first:
+                    break
+        return worst(codes)
+
+    session.run(command)
+
+
+def watch(
+    ids: Ids,
+    timeout: Timeout = None,
+    url: Url = None,
+    settings: Settings = None,
+    json: Json = False,
+    verbose: Verbose = 0,
+) -> None:
+    """Show the states and the progress of tasks as they change, until all are final."""
+    session = Session(url, settings, json, verbose)
+
+    async def command(backend: Backend) -> Exit:
+        records = await watching.watch(_results(backend, ids), timeout, json=json)
+        for record in records:
+            _explain(record, timeout, with_traceback=verbose > 0)
+        return worst(map(_exit, records))
+
+    session.run(command)
+
+
+def _results(backend: Backend, ids: Iterable[str]) -> list[Single]:
+    return [backend.AsyncResult(task_id) for task_id in dict.fromkeys(ids)]
+
+
+async def _finals(
+    backend: Backend, ids: Iterable[str], timeout: float | None
+) -> AsyncGenerator[tuple[Single, Record], None]:
+    """Yield each result with its final record as it comes; at last those that did not come, with their present one."""
+    results = _results(backend, ids)
+    late = dict.fromkeys(results)
+    async with aclosing(arrivals(results, timeout)) as source:
+        async for result, record in source:
+            del late[result]
+            yield result, record
+    if late:
+        found = await backend.fetch_many([result.id for result in late])
+        for result in late:
+            yield result, found.get(result.id) or Record(id=result.id)
+
+
+def _exit(record: Record) -> Exit:
+    if record.error is not None:
+        return Exit.UNREADABLE
+    if not record.ready:
+        return Exit.TIMEOUT
+    return Exit.OK if record.successful else Exit.FAILED
+
+
+def _explain(record: Record, timeout: float | None, *, with_traceback: bool) -> None:
+    """Say on standard error why ``record`` is not a success."""
+    match _exit(record):
+        case Exit.UNREADABLE:
+            complain(str(record.error))
+        case Exit.TIMEOUT:
+            complain(f"task {record.id!r} was not final within {timeout or 0:g} s; its state is {record.status}")
+        case Exit.FAILED:
+            complain(f"task {record.id!r} is {record.status}: {error_text(record.result)}")
+            if with_traceback and record.traceback:
+                typer.echo(record.traceback.rstrip(), err=True)
+        case _:
+            pass

@@ -1,0 +1,132 @@
+"""What all commands have in common: their options, their backend, and how they end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import os
+import sys
+import traceback
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, NoReturn
+
+import msgspec
+import typer
+
+from aioresult.backend import Backend
+from aioresult.cli.exits import Exit, exit_for
+from aioresult.cli.output import complain
+from aioresult.errors import AioResultError, BackendNotConfigured, SettingsError
+
+Url = Annotated[
+    str | None,
+    typer.Option("--url", envvar="AIORESULT_URL", show_default=False, help="Store, such as redis://localhost:6379/0."),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="NAME=VALUE", show_default=False, help="A setting, as result_serializer=msgpack; repeatable."
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line, and nothing else.")]
+Verbose = Annotated[int, typer.Option("-v", "--verbose", count=True, show_default=False, help="Log; -vv logs more.")]
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a number of seconds") from None
+    if math.isnan(seconds) or seconds < 0:
+        raise typer.BadParameter(f"{text!r} is not a number of seconds, 0 or more")
+    return seconds
+
+
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        "--timeout",
+        "-t",
+        parser=_seconds,
+        metavar="SECONDS",
+        show_default=False,
+        help="How long to wait; 0 looks once.",
+    ),
+]
+Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of tasks.", show_default=False)]
+
+
+class Session(msgspec.Struct, frozen=True):
+    """One call of the command.
+
+    Attributes:
+        url: the store, if one was given.
+        settings: assignments ``name=value``.
+        json: print for machines.
+        verbose: 0 logs nothing but warnings, 1 information, 2 everything.
+    """
+
+    url: str | None
+    settings: list[str] | None
+    json: bool
+    verbose: int
+
+    def backend(self, **settings: Any) -> Backend:
+        """Return a backend for the URL and settings of the call; ``settings`` come on top of them.
+
+        Raises:
+            BackendNotConfigured: there is no URL.
+            SettingsError: the URL or a setting is not understood.
+        """
+        if not self.url:
+            raise BackendNotConfigured("no store was named: give --url, or set AIORESULT_URL in the environment")
+        return Backend(self.url, **{**self.assignments(), **settings})
+
+    def assignments(self) -> dict[str, Any]:
+        """Return the settings that were given by ``--set``."""
+        return dict(map(_assignment, self.settings or ()))
+
+    def run(self, command: Callable[[Backend], Awaitable[Exit]]) -> NoReturn:
+        """Run ``command`` with a backend that is closed afterwards, and end with its exit code."""
+
+        async def with_backend() -> Exit:
+            async with self.backend() as backend:
+                return await command(backend)
+
+        self.execute(with_backend)
+
+    def execute(self, command: Callable[[], Awaitable[Exit]]) -> NoReturn:
+        """Run ``command`` and end with its exit code, or with that of the error that it raised, told in one line."""
+        level = {0: logging.WARNING, 1: logging.INFO}.get(self.verbose, logging.DEBUG)
+        logging.basicConfig(level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+        async def main() -> Exit:
+            return await command()
+
+        try:
+            code = asyncio.run(main())
+            sys.stdout.flush()
+        except AioResultError as exc:
+            complain(str(exc))
+            code = exit_for(exc)
+        except KeyboardInterrupt:
+            code = Exit.INTERRUPTED
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is flushed into it at exit
+            code = Exit.PIPE
+        except Exception:  # noqa: BLE001  (shown in full: its exit code must not be taken for that of a failed task)
+            traceback.print_exc()
+            code = Exit.BUG
+        raise typer.Exit(code)
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    """Return the name and the value of ``name=value``; the value is JSON or, where it is none, text."""
+    name, separator, value = text.partition("=")
+    if not separator or not name:
+        raise SettingsError(f"--set expects NAME=VALUE, not {name!r}")
+    try:
+        return name, msgspec.json.decode(value)
+    except msgspec.DecodeError:
+        return name, value

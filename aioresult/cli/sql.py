@@ -1,0 +1,79 @@
+"""The commands for SQL databases: create tables, install and remove PostgreSQL's trigger."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from types import ModuleType
+from typing import Annotated
+
+import typer
+
+from aioresult.abc import Store
+from aioresult.backend import Backend
+from aioresult.cli.exits import Exit
+from aioresult.cli.output import say, to_json
+from aioresult.cli.session import Json, Session, Settings, Url, Verbose
+from aioresult.errors import MissingDriver
+
+app = typer.Typer(help="Prepare a SQL database.")
+
+
+@app.command()
+def create(url: Url = None, settings: Settings = None, json: Json = False, verbose: Verbose = 0) -> None:
+    """Create the tables, columns and indexes that are missing."""
+
+    async def change(store: Store) -> bool:
+        await _admin().create_tables(store)
+        return True
+
+    _change(Session(url, settings, json, verbose), change, "tables_ready", ("the tables are there",) * 2)
+
+
+@app.command("install-trigger")
+def install_trigger(
+    all_states: Annotated[bool, typer.Option("--all-states", help="Announce every state, not only final ones.")] = (
+        False
+    ),
+    url: Url = None,
+    settings: Settings = None,
+    json: Json = False,
+    verbose: Verbose = 0,
+) -> None:
+    """Install the PostgreSQL trigger that announces what Celery's workers store."""
+
+    async def change(store: Store) -> bool:
+        return bool(await _admin().install_trigger(store, all_states))
+
+    texts = ("the trigger is installed", "the trigger was installed already")
+    _change(Session(url, settings, json, verbose), change, "changed", texts)
+
+
+@app.command("uninstall-trigger")
+def uninstall_trigger(url: Url = None, settings: Settings = None, json: Json = False, verbose: Verbose = 0) -> None:
+    """Remove the PostgreSQL trigger."""
+
+    async def change(store: Store) -> bool:
+        return bool(await _admin().uninstall_trigger(store))
+
+    _change(
+        Session(url, settings, json, verbose), change, "changed", ("the trigger is removed", "there was no trigger")
+    )
+
+
+def _admin() -> ModuleType:
+    try:
+        from aioresult.stores.sqlalchemy import admin
+    except ModuleNotFoundError as exc:
+        raise MissingDriver(
+            f'SQL databases need {exc.name}: pip install "aioresult-backend[sqlalchemy]"', name=exc.name
+        ) from exc
+    return admin
+
+
+def _change(session: Session, change: Callable[[Store], Awaitable[bool]], key: str, texts: tuple[str, str]) -> None:
+    async def command(backend: Backend) -> Exit:
+        changed = await change(backend.runtime.store)
+        say(to_json({key: changed}) if session.json else texts[0 if changed else 1])
+        return Exit.OK
+
+    session.run(command)

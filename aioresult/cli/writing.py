@@ -1,0 +1,89 @@
+"""The commands that change what is stored: store, forget, purge."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from aioresult.backend import Backend
+from aioresult.cli.exits import Exit
+from aioresult.cli.output import complain, say, to_json
+from aioresult.cli.session import Ids, Json, Session, Settings, Url, Verbose
+from aioresult.states import EXCEPTION_STATES, SUCCESS
+
+
+def store(
+    task_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the task.", show_default=False)],
+    state: Annotated[str, typer.Option("--state", metavar="STATE", help="SUCCESS, FAILURE, PROGRESS, ...")] = SUCCESS,
+    result: Annotated[
+        str, typer.Option("--result", metavar="JSON", help="The value as JSON; - reads it from standard input.")
+    ] = "null",
+    traceback: Annotated[
+        str | None, typer.Option("--traceback", metavar="TEXT", show_default=False, help="The traceback of a failure.")
+    ] = None,
+    url: Url = None,
+    settings: Settings = None,
+    json: Json = False,
+    verbose: Verbose = 0,
+) -> None:
+    """Store a state of a task and wake whoever waits for it.
+
+    For FAILURE, RETRY and REVOKED the result is a message, or an object with exc_type and exc_message.
+    """
+    value = _outcome(state, _parsed(sys.stdin.read() if result == "-" else result))
+
+    async def command(backend: Backend) -> Exit:
+        written = await backend.store_result(task_id, value, state, traceback)
+        if json:
+            say(to_json({"id": task_id, "status": state, "written": written}))
+        elif written:
+            say(f"{task_id} {state}")
+        if written:
+            return Exit.OK
+        stored = await backend.fetch(task_id)
+        complain(f"task {task_id!r}: {state} was not stored, since it is {stored.status}, which that may not replace")
+        return Exit.REFUSED
+
+    Session(url, settings, json, verbose).run(command)
+
+
+def forget(ids: Ids, url: Url = None, settings: Settings = None, json: Json = False, verbose: Verbose = 0) -> None:
+    """Delete the results of tasks."""
+
+    async def command(backend: Backend) -> Exit:
+        for task_id in dict.fromkeys(ids):
+            await backend.forget(task_id)
+            say(to_json({"id": task_id, "forgotten": True}) if json else f"{task_id} forgotten")
+        return Exit.OK
+
+    Session(url, settings, json, verbose).run(command)
+
+
+def purge(url: Url = None, settings: Settings = None, json: Json = False, verbose: Verbose = 0) -> None:
+    """Delete expired results, where the store does not expire them by itself."""
+
+    async def command(backend: Backend) -> Exit:
+        count = await backend.purge()
+        say(to_json({"purged": count}) if json else f"{count} expired results deleted")
+        return Exit.OK
+
+    Session(url, settings, json, verbose).run(command)
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise typer.BadParameter(
+            f"the result is not JSON ({exc}); text needs quotes of its own: '\"text\"'", param_hint="--result"
+        ) from exc
+
+
+def _outcome(state: str, value: Any) -> Any:
+    """Return what is stored for ``value``: the result of a failure is an exception."""
+    if state not in EXCEPTION_STATES or (isinstance(value, dict) and "exc_type" in value):
+        return value
+    return Exception() if value is None else Exception(value)
