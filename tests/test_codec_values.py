@@ -279,6 +279,12 @@ def test_yaml_cannot_expand_beyond_its_payload() -> None:
     assert ours.decode_value(ours.encode_value({"<<": 1, "=": 2}, "v"), "v") == {"<<": 1, "=": 2}
 
 
+def test_errors_of_yaml_do_not_quote_the_payload() -> None:
+    with pytest.raises(DecodeError, match="it is not YAML") as caught:
+        codec(result_serializer="yaml").decode_value(b"token: [s3cret", "v")
+    assert "s3cret" not in str(caught.value)
+
+
 def test_pickle_is_not_read_unless_it_is_accepted() -> None:
     from aioresult.codec import Codec
 
