@@ -36,6 +36,7 @@ class Address:
 
     Attributes:
         location: host, port and database for messages; never a credential.
+        options: what the connection is made with, credentials among it.
         connect_timeout: seconds that connecting may take, all in all.
         reply_timeout: seconds without a byte from a server that owes a reply, or ``None``.
         retry_on_timeout: whether a command is repeated after that.
@@ -45,29 +46,34 @@ class Address:
     def __init__(
         self, connection_class: type[driver.AbstractConnection], options: Mapping[str, Any], settings: Settings
     ) -> None:
-        self._class = connection_class
-        self._options = dict(options)
+        self._connection_class = connection_class
+        self.options = dict(options)
         self._keyprefix = settings.keyprefix
-        interval = self._options.pop("health_check_interval", None)
+        interval = self.options.pop("health_check_interval", None)
         if interval is None:
             interval = settings.redis_backend_health_check_interval
         self.probe_interval: float = _PROBE_INTERVAL if interval is None else interval
         self.connect_timeout: float = _first(
-            self._options.get("socket_connect_timeout"), settings.redis_socket_connect_timeout, settings.connect_timeout
+            self.options.get("socket_connect_timeout"), settings.redis_socket_connect_timeout, settings.connect_timeout
         )
-        self.reply_timeout: float | None = self._options.get("socket_timeout", settings.redis_socket_timeout)
-        self.retry_on_timeout = bool(self._options.pop("retry_on_timeout", settings.redis_retry_on_timeout))
-        self._options.update(socket_timeout=None, socket_connect_timeout=None)  # one deadline bounds the whole
-        self._protocol: int | None = self._options.pop("protocol", None)
+        self.reply_timeout: float | None = self.options.get("socket_timeout", settings.redis_socket_timeout)
+        self.retry_on_timeout = bool(self.options.pop("retry_on_timeout", settings.redis_retry_on_timeout))
+        self.options.update(socket_timeout=None, socket_connect_timeout=None)  # one deadline bounds the whole
+        self._protocol: int | None = self.options.pop("protocol", None)
         self.location = self._describe()
         self.client: object = None
         """Kept alive, since the connections of a Sentinel refer to their pool weakly."""
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether it connects by TLS."""
+        return issubclass(self._connection_class, driver.SSLConnection)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.location}>"
 
     def _describe(self) -> str:
-        options = self._options
+        options = self.options
         place = options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
         return f"{place}/{options.get('db') or 0}"
 
@@ -85,7 +91,7 @@ class Address:
             raise SettingsError(f"the options for Redis at {self.location} are not understood: {exc}") from exc
 
     def _make(self, protocol: int) -> driver.AbstractConnection:
-        return self._class(**self._options, protocol=protocol)
+        return self._connection_class(**self.options, protocol=protocol)
 
     def refused(self, error: ServerError) -> AioResultError:
         """Return what an error reply of this server means."""
