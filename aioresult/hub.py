@@ -13,20 +13,19 @@ import asyncio
 import logging
 import random
 from collections.abc import Collection, Iterable
-from heapq import heapify, heappop, heappush
 from typing import Final, Protocol
 
 from aioresult.abc import Feed, Store
 from aioresult.batching import Batcher, owned_task
+from aioresult.deadlines import Deadlines
 from aioresult.errors import AioResultError, StoreUnavailable
 from aioresult.polling import PollingFeed
-from aioresult.record import Record
+from aioresult.record import ENDS, Record
 
 logger = logging.getLogger("aioresult")
 
 _TICK: Final = 1.0
 """Seconds between two rounds of housekeeping; a round sends nothing unless something is due."""
-_COMPACT_AT: Final = 64
 
 Waiter = asyncio.Future[Record | None]
 """Resolves to the final record, or to ``None`` at its deadline."""
@@ -81,9 +80,8 @@ class Hub:
         self._new: set[str] = set()
         self._fresh: set[str] = set()
         self._to_look: set[str] = set()
-        self._deadlines: list[tuple[float, int, str, Waiter]] = []
-        self._deadline_count = 0
-        self._timer: asyncio.TimerHandle | None = None
+        self.deadlines = Deadlines(self._loop)
+        """When waiters give up."""
         self._wake = asyncio.Event()
         self._supervisor: asyncio.Task[None] | None = None
         self._looker: asyncio.Task[None] | None = None
@@ -107,11 +105,14 @@ class Hub:
     # --- joining and leaving: no awaits, so that nothing can happen in between ---
 
     def add(self, task_id: str, deadline: float | None) -> Waiter:
-        """Register and return a waiter, which gives ``None`` at ``deadline`` (in the loop's time)."""
+        """Register and return a waiter, which gives ``None`` at ``deadline`` (in the loop's time).
+
+        Whoever added it takes it away: by ``leave``, unless it has got its record, and from the ``deadlines``.
+        """
         waiter: Waiter = self._loop.create_future()
         self._join(task_id, waiter)
         if deadline is not None:
-            self._expect(deadline, task_id, waiter)
+            self.deadlines.add(waiter, deadline)
         return waiter
 
     def join(self, ids: Iterable[str], listener: Listener) -> None:
@@ -149,13 +150,17 @@ class Hub:
             if task_id in self._entries:
                 self._look_at((task_id,))
             return
-        if not record.ended:
+        if record.status not in ENDS:
             self._tell_listeners(task_id, record)
             return
         entry = self._entries.pop(task_id, None)
         if entry is None:
             return
         self.delivered += 1
+        if isinstance(entry, asyncio.Future):  # the usual case, for which nothing more is to be done
+            if not entry.done():
+                entry.set_result(record)
+            return
         for member in _members(entry):
             if not isinstance(member, asyncio.Future):
                 member.push(record)
@@ -188,32 +193,6 @@ class Hub:
         if not self._entries:
             logger.error("the feed of %s failed while nobody waited", self._store.location, exc_info=exc)
         self._fail(list(self._entries), exc)
-
-    # --- deadlines: one timer for all ---
-
-    def _expect(self, deadline: float, task_id: str, waiter: Waiter) -> None:
-        heap = self._deadlines
-        if len(heap) > _COMPACT_AT and len(heap) > 2 * len(self._entries):
-            heap[:] = [item for item in heap if not item[3].done()]
-            heapify(heap)
-        self._deadline_count += 1
-        heappush(heap, (deadline, self._deadline_count, task_id, waiter))
-        if self._timer is None or deadline < self._timer.when():
-            self._set_timer(deadline)
-
-    def _set_timer(self, deadline: float | None) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = None if deadline is None else self._loop.call_at(deadline, self._on_deadline)
-
-    def _on_deadline(self) -> None:
-        heap, now = self._deadlines, self._loop.time()
-        while heap and (heap[0][0] <= now or heap[0][3].done()):
-            _, _, task_id, waiter = heappop(heap)
-            if not waiter.done():
-                self.leave((task_id,), waiter)
-                waiter.set_result(None)
-        self._set_timer(heap[0][0] if heap else None)
 
     # --- the background task ---
 
@@ -385,5 +364,4 @@ class Hub:
         if self._entries:
             self._fail_everybody(AioResultError(f"the backend of {self._store.location} was closed while waiting"))
         self._new.clear()
-        self._set_timer(None)
-        self._deadlines.clear()
+        self.deadlines.clear()

@@ -14,6 +14,8 @@ from aioresult.states import FAILURE, PENDING, READY_STATES, SUCCESS
 
 UNDECODABLE: Final = "UNDECODABLE"
 """Status of the stand-in for a stored record that could not be read; never stored."""
+ENDS: Final = READY_STATES | {UNDECODABLE}
+"""States after which there is nothing to wait for."""
 
 ResultTree = Sequence[Any]
 """Celery's form of a result with its ancestors: ``[[id, parent], members]``; ``members`` is ``None`` for a single
@@ -78,12 +80,16 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def error(self) -> DecodeError | None:
         """Why this record could not be read, or ``None`` for a readable one."""
-        return self.result if self.status == UNDECODABLE and isinstance(self.result, DecodeError) else None
+        if self.status != UNDECODABLE:
+            return None
+        if isinstance(self.result, DecodeError):
+            return self.result
+        return DecodeError(f"the record of task {self.id!r} has the reserved status {UNDECODABLE!r}")
 
     @property
     def ended(self) -> bool:
         """Whether there is nothing to wait for any more: final, or not readable."""
-        return self.status in READY_STATES or self.status == UNDECODABLE
+        return self.status in ENDS
 
     @classmethod
     def undecodable(cls, task_id: str, error: DecodeError) -> Record:

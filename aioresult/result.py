@@ -12,7 +12,7 @@ from aioresult.collecting import failed_ancestor, refuse_to_wait_in_vain
 from aioresult.errors import DecodeError, RemoteTaskError
 from aioresult.inbox import Inbox
 from aioresult.record import Record, ResultTree, check_task_id
-from aioresult.states import PENDING, PROPAGATE_STATES
+from aioresult.states import PENDING, PROPAGATE_STATES, READY_STATES, SUCCESS
 
 if TYPE_CHECKING:
     from aioresult.backend import Backend
@@ -105,10 +105,10 @@ class AsyncResult(Generic[T]):
         Raises:
             DecodeError: it stands for something that cannot be read.
         """
-        if record.error is not None:
-            raise record.error
-        if record.ready:
+        if record.status in READY_STATES:
             self._record = record
+        elif (error := record.error) is not None:
+            raise error
         return record
 
     # --- waiting ---
@@ -174,10 +174,10 @@ class AsyncResult(Generic[T]):
 
     def value(self, record: Record, propagate: bool = True) -> T:
         """Return what ``get`` makes of a final record: its value, or its exception raised or returned."""
+        if record.status == SUCCESS:
+            return cast("T", record.result) if self._type is None else self._converted(record, self._type)
         if record.status not in PROPAGATE_STATES:
-            if record.error is not None:
-                raise record.error
-            return self._converted(record)
+            raise record.error or ValueError(f"task {self.id!r} is not final: its state is {record.status}")
         error = record.result
         if not isinstance(error, BaseException):
             error = RemoteTaskError("Exception", None, [error], record.traceback)
@@ -185,13 +185,11 @@ class AsyncResult(Generic[T]):
             raise error.with_traceback(None)  # the instance is shared by all who wait: begin its traceback here
         return cast("T", error)
 
-    def _converted(self, record: Record) -> T:
-        if self._type is None:
-            return cast("T", record.result)
+    def _converted(self, record: Record, result_type: type[T]) -> T:
         try:
-            return msgspec.convert(record.result, self._type)
+            return msgspec.convert(record.result, result_type)
         except msgspec.ValidationError as exc:
-            raise DecodeError(f"task {self.id!r}: its value is no {self._type!r}: {exc}") from exc
+            raise DecodeError(f"task {self.id!r}: its value is no {result_type!r}: {exc}") from exc
 
     async def updates(self, timeout: float | None = None) -> AsyncGenerator[Record, None]:
         """Iterate the task's states as they change: first what is stored now, if anything, last the final one.

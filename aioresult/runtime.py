@@ -81,13 +81,18 @@ class Runtime:
                 raise self.timeout_error(f"task {task_id!r}", timeout)
             return record
         self.check(task_id)
-        waiter = self.hub.add(task_id, None if timeout is None else self.loop.time() + timeout)
+        deadline = None if timeout is None else self.loop.time() + timeout
+        waiter = self.hub.add(task_id, deadline)
         try:
             record = await waiter
+        except asyncio.CancelledError:
+            self.hub.leave((task_id,), waiter)
+            raise
         finally:
-            if waiter.cancelled():
-                self.hub.leave((task_id,), waiter)
+            if deadline is not None:
+                self.hub.deadlines.discard(waiter, deadline)
         if record is None:
+            self.hub.leave((task_id,), waiter)
             raise self.timeout_error(f"task {task_id!r}", timeout)
         return record
 
