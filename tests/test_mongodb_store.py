@@ -90,7 +90,7 @@ async def test_a_ready_client_is_used_and_left_open(
         assert (await client.admin.command("ping"))["ok"] == 1
         assert tasks.count_documents({}) == 1
     finally:
-        await close_client(client)
+        await close_client(client, PATIENCE)
 
 
 async def test_the_options_of_a_ready_client_do_not_change_what_is_read(mongo_url: str) -> None:

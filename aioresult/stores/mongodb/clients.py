@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeGuard
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeGuard, TypeVar
 
 import msgspec
 import pymongo
@@ -41,6 +41,8 @@ _SOCKET_TIMEOUT: Final = 30.0
 _MALFORMED: Final = (
     "user name and password must be percent-encoded (urllib.parse.quote_plus) and hosts separated by commas"
 )
+
+_T = TypeVar("_T")
 
 
 class ChangeStream(Protocol):
@@ -217,11 +219,27 @@ def is_client(client: object) -> TypeGuard[Client]:
     return isinstance(client, AsyncMongoClient) or type(client).__name__ == "AsyncIOMotorClient"
 
 
-async def close_client(client: Client) -> None:
-    """Close a client of either driver."""
-    closing = client.close()
-    if closing is not None:
-        await closing
+async def heeding(request: Awaitable[_T]) -> _T:
+    """Await a request, and be cancelled if that was asked for meanwhile.
+
+    Of PyMongo alone this cannot be relied upon before Python 3.12, whose ``asyncio.wait_for`` no longer swallows a
+    cancellation that comes while what it waits for has just been done.
+    """
+    task = asyncio.current_task()
+    before = 0 if task is None else task.cancelling()
+    answer = await request
+    if task is not None and task.cancelling() > before:
+        raise asyncio.CancelledError
+    return answer
+
+
+async def close_client(client: Client, timeout: float) -> None:
+    """Close a client of either driver; it tells the server so, and waits for the answer no longer than ``timeout``."""
+    with pymongo.timeout(timeout):
+        if isinstance(client, AsyncMongoClient):
+            await client.close()
+        else:
+            await asyncio.to_thread(client.close)  # Motor's own method would block the loop meanwhile
 
 
 def open_database(client: Client, name: str) -> Database:

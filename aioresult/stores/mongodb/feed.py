@@ -28,6 +28,8 @@ _BATCH: Final = 500
 _OVERLAP: Final = 1
 """Seconds of history that are heard again at the start: writes become visible in another order than their times'."""
 _TRIES: Final = 2
+_HEARING: Final = 0.2
+"""Seconds that a reader has for its clean-up before it is cancelled again."""
 _PIPELINE: Final[list[Document]] = [
     {"$match": {"operationType": {"$in": ["insert", "replace", "update"]}}},
     {
@@ -116,17 +118,18 @@ class MongoFeed(Feed):
                 yield event
             await reader
         finally:
-            reader.cancel()
-            await asyncio.wait([reader])
+            while not reader.done():  # see clients.heeding: the first cancellation may have gone unheard
+                reader.cancel()
+                await asyncio.wait([reader], timeout=_HEARING)
             if not reader.cancelled():
-                reader.exception()  # raised above, or too late to matter
+                reader.exception()  # has been raised above, or comes too late to matter
 
     async def _read(self) -> None:
         failures = 0
         while True:
             try:
                 with pymongo.timeout(self._patience):
-                    change = await self._stream.try_next()
+                    change = await clients.heeding(self._stream.try_next())
             except PyMongoError as exc:
                 failures += 1
                 if failures == _TRIES or not self._stream.alive:

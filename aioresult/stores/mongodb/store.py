@@ -40,9 +40,11 @@ class MongoStore(Store):
     Attributes:
         silence: seconds after which the server answers the change stream although there is nothing to tell; this is
             the probe by which a dead connection is noticed.
+        motor_silence: the same with Motor, one of whose threads waits for the answer and cannot be interrupted.
     """
 
     silence: ClassVar[float] = 5.0
+    motor_silence: ClassVar[float] = 1.0
 
     def __init__(self, url: str, settings: Settings) -> None:
         super().__init__(url, settings)
@@ -92,7 +94,7 @@ class MongoStore(Store):
         while True:
             self._count()
             try:
-                return await request()
+                return await clients.heeding(request())
             except PyMongoError as exc:
                 dead = isinstance(exc, AutoReconnect) and not isinstance(exc, ServerSelectionTimeoutError)
                 if repeated or not dead:
@@ -105,7 +107,7 @@ class MongoStore(Store):
     async def aclose(self) -> None:
         client, self._client = self._client, None
         if client is not None and self._owns_client:
-            await clients.close_client(client)
+            await clients.close_client(client, self.settings.connect_timeout)
 
     # --- records ---
 
@@ -213,14 +215,18 @@ class MongoStore(Store):
             stream,
             opened_at=now,
             decode=self._announced,
-            patience=self.silence + self.settings.connect_timeout,
+            patience=self._silence + self.settings.connect_timeout,
             location=self.location,
             count=self._count,
         )
 
+    @property
+    def _silence(self) -> float:
+        return min(self.silence, self.motor_silence) if self._target.motor else self.silence
+
     async def _open_stream(self, now: Timestamp | None) -> clients.ChangeStream | str:
         try:
-            return await open_stream(self._tasks, now, self.silence)
+            return await open_stream(self._tasks, now, self._silence)
         except OperationFailure as exc:
             if exc.code in NO_CHANGE_STREAMS:
                 return f"the server refuses change streams ({reason_of(exc)})"
