@@ -7,15 +7,19 @@ from typing import Final
 
 _NEEDED: Final = ("typer", "rich")
 _USAGE: Final = 2
+_INTERRUPTED: Final = 130
 
 
 def main() -> int:
     """Run the command with the process's arguments and return its exit code."""
     try:
         from aioresult.cli.app import run
+
+        return run(sys.argv[1:])
     except ModuleNotFoundError as exc:
         if exc.name not in _NEEDED:
             raise
         sys.stderr.write(f'aioresult: the command needs {exc.name}: pip install "aioresult-backend[cli]"\n')
         return _USAGE
-    return run(sys.argv[1:])
+    except KeyboardInterrupt:  # before the command itself could take it
+        return _INTERRUPTED

@@ -12,7 +12,7 @@ from aioresult.cli.demo import command as demo
 from aioresult.cli.exits import MEANINGS, Exit
 from aioresult.cli.output import complain
 
-_EXITS: Final = "\n\n".join(f"{code.value}: {meaning}" for code, meaning in MEANINGS.items())
+_EXITS: Final = "\n".join(f"- {code.value}: {meaning}" for code, meaning in MEANINGS.items())
 _UsageError: Final[type[Exception]] = typer.BadParameter.__mro__[2]
 """What typer raises for wrong arguments: click's ``ClickException``, wherever this version of typer keeps it."""
 
@@ -20,6 +20,7 @@ app = typer.Typer(
     name="aioresult",
     help="Wait for, show, store and delete the results of tasks.\n\nThe store is named by --url or AIORESULT_URL.",
     epilog=f"Exit codes:\n\n{_EXITS}",
+    rich_markup_mode="markdown",
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

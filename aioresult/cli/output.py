@@ -47,7 +47,8 @@ def as_json(record: Record) -> str:
     if record.error is not None:
         shown["result"], shown["error"] = None, str(record.error)
     shown.update({name: value for name in _OPTIONAL if (value := getattr(record, name)) is not None})
-    return f"{{{', '.join(f'{to_json(key)}: {to_json(value)}' for key, value in shown.items())}}}"
+    fields = (f"{to_json(key)}:{to_json(value)}" for key, value in shown.items())  # one bad value spoils itself only
+    return f"{{{','.join(fields)}}}"
 
 
 def _plain(result: Any) -> Any:

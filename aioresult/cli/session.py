@@ -54,7 +54,7 @@ Timeout = Annotated[
         help="How long to wait; 0 looks once.",
     ),
 ]
-Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of tasks.", show_default=False)]
+Ids = Annotated[list[str], typer.Argument(metavar="ID", help="Ids of tasks.", show_default=False)]
 
 
 class Session(msgspec.Struct, frozen=True):
