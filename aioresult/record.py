@@ -54,7 +54,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     worker: str | None = None
     retries: int | None = None
     queue: str | None = None
-    stamps: dict[str, Any] | None = None
+    stamps: dict[str, Any] | None = msgspec.field(default=None, name="stamped_headers")
     id: str = msgspec.field(name="task_id")
 
     @property

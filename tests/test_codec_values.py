@@ -142,14 +142,12 @@ class Plain(enum.Enum):
     A = "a"
 
 
-NEVER = [Data(), Plain.A, object(), timedelta(1), range(3), print, frozenset({1})]
+NEVER = [Data(), Plain.A, object(), timedelta(1), range(3), print]
 
 
 @pytest.mark.parametrize("value", NEVER, ids=lambda value: type(value).__name__)
 @pytest.mark.parametrize("serializer", ["json", "msgpack", "yaml"])
 def test_what_kombu_refuses_is_refused_and_named_by_its_path(serializer: str, value: Any) -> None:
-    if serializer == "yaml" and isinstance(value, frozenset):
-        pytest.skip("YAML has sets")
     with pytest.raises(kombu_serialization.EncodeError):
         kombu_serialization.dumps({"a": [0, value]}, serializer=serializer)
     with pytest.raises(EncodeError, match=rf"^args: value\['a'\]\[1\]: object of type {type(value).__name__} "):

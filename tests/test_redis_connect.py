@@ -17,7 +17,8 @@ from redis.credentials import CredentialProvider, UsernamePasswordCredentialProv
 from aioresult import Backend, Record, SettingsError, StoreUnavailable
 from aioresult.settings import make_settings
 from aioresult.stores.redis import RedisStore
-from aioresult.stores.redis.connect import Address, from_url
+from aioresult.stores.redis.connect import Address
+from aioresult.stores.redis.urls import from_url
 from aioresult.testing.conformance import fresh_id
 from tests.servers import RedisServer, TcpProxy
 

@@ -12,12 +12,12 @@ from aioresult.codec import exceptions, failures, hints, pickles
 from aioresult.codec.compression import decompress, make_compressor
 from aioresult.codec.jsonvalues import TYPED
 from aioresult.codec.paths import first_problem
-from aioresult.codec.records import STAMPED, in_utc, layout, record_of, values_of
+from aioresult.codec.records import in_utc, layout, record_of, values_of
 from aioresult.codec.serializers import make_serializer, plain_pickle
 from aioresult.errors import DecodeError, EncodeError, ResultTooLarge
 from aioresult.record import Encoded, Record, ResultTree
 from aioresult.settings import SERIALIZERS, Settings
-from aioresult.states import EXCEPTION_STATES, PENDING
+from aioresult.states import EXCEPTION_STATES, PENDING, SUCCESS
 
 Payload = bytes | bytearray | memoryview | str
 """What drivers return for a stored value."""
@@ -84,10 +84,10 @@ class Codec:
         Anything unreadable gives ``Record.undecodable(task_id, DecodeError)``; an empty payload, which is nothing to
         Celery, a PENDING record.
         """
-        if self._is_json and isinstance(payload, bytes) and TYPED not in payload and STAMPED not in payload:
+        if self._is_json and isinstance(payload, bytes):
             try:
                 record = _read_json(payload)
-                if record.status != PENDING and record.stamps is None:
+                if not _needs_more(record, payload):
                     return self._finished(task_id, record)
             except (ValueError, RecursionError):
                 pass  # the general way below decides, and words the error
@@ -109,6 +109,8 @@ class Codec:
     def _finished(self, task_id: str, record: Record) -> Record:
         """Return a decoded record with the id that was asked for, its date in UTC and its exception rebuilt."""
         date_done = record.date_done
+        if record.status == SUCCESS and record.id == task_id and (date_done is None or date_done.tzinfo is UTC):
+            return record  # the usual case
         if date_done is not None and date_done.tzinfo is not UTC:
             record = msgspec.structs.replace(record, date_done=in_utc(date_done))
         if record.id != task_id:
@@ -287,6 +289,14 @@ class Codec:
                 f"nothing was stored; store it elsewhere and return a reference to it, or raise max_result_bytes"
             )
         return payload
+
+
+def _needs_more(record: Record, payload: bytes) -> bool:
+    """Whether a record that was decoded as plain JSON holds typed values or stamps, or is none."""
+    if record.status == PENDING or record.stamps is not None:
+        return True
+    plain = record.args is None and record.kwargs is None and type(record.result) not in (dict, list)
+    return not plain and TYPED in payload
 
 
 def _tree(value: Any) -> list[Any]:

@@ -14,12 +14,12 @@ from aioresult.record import Record
 from aioresult.settings import Settings
 
 _EXTENDED: Final = ("name", "args", "kwargs", "worker", "retries", "queue")
+_STAMPED: Final = "stamped_headers"
+"""The key that lists the names of stamps, which are keys among the others."""
 _STORED: Final = tuple(field.encode_name for field in msgspec.structs.fields(Record) if field.name != "stamps")
-"""The keys that make a record."""
-_RESERVED: Final = frozenset({*_STORED, "stamped_headers"})
+"""The keys that make a record, but for the stamps."""
+_RESERVED: Final = frozenset({*_STORED, _STAMPED})
 """Stamps are keys beside these; one of such a name is not written as a key, and not read as a stamp."""
-STAMPED: Final = b"stamped_headers"
-"""Occurs in every payload with stamps, whose names are keys among the others."""
 
 
 def layout(settings: Settings) -> Layout:
@@ -64,7 +64,7 @@ class Layout(msgspec.Struct, frozen=True):
         if self.extended:
             meta.update({name: getattr(record, name) for name in _EXTENDED})
             if record.stamps:
-                meta["stamped_headers"] = list(record.stamps)
+                meta[_STAMPED] = list(record.stamps)
                 meta.update({name: value for name, value in record.stamps.items() if name not in _RESERVED})
         meta["task_id"] = record.id
         return meta
@@ -100,8 +100,8 @@ def record_of(task_id: str, meta: Any) -> Record:
     values = {key: meta[key] for key in _STORED if key in meta}
     values["task_id"] = task_id
     values["date_done"] = _moment(values.get("date_done"))
-    if "stamped_headers" in meta:
-        values["stamps"] = _stamps(meta)
+    if _STAMPED in meta:
+        values[_STAMPED] = _stamps(meta)
     try:
         return msgspec.convert(values, Record)
     except msgspec.ValidationError as exc:
@@ -132,7 +132,7 @@ def in_utc(moment: datetime) -> datetime:
 
 
 def _stamps(meta: Mapping[Any, Any]) -> dict[str, Any] | None:
-    headers = meta["stamped_headers"]
+    headers = meta[_STAMPED]
     if not isinstance(headers, (list, tuple, set, frozenset)):
         return None
     return {name: meta[name] for name in headers if isinstance(name, str) and name in meta.keys() - _RESERVED} or None

@@ -81,10 +81,10 @@ class Callbacks:
         """Take the error that ended all waiting: nobody is there to see it, so try again."""
         if not self._rejoining:
             self._rejoining = True
-            logger.warning("results with callbacks are looked at again in %g s: %s", _PAUSE, error)
-            self._backend.runtime.loop.call_later(_PAUSE, self._rejoin)
+            self._backend.runtime.loop.call_later(_PAUSE, self._rejoin, error)
 
-    def _rejoin(self) -> None:
+    def _rejoin(self, error: Exception) -> None:
+        logger.warning("waiting for %d results with callbacks was interrupted: %s", len(self._registered), error)
         self._rejoining = False
         self._backend.runtime.hub.join(list(self._registered), self)
 

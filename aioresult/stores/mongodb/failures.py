@@ -15,6 +15,7 @@ from pymongo.errors import (
 from aioresult.errors import StoreUnavailable
 
 DUPLICATE_KEY: Final = 11000
+HISTORY_LOST: Final = 286
 _UNAUTHORIZED: Final = 13
 _AUTHENTICATION_FAILED: Final = 18
 _QUOTED_REFUSAL: Final = "'codeName': 'AuthenticationFailed'"

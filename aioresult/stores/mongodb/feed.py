@@ -12,14 +12,14 @@ from typing import Any, Final
 
 import pymongo
 from bson.timestamp import Timestamp
-from pymongo.errors import PyMongoError
+from pymongo.errors import OperationFailure, PyMongoError
 
 from aioresult.abc import Event, Feed, Sink
 from aioresult.errors import StoreUnavailable
 from aioresult.record import Record
 from aioresult.stores.mongodb import clients
 from aioresult.stores.mongodb.documents import Document
-from aioresult.stores.mongodb.failures import unavailable
+from aioresult.stores.mongodb.failures import HISTORY_LOST, unavailable
 
 _CARRIED: Final = 4096
 """Size in bytes of the biggest document that an event carries; every process that waits hears of every document."""
@@ -47,19 +47,27 @@ _PIPELINE: Final[list[Document]] = [
 async def open_stream(collection: clients.Collection, now: Timestamp | None, silence: float) -> clients.ChangeStream:
     """Open the stream of all writes to ``collection``, effective on return.
 
+    It begins a little in the past, where the server's history goes back so far.
+
     Args:
         collection: where the documents are.
         now: the server's present time.
         silence: seconds after which the server answers although there is nothing to tell.
     """
-    start = None if now is None else Timestamp(now.time - _OVERLAP, 1)
-    return await clients.open_stream(
-        collection,
-        pipeline=_PIPELINE,
-        start_at_operation_time=start,
-        max_await_time_ms=round(silence * 1000),
-        batch_size=_BATCH,
-    )
+    options: Document = {
+        "pipeline": _PIPELINE,
+        "max_await_time_ms": round(silence * 1000),
+        "batch_size": _BATCH,
+    }
+    if now is None:
+        return await clients.open_stream(collection, **options)
+    try:
+        start = Timestamp(now.time - _OVERLAP, 1)
+        return await clients.open_stream(collection, start_at_operation_time=start, **options)
+    except OperationFailure as exc:
+        if exc.code != HISTORY_LOST:
+            raise
+        return await clients.open_stream(collection, **options)
 
 
 class MongoFeed(Feed):

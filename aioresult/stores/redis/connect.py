@@ -1,17 +1,14 @@
-"""From URLs, settings and ready clients to connections; redis-py opens them and is then out of the way."""
+"""Addresses: where a server is and how to connect; redis-py opens connections and is then out of the way."""
 
 from __future__ import annotations
 
 import asyncio
-import importlib
-import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final, TypeVar
-from urllib.parse import SplitResult, parse_qs, unquote, urlencode, urlsplit
 
 import redis.asyncio.connection as driver
 import redis.exceptions
-from redis.credentials import CredentialProvider
 
 from aioresult.errors import AioResultError, SettingsError, StoreUnavailable
 from aioresult.settings import Settings
@@ -22,12 +19,8 @@ AnyWire = TypeVar("AnyWire", bound=Wire)
 
 _PROBE_INTERVAL: Final = 10.0
 """Seconds of silence after which a connection is asked for a sign of life, unless the settings say otherwise."""
-_CERT_REQS: Final = {
-    **dict.fromkeys(("none", "cert_none", str(int(ssl.CERT_NONE))), "none"),
-    **dict.fromkeys(("optional", "cert_optional", str(int(ssl.CERT_OPTIONAL))), "optional"),
-    **dict.fromkeys(("required", "cert_required", str(int(ssl.CERT_REQUIRED))), "required"),
-}
-_NOT_FOR_CONNECTIONS: Final = ("max_connections", "timeout", "decode_responses", "encoding", "encoding_errors", "retry")
+NOT_FOR_CONNECTIONS: Final = ("max_connections", "timeout", "decode_responses", "encoding", "encoding_errors", "retry")
+_HERE: Final[Mapping[str, Any]] = {}
 _POOLS_OWN: Final = ("maint", "orig_", "oss_cluster_", "himport_", "event_dispatcher", "retry", "parser_class")
 
 
@@ -74,7 +67,9 @@ class Address:
 
     def _describe(self) -> str:
         options = self.options
-        place = options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
+        pool = options.get("connection_pool")  # that of a client which asks sentinels
+        service = getattr(pool, "service_name", None)
+        place = service or options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
         return f"{place}/{options.get('db') or 0}"
 
     def check(self) -> None:
@@ -85,13 +80,22 @@ class Address:
         """
         if self._protocol not in (None, 2, 3):
             raise SettingsError(f"the Redis protocol is 2 or 3, not {self._protocol}")
-        try:
+        with self._understood():
             self._make(3)
+
+    @contextmanager
+    def _understood(self) -> Iterator[None]:
+        try:
+            yield
         except (TypeError, ValueError, redis.exceptions.RedisError) as exc:
             raise SettingsError(f"the options for Redis at {self.location} are not understood: {exc}") from exc
 
-    def _make(self, protocol: int) -> driver.AbstractConnection:
-        return self._connection_class(**self.options, protocol=protocol)
+    def _make(self, protocol: int, place: Mapping[str, Any] = _HERE) -> driver.AbstractConnection:
+        return self._connection_class(**self.options, **place, protocol=protocol)
+
+    async def _find(self) -> Mapping[str, Any]:
+        """Return host and port, where they are not among the options because they may change."""
+        return _HERE
 
     def refused(self, error: ServerError) -> AioResultError:
         """Return what an error reply of this server means."""
@@ -146,7 +150,7 @@ class Address:
         return connection, 2
 
     async def _connect_by(self, protocol: int) -> driver.AbstractConnection:
-        connection = self._make(protocol)
+        connection = self._make(protocol, await self._find())
         try:
             await connection.connect()  # type: ignore[no-untyped-call]  # redis-py's fault
         except BaseException:
@@ -185,143 +189,8 @@ def from_client(client: object, settings: Settings) -> Address:
     options = {
         name: value
         for name, value in pool.connection_kwargs.items()
-        if name not in _NOT_FOR_CONNECTIONS and not name.startswith(_POOLS_OWN)
+        if name not in NOT_FOR_CONNECTIONS and not name.startswith(_POOLS_OWN)
     }
     address = Address(pool.connection_class, options, settings)
     address.client = client
     return address
-
-
-def from_url(url: str, settings: Settings) -> Address:
-    """Return the address that a URL of one server means, settings filling in where it is silent.
-
-    Raises:
-        SettingsError: it cannot be understood.
-    """
-    parts = split(url)
-    options = query_options(parts)
-    scheme = parts.scheme.lower()
-    connection_class: type[driver.AbstractConnection] = driver.Connection
-    if scheme in ("redis+unix", "redis+socket", "unix"):
-        connection_class = driver.UnixDomainSocketConnection
-        options["path"] = unquote(parts.path)
-        if not parts.path.strip("/") or parts.hostname:
-            raise SettingsError("the URL of a Unix socket looks like 'redis+unix:///path/to/redis.sock?db=0'")
-        options["db"] = database(options, "", settings)
-    elif scheme in ("redis", "rediss"):
-        options["host"] = unquote(parts.hostname or "") or settings.redis_host or "localhost"
-        options["port"] = port_of(parts) or settings.redis_port or 6379
-        options["db"] = database(options, parts.path, settings)
-        connection_class = secure(scheme == "rediss", options, settings, driver.Connection, driver.SSLConnection)
-    else:
-        raise SettingsError(f"{parts.scheme}:// is no scheme of a Redis URL; use redis://, rediss:// or redis+unix://")
-    authenticate(parts, options, settings)
-    return Address(connection_class, common(options, settings), settings)
-
-
-def split(url: str) -> SplitResult:
-    """Split a URL; what is wrong with it is told without quoting it, since it may hold a password."""
-    try:
-        parts = urlsplit(url)
-        parts.port  # noqa: B018  (raises if it is no number)
-    except ValueError as exc:
-        raise SettingsError("the Redis URL is malformed: host or port cannot be understood") from exc
-    return parts
-
-
-def port_of(parts: SplitResult) -> int | None:
-    """Return the port of a URL that ``split`` has accepted."""
-    return parts.port
-
-
-def query_options(parts: SplitResult) -> dict[str, Any]:
-    """Return the options of a URL's query, converted as redis-py converts them."""
-    options: dict[str, Any] = {}
-    for name, values in parse_qs(parts.query, keep_blank_values=True).items():
-        try:
-            parsed: Mapping[str, Any] = driver.parse_url(f"redis://?{urlencode({name: values[0]})}")
-        except ValueError as exc:
-            raise SettingsError(f"the Redis URL's option {name!r} has a value that cannot be understood") from exc
-        options.update(parsed or {name: values[0]})
-    return options
-
-
-def database(options: dict[str, Any], path: str, settings: Settings) -> int:
-    """Return the number of the database: ``db``, ``virtual_host``, the path, the setting, or 0."""
-    virtual_host = options.pop("virtual_host", None)
-    text = str(options.get("db", "")) or virtual_host or unquote(path)
-    text = text.strip("/")
-    if not text:
-        return settings.redis_db or 0
-    if not text.isdecimal():
-        raise SettingsError(f"a Redis database is a number, not {text!r}")
-    return int(text)
-
-
-def authenticate(parts: SplitResult, options: dict[str, Any], settings: Settings) -> None:
-    """Add user and password, or the provider of credentials, which wins over them."""
-    provider = options.pop("credential_provider", None) or settings.redis_backend_credential_provider
-    if provider is not None:
-        options["credential_provider"] = _provider(provider)
-        options.pop("username", None)
-        options.pop("password", None)
-        return
-    username = unquote(parts.username or "") or options.get("username") or settings.redis_username
-    password = unquote(parts.password or "") or options.get("password") or settings.redis_password
-    if password:
-        options["password"] = password
-    if username:
-        options["username"] = username
-
-
-def _provider(value: object) -> CredentialProvider:
-    if isinstance(value, str):
-        module, _, name = value.rpartition(".")
-        try:
-            value = getattr(importlib.import_module(module), name)()
-        except (ImportError, AttributeError, ValueError) as exc:
-            raise SettingsError(f"the credential provider {value!r} cannot be imported: {exc}") from exc
-    if not isinstance(value, CredentialProvider):
-        raise SettingsError(f"a credential provider is a redis.CredentialProvider, not a {type(value).__name__}")
-    return value
-
-
-def secure(
-    wanted: bool,
-    options: dict[str, Any],
-    settings: Settings,
-    plain: type[driver.AbstractConnection],
-    encrypted: type[driver.AbstractConnection],
-) -> type[driver.AbstractConnection]:
-    """Return the class to connect by, and add the options of TLS; certificates are verified unless told otherwise."""
-    extra = settings.redis_backend_use_ssl
-    if extra is not None and not isinstance(extra, Mapping | bool):
-        raise SettingsError(
-            f"setting redis_backend_use_ssl: expected a dict of ssl_* options, got {type(extra).__name__}"
-        )
-    if isinstance(extra, Mapping):
-        for name, value in extra.items():
-            options.setdefault(name if name.startswith("ssl_") else f"ssl_{name}", value)
-    if not wanted and not extra:
-        if stray := [name for name in options if name.startswith("ssl_")]:
-            raise SettingsError(f"the option {stray[0]} is for rediss:// URLs, but this one is redis://")
-        return plain
-    if "ssl_cert_reqs" in options:
-        options["ssl_cert_reqs"] = _cert_reqs(options["ssl_cert_reqs"])
-    return encrypted
-
-
-def _cert_reqs(value: object) -> str:
-    text = "none" if value is None else str(int(value)) if isinstance(value, int) else str(value).lower()
-    if text not in _CERT_REQS:
-        raise SettingsError(f"ssl_cert_reqs is one of required, optional, none (or CERT_REQUIRED, ...), not {value!r}")
-    return _CERT_REQS[text]
-
-
-def common(options: dict[str, Any], settings: Settings) -> dict[str, Any]:
-    """Add what all kinds of connection have in common, and drop what only a pool of redis-py understands."""
-    if settings.redis_client_name is not None:
-        options.setdefault("client_name", settings.redis_client_name)
-    if settings.redis_socket_keepalive and "path" not in options:
-        options.setdefault("socket_keepalive", True)
-    return {name: value for name, value in options.items() if name not in _NOT_FOR_CONNECTIONS}

@@ -11,11 +11,12 @@ from aioresult.errors import AioResultError
 from aioresult.record import UNDECODABLE, Record, ResultTree
 from aioresult.settings import Settings
 from aioresult.states import READY_STATES, replaces
-from aioresult.stores.redis import connect
+from aioresult.stores.redis.connect import Address, from_client
 from aioresult.stores.redis.errors import ServerError
 from aioresult.stores.redis.feed import RedisFeed, chunks
 from aioresult.stores.redis.link import Link
 from aioresult.stores.redis.scripts import PUT, lifetime, rest
+from aioresult.stores.redis.urls import from_url
 from aioresult.stores.redis.wire import Reply, pack
 
 RESULT_KEY: Final = "celery-task-meta-"
@@ -52,17 +53,17 @@ class RedisStore(Store):
 
     def __init__(self, url: str, settings: Settings) -> None:
         super().__init__(url, settings)
-        self._use(connect.from_url(url, settings))
+        self._use(from_url(url, settings))
 
     @classmethod
     def from_client(cls, client: object, settings: Settings) -> Self:
         """Return a store that connects as ``client``, a ``redis.asyncio.Redis``, does, on connections of its own."""
         store = cls.__new__(cls)
         Store.__init__(store, "redis://", settings)
-        store._use(connect.from_client(client, settings))
+        store._use(from_client(client, settings))
         return store
 
-    def _use(self, address: connect.Address) -> None:
+    def _use(self, address: Address) -> None:
         address.check()
         self.location = address.location
         self._address = address

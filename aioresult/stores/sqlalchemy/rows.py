@@ -80,6 +80,8 @@ class Rows:
             EncodeError: a value cannot be encoded, or is too large.
             InvalidTaskId: the id contains a null character, which SQL text cannot hold.
         """
+        if isinstance(record.result, Encoded):
+            return record
         if "\0" in record.id:
             raise InvalidTaskId(f"task id {record.id!r:.100} contains a null character, which a database cannot store")
         if len(record.status) > _STATUS_LENGTH or "\0" in record.status:
@@ -87,27 +89,21 @@ class Rows:
                 f"task {record.id!r}: state {record.status!r:.80} cannot be stored: the column holds {_STATUS_LENGTH} "
                 f"characters"
             )
-        stamps: Any = record.stamps
-        if stamps and not isinstance(stamps, Encoded):
-            stamps = {"stamped_headers": list(stamps), "stamps": stamps}
+        result = Encoded(self._codec.encode_result(record, compress=False, legacy_pickle=self._pickle))
+        if record.args is None and record.kwargs is None and not record.children and not record.stamps:
+            return msgspec.structs.replace(record, result=result, children=None, stamps=None)
+        stamps = record.stamps and {"stamped_headers": list(record.stamps), "stamps": record.stamps}
         return msgspec.structs.replace(
             record,
-            result=self._result(record),
+            result=result,
             children=self._value(record, "children", record.children or None),
             args=self._value(record, "args", record.args),
             kwargs=self._value(record, "kwargs", record.kwargs),
             stamps=self._value(record, "stamps", stamps or None),
         )
 
-    def _result(self, record: Record) -> Encoded:
-        if isinstance(record.result, Encoded):
-            return record.result
-        return Encoded(self._codec.encode_result(record, compress=False, legacy_pickle=self._pickle))
-
     def _value(self, record: Record, field: str, value: Any) -> Encoded | None:
-        if value is None or isinstance(value, Encoded):
-            return value
-        return Encoded(self._codec.encode_value(value, f"{field} of task {record.id!r}"))
+        return None if value is None else Encoded(self._codec.encode_value(value, f"{field} of task {record.id!r}"))
 
     def _decode(self, row: Sequence[Any]) -> Record:
         task_id, status, result, date, traceback, children, name, args, kwargs, worker, retries, queue, stamps = row

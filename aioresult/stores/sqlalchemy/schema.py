@@ -106,7 +106,7 @@ def _look(connection: Connection, table: Table, needed: tuple[str, ...]) -> Foun
 
 
 def _next_id(connection: Connection, table: Table, found: Found) -> str | None:
-    """Return the expression for a new row's id: Celery's sequence where SQLAlchemy creates one (PostgreSQL, MariaDB)."""
+    """Return the expression for a new row's id: Celery's sequence where SQLAlchemy makes one (PostgreSQL, MariaDB)."""
     sequence = table.c.id.default
     if not connection.dialect.supports_sequences or not isinstance(sequence, Sequence):
         return None

@@ -119,6 +119,6 @@ def _explained(dialect: Dialect) -> SettingsError:
     schema = dialect.facts["schema"]
     return SettingsError(
         f"this database account may not install or remove the trigger: that takes the right TRIGGER on the table "
-        f"{schema}.{dialect.facts['table']} (or its owner, to replace or remove one) and CREATE on the schema {schema}; "
-        f"let the owner run `aioresult sql install-trigger` once, and leave database_trigger off"
+        f"{schema}.{dialect.facts['table']} (or its owner, to replace or remove one) and CREATE on the schema "
+        f"{schema}; let the owner run `aioresult sql install-trigger` once, and leave database_trigger off"
     )

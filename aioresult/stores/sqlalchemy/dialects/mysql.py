@@ -62,15 +62,12 @@ class MySQLDialect(Dialect):
 
     @staticmethod
     async def look(link: Link, tables: Tables) -> dict[str, str]:
-        schema = tables.task.schema
-        found = await link.rows(
-            text(
-                "SELECT column_name, COALESCE(character_octet_length, datetime_precision) FROM information_schema.columns "
-                "WHERE table_name = :table AND table_schema = COALESCE(:schema, database()) "
-                "AND column_name IN ('result', 'traceback', 'date_done')"
-            ),
-            {"table": tables.task.name, "schema": schema},
+        columns = text(
+            "SELECT column_name, COALESCE(character_octet_length, datetime_precision) FROM information_schema.columns "
+            "WHERE table_schema = COALESCE(:schema, database()) AND table_name = :table "
+            "AND column_name IN ('result', 'traceback', 'date_done')"
         )
+        found = await link.rows(columns, {"schema": tables.task.schema, "table": tables.task.name})
         version = str(await link.value("SELECT version()"))
         facts = {"mariadb" if "mariadb" in version.lower() else "mysql": version}
         return facts | {f"limit of {name}": str(limit) for name, limit in found}
@@ -124,8 +121,9 @@ class MySQLDialect(Dialect):
         size, capacity = len(row[2] or b""), self._limit["result"]
         if size > capacity:
             raise ResultTooLarge(
-                f"the result of task {row[0]!r} takes {size} bytes, but its column holds {capacity}: store it elsewhere "
-                f"and return a reference to it, or widen the column: ALTER TABLE {self.layout.task} MODIFY result LONGBLOB"
+                f"the result of task {row[0]!r} takes {size} bytes, but its column holds {capacity}: store it "
+                f"elsewhere and return a reference to it, or widen the column: "
+                f"ALTER TABLE {self.layout.task} MODIFY result LONGBLOB"
             )
 
     def _fitting(self, row: Row) -> Row:

@@ -89,7 +89,7 @@ class PostgreSQLDialect(Dialect):
 
     async def _write_some(self, link: Link, rows: Sequence[Row], cutoff: datetime | None) -> set[str]:
         columns = {name: [row[position] for row in rows] for name, position in self._positions.items()}
-        return {row[0] for row in await link.rows(self._write, {**columns, "cutoff": cutoff})}
+        return set(await link.value(self._write, {**columns, "cutoff": cutoff}) or ())
 
     async def delete(self, link: Link, ids: Sequence[str]) -> None:
         await link.run(self._delete, {"ids": sorted(ids)})
@@ -157,11 +157,14 @@ def _write_statement(layout: Layout, prefix: str) -> str:
     compared = ("status", "result", "date_done", "traceback")
     same = " AND ".join(f"kept.{name} IS NOT DISTINCT FROM EXCLUDED.{name}" for name in compared)
     channel = channel_expression(f"'{prefix}'", "task_id")
+    replaceable = (
+        f"kept.status IS NULL OR (kept.status <> {SUCCESS_TEXT} "
+        f"AND (kept.status NOT IN ({READY_LIST}) OR EXCLUDED.status IN ({READY_LIST}))) "
+        f"OR kept.date_done < CAST(CAST(:cutoff AS timestamptz) AS timestamp) OR ({same})"
+    )
     return (
         f"WITH given AS (SELECT * FROM unnest({arrays}) AS given ({', '.join(names)})), "
         f"written AS (INSERT INTO {layout.task} AS kept ({', '.join(columns)}) SELECT {', '.join(values)} FROM given "
-        f"ON CONFLICT (task_id) DO UPDATE SET {assignments} "
-        f"WHERE kept.status IS NULL OR (kept.status <> {SUCCESS_TEXT} AND (kept.status NOT IN ({READY_LIST}) OR EXCLUDED.status IN ({READY_LIST}))) "
-        f"OR kept.date_done < CAST(CAST(:cutoff AS timestamptz) AS timestamp) OR ({same}) RETURNING kept.task_id) "
-        f"SELECT task_id, pg_notify({channel}, task_id) FROM written"
+        f"ON CONFLICT (task_id) DO UPDATE SET {assignments} WHERE {replaceable} RETURNING kept.task_id) "
+        f"SELECT array_agg(task_id) FROM (SELECT task_id, pg_notify({channel}, task_id) FROM written) AS told"
     )

@@ -2,8 +2,8 @@
 
 A commit first reaches the write-ahead log and becomes visible a moment later, up to an fsync later with writers in
 SQLite's default mode. So an event is followed by looks at ever longer intervals, each of which merely compares
-``PRAGMA data_version`` as long as nothing has moved. What is read then is what may have changed: rows that came in since
-the last look, found by their growing ids, and those rows of watched tasks that were there already and are not
+``PRAGMA data_version`` as long as nothing has moved. What is read then is what may have changed: rows that came in
+since the last look, found by their growing ids, and those rows of watched tasks that were there already and are not
 successful yet.
 """
 
