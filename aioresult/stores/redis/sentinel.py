@@ -1,0 +1,92 @@
+"""Servers whose address sentinels know, since it changes when one of them fails."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import redis.asyncio.connection as driver
+import redis.exceptions
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import NoBackoff
+
+from aioresult.settings import Settings
+from aioresult.stores.redis.connect import Address
+from aioresult.stores.redis.errors import Lost
+
+
+class SentinelAddress(Address):
+    """The primary of a service; asked for at each connection, and so followed wherever it moves.
+
+    A server that is demoted answers ``READONLY`` or is told by its sentinel to drop its clients: both lead here.
+    """
+
+    def __init__(
+        self,
+        sentinels: Sequence[tuple[str, int]],
+        service: str,
+        min_other_sentinels: int,
+        sentinel_options: Mapping[str, Any],
+        connection_class: type[driver.AbstractConnection],
+        options: Mapping[str, Any],
+        settings: Settings,
+    ) -> None:
+        self._sentinels = list(sentinels)
+        self._service = service
+        self._min_other_sentinels = min_other_sentinels
+        self._sentinel_options = dict(sentinel_options)
+        super().__init__(connection_class, options, settings)
+
+    def _describe(self) -> str:
+        places = ",".join(f"{host}:{port}" for host, port in self._sentinels)
+        return f"{self._service}/{self.options.get('db') or 0} (sentinels {places})"
+
+    def check(self) -> None:
+        """Find out whether the options, those for the sentinels included, are understood, without connecting."""
+        super().check()
+        with self._understood():
+            for host, port in self._sentinels:
+                self._client(host, port)
+
+    async def _find(self) -> Mapping[str, Any]:
+        """Ask one sentinel after the other, the one that knew it last time first."""
+        problems = []
+        for place in list(self._sentinels):
+            try:
+                async with asyncio.timeout(self.connect_timeout / len(self._sentinels)):
+                    found = await self._ask(*place)
+            except (redis.exceptions.RedisError, OSError) as exc:
+                problems.append(f"{place[0]}:{place[1]}: {_reason(exc)}")
+                continue
+            if found is not None:
+                self._sentinels.remove(place)
+                self._sentinels.insert(0, place)
+                return found
+            problems.append(f"{place[0]}:{place[1]}: knows no primary {self._service!r} that is up")
+        raise Lost(f"no sentinel knows the primary ({'; '.join(problems)})")
+
+    async def _ask(self, host: str, port: int) -> Mapping[str, Any] | None:
+        sentinel = self._client(host, port)
+        client: Redis = sentinel.sentinels[0]
+        try:
+            masters: Any = await client.sentinel_masters()
+        finally:
+            await client.aclose()
+        state = masters.get(self._service)
+        if state is None or not sentinel.check_master_state(state, self._service):
+            return None
+        return {"host": state["ip"], "port": state["port"]}
+
+    def _client(self, host: str, port: int) -> Sentinel:
+        """Return redis-py's client of one sentinel; RESP2, since that is what all of them speak."""
+        options = {"protocol": 2, "retry": Retry(NoBackoff(), 0), "max_connections": 1, **self._sentinel_options}
+        return Sentinel([(host, port)], self._min_other_sentinels, options)  # type: ignore[no-untyped-call]  # redis-py's
+
+
+def _reason(exc: Exception) -> str:
+    if isinstance(exc, redis.exceptions.AuthenticationError):
+        return f"authentication failed ({exc})"
+    return str(exc) or type(exc).__name__

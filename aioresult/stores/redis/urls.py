@@ -1,0 +1,229 @@
+"""From URLs and settings to addresses."""
+
+from __future__ import annotations
+
+import importlib
+import ssl
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import SplitResult, parse_qs, unquote, urlencode, urlsplit
+
+import redis.asyncio.connection as driver
+from redis.credentials import CredentialProvider
+
+from aioresult.errors import SettingsError
+from aioresult.settings import Settings
+from aioresult.stores.redis.connect import NOT_FOR_CONNECTIONS, Address
+from aioresult.stores.redis.sentinel import SentinelAddress
+
+_SENTINEL_SCHEMES: Final = ("sentinel", "redis+sentinel", "rediss+sentinel")
+_SENTINEL_OPTIONS: Final = (
+    "master_name",
+    "min_other_sentinels",
+    "sentinel_kwargs",
+    "sentinel_username",
+    "sentinel_password",
+)
+_CERT_REQS: Final = {
+    **dict.fromkeys(("none", "cert_none", str(int(ssl.CERT_NONE))), "none"),
+    **dict.fromkeys(("optional", "cert_optional", str(int(ssl.CERT_OPTIONAL))), "optional"),
+    **dict.fromkeys(("required", "cert_required", str(int(ssl.CERT_REQUIRED))), "required"),
+}
+
+
+def from_url(url: str, settings: Settings) -> Address:
+    """Return the address that a URL means, settings filling in where it is silent.
+
+    Raises:
+        SettingsError: it cannot be understood.
+    """
+    scheme = url.partition("://")[0].lower()
+    if scheme in _SENTINEL_SCHEMES:
+        return _sentinels(url, settings)
+    parts = split(url)
+    options = query_options(parts)
+    connection_class: type[driver.AbstractConnection] = driver.Connection
+    if scheme in ("redis+unix", "redis+socket", "unix"):
+        connection_class = driver.UnixDomainSocketConnection
+        options["path"] = unquote(parts.path)
+        if not parts.path.strip("/") or parts.hostname:
+            raise SettingsError("the URL of a Unix socket looks like 'redis+unix:///path/to/redis.sock?db=0'")
+        options["db"] = database(options, "", settings)
+    elif scheme in ("redis", "rediss"):
+        options["host"] = unquote(parts.hostname or "") or settings.redis_host or "localhost"
+        options["port"] = parts.port or settings.redis_port or 6379
+        options["db"] = database(options, parts.path, settings)
+        connection_class = secure(scheme == "rediss", options, settings, driver.Connection, driver.SSLConnection)
+    else:
+        raise SettingsError(f"{parts.scheme}:// is no scheme of a Redis URL; use redis://, rediss:// or redis+unix://")
+    authenticate(parts, options, settings)
+    return Address(connection_class, common(options, settings), settings)
+
+
+def _sentinels(url: str, settings: Settings) -> SentinelAddress:
+    """Return the address that sentinels know.
+
+    Celery separates whole URLs by semicolons; database, user and password are those of the first. Others name all hosts
+    in one URL, separated by commas, and put the service's name before the database.
+    """
+    chunks = [urlsplit(chunk if "://" in chunk else f"sentinel://{chunk}") for chunk in url.split(";") if chunk]
+    first = chunks[0]
+    options: dict[str, Any] = {}
+    for chunk in reversed(chunks):
+        options.update(query_options(chunk))
+    given = {**settings.result_backend_transport_options, **options}
+    path, _, number = unquote(first.path).strip("/").rpartition("/")
+    service = given.get("master_name") or path
+    if not path and number and not number.isdecimal():
+        service, number = service or number, ""
+    if not service:
+        raise SettingsError(
+            "the name of the service that the sentinels watch is missing; put it into the URL (redis+sentinel://host:26379/"
+            "mymaster/0) or into result_backend_transport_options={'master_name': 'mymaster'}"
+        )
+    own = dict(given.get("sentinel_kwargs") or {})
+    own.update({name: given[f"sentinel_{name}"] for name in ("username", "password") if f"sentinel_{name}" in given})
+    for name in _SENTINEL_OPTIONS:
+        options.pop(name, None)
+    options["db"] = database(options, number, settings)
+    wanted = first.scheme.lower().startswith("rediss")
+    connection_class = secure(wanted, options, settings, driver.Connection, driver.SSLConnection)
+    authenticate(first, options, settings)
+    return SentinelAddress(
+        [(host, port or 26379) for chunk in chunks for host, port in hosts(chunk.netloc)],
+        str(service),
+        _number(given.get("min_other_sentinels") or 0, "min_other_sentinels"),
+        own,
+        connection_class,
+        common(options, settings),
+        settings,
+    )
+
+
+def split(url: str) -> SplitResult:
+    """Split a URL; what is wrong with it is told without quoting it, since it may hold a password."""
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018  (raises if it is no number)
+    except ValueError:
+        raise _malformed() from None  # the original quotes what may be a part of the password
+    return parts
+
+
+def hosts(netloc: str) -> list[tuple[str, int | None]]:
+    """Return the hosts and ports of a URL's middle part, which may name several, separated by commas."""
+    found = []
+    for place in netloc.rpartition("@")[2].split(","):
+        try:
+            parts = urlsplit(f"//{place}")
+            if place:
+                found.append((unquote(parts.hostname or ""), parts.port))
+        except ValueError:
+            raise _malformed() from None
+    return found
+
+
+def _malformed() -> SettingsError:
+    return SettingsError(
+        "the Redis URL is malformed: host or port cannot be understood (in a password, '/', '@', '#' and '?' are "
+        "written as %2F, %40, %23, %3F)"
+    )
+
+
+def query_options(parts: SplitResult) -> dict[str, Any]:
+    """Return the options of a URL's query, converted as redis-py converts them."""
+    options: dict[str, Any] = {}
+    for name, values in parse_qs(parts.query, keep_blank_values=True).items():
+        try:
+            parsed: Mapping[str, Any] = driver.parse_url(f"redis://?{urlencode({name: values[0]})}")
+        except ValueError as exc:
+            raise SettingsError(f"the Redis URL's option {name!r} has a value that cannot be understood") from exc
+        options.update(parsed or {name: values[0]})
+    return options
+
+
+def database(options: dict[str, Any], path: str, settings: Settings) -> int:
+    """Return the number of the database: ``db``, ``virtual_host``, the path, the setting, or 0."""
+    virtual_host = options.pop("virtual_host", None)
+    text = str(options.get("db", "")) or virtual_host or unquote(path)
+    text = text.strip("/")
+    if not text:
+        return settings.redis_db or 0
+    if "@" in text:
+        raise _malformed()
+    return _number(text, "the database")
+
+
+def _number(value: object, what: str) -> int:
+    if not str(value).isdecimal():
+        raise SettingsError(f"{what} of a Redis URL is a number, not {value!r}")
+    return int(str(value))
+
+
+def authenticate(parts: SplitResult, options: dict[str, Any], settings: Settings) -> None:
+    """Add user and password, or the provider of credentials, which wins over them."""
+    provider = options.pop("credential_provider", None) or settings.redis_backend_credential_provider
+    if provider is not None:
+        options["credential_provider"] = _provider(provider)
+        options.pop("username", None)
+        options.pop("password", None)
+        return
+    username = unquote(parts.username or "") or options.get("username") or settings.redis_username
+    password = unquote(parts.password or "") or options.get("password") or settings.redis_password
+    if password:
+        options["password"] = password
+    if username:
+        options["username"] = username
+
+
+def _provider(value: object) -> CredentialProvider:
+    if isinstance(value, str):
+        module, _, name = value.rpartition(".")
+        try:
+            value = getattr(importlib.import_module(module), name)()
+        except (ImportError, AttributeError, ValueError) as exc:
+            raise SettingsError(f"the credential provider {value!r} cannot be imported: {exc}") from exc
+    if not isinstance(value, CredentialProvider):
+        raise SettingsError(f"a credential provider is a redis.CredentialProvider, not a {type(value).__name__}")
+    return value
+
+
+def secure(
+    wanted: bool,
+    options: dict[str, Any],
+    settings: Settings,
+    plain: type[driver.AbstractConnection],
+    encrypted: type[driver.AbstractConnection],
+) -> type[driver.AbstractConnection]:
+    """Return the class to connect by, and add the options of TLS; certificates are verified unless told otherwise."""
+    extra = settings.redis_backend_use_ssl
+    if extra is not None and not isinstance(extra, Mapping | bool):
+        raise SettingsError(
+            f"setting redis_backend_use_ssl: expected a dict of ssl_* options, got {type(extra).__name__}"
+        )
+    if isinstance(extra, Mapping):
+        for name, value in extra.items():
+            options.setdefault(name if name.startswith("ssl_") else f"ssl_{name}", value)
+    if not wanted and not extra:
+        if stray := [name for name in options if name.startswith("ssl_")]:
+            raise SettingsError(f"the option {stray[0]} is for rediss:// URLs, but this one is redis://")
+        return plain
+    if "ssl_cert_reqs" in options:
+        options["ssl_cert_reqs"] = _cert_reqs(options["ssl_cert_reqs"])
+    return encrypted
+
+
+def _cert_reqs(value: object) -> str:
+    text = "none" if value is None else str(int(value)) if isinstance(value, int) else str(value).lower()
+    if text not in _CERT_REQS:
+        raise SettingsError(f"ssl_cert_reqs is one of required, optional, none (or CERT_REQUIRED, ...), not {value!r}")
+    return _CERT_REQS[text]
+
+
+def common(options: dict[str, Any], settings: Settings) -> dict[str, Any]:
+    """Add what all kinds of connection have in common, and drop what only a pool of redis-py understands."""
+    if settings.redis_client_name is not None:
+        options.setdefault("client_name", settings.redis_client_name)
+    if settings.redis_socket_keepalive and "path" not in options:
+        options.setdefault("socket_keepalive", True)
+    return {name: value for name, value in options.items() if name not in NOT_FOR_CONNECTIONS}
