@@ -203,6 +203,10 @@ class GroupResult(ResultSet):
         parent = None if self.parent is None else self.parent.as_tuple()
         return ((self.id, parent), [member.as_tuple() for member in self.results])
 
+    def __json__(self) -> ResultTree:
+        """Return what is stored where a group is a value: the form in which Celery stores it too."""
+        return self.as_tuple()
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id!r} of {len(self.results)}>"
 

@@ -267,6 +267,10 @@ class AsyncResult(Generic[T]):
         """Return the id and those of its ancestors, in Celery's form."""
         return ((self.id, None if self.parent is None else self.parent.as_tuple()), None)
 
+    def __json__(self) -> ResultTree:
+        """Return what is stored where a result is a value: the form in which Celery stores it too."""
+        return self.as_tuple()
+
     def __repr__(self) -> str:
         state = self._record.status if self._record is not None else "not seen final"
         return f"<{type(self).__name__} {self.id!r:.200} ({state})>"

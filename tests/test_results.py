@@ -23,6 +23,7 @@ from aioresult import (
     EncodeError,
     InvalidTaskId,
     MissingDriver,
+    RemoteTaskError,
     ResultNotStored,
     ResultTimeout,
     ResultTooLarge,
@@ -79,6 +80,19 @@ async def test_a_failed_task_raises_its_exception_or_returns_it(backend: Backend
     assert record.failed
     assert "KeyError" in (record.traceback or "")
     assert (await result.ready(), await result.successful(), await result.failed()) == (True, False, True)
+
+
+async def test_what_a_coroutine_cannot_raise_arrives_as_a_remote_error(backend: Backend) -> None:
+    await backend.mark_as_failure("a", StopIteration(1))
+    with pytest.raises(RemoteTaskError, match=r"StopIteration\(1\)"):
+        await backend.AsyncResult("a")
+
+
+async def test_a_result_may_be_a_value(backend: Backend) -> None:
+    await backend.mark_as_done(
+        "a", {"next": backend.AsyncResult("b"), "all": backend.GroupResult("g", [AsyncResult("c")])}
+    )
+    assert await backend.AsyncResult("a") == {"next": [["b", None], None], "all": [["g", None], [[["c", None], None]]]}
 
 
 async def test_raising_it_again_does_not_grow_its_traceback(backend: Backend) -> None:

@@ -36,6 +36,7 @@ _BUILT_IN: Final[dict[_Key, type[Exception]]] = {
     **_classes_of(errors, AioResultError),
     _CELERY_REVOKED: TaskRevokedError,
 }
+del _BUILT_IN["builtins", "StopIteration"]  # a coroutine cannot raise it: Python makes a RuntimeError of it
 _registered: dict[_Key, type[Exception]] = {}  # changed by single assignments only, hence safe in threads
 
 
