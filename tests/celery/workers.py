@@ -14,8 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
+import kombu.pools
 from celery import Celery
 
+from aioresult.integrations.celery.plugin import AioResultBackend
+from aioresult.sync.portal import run
 from tests.celery.tasks import ENVIRONMENT, READY, make_app
 from tests.servers.process import ServerFailed
 
@@ -127,6 +130,7 @@ def close(app: Celery) -> None:
         backend.client.close()
     if getattr(backend, "_connection", None) is not None:
         backend._connection.close()
+    if isinstance(backend, AioResultBackend):
+        run(backend._async.aclose)
     app.close()
-    app.amqp.producer_pool.force_close_all()
-    app.pool.force_close_all()
+    kombu.pools.reset()  # type: ignore[no-untyped-call]  # shared by all applications with the same broker
