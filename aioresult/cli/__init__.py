@@ -17,9 +17,10 @@ def main() -> int:
 
         return run(sys.argv[1:])
     except ModuleNotFoundError as exc:
-        if exc.name not in _NEEDED:
+        name = (exc.name or "").partition(".")[0]
+        if name not in _NEEDED:
             raise
-        sys.stderr.write(f'aioresult: the command needs {exc.name}: pip install "aioresult-backend[cli]"\n')
+        sys.stderr.write(f'aioresult: the command needs {name}: pip install "aioresult-backend[cli]"\n')
         return _USAGE
     except KeyboardInterrupt:  # before the command itself could take it
         return _INTERRUPTED

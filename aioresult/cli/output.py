@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from aioresult.codec.exceptions import identity, safe_repr
+from aioresult.errors import TaskRevokedError
 from aioresult.record import Record
 
 _OPTIONAL = ("children", "group_id", "parent_id", "name", "args", "kwargs", "worker", "retries", "queue", "stamps")
@@ -71,6 +72,8 @@ def error_text(error: object) -> str:
     """Return an exception on one line, with its type."""
     if not isinstance(error, BaseException):
         return safe_repr(error)
+    if isinstance(error, TaskRevokedError):
+        return str(error) or "revoked"
     module, name, _ = identity(error)
     qualified = name if module in (None, "builtins") else f"{module}.{name}"
     text = str(error)

@@ -1,0 +1,63 @@
+"""Running the command ``aioresult`` as users do: in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tests.blocking import PATIENCE
+
+COMMAND = [sys.executable, "-W", "error", "-m", "aioresult"]
+
+
+class Finished(NamedTuple):
+    """What a command ended with and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def objects(self) -> list[Any]:
+        """The lines of the output, each of which has to be JSON."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+def environment(url: str | None = None) -> dict[str, str]:
+    """Return the environment for a command: a narrow terminal's width, and ``url`` as the store."""
+    kept = {
+        name: value for name, value in os.environ.items() if name not in ("AIORESULT_URL", "COLUMNS", "FORCE_COLOR")
+    }
+    found = {**kept, "PYTHONPATH": str(Path.cwd()), "COLUMNS": "80", "LINES": "24"}
+    return found if url is None else {**found, "AIORESULT_URL": url}
+
+
+def aioresult(*arguments: str, url: str | None = None, stdin: str | None = None) -> Finished:
+    """Run the command and return how it ended."""
+    done = subprocess.run(
+        [*COMMAND, *arguments],
+        env=environment(url),
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=2 * PATIENCE,
+        check=False,
+    )
+    return Finished(done.returncode, done.stdout, done.stderr)
+
+
+def start(*arguments: str, url: str | None = None) -> subprocess.Popen[str]:
+    """Start the command, to be waited for later."""
+    return subprocess.Popen(
+        [*COMMAND, *arguments], env=environment(url), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def end(process: subprocess.Popen[str]) -> Finished:
+    """Wait for a started command and return how it ended."""
+    out, err = process.communicate(timeout=2 * PATIENCE)
+    return Finished(process.returncode, out, err)
