@@ -13,6 +13,7 @@ from aioresult import Backend, Record
 from aioresult.abc import Feed
 from aioresult.errors import StoreUnavailable
 from aioresult.stores.mongodb import MongoStore
+from aioresult.stores.mongodb.clients import heeding
 from aioresult.testing.conformance import eventually
 from tests.mongodb import DRIVERS, LATE_SOCKETS, PATIENCE, Collection, Document, by_driver, until_watched
 from tests.servers import MongoReplicaSet, TcpProxy
@@ -205,6 +206,38 @@ async def test_an_idle_stream_costs_its_probe_and_nothing_else(
     assert seen <= {"getmore"}
 
 
+async def test_a_cancellation_that_a_driver_swallows_is_heeded_all_the_same() -> None:
+    async def request() -> str:
+        try:
+            await asyncio.sleep(PATIENCE)
+        except asyncio.CancelledError:
+            return "swallowed"
+        return "slept"
+
+    task = asyncio.create_task(heeding(request()))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+
+
+async def test_a_feed_that_is_left_in_the_middle_of_events_ends_at_once(
+    backend: Backend, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Right after an event the next request is being sent, and PyMongo swallows a cancellation before Python 3.12."""
+    monkeypatch.setattr(MongoStore, "silence", 2 * PATIENCE)
+    monkeypatch.setattr(MongoStore, "motor_silence", 1)
+    for number in range(10):
+        feed = await backend.runtime.store.feed()
+        assert feed is not None
+        heard = Heard(feed)
+        await feed.watch([str(number)])
+        await backend.store_result(str(number), number, "SUCCESS")
+        await heard.until(2)
+        async with asyncio.timeout(PATIENCE):
+            await heard.aclose()
+
+
 # --- the stream is lost -----------------------------------------------------------------------------------------------
 
 
@@ -303,7 +336,10 @@ async def test_when_the_history_is_lost_everything_is_looked_at(driver: str, key
                 await proxy.refuse()
                 async with Backend(f"{driver}://127.0.0.1:{server.port}/{keyprefix}?directConnection=true") as other:
                     await asyncio.gather(*(other.store_result(str(n), n, "SUCCESS") for n in range(100)))
-                await asyncio.to_thread(roll_over, server.port)
+                    await asyncio.to_thread(roll_over, server.port)
+                    feed = await other.runtime.store.feed()  # which cannot begin in the past, since there is none
+                    assert feed is not None
+                    await feed.aclose()
                 await proxy.resume()
                 assert await asyncio.gather(*waiting) == list(range(100))
                 assert backend.stats().reconnects > 0
