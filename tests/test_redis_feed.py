@@ -125,13 +125,13 @@ async def test_what_arrives_for_an_id_that_is_on_its_way_out_is_not_even_decoded
 ) -> None:
     store, ids = make(), [fresh_id(), fresh_id()]
     decoded: list[str] = []
-    decode = store.codec.decode_record
+    decode = store._source.decode
 
     def recording(task_id: str, payload: bytes) -> Record:
         decoded.append(task_id)
         return decode(task_id, payload)
 
-    monkeypatch.setattr(store.codec, "decode_record", recording)
+    monkeypatch.setattr(store._source, "decode", recording)
     feed = Collected(await store.feed())
     await feed.feed.watch(ids)
     await feed.expect(lambda events: len(events) == 2)

@@ -53,21 +53,6 @@ class Link:
         except Lost as exc:
             raise self.address.unreachable(exc) from exc
 
-    async def ask(self, command: bytes) -> Reply:
-        """Send one command and return its reply.
-
-        Raises:
-            AioResultError: the server refuses it; ``StoreUnavailable`` where that concerns the server as a whole.
-        """
-        (reply,) = await self.call((command,))
-        return self.checked(reply)
-
-    def checked(self, reply: Reply) -> Reply:
-        """Return ``reply``, or raise what an error reply means."""
-        if type(reply) is ServerError:
-            raise self.address.refused(reply) from reply
-        return reply
-
     async def _open(self) -> CommandWire:
         wire = self._wire
         if wire is not None and wire.lost is None:

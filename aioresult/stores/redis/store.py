@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from hashlib import sha1
 from typing import Any, Final, Self
 
@@ -12,10 +12,12 @@ from aioresult.record import UNDECODABLE, Record, ResultTree
 from aioresult.settings import Settings
 from aioresult.states import READY_STATES, replaces
 from aioresult.stores.redis.connect import Address, from_client
-from aioresult.stores.redis.errors import ServerError
-from aioresult.stores.redis.feed import RedisFeed, chunks
+from aioresult.stores.redis.errors import ServerError, refused
+from aioresult.stores.redis.events import EventFeed, Source, chunks
+from aioresult.stores.redis.feed import RedisFeed
 from aioresult.stores.redis.link import Link
-from aioresult.stores.redis.scripts import PUT, lifetime, rest
+from aioresult.stores.redis.scripts import PUT, Put, lifetime, rest
+from aioresult.stores.redis.servers import details, parsed
 from aioresult.stores.redis.urls import from_url
 from aioresult.stores.redis.wire import Reply, pack
 
@@ -37,10 +39,10 @@ class _Write:
         self.whole = False
         self.written = False
 
-    def packed(self) -> bytes:
+    def packed(self, script: Put) -> bytes:
         """Return the call of the script."""
         final = self.record.status in READY_STATES
-        return PUT.pack(self.key, self.payload, rest(final, self.ttl, self.expected), whole=self.whole)
+        return script.pack(self.key, self.payload, rest(final, self.ttl, self.expected), whole=self.whole)
 
 
 class RedisStore(Store):
@@ -51,8 +53,11 @@ class RedisStore(Store):
     meet; ``global_keyprefix`` keeps chosen ones apart).
     """
 
+    _script = PUT
+
     def __init__(self, url: str, settings: Settings) -> None:
         super().__init__(url, settings)
+        self._prepare()
         self._use(from_url(url, settings))
 
     @classmethod
@@ -60,17 +65,20 @@ class RedisStore(Store):
         """Return a store that connects as ``client``, a ``redis.asyncio.Redis``, does, on connections of its own."""
         store = cls.__new__(cls)
         Store.__init__(store, "redis://", settings)
+        store._prepare()
         store._use(from_client(client, settings))
         return store
+
+    def _prepare(self) -> None:
+        self._prefix = self.settings.keyprefix + RESULT_KEY
+        self._group_prefix = self.settings.keyprefix + GROUP_KEY
+        self._source = Source(self._prefix, self.codec.decode_record, self._count)
 
     def _use(self, address: Address) -> None:
         address.check()
         self.location = address.location
         self._address = address
-        self._prefix = self.settings.keyprefix + RESULT_KEY
-        self._group_prefix = self.settings.keyprefix + GROUP_KEY
         self._link = Link(address, self._count)
-        self._cut_while_reading = False
 
     def _count(self, commands: int) -> None:
         self.commands += commands
@@ -87,8 +95,22 @@ class RedisStore(Store):
                     records[task_id] = decode(task_id, payload)
         return records
 
+    async def _run(self, commands: Sequence[tuple[str, bytes]]) -> list[Reply]:
+        """Send packed commands, each with the key that it is about, and return their replies."""
+        return await self._link.call([command for _, command in commands])
+
+    def _home_of(self, key: str) -> Hashable:
+        """Return what stands for the server that holds ``key``."""
+        return None
+
+    def _checked(self, reply: Reply) -> Reply:
+        """Return ``reply``, or raise what an error reply means."""
+        if type(reply) is ServerError:
+            raise refused(reply, self.location, self.settings.keyprefix) from reply
+        return reply
+
     def _list(self, reply: Reply) -> list[Any]:
-        reply = self._link.checked(reply)
+        reply = self._checked(reply)
         if not isinstance(reply, list):
             raise AioResultError(f"Redis at {self.location} answered {type(reply).__name__} where a list was due")
         return reply
@@ -98,7 +120,7 @@ class RedisStore(Store):
         writes = [self._write(record) for record in records]
         pending = writes
         while pending:
-            replies = await self._link.call([write.packed() for write in pending])
+            replies = await self._run([(write.key, write.packed(self._script)) for write in pending])
             pending = self._settle(pending, replies)
         return [write.written for write in writes]
 
@@ -109,7 +131,7 @@ class RedisStore(Store):
     def _settle(self, writes: list[_Write], replies: list[Reply]) -> list[_Write]:
         """Note what has been decided, and return what has to be sent again."""
         again: list[_Write] = []
-        unknown = False
+        taught: set[Hashable] = set()
         failure: ServerError | None = None
         for write, reply in zip(writes, replies, strict=True):
             if type(reply) is int:
@@ -119,12 +141,14 @@ class RedisStore(Store):
                     write.expected = sha1(reply, usedforsecurity=False).hexdigest()
                     again.append(write)
             elif type(reply) is ServerError and reply.code == "NOSCRIPT":
-                write.whole, unknown = not unknown, True  # the first brings the script along, for those behind it
+                home = self._home_of(write.key)
+                write.whole = home not in taught  # the first brings the script along, for those behind it
+                taught.add(home)
                 again.append(write)
             elif type(reply) is ServerError:
                 failure = failure or reply
         if failure is not None:
-            self._link.checked(failure)
+            self._checked(failure)
         return again
 
     def _may_replace(self, write: _Write, payload: bytes) -> bool:
@@ -134,96 +158,65 @@ class RedisStore(Store):
 
     async def delete_many(self, ids: Sequence[str]) -> None:
         """Delete by one ``DEL`` (or by several in one buffer, where there are very many)."""
-        await self._delete([[self._prefix + task_id for task_id in part] for part in chunks(ids)])
+        commands = [pack("DEL", *[self._prefix + task_id for task_id in part]) for part in chunks(ids)]
+        for reply in await self._link.call(commands):
+            self._checked(reply)
 
-    async def _delete(self, keys: Sequence[Sequence[str]]) -> None:
-        replies = await self._link.call([pack("DEL", *part) for part in keys])
-        for reply in replies:
-            self._link.checked(reply)
-
-    async def feed(self) -> RedisFeed:
-        """Open a subscriber connection.
-
-        A reply that outgrows what the server lets a subscriber's buffer hold gets the connection cut; the feed that
-        follows one which was cut while reading therefore leaves the reading to the command connection.
-        """
-        feed = RedisFeed(
-            self._address,
-            self._prefix,
-            self.codec.decode_record,
-            reads=not self._cut_while_reading,
-            meter=self._count,
-            on_lost=self._feed_lost,
-        )
+    async def feed(self) -> EventFeed:
+        """Open a subscriber connection."""
+        feed = RedisFeed(self._address, self._source)
         await feed.open()
         return feed
 
-    def _feed_lost(self, reading: bool) -> None:
-        self._cut_while_reading = reading
+    async def _ask(self, key: str, *command: str | bytes) -> Reply:
+        """Send one command that is about ``key`` and return its reply, which is no error."""
+        (reply,) = await self._run([(key, pack(*command))])
+        return self._checked(reply)
 
     async def ping(self) -> None:
         """Make one round trip."""
-        await self._link.ask(pack("PING"))
+        await self._ask(self._prefix, "PING")
 
     async def capabilities(self) -> Capabilities:
         """Say which server and protocol these are, and what may drop results there."""
-        info = _parsed(await self._link.ask(pack("INFO")))
-        details = {"server": _version(info), "protocol": f"RESP{self._link.resp}", "role": info.get("role", "unknown")}
-        (policy,) = await self._link.call([pack("CONFIG", "GET", "maxmemory-policy")])
-        eviction = _setting(policy)
-        if eviction:
-            evicts = info.get("maxmemory", "0") != "0" and eviction != "noeviction"
-            details["eviction"] = f"{eviction}: results may vanish when memory is short" if evicts else eviction
+        info = parsed(await self._ask(self._prefix, "INFO"))
+        (policy,) = await self._run([(self._prefix, pack("CONFIG", "GET", "maxmemory-policy"))])
+        found = details(info, policy, self._link.resp)
         if info.get("cluster_enabled") == "1":
-            details["cluster"] = "this server is part of a cluster; use a redis+cluster:// URL"
+            found["cluster"] = "this server is part of a cluster; use a redis+cluster:// URL"
         if self._link.resp >= 3:
-            return Capabilities(push=True, mechanism="Redis pub/sub (RESP3, one connection)", details=details)
+            return Capabilities(push=True, mechanism="Redis pub/sub (RESP3, one connection)", details=found)
         return Capabilities(
             push=True,
             mechanism="Redis pub/sub (RESP2, a second connection reads)",
             reason="the server does not speak RESP3, or the URL asks for protocol=2",
-            details=details,
+            details=found,
         )
 
     async def put_group(self, group_id: str, tree: ResultTree) -> None:
         """Save and announce a group in one transaction, as Celery does."""
         key, payload = self._group_prefix + group_id, self.codec.encode_group(tree)
-        option, number = lifetime(self.settings.expires_for(""))
-        expiry = (option, number) if option else ()
-        commands = [("MULTI",), ("SET", key, payload, *expiry), ("PUBLISH", key, payload), ("EXEC",)]
+        commands = [("MULTI",), self._set(key, payload), ("PUBLISH", key, payload), ("EXEC",)]
         replies = await self._link.call([pack(*command) for command in commands])
         for reply in (*replies[:3], *self._list(replies[3])):
-            self._link.checked(reply)
+            self._checked(reply)
+
+    def _set(self, key: str, payload: bytes) -> tuple[str | bytes, ...]:
+        """Return the command that stores a group."""
+        option, number = lifetime(self.settings.expires_for(""))
+        return ("SET", key, payload, option, number) if option else ("SET", key, payload)
 
     async def get_group(self, group_id: str) -> ResultTree | None:
         """Read a group by ``GET``."""
-        payload = await self._link.ask(pack("GET", self._group_prefix + group_id))
+        key = self._group_prefix + group_id
+        payload = await self._ask(key, "GET", key)
         return self.codec.decode_group(group_id, payload) if isinstance(payload, bytes) and payload else None
 
     async def delete_group(self, group_id: str) -> None:
         """Delete a group by ``DEL``."""
-        await self._delete([[self._group_prefix + group_id]])
+        key = self._group_prefix + group_id
+        await self._ask(key, "DEL", key)
 
     async def aclose(self) -> None:
         """Close the command connection; feeds are closed by those who opened them."""
         await self._link.aclose()
-
-
-def _parsed(reply: Reply) -> dict[str, str]:
-    text = reply.decode("utf-8", "replace") if isinstance(reply, bytes) else ""
-    return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-
-
-def _version(info: Mapping[str, str]) -> str:
-    if "valkey_version" in info:
-        return f"Valkey {info['valkey_version']}"
-    return f"Redis {info.get('redis_version', 'of unknown version')}"
-
-
-def _setting(reply: Reply) -> str | None:
-    """Return the value in a reply to ``CONFIG GET``: a map on RESP3, a list on RESP2, an error if not permitted."""
-    if isinstance(reply, dict):
-        reply = [part for pair in reply.items() for part in pair]
-    if isinstance(reply, list) and len(reply) == 2 and isinstance(reply[1], bytes):
-        return reply[1].decode()
-    return None
