@@ -1,4 +1,4 @@
-"""The process of one contestant: reads requests from standard input, one JSON object a line, and answers on standard output.
+"""The process of one contestant: requests on standard input, answers on standard output, one JSON object a line.
 
 Run as ``python -m benchmarks.child KIND URL OPTIONS PIPE``; ``PIPE`` is the number of a file descriptor through which a
 consumer tells its producer that it is about to wait, or -1.

@@ -12,10 +12,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         repetitions: how often each contestant's turn comes; contestants take turns.
-        wakes: wake-ups of one turn, where the store pushes.
-        polled_wakes: the same where somebody polls: each takes half an interval on average.
+        heavy_repetitions: the same in crowd, fan and load, whose turns are long.
+        wakes: wake-ups of one turn on Redis, where nobody polls.
+        slow_wakes: the same on the other stores.
+        polled_wakes: the same where somebody polls: each takes half an interval on average, and as much before.
         others: how many waiters are pending beside the measured one.
-        crowds: numbers of waiters in one process.
+        crowds: numbers of waiters in one process; ``small_crowds`` where the store is not Redis.
         idle: seconds during which nothing happens, to count commands.
         reads, writes: operations of one turn, at concurrency 1 and at ``concurrency``.
         concurrency: the many, of ``reads`` and ``writes``.
@@ -25,14 +27,18 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         window: seconds over which that load is measured.
         processes: numbers of consumers on one store.
         fan_results: results that all of these get, together.
-        peers: whether other libraries take part.
+        elsewhere: the cases that are measured on other stores than Redis.
+        peers: other libraries that take part, unless the command line says otherwise.
     """
 
     repetitions: int
+    heavy_repetitions: int
     wakes: int
+    slow_wakes: int
     polled_wakes: int
     others: int
     crowds: tuple[int, ...]
+    small_crowds: tuple[int, ...]
     idle: float
     reads: tuple[int, int]
     writes: tuple[int, int]
@@ -44,53 +50,67 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     window: float
     processes: tuple[int, ...]
     fan_results: int
-    peers: bool = True
+    elsewhere: tuple[str, ...]
+    peers: tuple[str, ...]
 
 
 QUICK: Final = Plan(
     repetitions=3,
-    wakes=150,
-    polled_wakes=8,
+    heavy_repetitions=2,
+    wakes=80,
+    slow_wakes=40,
+    polled_wakes=4,
     others=1000,
-    crowds=(1, 100, 10_000, 100_000),
-    idle=1.0,
-    reads=(500, 20_000),
-    writes=(500, 20_000),
+    crowds=(1000, 100_000),
+    small_crowds=(1000,),
+    idle=0.5,
+    reads=(300, 5000),
+    writes=(300, 5000),
     concurrency=1000,
     members=10_000,
-    calls=300,
+    calls=100,
     threads=64,
-    waiters=(1, 10, 100, 1000),
-    window=2.0,
-    processes=(1, 2, 4),
+    waiters=(10, 1000),
+    window=1.0,
+    processes=(1, 4),
     fan_results=8000,
+    elsewhere=("wake", "store"),
+    peers=("celery",),
 )
 
 FULL: Final = Plan(
     repetitions=5,
-    wakes=1000,
-    polled_wakes=25,
+    heavy_repetitions=3,
+    wakes=500,
+    slow_wakes=150,
+    polled_wakes=12,
     others=1000,
     crowds=(1, 100, 10_000, 100_000),
-    idle=5.0,
-    reads=(2000, 100_000),
-    writes=(2000, 50_000),
+    small_crowds=(1, 100, 10_000),
+    idle=3.0,
+    reads=(2000, 20_000),
+    writes=(2000, 20_000),
     concurrency=1000,
     members=10_000,
-    calls=1000,
+    calls=300,
     threads=64,
     waiters=(1, 10, 100, 1000, 10_000),
-    window=5.0,
+    window=3.0,
     processes=(1, 2, 4, 8),
-    fan_results=20_000,
+    fan_results=16_000,
+    elsewhere=("wake", "crowd", "ready", "store", "group", "load", "fan"),
+    peers=("all",),
 )
 
 TINY: Final = Plan(
     repetitions=2,
+    heavy_repetitions=1,
     wakes=4,
+    slow_wakes=2,
     polled_wakes=2,
     others=5,
     crowds=(1, 20),
+    small_crowds=(1, 5),
     idle=0.1,
     reads=(3, 20),
     writes=(3, 20),
@@ -102,6 +122,9 @@ TINY: Final = Plan(
     window=0.2,
     processes=(1, 2),
     fan_results=20,
-    peers=False,
+    elsewhere=("wake", "crowd", "ready", "store", "group", "load", "fan"),
+    peers=(),
 )
 """Just enough to run every line once; its figures mean nothing."""
+
+PLANS: Final = {"quick": QUICK, "full": FULL, "tiny": TINY}

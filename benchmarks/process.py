@@ -7,10 +7,11 @@ import os
 import select
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import IO, Any, Final, Self
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PATIENCE: Final = 180.0
@@ -37,7 +38,7 @@ class Child:
         self, name: str, command: Sequence[str], pipe: int = -1, environment: Mapping[str, str] | None = None
     ) -> None:
         self.name = name
-        self._log = _log_file()
+        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (closed by close)
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -118,12 +119,6 @@ class Child:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
-
-
-def _log_file() -> Any:
-    import tempfile
-
-    return tempfile.TemporaryFile()
 
 
 class Entrant:

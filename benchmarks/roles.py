@@ -12,6 +12,7 @@ import random
 import resource
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, ParamSpec
 
@@ -76,7 +77,12 @@ async def wake_produce(role: Role, *, run: str, count: int, pause: tuple[float, 
     """Store one value after the other, each a random ``pause`` after the consumer has begun to wait."""
     loop, contestant = asyncio.get_running_loop(), role.contestant
     signals: asyncio.Queue[None] = asyncio.Queue()
-    loop.add_reader(role.pipe, lambda: [signals.put_nowait(None) for _ in os.read(role.pipe, 4096)])
+
+    def heard() -> None:
+        for _ in os.read(role.pipe, 4096):
+            signals.put_nowait(None)
+
+    loop.add_reader(role.pipe, heard)
     stored_at: list[int] = []
     try:
         for task in task_ids(run, count):
@@ -103,7 +109,7 @@ async def _cancel(tasks: list[asyncio.Task[object]]) -> None:
 
 @operation
 async def register(role: Role, *, run: str, count: int, start: int = 0, timeout: float | None = None) -> Reply:
-    """Begin to wait for ``count`` tasks; return how long it took until nothing moved any more, and the memory it takes."""
+    """Begin to wait for ``count`` tasks; return how long it took until nothing moved any more, and their memory."""
     tasks = role.tasks = task_ids(run, count, start)
     gc.collect()
     memory, cpu, commands = _memory(), time.process_time(), role.contestant.commands()
@@ -210,7 +216,7 @@ async def _timed(role: Role, work: list[Any]) -> Reply:
 
 @operation
 async def join(role: Role, *, run: str, count: int) -> Reply:
-    """Wait for all of ``count`` tasks together; tell the parent by the pipe when that has begun."""
+    """Wait for all of ``count`` tasks together, after having told the producer that this has begun."""
     tasks = task_ids(run, count)
     waiting = asyncio.create_task(role.contestant.join(tasks))
     await _until_quiet()
@@ -218,17 +224,81 @@ async def join(role: Role, *, run: str, count: int) -> Reply:
     cpu = time.process_time()
     values = await waiting
     done_at = time.monotonic_ns()
-    return {"done_at": done_at, "cpu": time.process_time() - cpu, "checked": check_all(tasks, values)}
+    spent = time.process_time() - cpu
+    return {"done_at": done_at, "cpu": spent, "checked": check_all(tasks, values)}
 
 
 @operation
 async def produce_on_signal(role: Role) -> Reply:
     """Store what was prepared, once the consumer has told that it waits."""
     loop = asyncio.get_running_loop()
-    signal = loop.create_future()
-    loop.add_reader(role.pipe, lambda: (loop.remove_reader(role.pipe), os.read(role.pipe, 1), signal.set_result(None)))
+    signal: asyncio.Future[None] = loop.create_future()
+
+    def heard() -> None:
+        os.read(role.pipe, 4096)
+        signal.set_result(None)
+
+    loop.add_reader(role.pipe, heard)
     await signal
+    loop.remove_reader(role.pipe)
     return await produce(role)
+
+
+# --- sync: the blocking mirror, in threads of its own ---
+
+
+@operation
+async def wake_blocking(role: Role, *, run: str, count: int) -> Reply:
+    """Do as ``wake_consume``, by the blocking mirror, in a thread that runs no event loop."""
+    get = role.contestant.blocking()
+    tasks = task_ids(run, count)
+    values: list[object] = []
+    resumed_at: list[int] = []
+
+    def consume() -> None:
+        for task in tasks:
+            os.write(role.pipe, b".")
+            value = get(task)
+            resumed_at.append(time.monotonic_ns())
+            values.append(value)
+
+    await asyncio.to_thread(consume)
+    return {"resumed_at": resumed_at, "checked": check_all(tasks, values)}
+
+
+@operation
+async def read_one_by_one(role: Role, *, run: str, count: int) -> Reply:
+    """Read finished tasks one after the other; return how long each took, in nanoseconds."""
+    tasks = task_ids(run, count)
+    values: list[object] = []
+    spent: list[int] = []
+    for task in tasks:
+        began = time.perf_counter_ns()
+        value = await role.contestant.read(task)
+        spent.append(time.perf_counter_ns() - began)
+        values.append(role.contestant.decoded(value))
+    return {"spent": spent, "checked": check_all(tasks, values)}
+
+
+@operation
+async def read_blocking(role: Role, *, run: str, count: int, threads: int) -> Reply:
+    """Do as ``read_one_by_one``, by the blocking mirror, in ``threads`` threads that share the work."""
+    get = role.contestant.blocking()
+    tasks = task_ids(run, count)
+    values: list[object] = [None] * count
+    spent = [0] * count
+
+    def some(first: int) -> None:
+        for number in range(first, count, threads):
+            began = time.perf_counter_ns()
+            values[number] = get(tasks[number])
+            spent[number] = time.perf_counter_ns() - began
+
+    with ThreadPoolExecutor(threads) as pool:
+        began = time.perf_counter()
+        await asyncio.gather(*[asyncio.get_running_loop().run_in_executor(pool, some, n) for n in range(threads)])
+        seconds = time.perf_counter() - began
+    return {"spent": spent, "seconds": seconds, "checked": check_all(tasks, values)}
 
 
 # --- measuring oneself ---

@@ -6,14 +6,12 @@ import shutil
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
 import msgspec
-
-from tests.servers.process import Server
 
 
 class Load(msgspec.Struct, frozen=True):
@@ -107,7 +105,7 @@ class SQLiteHost(Host):
 
 def _cpu_of(pid: int) -> float:
     """Return the CPU seconds of a process and its living children."""
-    import psutil
+    import psutil  # type: ignore[import-untyped]  # it ships no types
 
     process = psutil.Process(pid)
     total = 0.0
@@ -140,7 +138,8 @@ class PostgresHost(Host):
     def load(self) -> Load:
         self._one("SELECT pg_stat_clear_snapshot()")
         commits, connections = self._one(
-            "SELECT sum(xact_commit)::bigint, sum(numbackends)::int FROM pg_stat_database WHERE datname = current_database()"
+            "SELECT sum(xact_commit)::bigint, sum(numbackends)::int FROM pg_stat_database"
+            " WHERE datname = current_database()"
         )
         assert isinstance(commits, int)
         assert isinstance(connections, int)
@@ -234,11 +233,10 @@ def _closing(host: PostgresHost | MongoHost) -> Iterator[Host]:
         host.close()
 
 
-_Opener = Callable[[str | None], "contextmanager[Host]"]
-
-STORES: Final = {"redis": _redis, "postgresql": _postgresql, "mongodb": _mongodb, "sqlite": _sqlite}
-
-
-def owned_pid(server: Server) -> int:
-    """Return the process id of a private server."""
-    return server.pid
+STORES: Final[dict[str, Callable[[str | None], AbstractContextManager[Host]]]] = {
+    "redis": _redis,
+    "postgresql": _postgresql,
+    "mongodb": _mongodb,
+    "sqlite": _sqlite,
+}
+"""Opens a store: a private server, or the one at the URL given."""

@@ -10,6 +10,7 @@ from uuid import uuid4
 from benchmarks.figures import Figure, Results
 from benchmarks.plan import Plan
 from benchmarks.process import Entrant
+from benchmarks.rivals import RivalEntrant
 from benchmarks.servers import Host
 from benchmarks.stats import summarise
 
@@ -27,14 +28,24 @@ class Setting:
         host: the running store.
         plan: how much to do.
         results: takes the figures.
+        rivals: other libraries that take part on this store.
         tell: shows what is being done; called before each turn.
     """
 
-    def __init__(self, store: str, host: Host, plan: Plan, results: Results, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        store: str,
+        host: Host,
+        plan: Plan,
+        results: Results,
+        rivals: Sequence[RivalEntrant],
+        tell: Callable[[str], None],
+    ) -> None:
         self.store = store
         self.host = host
         self.plan = plan
         self.results = results
+        self.rivals = rivals
         self.tell = tell
 
     # --- contestants ---

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from benchmarks.cases.case import PUSH, Setting, Tally, fresh_run
+from benchmarks.cases.case import Setting, Tally, fresh_run
 from benchmarks.process import Child, Entrant
 
 WITH_TIMEOUT = "aioresult, timeout on every get"
@@ -13,9 +13,10 @@ _TIMEOUT = 600.0
 
 def run(setting: Setting) -> None:
     """Measure each size, with a fresh process for each turn, so that its memory is its own."""
-    for size in setting.plan.crowds:
+    plan = setting.plan
+    for size in plan.crowds if setting.store == "redis" else plan.small_crowds:
         tally = Tally(setting, "crowd", f"{size:,} waiters")
-        for _ in range(setting.plan.repetitions):
+        for _ in range(plan.heavy_repetitions):
             for entrant in (setting.push(), Entrant(WITH_TIMEOUT, "aioresult", setting.host.url), setting.floor()):
                 setting.tell(f"{size:,} waiters, {entrant.name}")
                 _turn(setting, tally, entrant, size)
@@ -31,9 +32,9 @@ def _turn(setting: Setting, tally: Tally, entrant: Entrant, size: int) -> None:
         registered = consumer.ask("register", run=run, count=size, timeout=timeout)
         tally.add(entrant.name, "registration", "s", registered["seconds"], size)
         tally.add(entrant.name, "memory per waiter", "B", registered["memory"], size)
-        tally.add(entrant.name, "registration commands", "", registered["commands"], size)
-        idle = _commands_while_idle(setting, consumer)
-        tally.add(entrant.name, "commands per second while idle", "1/s", idle, size)
+        if registered["commands"]:
+            tally.add(entrant.name, "registration commands", "", registered["commands"], size)
+        tally.add(entrant.name, "commands per second while idle", "1/s", _idle(setting, entrant, consumer), size)
         connections = setting.host.load().connections - before.connections
         tally.add(entrant.name, "connections", "", connections, size)
         _deliver(setting, tally, entrant.name, (consumer, producer), run, size)
@@ -44,17 +45,18 @@ def _producer(setting: Setting, entrant: Entrant) -> Entrant:
     return setting.floor() if setting.store == "redis" else entrant.producer
 
 
-def _commands_while_idle(setting: Setting, consumer: Child) -> float:
-    """Return the commands per second that reach the server while nothing happens."""
-    consumer.ask("usage")
-    before, began = setting.host.load(), time.monotonic()
+def _idle(setting: Setting, entrant: Entrant, consumer: Child) -> float:
+    """Return the commands per second while nothing happens: those sent where that is counted, else those received."""
+    counted = entrant.kind == "aioresult"
+    before = consumer.ask("usage")["commands"] if counted else setting.host.load().commands
+    began = time.monotonic()
     time.sleep(setting.plan.idle)
-    return (setting.host.load().commands - before.commands) / (time.monotonic() - began)
+    after = consumer.ask("usage")["commands"] if counted else setting.host.load().commands
+    rate: float = (after - before) / (time.monotonic() - began)
+    return rate
 
 
-def _deliver(
-    setting: Setting, tally: Tally, name: str, children: tuple[Child, Child], run: str, size: int
-) -> None:
+def _deliver(setting: Setting, tally: Tally, name: str, children: tuple[Child, Child], run: str, size: int) -> None:
     consumer, producer = children
     producer.ask("prepare", run=run, count=size)
     before = setting.host.load()
@@ -65,6 +67,3 @@ def _deliver(
     tally.add(name, "deliveries per second", "1/s", size / seconds, size)
     tally.add(name, "consumer CPU per result", "us", collected["cpu"] * 1e6, size)
     tally.add(name, "server CPU per result", "us", (setting.host.load().cpu - before.cpu) / size * 1e6, size)
-
-
-__all__ = ["PUSH", "run"]

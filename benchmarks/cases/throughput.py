@@ -77,9 +77,7 @@ def _write(setting: Setting, child: Child, concurrency: int, count: int) -> dict
     return reply
 
 
-def _loaded(
-    setting: Setting, child: Child, operation: str, run: str, concurrency: int, count: int
-) -> dict[str, float]:
+def _loaded(setting: Setting, child: Child, operation: str, run: str, concurrency: int, count: int) -> dict[str, float]:
     before = setting.host.load()
     reply = child.ask(operation, run=run, count=count, concurrency=concurrency)
     after = setting.host.load()

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import Protocol
 
-from benchmarks.cases.case import FLOOR, PUSH, QUICK_POLL, SLOW_POLL, Setting, Tally, fresh_run
+from benchmarks.cases.case import QUICK_POLL, SLOW_POLL, Setting, Tally, fresh_run
 from benchmarks.process import Entrant, Pair
+from benchmarks.rivals import WorkerWaker
 from benchmarks.stats import quantile
 
 PAUSE = (0.003, 0.009)
 """Seconds between two events, at random: the consumer and the connection are idle before each."""
-POLLED = {SLOW_POLL: 0.5, QUICK_POLL: 0.05}
 
 
 class Waker(Protocol):
@@ -40,15 +40,26 @@ def run(setting: Setting) -> None:
     """Measure all contestants, turn by turn, alone and under many others."""
     plan = setting.plan
     entrants = [setting.push(), setting.floor(), *setting.polling(), *_halves(setting)]
+    intervals = {SLOW_POLL: 0.5, QUICK_POLL: 0.05} | {
+        rival.name: rival.interval_on(setting.store) for rival in setting.rivals
+    }
     with ExitStack() as stack:
-        wakers: list[Waker] = []
+        own: list[Waker] = []
         for entrant in entrants:
             setting.tell(f"{entrant.name} starts")
-            waker = PairWaker(entrant)
-            stack.callback(waker.close)
-            wakers.append(waker)
-        for others in (0, plan.others):
-            _measure(setting, wakers, others)
+            own.append(stack.enter_context(closing(PairWaker(entrant))))
+        _measure(setting, [*own, *_rivals(setting, stack)], intervals, 0)
+        _measure(setting, own, intervals, plan.others)
+    setting.host.clear()
+
+
+def _rivals(setting: Setting, stack: ExitStack) -> list[Waker]:
+    wakers: list[Waker] = []
+    for rival in setting.rivals:
+        setting.tell(f"{rival.name} starts")
+        waker: Waker = WorkerWaker(rival) if rival.rival.worker else PairWaker(rival)
+        wakers.append(stack.enter_context(closing(waker)))
+    return wakers
 
 
 def _halves(setting: Setting) -> list[Entrant]:
@@ -62,26 +73,21 @@ def _halves(setting: Setting) -> list[Entrant]:
     ]
 
 
-def _measure(setting: Setting, wakers: list[Waker], others: int) -> None:
+def _measure(setting: Setting, wakers: list[Waker], intervals: dict[str, float], others: int) -> None:
     plan = setting.plan
     condition = "1 waiter" if not others else f"{others:,} others waiting"
     tally = Tally(setting, "wake", condition)
+    pushed = plan.wakes if setting.store == "redis" else plan.slow_wakes
     for repetition in range(-1, plan.repetitions):
         for waker in wakers:
-            interval = POLLED.get(waker.name, 0.0)
-            if interval and repetition < 0:
-                continue
-            count = plan.polled_wakes if interval else plan.wakes
+            interval = intervals.get(waker.name, 0.0)
+            count = plan.polled_wakes if interval else pushed
             if repetition < 0:
-                count = min(count, 50)  # a warm-up, whose figures are dropped
-            pause = (PAUSE[0], PAUSE[0] + interval) if interval else PAUSE
+                count = 2 if interval else min(count, 50)  # a warm-up, whose figures are dropped
             setting.tell(f"{condition}, {waker.name}")
-            samples = waker.wake(fresh_run(), count, others, pause)
+            samples = waker.wake(fresh_run(), count, others, (PAUSE[0], PAUSE[1] + interval))
             if repetition >= 0:
                 tally.add(waker.name, "p50", "ms", quantile(samples, 0.5), count)
                 tally.add(waker.name, "p99", "ms", quantile(samples, 0.99), count)
                 tally.add_samples(waker.name, "p50", samples)
     tally.close()
-
-
-__all__ = ["FLOOR", "PUSH", "PairWaker", "Waker", "run"]

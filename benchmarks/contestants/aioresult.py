@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import aioresult
-from aioresult import AsyncResult, Backend
+from aioresult import AsyncResult, Backend, sync
 from benchmarks.contestants.base import Contestant
 
 
 class AioResult(Contestant):
-    """aioresult by push or, with ``push=False``, by its polling feed."""
+    """aioresult by push or, with ``push=False``, by its polling feed.
+
+    The option ``join`` chooses among its ways to wait for many; all other options are settings.
+    """
 
     def __init__(self, url: str, options: dict[str, Any]) -> None:
         super().__init__(url, options)
-        self.backend = Backend(url, **options)
+        self._join = str(options.get("join", "gather"))
+        self.backend = Backend(url, **{name: value for name, value in options.items() if name != "join"})
 
     async def open(self) -> None:
         await self.backend.ping()
@@ -30,7 +34,17 @@ class AioResult(Contestant):
         await self.backend.store_result(task, value, "SUCCESS")
 
     async def join(self, tasks: Sequence[str]) -> list[object]:
-        return list(await aioresult.gather(*[AsyncResult[object](task, self.backend) for task in tasks]))
+        results = [AsyncResult[object](task, self.backend) for task in tasks]
+        if self._join == "as_completed":
+            values = {result.id: await result.get() async for result in aioresult.as_completed(results)}
+            return [values[task] for task in tasks]
+        if self._join == "GroupResult.join":
+            return list(await self.backend.GroupResult("group", results).join())
+        return list(await aioresult.gather(*results))
+
+    def blocking(self) -> Callable[[str], object]:
+        backend = sync.Backend(self.url)
+        return lambda task: sync.AsyncResult[object](task, backend).get()
 
     def commands(self) -> int:
         return self.backend.stats().commands

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 from benchmarks.values import value_of
@@ -63,8 +63,12 @@ class Contestant(ABC):
         await asyncio.gather(*[one(task) for task in prepared])
 
     async def join(self, tasks: Sequence[str]) -> list[object]:
-        """Wait for all tasks and return their values."""
+        """Wait for all tasks together and return their values."""
         return await asyncio.gather(*[self.wait(task) for task in tasks])
+
+    def blocking(self) -> Callable[[str], object]:
+        """Return what waits for a task and returns its value, for threads without an event loop."""
+        raise NotImplementedError(f"{type(self).__name__} has no blocking mirror")
 
     def commands(self) -> int:
         """Return how many commands this process has sent, where that is counted."""

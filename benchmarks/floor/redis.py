@@ -1,4 +1,4 @@
-"""Redis at its physical limit: ``asyncio.Protocol`` over hiredis, one buffer for all that a turn of the loop has to send."""
+"""Redis at its physical limit: ``asyncio.Protocol`` over hiredis, one buffer for all that a turn of the loop sends."""
 
 from __future__ import annotations
 
@@ -116,8 +116,9 @@ class BareRedis(Contestant):
 
     async def open(self) -> None:
         loop, url = asyncio.get_running_loop(), urlsplit(self.url)
-        _, self._commands = await loop.create_connection(_Commands, url.hostname, url.port or 6379)
-        _, self._subscriber = await loop.create_connection(_Subscriber, url.hostname, url.port or 6379)
+        host, port = url.hostname or "localhost", url.port or 6379
+        _, self._commands = await loop.create_connection(_Commands, host, port)
+        _, self._subscriber = await loop.create_connection(_Subscriber, host, port)
 
     async def close(self) -> None:
         self._commands.transport.abort()

@@ -1,0 +1,289 @@
+"""Other libraries, each in an environment of its own that is made at first use."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import venv
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Final, Self
+
+import msgspec
+
+from benchmarks.process import Child, Entrant
+
+SCRIPTS: Final = Path(__file__).resolve().parent / "peers"
+_INSTALL_TIMEOUT = 600
+_END: Final = 10.0
+
+
+class Rival(msgspec.Struct, frozen=True, kw_only=True):
+    """A library that can wait for results.
+
+    Attributes:
+        name: as it is shown.
+        script: in ``peers/``.
+        requires: what to install, for pip.
+        how: its documented way to wait.
+        stores: where it can take part.
+        arguments: further ones of the script.
+        worker: whether a worker of its own produces the results; otherwise a producer process stores them.
+        interval: how often it asks, in seconds, where it polls by default; so much for how many samples to take.
+        many: how many waiters it can have in one process, at most: threads, where its client blocks.
+    """
+
+    name: str
+    script: str
+    requires: tuple[str, ...]
+    how: str
+    stores: tuple[str, ...] = ("redis",)
+    arguments: tuple[str, ...] = ()
+    worker: bool = True
+    interval: float = 0.0
+    many: int = 1000
+
+
+RIVALS: Final = (
+    Rival(
+        name="Celery",
+        script="with_celery.py",
+        requires=("celery[redis]>=5.7,<6", "sqlalchemy>=2", "psycopg[binary]>=3.2", "pymongo>=4.13"),
+        how="AsyncResult(id).get()",
+        stores=("redis", "postgresql", "mongodb", "sqlite"),
+        worker=False,
+        many=100,
+    ),
+    Rival(
+        name="taskiq",
+        script="with_taskiq.py",
+        requires=("taskiq>=0.11.18", "taskiq-redis>=1.1"),
+        how="await task.wait_result()",
+        interval=0.2,
+    ),
+    Rival(name="arq", script="with_arq.py", requires=("arq>=0.26",), how="await job.result()", interval=0.5),
+    Rival(
+        name="SAQ",
+        script="with_saq.py",
+        requires=("saq[redis]>=0.25", "typing_extensions"),
+        how="await queue.apply(...)",
+    ),
+    Rival(name="streaQ", script="with_streaq.py", requires=("streaq>=7",), how="await task.result()"),
+    Rival(name="RQ", script="with_rq.py", requires=("rq>=2",), how="job.latest_result(timeout=60)", many=100),
+    Rival(
+        name="dramatiq",
+        script="with_dramatiq.py",
+        requires=("dramatiq[redis]>=2",),
+        how="message.get_result(block=True)",
+        many=100,
+    ),
+    Rival(
+        name="huey",
+        script="with_huey.py",
+        requires=("huey>=3", "redis>=5"),
+        how="result.get(blocking=True)",
+        interval=0.5,
+        many=100,
+    ),
+    Rival(
+        name="huey, notify_result",
+        script="with_huey.py",
+        requires=("huey>=3", "redis>=5"),
+        how="result.get(blocking=True)",
+        arguments=("notify",),
+        many=100,
+    ),
+)
+
+
+class NotInstalled(Exception):
+    """Raised when a rival's environment cannot be made; it is then left out, and the report says why."""
+
+
+def default_folder() -> Path:
+    """Return where the environments are kept: outside of the source tree."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "aioresult-benchmarks"
+
+
+class Environment:
+    """A rival's virtual environment.
+
+    Args:
+        rival: what to install.
+        folder: where the environments of all rivals are.
+    """
+
+    def __init__(self, rival: Rival, folder: Path) -> None:
+        wanted = json.dumps([rival.requires, sys.version])
+        digest = hashlib.sha256(wanted.encode()).hexdigest()[:10]
+        self._rival = rival
+        self._folder = folder / f"{Path(rival.script).stem}-{digest}"
+        self.python = str(self._folder / "bin" / "python")
+
+    @property
+    def ready(self) -> bool:
+        return (self._folder / "complete").is_file()
+
+    def install(self) -> None:
+        """Make the environment, unless it is there already.
+
+        Raises:
+            NotInstalled: that failed; the text has pip's reason.
+        """
+        if self.ready:
+            return
+        try:
+            venv.create(self._folder, clear=True, with_pip=True)
+            command = [
+                self.python,
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                *self._rival.requires,
+            ]
+            subprocess.run(command, check=True, capture_output=True, text=True, timeout=_INSTALL_TIMEOUT)
+        except subprocess.CalledProcessError as exc:
+            raise NotInstalled(f"pip: {str(exc.stderr).strip()[-500:]}") from exc
+        except (OSError, subprocess.TimeoutExpired) as exc:
+            raise NotInstalled(str(exc)) from exc
+        (self._folder / "complete").touch()
+
+    def versions(self) -> dict[str, str]:
+        """Return the versions of what was asked for."""
+        command = [self.python, "-m", "pip", "list", "--format=json", "--disable-pip-version-check"]
+        listed = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=60).stdout)
+        installed = {package["name"].lower(): package["version"] for package in listed}
+        names = [requirement.partition(">=")[0].partition("[")[0] for requirement in self._rival.requires]
+        return {name: installed.get(name, "?") for name in names}
+
+
+class RivalEntrant(Entrant):
+    """A rival as the cases see it."""
+
+    def __init__(self, rival: Rival, environment: Environment, url: str) -> None:
+        super().__init__(rival.name, rival.script, url)
+        self.rival = rival
+        self.environment = environment
+        self._role = "consumer"
+        if not rival.worker:
+            self.producer = _Producer(self)
+
+    def command(self, pipe: int) -> list[str]:
+        script = str(SCRIPTS / self.rival.script)
+        return [self.environment.python, script, self._role, self.url, str(pipe), *self.rival.arguments]
+
+    def interval_on(self, store: str) -> float:
+        """Return how often this rival asks ``store``, in seconds; 0 where it is woken."""
+        return 0.5 if self.rival.name == "Celery" and store != "redis" else self.rival.interval
+
+    def start_worker(self) -> subprocess.Popen[bytes]:
+        script = str(SCRIPTS / self.rival.script)
+        command = [self.environment.python, script, "worker", self.url, "-1", *self.rival.arguments]
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=SCRIPTS
+        )
+
+
+class _Producer(Entrant):
+    """The storing side of a rival without a worker."""
+
+    def __init__(self, consumer: RivalEntrant) -> None:
+        super().__init__(consumer.name, consumer.kind, consumer.url)
+        self._consumer = consumer
+
+    def command(self, pipe: int) -> list[str]:
+        command = self._consumer.command(pipe)
+        command[2] = "producer"
+        return command
+
+
+class WorkerWaker:
+    """A consumer that enqueues tasks, and the worker that runs them."""
+
+    def __init__(self, entrant: RivalEntrant) -> None:
+        self.name = entrant.name
+        self._worker = entrant.start_worker()
+        try:
+            self._consumer: Child = entrant.start()
+        except BaseException:
+            self._end_worker()
+            raise
+
+    def wake(self, run: str, count: int, background: int, pause: tuple[float, float]) -> list[float]:
+        """Return the milliseconds from the end of each task to the moment at which its waiter goes on."""
+        del run, background
+        reply = self._consumer.ask("wake", count=count, pause=pause)
+        return [(r - s) / 1e6 for s, r in zip(reply["stored_at"], reply["resumed_at"], strict=True)]
+
+    def _end_worker(self) -> None:
+        self._worker.terminate()
+        try:
+            self._worker.wait(_END)
+        except subprocess.TimeoutExpired:
+            self._worker.kill()
+            self._worker.wait()
+
+    def close(self) -> None:
+        self._end_worker()
+        self._consumer.close()
+
+
+class Rivals:
+    """The rivals that take part in a run.
+
+    Args:
+        names: of those who shall; others stay out.
+        folder: where their environments are.
+    """
+
+    def __init__(self, names: Iterable[str], folder: Path) -> None:
+        self._wanted = [rival for rival in RIVALS if _matches(rival.name, names)]
+        self._folder = folder
+        self._ready: list[tuple[Rival, Environment]] = []
+        self.left_out: dict[str, str] = {}
+
+    def install(self, tell: Callable[[str], None]) -> Self:
+        """Make the environments that are missing."""
+        for rival in self._wanted:
+            environment = Environment(rival, self._folder)
+            if not environment.ready:
+                tell(f"installing {rival.name}, once")
+            try:
+                environment.install()
+            except NotInstalled as exc:
+                self.left_out[rival.name] = str(exc)
+            else:
+                self._ready.append((rival, environment))
+        return self
+
+    def versions(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for _, environment in self._ready:
+            found |= environment.versions()
+        return found
+
+    def entrants(self, store: str, url: str) -> list[RivalEntrant]:
+        """Return those that can use ``store``, at ``url`` as aioresult writes it."""
+        return [
+            RivalEntrant(rival, environment, _url_for(rival, url))
+            for rival, environment in self._ready
+            if store in rival.stores
+        ]
+
+
+def _matches(name: str, wanted: Iterable[str]) -> bool:
+    return any(part == "all" or name.lower().startswith(part) for part in wanted)
+
+
+def _url_for(rival: Rival, url: str) -> str:
+    """Return ``url`` as the rival wants it; only Celery has other stores than Redis."""
+    if rival.name != "Celery":
+        return url
+    url = url.replace("sqlite+aiosqlite://", "db+sqlite://")
+    return url.replace("postgresql+asyncpg://", "db+postgresql+psycopg://")
