@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -19,6 +19,8 @@ from aioresult.cli.output import summary
 from aioresult.errors import AioResultError, StoreUnavailable
 from aioresult.record import Record
 from aioresult.result import AsyncResult
+
+T = TypeVar("T")
 
 PATIENCE: Final = 60.0
 """Seconds to wait for all tasks of one phase; they take about three."""
@@ -69,17 +71,17 @@ async def measure(worker: Worker, backend: Backend, count: int, listen: Listener
     capabilities = await backend.capabilities()
     pushed = capabilities.push and backend.settings.push
     before, began = backend.stats().commands, time.perf_counter()
-    viewers = [owned_task(_view(n, result, listen), f"aioresult demo view {n}") for n, result in enumerate(results)]
+    viewing = _together([_view(n, result, listen) for n, result in enumerate(results)])
+    waiting = _together([_wait(seed, n, result, woken) for n, result in enumerate(results)])
     try:
-        waiting = asyncio.gather(*(_wait(seed, n, result, woken) for n, result in enumerate(results)))
         await worker.order([result.id for result in results], seed, at_once=max(8, -(-count // 5)))
         wake_ups = await worker.outlived_by(waiting)
         commands, seconds = backend.stats().commands - before, time.perf_counter() - began
-        states = sum(await asyncio.gather(*viewers))
+        states = sum(await viewing)
     finally:
-        for viewer in viewers:
-            viewer.cancel()
-        await asyncio.gather(*viewers, return_exceptions=True)
+        viewing.cancel()
+        waiting.cancel()
+        await asyncio.gather(viewing, waiting, return_exceptions=True)
         await _forget(results)
     return Outcome(
         mechanism=capabilities.mechanism if pushed else f"polling every {backend.settings.poll_interval:g} s",
@@ -88,6 +90,21 @@ async def measure(worker: Worker, backend: Backend, count: int, listen: Listener
         states=states,
         seconds=seconds,
     )
+
+
+def _together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> asyncio.Task[list[T]]:
+    """Run ``coroutines`` at the same time in one task: if one fails, or the task is cancelled, they all end."""
+
+    async def run() -> list[T]:
+        tasks = [owned_task(coroutine, "aioresult demo") for coroutine in coroutines]
+        try:
+            return await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    return owned_task(run(), "aioresult demo")
 
 
 async def _wait(seed: str, number: int, result: AsyncResult[Any], woken: Woken) -> float:

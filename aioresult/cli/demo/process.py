@@ -7,7 +7,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Self, TypeVar
 
 from aioresult.batching import owned_task
@@ -15,6 +16,7 @@ from aioresult.cli.demo.worker import SETTINGS_VARIABLE
 from aioresult.errors import AioResultError
 
 T = TypeVar("T")
+Pipe = TypeVar("Pipe", asyncio.StreamReader, asyncio.StreamWriter)
 
 
 class WorkerDied(AioResultError):
@@ -43,14 +45,13 @@ class Worker:
             env=self._environment,
             start_new_session=True,  # Ctrl-C is the parent's to handle
         )
-        assert process.stdout is not None  # noqa: S101  (for the type checker: it is a pipe)
+        self._ended = owned_task(_obituary(process), "aioresult demo worker")
         try:
-            if await process.stdout.readline() != b"ready\n":
-                raise WorkerDied(await self._obituary())
+            if await _pipe(process.stdout).readline() != b"ready\n":
+                raise WorkerDied(await self._ended)
         except BaseException:
             await self.close()
             raise
-        self._ended = owned_task(self._obituary(), "aioresult demo worker")
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -62,51 +63,60 @@ class Worker:
         return self._process.pid if self._process is not None else 0
 
     async def order(self, ids: Sequence[str], seed: str, at_once: int) -> None:
-        """Let the worker run one task for each of ``ids``."""
-        if self._process is None or self._process.stdin is None:
-            raise WorkerDied("the worker was not started")
+        """Let the worker run one task for each of ``ids``.
+
+        Raises:
+            WorkerDied: it has ended.
+        """
+        process, ended = self._started()
+        order = json.dumps({"ids": ids, "seed": seed, "at_once": at_once})
         try:
-            self._process.stdin.write(json.dumps({"ids": ids, "seed": seed, "at_once": at_once}).encode() + b"\n")
-            await self._process.stdin.drain()
+            _pipe(process.stdin).write(order.encode() + b"\n")
+            await _pipe(process.stdin).drain()
         except ConnectionError as exc:
-            raise WorkerDied(await self._obituary()) from exc
+            raise WorkerDied(await ended) from exc
 
-    async def outlived_by(self, waiting: Awaitable[T]) -> T:
+    async def outlived_by(self, waiting: asyncio.Future[T]) -> T:
         """Return what ``waiting`` gives, or raise ``WorkerDied`` as soon as the worker ends before that."""
-        task = asyncio.ensure_future(waiting)
-        ended = self._ended
-        if ended is None:
-            raise WorkerDied("the worker was not started")
-        try:
-            await asyncio.wait([task, ended], return_when=asyncio.FIRST_COMPLETED)
-            if not task.done():
-                raise WorkerDied(ended.result())
-            return task.result()
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        _, ended = self._started()
+        either: list[asyncio.Future[Any]] = [waiting, ended]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not waiting.done():
+            raise WorkerDied(ended.result())
+        return waiting.result()
 
-    async def _obituary(self) -> str:
-        """Wait for the process to end, and return how it did."""
-        if self._process is None or self._process.stderr is None:
-            return "the worker was not started"
-        last_words = (await self._process.stderr.read()).decode(errors="replace").strip().splitlines()
-        code = await self._process.wait()
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        return f"the worker, process {self.pid}, {how}{': ' + last_words[-1] if last_words else ''}"
+    def _started(self) -> tuple[asyncio.subprocess.Process, asyncio.Task[str]]:
+        if self._process is None or self._ended is None:
+            raise WorkerDied("the worker was not started")
+        return self._process, self._ended
 
     async def close(self) -> None:
         """End the process: it ends with its input, and is killed if it does not."""
-        process = self._process
-        if process is None:
-            return
-        if process.stdin is not None:
-            process.stdin.close()
+        process, ended = self._started()
+        stdin = _pipe(process.stdin)
+        stdin.close()
         try:
             async with asyncio.timeout(3):
-                await process.wait()
+                await asyncio.shield(ended)
         except TimeoutError:
             process.kill()
-            await process.wait()
-        if self._ended is not None:
-            await self._ended
+            await ended
+        await _pipe(process.stdout).read()  # to its end, which closes it
+        with suppress(ConnectionError):
+            await stdin.wait_closed()
+
+
+async def _obituary(process: asyncio.subprocess.Process) -> str:
+    """Wait for a process to end, and return how it did."""
+    _, last_words = await asyncio.gather(process.wait(), _pipe(process.stderr).read())
+    code = process.returncode or 0
+    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+    said = last_words.decode(errors="replace").strip().splitlines()
+    return f"the worker, process {process.pid}, {how}{': ' + said[-1] if said else ''}"
+
+
+def _pipe(pipe: Pipe | None) -> Pipe:
+    """Return a stream of the process, which is there since it was asked for."""
+    if pipe is None:
+        raise WorkerDied("the worker was started without pipes")
+    return pipe
