@@ -1,4 +1,4 @@
-"""Celery's own backend reads what this store writes, and this store reads what Celery's backend writes, on each database."""
+"""Celery's own backend reads what this store writes, and this store what Celery's backend writes, on each database."""
 
 from __future__ import annotations
 
@@ -302,7 +302,7 @@ async def test_a_pickled_row_that_wants_more_than_plain_data_is_refused_and_says
         evil = sql_store(backend).encode(Record(id="a", status="SUCCESS", result=1))
         payload = pickle.dumps(Evil())
         await _store_payload(sql_store(backend), evil, payload)
-        with pytest.raises(DecodeError, match="accept_content=.*pickle") as caught:
+        with pytest.raises(DecodeError, match=r"accept_content=.*pickle") as caught:
             await backend.AsyncResult("a").get(timeout=PATIENCE)
     assert "'a'" in str(caught.value)
 

@@ -107,7 +107,7 @@ class Database:
 
     async def ready(self) -> Dialect:
         """Return the same after opening the database if need be; raises as ``run``."""
-        if self._dialect is not None:
+        if self._dialect is not None and not self._file_is_another():
             return self._dialect
         return await _to_its_end(self.run(_dialect), _nothing)
 
@@ -152,8 +152,14 @@ class Database:
 
     @asynccontextmanager
     async def _link(self) -> AsyncIterator[Link]:
-        async with self._made_engine().connect() as connection:
+        try:
+            connection = await self._made_engine().connect()
+        except TypeError as exc:  # what the driver says to an argument that it does not know
+            raise SettingsError(f"setting database_engine_options or the URL's query: {exc}") from exc
+        try:
             yield Link(connection, self.count)
+        finally:
+            await asyncio.shield(connection.close())  # goes back to the pool even if cancelled, as SQLAlchemy does it
 
     async def _recover(self, verdict: Verdict, attempt: int) -> None:
         if verdict.reexamine:
@@ -204,7 +210,7 @@ class Database:
         return _identity(self._dialect.facts["file"]) != self._file
 
     async def _reopen(self) -> None:
-        engine, self._dialect, self._file = self._made_engine(), None, None
+        engine, self._engine, self._dialect, self._file = self._made_engine(), None, None, None
         await engine.dispose()
 
     def _made_engine(self) -> AsyncEngine:

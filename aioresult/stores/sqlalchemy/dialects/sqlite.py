@@ -60,7 +60,7 @@ class SQLiteDialect(Dialect):
 
     @staticmethod
     def prepare_engine(engine: AsyncEngine) -> None:
-        event.listen(engine.sync_engine, "connect", _use_write_ahead_log)
+        _prefer_write_ahead_log(engine)
 
     @staticmethod
     async def look(link: Link, tables: Tables) -> dict[str, str]:
@@ -132,19 +132,25 @@ def _on_conflict(layout: Layout) -> str:
     )
 
 
-def _use_write_ahead_log(connection: Any, _record: object) -> None:
+def _prefer_write_ahead_log(engine: AsyncEngine) -> None:
     """Let readers and the writer work side by side.
 
     A commit then survives the end of the process, but the last ones may be lost with a power failure, as SQLite's own
     documentation recommends for this mode. Where there can be no such log, as on some network file systems and in
-    memory, SQLite keeps the mode that it has.
+    memory, SQLite keeps the mode that it has. The mode is set once only, so that a ``database_engine_callback`` that
+    prefers another one has the last word.
     """
-    cursor = connection.cursor()
-    try:
-        cursor.execute("PRAGMA journal_mode = WAL")
-        if cursor.fetchone()[0] == "wal":
-            cursor.execute("PRAGMA synchronous = NORMAL")
-    except sqlite3.OperationalError:
-        logger.debug("the journal mode of the SQLite database stays as it is: read-only, or in use", exc_info=True)
-    finally:
-        cursor.close()
+    statements = iter(["PRAGMA journal_mode = WAL"])
+
+    def on_connect(connection: Any, _record: object) -> None:
+        cursor = connection.cursor()
+        try:
+            cursor.execute(next(statements, "PRAGMA journal_mode"))
+            if cursor.fetchone()[0] == "wal":
+                cursor.execute("PRAGMA synchronous = NORMAL")
+        except sqlite3.OperationalError:
+            logger.debug("the journal mode of the SQLite database stays as it is: read-only, or in use", exc_info=True)
+        finally:
+            cursor.close()
+
+    event.listen(engine.sync_engine, "connect", on_connect)
