@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from benchmarks import suite
-from benchmarks.figures import Results
+from benchmarks.figures import Results, Run
 from benchmarks.plan import PLANS
 from benchmarks.process import ChildFailed
 from benchmarks.report import targets_table
@@ -58,27 +58,16 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     mode = made.add_mutually_exclusive_group()
-    mode.add_argument(
-        "--full", dest="mode", action="store_const", const="full", help="all stores, all cases, all peers"
-    )
-    mode.add_argument(
-        "--tiny", dest="mode", action="store_const", const="tiny", help="a few of each, to see that it works"
-    )
+    for name, text in (("full", "all stores, all cases, all peers"), ("tiny", "a few of each, to see that it works")):
+        mode.add_argument(f"--{name}", dest="mode", action="store_const", const=name, help=text)
     made.add_argument(
         "--cases", type=_names(suite.CASES), default=list(suite.CASES), metavar="A,B", help="default: all"
     )
+    stores = f"of {', '.join(STORES)}; default: all"
+    made.add_argument("--stores", type=_names(STORES), default=list(STORES), metavar="A,B", help=stores)
+    peers = ", ".join(dict.fromkeys(rival.name.lower().partition(",")[0] for rival in RIVALS))
     made.add_argument(
-        "--stores",
-        type=_names(STORES),
-        default=list(STORES),
-        metavar="A,B",
-        help=f"of {', '.join(STORES)}; default: all",
-    )
-    peers = [rival.name.lower().partition(",")[0] for rival in RIVALS]
-    made.add_argument(
-        "--peers",
-        metavar="A,B",
-        help=f"of {', '.join(dict.fromkeys(peers))}; or all, or none; default: celery, with --full all",
+        "--peers", metavar="A,B", help=f"of {peers}; or all, or none; default: celery, and all with --full"
     )
     made.add_argument(
         "--url",
@@ -90,14 +79,10 @@ def parser() -> argparse.ArgumentParser:
         "whole database is",
     )
     made.add_argument("--repetitions", type=int, help="turns of each contestant, instead of the mode's number")
+    default = "default: %(default)s"
+    made.add_argument("--output", type=Path, default=RESULTS, help=f"folder for JSON, Markdown and plots; {default}")
     made.add_argument(
-        "--output", type=Path, default=RESULTS, help="folder for JSON, Markdown and plots; default: %(default)s"
-    )
-    made.add_argument(
-        "--environments",
-        type=Path,
-        default=default_folder(),
-        help="folder for the peers' environments; default: %(default)s",
+        "--environments", type=Path, default=default_folder(), help=f"folder for the peers' environments; {default}"
     )
     made.add_argument("--no-plots", action="store_true", help="draw nothing")
     made.add_argument("--redraw", type=Path, metavar="JSON", help="measure nothing; report and draw this run again")
@@ -105,8 +90,8 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def _names(known: Sequence[str] | dict[str, object] | object):  # type: ignore[no-untyped-def]  # argparse takes any callable
-    allowed = list(known)  # type: ignore[call-overload]  # a mapping's or a sequence's names
+def _names(known: Iterable[str]) -> Callable[[str], list[str]]:
+    allowed = list(known)
 
     def parse(text: str) -> list[str]:
         names = [name.strip() for name in text.split(",") if name.strip()]
@@ -149,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _measure(chosen: argparse.Namespace, console: Console, arguments: Sequence[str]) -> suite.Run:
+def _measure(chosen: argparse.Namespace, console: Console, arguments: Sequence[str]) -> Run:
     plan = PLANS[chosen.mode]
     if chosen.repetitions is not None:
         plan = msgspec.structs.replace(

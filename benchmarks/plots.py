@@ -9,7 +9,7 @@ from typing import Final
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from benchmarks.cases.case import FLOOR, PUSH, QUICK_POLL, SLOW_POLL
 from benchmarks.cases.crowd import WITH_TIMEOUT
@@ -40,6 +40,9 @@ def draw(run: Run, folder: Path) -> list[Path]:
         if canvas is None:
             continue
         note = f"{run.machine['processor']}, {run.machine['cores']} cores, {run.machine['python']}; {run.command}"
+        engine = canvas.get_layout_engine()
+        assert engine is not None
+        engine.set(rect=(0, 0.16 / canvas.get_figheight(), 1, 1 - 0.16 / canvas.get_figheight()))  # room for the note
         canvas.text(0.995, 0.005, note, ha="right", va="bottom", fontsize=6, color="#777777")
         for suffix in ("svg", "png"):
             path = folder / f"{name}.{suffix}"
@@ -58,7 +61,7 @@ def wake(results: Results) -> Canvas | None:
     if not figures:
         return None
     figures.sort(key=lambda figure: figure.samples.p50 if figure.samples else 0.0, reverse=True)
-    canvas = Canvas(figsize=(8, 0.9 + 0.36 * len(figures)), layout="constrained")
+    canvas = Canvas(figsize=(8, 1.1 + 0.36 * len(figures)), layout="constrained")
     axes = canvas.subplots()
     for row, figure in enumerate(figures):
         _range(axes, row, figure)
@@ -68,7 +71,7 @@ def wake(results: Results) -> Canvas | None:
     axes.grid(axis="x", color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.set_title(
-        "Redis: from the stored result to the resumed waiter (dot: p50, bar: p25 to p75, line: p1 to p99)", loc="left"
+        "Redis: from the stored result to the resumed waiter\n(dot: p50, bar: p25 to p75, line: p1 to p99)", loc="left"
     )
     return canvas
 
@@ -138,6 +141,7 @@ def load(results: Results) -> Canvas | None:
         axes.set_xlabel("waiters, for whom nothing happens")
         axes.set_title(title, loc="left")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda count, _: f"{count:,.0f}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
         axes.grid(color="#dddddd", linewidth=0.6)
     handles, labels = panels[0].get_legend_handles_labels()

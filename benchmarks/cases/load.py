@@ -8,12 +8,16 @@ from benchmarks.cases.case import Setting, Tally, fresh_run
 from benchmarks.process import Child, Entrant
 from benchmarks.rivals import RivalEntrant
 
+NOBODY = "nobody (the server at rest, and asking it for its counters)"
+
 
 def run(setting: Setting) -> None:
     """Measure each number of waiters, for each contestant in turn."""
     for waiters in setting.plan.waiters:
         tally = Tally(setting, "load", f"{waiters:,} waiters")
         for _ in range(setting.plan.heavy_repetitions):
+            setting.tell(f"{waiters:,} waiters, {NOBODY}")
+            _watch(setting, tally, NOBODY, waiters)
             for entrant in (setting.push(), *setting.polling()):
                 setting.tell(f"{waiters:,} waiters, {entrant.name}")
                 _turn(setting, tally, entrant, waiters)
