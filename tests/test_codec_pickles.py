@@ -343,7 +343,11 @@ def test_failures_are_written_in_celerys_form_whose_arguments_are_plain_data() -
         }
 
 
-@pytest.mark.parametrize("value", [Custom("x"), Counter("a"), os.system, object(), date, [{"k": {Custom}}]], ids=repr)
+@pytest.mark.parametrize(
+    "value",
+    [Custom("x"), Counter("a"), os.system, object(), date, [{"k": {Custom}}]],
+    ids=lambda value: type(value).__name__,
+)
 def test_other_objects_are_refused_with_their_place(value: Any) -> None:
     with pytest.raises(EncodeError, match=r"task .*: result\['x'\].*is not plain data"):
         codec().encode_result(Record(id=ID, status="SUCCESS", result={"x": value}), legacy_pickle=True)
