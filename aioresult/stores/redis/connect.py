@@ -21,7 +21,9 @@ _PROBE_INTERVAL: Final = 10.0
 """Seconds of silence after which a connection is asked for a sign of life, unless the settings say otherwise."""
 NOT_FOR_CONNECTIONS: Final = ("max_connections", "timeout", "decode_responses", "encoding", "encoding_errors", "retry")
 _HERE: Final[Mapping[str, Any]] = {}
-_POOLS_OWN: Final = ("maint", "orig_", "oss_cluster_", "himport_", "event_dispatcher", "retry", "parser_class")
+_CLIENTS_OWN: Final = (
+    "maint", "orig_", "oss_cluster_", "himport_", "event_dispatcher", "retry", "parser_class", "redis_connect_func",
+)  # fmt: skip
 
 
 class Address:
@@ -186,11 +188,15 @@ def from_client(client: object, settings: Settings) -> Address:
     pool: Any = getattr(client, "connection_pool", client)
     if not (isinstance(pool.connection_class, type) and issubclass(pool.connection_class, driver.AbstractConnection)):
         raise SettingsError("a blocking redis-py client was given; hand over a redis.asyncio.Redis, or a URL")
-    options = {
-        name: value
-        for name, value in pool.connection_kwargs.items()
-        if name not in NOT_FOR_CONNECTIONS and not name.startswith(_POOLS_OWN)
-    }
-    address = Address(pool.connection_class, options, settings)
+    address = Address(pool.connection_class, clients_options(pool.connection_kwargs), settings)
     address.client = client
     return address
+
+
+def clients_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of a redis-py client's options that concern a connection of ours."""
+    return {
+        name: value
+        for name, value in options.items()
+        if name not in NOT_FOR_CONNECTIONS and not name.startswith(_CLIENTS_OWN)
+    }

@@ -102,50 +102,43 @@ class EventFeed(Feed):
 
 
 class Subscriber:
-    """One subscriber connection of a feed.
+    """One subscriber connection of a feed."""
 
-    Args:
-        address: where it leads to.
-        meter: counts commands.
-        on_push: takes the kind, channel and payload of each push.
-        on_reply: takes any other reply.
-        on_end: takes the reason of the end.
-    """
+    def __init__(self, address: Address, meter: Meter) -> None:
+        self.address = address
+        self._meter = meter
+        self._wire: SubscriberWire | None = None
 
-    def __init__(
+    async def open(
         self,
-        address: Address,
-        meter: Meter,
         on_push: Callable[[bytes, bytes, bytes], None],
         on_reply: Callable[[Reply], None],
         on_end: Callable[[Exception], None],
-    ) -> None:
-        self.address = address
-        self._meter = meter
-        self._on_push = on_push
-        self._on_reply = on_reply
-        self._on_end = on_end
-        self._wire: SubscriberWire | None = None
-
-    async def open(self) -> int:
+    ) -> int:
         """Connect and return the protocol's version.
+
+        Args:
+            on_push: takes the kind, channel and payload of each push.
+            on_reply: takes any other reply.
+            on_end: takes the reason of the end.
 
         Raises:
             StoreUnavailable: that failed.
         """
-        self._wire = await self.address.open(self._make_wire)
-        return self._wire.resp
 
-    def _make_wire(self, resp: int) -> SubscriberWire:
-        return SubscriberWire(
-            resp,
-            self._meter,
-            on_push=self._on_push,
-            on_reply=self._on_reply,
-            on_end=self._on_end,
-            interval=self.address.probe_interval,
-            patience=self.address.connect_timeout,
-        )
+        def make_wire(resp: int) -> SubscriberWire:
+            return SubscriberWire(
+                resp,
+                self._meter,
+                on_push=on_push,
+                on_reply=on_reply,
+                on_end=on_end,
+                interval=self.address.probe_interval,
+                patience=self.address.connect_timeout,
+            )
+
+        self._wire = await self.address.open(make_wire)
+        return self._wire.resp
 
     def send(self, commands: list[bytes]) -> None:
         """Send packed commands.

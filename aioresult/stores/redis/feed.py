@@ -25,7 +25,7 @@ class RedisFeed(EventFeed):
         self._address = address
         self._reads: deque[list[str]] = deque()
         self._leaving: set[str] = set()
-        self._subscriber = Subscriber(address, source.meter, self._pushed, self._replied, self._lost)
+        self._subscriber = Subscriber(address, source.meter)
 
     async def open(self) -> None:
         """Connect.
@@ -33,7 +33,8 @@ class RedisFeed(EventFeed):
         Raises:
             StoreUnavailable: that failed.
         """
-        self._reading = await self._subscriber.open() >= 3 and self._reading
+        resp = await self._subscriber.open(self._pushed, self._replied, self._lost)
+        self._reading = self._reading and resp >= 3
 
     async def watch(self, ids: Collection[str]) -> None:
         """Subscribe to ``ids`` and read them, or have them read."""

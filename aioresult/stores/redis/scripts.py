@@ -84,6 +84,7 @@ def rest(final: bool, ttl: float | None, expected: str = "") -> bytes:
 
 
 PUT: Final = Put(_PUT)
+PUT_SHARDED: Final = Put(_PUT.replace("'PUBLISH'", "'SPUBLISH'"))
 
 
 def lifetime(seconds: float | None) -> tuple[str, str]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from hashlib import sha1
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
+
+from redis.asyncio import RedisCluster
 
 from aioresult.abc import Capabilities, Store
 from aioresult.errors import AioResultError
@@ -62,7 +64,11 @@ class RedisStore(Store):
 
     @classmethod
     def from_client(cls, client: object, settings: Settings) -> Self:
-        """Return a store that connects as ``client``, a ``redis.asyncio.Redis``, does, on connections of its own."""
+        """Return a store that connects as ``client``, a ``redis.asyncio.Redis``, does, but by itself."""
+        if isinstance(client, RedisCluster):
+            from aioresult.stores.redis.cluster import RedisClusterStore
+
+            return cast("Self", RedisClusterStore.from_client(client, settings))
         store = cls.__new__(cls)
         Store.__init__(store, "redis://", settings)
         store._prepare()

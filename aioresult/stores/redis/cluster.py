@@ -1,0 +1,132 @@
+"""The store on a Redis Cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, Final, Self
+from urllib.parse import urlsplit
+
+import redis.asyncio.connection as driver
+from redis.asyncio import RedisCluster
+
+from aioresult.abc import Capabilities, Store
+from aioresult.errors import SettingsError
+from aioresult.record import Record, ResultTree
+from aioresult.settings import Settings
+from aioresult.stores.redis.clusterfeed import ClusterFeed
+from aioresult.stores.redis.connect import Address, clients_options
+from aioresult.stores.redis.router import Router
+from aioresult.stores.redis.scripts import PUT, PUT_SHARDED
+from aioresult.stores.redis.servers import details, parsed
+from aioresult.stores.redis.store import RedisStore
+from aioresult.stores.redis.topology import Place
+from aioresult.stores.redis.urls import authenticate, common, database, hosts, query_options, secure
+from aioresult.stores.redis.wire import Reply, pack
+
+_FALSE: Final = ("0", "false", "no", "off")
+
+
+class RedisClusterStore(RedisStore):
+    """Results on a Redis Cluster, under Celery's keys; each is announced by the node that holds it.
+
+    Our writers publish to sharded channels, which concern one node and its replicas only. Feeds hear those and the
+    classic ones, so that Celery's workers (behind a proxy, say, since Celery knows no clusters) wake waiters too.
+    ``?sharded=false`` lets our writers use classic channels: for clusters before Redis 7, and for Celery's clients.
+    """
+
+    def __init__(self, url: str, settings: Settings) -> None:
+        Store.__init__(self, url, settings)
+        parts = urlsplit(url)
+        options = query_options(parts)
+        sharded = str(options.pop("sharded", "true")).lower() not in _FALSE
+        if database(options, parts.path, settings):
+            raise SettingsError("a Redis Cluster has no database but 0")
+        places = [(host or "localhost", port or 6379) for host, port in hosts(parts.netloc)]
+        encrypted = parts.scheme.lower().startswith("rediss")
+        connection_class = secure(encrypted, options, settings, driver.Connection, driver.SSLConnection)
+        authenticate(parts, options, settings)
+        self._connect_to(places or [("localhost", 6379)], connection_class, common(options, settings), sharded=sharded)
+
+    @classmethod
+    def from_client(cls, client: object, settings: Settings) -> Self:
+        """Return a store that connects as ``client``, a ``redis.asyncio.RedisCluster``, does, but by itself."""
+        if not isinstance(client, RedisCluster):
+            raise SettingsError("hand over a redis.asyncio.RedisCluster, or a redis+cluster:// URL")
+        nodes: list[Any] = list(client.nodes_manager.startup_nodes.values())
+        store = cls.__new__(cls)
+        Store.__init__(store, "redis+cluster://", settings)
+        places = [(node.host, int(node.port)) for node in nodes]
+        options = clients_options(nodes[0].connection_kwargs)
+        store._connect_to(places, nodes[0].connection_class, options, sharded=True)
+        return store
+
+    def _connect_to(
+        self,
+        places: Sequence[Place],
+        connection_class: type[driver.AbstractConnection],
+        options: Mapping[str, Any],
+        *,
+        sharded: bool,
+    ) -> None:
+        self.location = ",".join(f"{host}:{port}" for host, port in places) + " (cluster)"
+        self._sharded = sharded
+        self._script = PUT_SHARDED if sharded else PUT
+        self._prepare()
+
+        def address_of(place: Place) -> Address:
+            return Address(connection_class, {**options, "host": place[0], "port": place[1]}, self.settings)
+
+        address_of(places[0]).check()
+        self._router = Router(places, address_of, self.location, self._count)
+
+    async def _run(self, commands: Sequence[tuple[str, bytes]]) -> list[Reply]:
+        return await self._router.run(commands)
+
+    def _home_of(self, key: str) -> Hashable:
+        return self._router.place_of(key)
+
+    async def get_many(self, ids: Sequence[str]) -> Mapping[str, Record]:
+        """Read by one ``GET`` each, in one buffer for each node."""
+        keys = [self._prefix + task_id for task_id in ids]
+        replies = await self._run([(key, pack("GET", key)) for key in keys])
+        records: dict[str, Record] = {}
+        for task_id, reply in zip(ids, replies, strict=True):
+            payload = self._checked(reply)
+            if isinstance(payload, bytes) and payload:  # an empty value is no result, as in Celery
+                records[task_id] = self.codec.decode_record(task_id, payload)
+        return records
+
+    async def delete_many(self, ids: Sequence[str]) -> None:
+        """Delete by one ``DEL`` each, in one buffer for each node."""
+        keys = [self._prefix + task_id for task_id in ids]
+        for reply in await self._run([(key, pack("DEL", key)) for key in keys]):
+            self._checked(reply)
+
+    async def feed(self) -> ClusterFeed:
+        """Open a feed, which connects to nodes as it needs them."""
+        await self._router.topology()
+        return ClusterFeed(self._router, self._source, sharded=self._sharded)
+
+    async def put_group(self, group_id: str, tree: ResultTree) -> None:
+        """Save a group; it is announced to nobody, since nobody listens."""
+        key = self._group_prefix + group_id
+        await self._ask(key, *self._set(key, self.codec.encode_group(tree)))
+
+    async def capabilities(self) -> Capabilities:
+        """Say what cluster this is and how it pushes."""
+        info = parsed(await self._ask(self._prefix, "INFO"))
+        (policy,) = await self._run([(self._prefix, pack("CONFIG", "GET", "maxmemory-policy"))])
+        found = details(info, policy, self._router.resp)
+        found["primaries"] = ", ".join(f"{host}:{port}" for host, port in (await self._router.topology()).primaries)
+        kind = "sharded" if self._sharded else "classic"
+        resp = self._router.resp
+        return Capabilities(
+            push=True,
+            mechanism=f"Redis Cluster {kind} pub/sub (RESP{resp}, one connection per node)",
+            reason="" if self._sharded else "the URL asks for sharded=false",
+            details=found,
+        )
+
+    async def aclose(self) -> None:
+        """Close the command connections; feeds are closed by those who opened them."""
+        await self._router.aclose()

@@ -1,0 +1,178 @@
+"""The feed of a cluster: a subscriber connection to each node that holds something watched."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Collection, Iterable
+from functools import partial
+
+from aioresult.batching import owned_task
+from aioresult.errors import AioResultError
+from aioresult.stores.redis.errors import ServerError
+from aioresult.stores.redis.events import EventFeed, Source, Subscriber, chunks
+from aioresult.stores.redis.router import Router
+from aioresult.stores.redis.topology import Place, Topology
+from aioresult.stores.redis.wire import Reply, pack
+
+
+class _Node:
+    """One node's connection, and the ids whose reads and unsubscriptions it has not answered yet."""
+
+    def __init__(self, place: Place, subscriber: Subscriber) -> None:
+        self.place = place
+        self.subscriber = subscriber
+        self.reads: deque[str] = deque()
+        self.leaving: set[str] = set()
+
+
+class ClusterFeed(EventFeed):
+    """Events of a Redis Cluster.
+
+    An id is watched on the node that holds its key, by both kinds of channel: the sharded one, to which our writers
+    publish, and the classic one, to which Celery's do. The node's order closes the gap to the read that follows.
+
+    A node that loses a slot says so for each channel; these ids are then watched at the new place. Whatever else
+    happens to a node or the topology ends the feed, and the next one begins with a fresh look at the cluster.
+
+    Args:
+        router: knows the cluster.
+        source: what the store gives to its feeds.
+        sharded: whether there are sharded channels.
+    """
+
+    def __init__(self, router: Router, source: Source, *, sharded: bool) -> None:
+        super().__init__(source)
+        self._router = router
+        self._sharded = sharded
+        self._nodes: dict[Place, _Node] = {}
+        self._watched: dict[str, _Node] = {}
+        self._topology: Topology | None = None
+        self._opening = asyncio.Lock()
+        self._homeless: dict[str, Place] = {}
+        self._mover: asyncio.Task[None] | None = None
+        self._confirms = b"ssubscribe" if sharded else b"subscribe"
+
+    async def watch(self, ids: Collection[str]) -> None:
+        """Subscribe to ``ids`` where they are held, and read them there, or have them read."""
+        prefix = self._source.prefix
+        topology = self._topology = await self._router.topology()
+        places: dict[Place, list[str]] = {}
+        for task_id in ids:
+            places.setdefault(topology.owner(prefix + task_id), []).append(task_id)
+        for place, held in places.items():
+            self._subscribe(await self._node(place), held)
+
+    async def _node(self, place: Place) -> _Node:
+        async with self._opening:
+            node = self._nodes.get(place)
+            if node is None:
+                node = await self._open(place)
+                self._nodes[place] = node
+            return node
+
+    async def _open(self, place: Place) -> _Node:
+        node = _Node(place, Subscriber(self._router.address_of(place), self._source.meter))
+        resp = await node.subscriber.open(
+            partial(self._pushed, node), partial(self._replied, node), partial(self._lost, node)
+        )
+        self._reading = self._reading and resp >= 3
+        return node
+
+    def _subscribe(self, node: _Node, ids: list[str]) -> None:
+        for task_id in ids:
+            before = self._watched.get(task_id)
+            if before is not None and before is not node:
+                before.subscriber.send([pack("UNSUBSCRIBE", self._source.prefix + task_id)])
+            self._watched[task_id] = node
+        commands = []
+        for chunk in chunks(ids):
+            keys = [self._source.prefix + task_id for task_id in chunk]
+            commands.append(pack("SUBSCRIBE", *keys))
+            if self._sharded:
+                commands += [pack("SSUBSCRIBE", key) for key in keys]
+            if self._reading:
+                node.reads.extend(chunk)
+                commands += [pack("GET", key) for key in keys]
+        node.subscriber.send(commands)
+
+    async def unwatch(self, ids: Collection[str]) -> None:
+        """Unsubscribe from ``ids``, and ignore what still arrives for them."""
+        nodes: dict[_Node, list[str]] = {}
+        for task_id in ids:
+            node = self._watched.pop(task_id, None)
+            if node is not None:
+                nodes.setdefault(node, []).append(task_id)
+        for node, held in nodes.items():
+            self._unsubscribe(node, held)
+
+    def _unsubscribe(self, node: _Node, ids: Iterable[str]) -> None:
+        commands = []
+        for chunk in chunks(ids):
+            keys = [self._source.prefix + task_id for task_id in chunk]
+            commands.append(pack("UNSUBSCRIBE", *keys))
+            if self._sharded:
+                node.leaving.update(chunk)
+                commands += [pack("SUNSUBSCRIBE", key) for key in keys]
+        node.subscriber.send(commands)
+
+    def _pushed(self, node: _Node, kind: bytes, channel: bytes, payload: bytes) -> None:
+        task_id = self._source.id_of(channel)
+        if kind == b"sunsubscribe" and task_id in node.leaving:
+            node.leaving.discard(task_id)
+        elif self._watched.get(task_id) is not node:
+            return
+        elif kind in (b"smessage", b"message"):
+            self._sink(task_id, self._source.decode(task_id, payload))
+        elif kind == b"sunsubscribe":
+            self._follow(task_id, node)
+        elif kind == self._confirms and not self._reading:
+            self._sink(task_id, None)
+
+    def _replied(self, node: _Node, reply: Reply) -> None:
+        if type(reply) is not ServerError:
+            task_id = node.reads.popleft()
+            self._found(task_id, reply if isinstance(reply, bytes) else None)
+        elif reply.code == "ASK":  # only a read is redirected like that: its slot is on its way to another node
+            self._sink(node.reads.popleft(), None)
+        else:
+            self._doubt()
+            self._fail(node.subscriber.address.refused(reply))
+            node.subscriber.abort(reply)
+
+    def _lost(self, node: _Node, reason: Exception) -> None:
+        self._doubt()
+        self._ended(reason, node.subscriber.address, reading=bool(node.reads))
+
+    def _doubt(self) -> None:
+        if self._topology is not None:
+            self._router.doubt(self._topology)
+
+    # --- slots that move ---
+
+    def _follow(self, task_id: str, node: _Node) -> None:
+        """Watch an id, whose slot has left ``node``, at its new place."""
+        self._homeless[task_id] = node.place
+        if self._mover is None and not self._closed:
+            self._mover = owned_task(self._move(), "aioresult cluster feed")
+
+    async def _move(self) -> None:
+        try:
+            while self._homeless:
+                homeless, self._homeless = self._homeless, {}
+                await self._router.look_up(self._topology, *set(homeless.values()))
+                await self.watch([task_id for task_id in homeless if task_id in self._watched])
+        except AioResultError as exc:
+            self._fail(exc)
+        finally:
+            self._mover = None
+
+    async def aclose(self) -> None:
+        """Close all connections, which ends their subscriptions."""
+        self._closed = True
+        self._stirred.set()
+        if self._mover is not None:
+            self._mover.cancel()
+            await asyncio.wait([self._mover])
+        for node in self._nodes.values():
+            await node.subscriber.aclose()

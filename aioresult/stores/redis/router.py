@@ -1,0 +1,198 @@
+"""Sends commands to the nodes of a cluster that they are for, and finds out which these are."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from aioresult.errors import AioResultError, StoreUnavailable
+from aioresult.stores.redis.connect import Address
+from aioresult.stores.redis.errors import ServerError
+from aioresult.stores.redis.link import Link
+from aioresult.stores.redis.topology import Place, Topology, parse_slots, redirected, without_repetition
+from aioresult.stores.redis.wire import Meter, Reply, pack
+
+_ROUNDS: Final = 5
+"""How often a command is sent elsewhere before its redirection counts as an answer."""
+_ASKING: Final = pack("ASKING")
+
+
+class Router:
+    """One link per node in use, and the present topology, which is looked up when it turns out to be out of date."""
+
+    def __init__(
+        self, seeds: Sequence[Place], address_of: Callable[[Place], Address], location: str, meter: Meter
+    ) -> None:
+        self.address_of = address_of
+        self.location = location
+        self._seeds = tuple(seeds)
+        self._meter = meter
+        self._links: dict[Place, Link] = {}
+        self._topology: Topology | None = None
+        self._stale: Topology | None = None
+        self._discovering = asyncio.Lock()
+
+    @property
+    def resp(self) -> int:
+        """The protocol's version on the connections so far; 0 before the first."""
+        return max((link.resp for link in self._links.values()), default=0)
+
+    # --- the topology ---
+
+    async def topology(self) -> Topology:
+        """Return the present topology, after looking it up if need be.
+
+        Raises:
+            StoreUnavailable: no node can be asked.
+        """
+        topology = self._topology
+        if topology is None or topology is self._stale:
+            return await self.look_up(topology)
+        return topology
+
+    def place_of(self, key: str) -> Place | None:
+        """Return where ``key`` is held, as far as is known."""
+        return self._topology.owner(key) if self._topology is not None else None
+
+    def doubt(self, topology: Topology) -> None:
+        """Let the next use look the topology up, if it is still ``topology``."""
+        self._stale = topology
+
+    async def look_up(self, known: Topology | None, *first: Place | None) -> Topology:
+        """Return a topology that is newer than ``known``, asking the nodes in ``first`` before all others."""
+        async with self._discovering:
+            if self._topology is None or self._topology is known:
+                self._topology = await self._discover(first)
+            return self._topology
+
+    async def _discover(self, first: Sequence[Place | None]) -> Topology:
+        primaries = list(self._topology.primaries) if self._topology is not None else []
+        random.shuffle(primaries)  # many processes do not all ask the same node
+        problems = []
+        for place in without_repetition([*first, *primaries, *self._seeds]):
+            try:
+                return await self._ask_for_slots(place)
+            except StoreUnavailable as exc:
+                problems.append(str(exc))
+        raise StoreUnavailable(f"Redis at {self.location} is unavailable: no node can be asked ({'; '.join(problems)})")
+
+    async def _ask_for_slots(self, place: Place) -> Topology:
+        link = self._links.get(place) or Link(self.address_of(place), self._meter)
+        kept = False
+        try:
+            (reply,) = await link.call((pack("CLUSTER", "SLOTS"),))
+            if isinstance(reply, ServerError):
+                raise link.address.refused(reply)
+            topology = Topology(parse_slots(reply, place), self.location)
+            if not topology.primaries:
+                raise StoreUnavailable(f"{link.address.location} knows no node that holds a slot")
+            if kept := place in topology.primaries:
+                self._links.setdefault(place, link)
+            return topology
+        finally:
+            if not kept and self._links.get(place) is not link:
+                await link.aclose()
+
+    # --- commands ---
+
+    async def run(self, commands: Sequence[tuple[str, bytes]]) -> list[Reply]:
+        """Send packed commands, each to the node that holds its key, those for one node in one buffer.
+
+        Redirections are followed, and a node that cannot be reached is looked for once more, since another may have
+        taken its place. So all commands must be harmless when done twice.
+
+        Raises:
+            StoreUnavailable: a node that is needed cannot be reached.
+        """
+        errands = [_Errand(key, command) for key, command in commands]
+        todo = errands
+        for _ in range(_ROUNDS):
+            topology = await self.topology()
+            await self._send_all(self._by_place(todo, topology))
+            todo = [errand for errand in todo if errand.is_to_be_repeated()]
+            if not todo:
+                break
+            if lost := [errand for errand in todo if errand.asked is None]:
+                await self.look_up(topology, *[errand.moved_to for errand in lost])
+        for errand in errands:
+            if isinstance(errand.reply, AioResultError):
+                raise errand.reply
+        return [errand.reply for errand in errands]
+
+    def _by_place(self, errands: Sequence[_Errand], topology: Topology) -> dict[Place, list[_Errand]]:
+        groups: dict[Place, list[_Errand]] = {}
+        try:
+            for errand in errands:
+                groups.setdefault(errand.asked or topology.owner(errand.key), []).append(errand)
+        except StoreUnavailable:
+            self.doubt(topology)
+            raise
+        return groups
+
+    async def _send_all(self, groups: Mapping[Place, Sequence[_Errand]]) -> None:
+        if len(groups) == 1:
+            for place, errands in groups.items():
+                await self._send(place, errands)
+        else:
+            await asyncio.gather(*(self._send(place, errands) for place, errands in groups.items()))
+
+    async def _send(self, place: Place, errands: Sequence[_Errand]) -> None:
+        """Send what is for one node, and put the replies, or what went wrong, into the errands."""
+        link = self._links.get(place)
+        if link is None:
+            link = self._links[place] = Link(self.address_of(place), self._meter)
+        commands = []
+        for errand in errands:
+            commands += [_ASKING, errand.command] if errand.asked else [errand.command]
+        try:
+            replies = iter(await link.call(commands))
+        except AioResultError as exc:
+            for errand in errands:
+                errand.take(exc, place)
+            return
+        for errand in errands:
+            if errand.asked:
+                next(replies)
+            errand.take(next(replies), place)
+
+    async def aclose(self) -> None:
+        """Close all links; the next call opens new ones."""
+        for link in self._links.values():
+            await link.aclose()
+
+
+class _Errand:
+    """One command on its way to the node that it is for."""
+
+    __slots__ = ("asked", "command", "key", "missed", "moved_to", "place", "reply")
+
+    def __init__(self, key: str, command: bytes) -> None:
+        self.key = key
+        self.command = command
+        self.reply: Reply = None
+        self.place: Place = ("", 0)
+        self.asked: Place | None = None
+        self.moved_to: Place | None = None
+        self.missed = False
+
+    def take(self, reply: Reply, place: Place) -> None:
+        """Take the reply of the node at ``place``, or the error that came instead."""
+        self.reply = reply
+        self.place = place
+        self.asked = self.moved_to = None
+
+    def is_to_be_repeated(self) -> bool:
+        """Whether another node has to be asked: a certain one, just once (``asked``), or the one that is found next."""
+        reply = self.reply
+        if type(reply) is ServerError:
+            if reply.code == "ASK":
+                self.asked = redirected(reply, self.place)
+            elif reply.code == "MOVED":
+                self.moved_to = redirected(reply, self.place)
+            return reply.code in ("ASK", "MOVED")
+        if isinstance(reply, StoreUnavailable) and not self.missed:
+            self.missed = True
+            return True
+        return False
