@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-from tests.servers.process import HOST, START_TIMEOUT, NotReady, Server, ServerFailed, missing
+from tests.servers.process import HOST, START_TIMEOUT, NotReady, Server, ServerFailed, free_port, missing
 from tests.servers.resp import RedisReplyError, Reply, call
 
 
@@ -207,6 +207,7 @@ class RedisClusterServers:
                 cluster_enabled="yes",
                 cluster_node_timeout=1000,
                 cluster_config_file="nodes.conf",
+                cluster_port=free_port(),  # by default 10000 above the other, where clients get theirs
             )
             for _ in range(masters * (1 + replicas))
         ]
@@ -263,7 +264,7 @@ class RedisClusterServers:
         bounds = [self.SLOTS * index // self.masters for index in range(self.masters + 1)]
         for index, server in enumerate(self.servers):
             server.call("CLUSTER", "SET-CONFIG-EPOCH", index + 1)
-            server.call("CLUSTER", "MEET", *masters[0].address)
+            server.call("CLUSTER", "MEET", *masters[0].address, masters[0].options["cluster_port"])
         for index, server in enumerate(masters):
             server.call("CLUSTER", "ADDSLOTSRANGE", bounds[index], bounds[index + 1] - 1)
         _await("nodes that know each other", self._introduced)
