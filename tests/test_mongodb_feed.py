@@ -227,14 +227,18 @@ async def test_a_feed_that_is_left_in_the_middle_of_events_ends_at_once(
     """Right after an event the next request is being sent, and PyMongo swallows a cancellation before Python 3.12."""
     monkeypatch.setattr(MongoStore, "silence", 2 * PATIENCE)
     monkeypatch.setattr(MongoStore, "motor_silence", 1)
-    for number in range(10):
+    for turns in range(20):
         feed = await backend.runtime.store.feed()
         assert feed is not None
+        announced = asyncio.Event()
+        feed.attach(lambda _, record, announced=announced: announced.set() if record else None)  # type: ignore[misc]
         heard = Heard(feed)
-        await feed.watch([str(number)])
-        await backend.store_result(str(number), number, "SUCCESS")
-        await heard.until(2)
+        await feed.watch([str(turns)])
+        await backend.store_result(str(turns), 1, "SUCCESS")
         async with asyncio.timeout(PATIENCE):
+            await announced.wait()
+            for _ in range(turns):
+                await asyncio.sleep(0)
             await heard.aclose()
 
 

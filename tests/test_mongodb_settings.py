@@ -110,7 +110,7 @@ def test_the_scheme_chooses_the_driver_and_asks_nothing_of_the_network(url: str,
 @pytest.mark.parametrize(
     "url",
     [
-        f"mongodb://user:{SECRET}/x@host/db",
+        f"mongodb://user:pw/{SECRET}@host/db",
         f"mongodb://user:{SECRET}@:@host/db",
         f"mongodb://user:{SECRET}?x=1@host/db",
         f"mongodb://user:{SECRET}@host:port/db",

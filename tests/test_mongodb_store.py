@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
@@ -12,6 +12,7 @@ import pytest
 from bson.raw_bson import RawBSONDocument
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import AsyncMongoClient
+from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
 import aioresult
 from aioresult import Backend, Record
@@ -94,8 +95,14 @@ async def test_a_ready_client_is_used_and_left_open(
 
 
 async def test_the_options_of_a_ready_client_do_not_change_what_is_read(mongo_url: str) -> None:
+    commands = Commands()
     client = AsyncMongoClient[Document](
-        mongo_url, tz_aware=False, w=0, readPreference="secondaryPreferred", readConcernLevel="majority"
+        mongo_url,
+        tz_aware=False,
+        w=0,
+        readPreference="secondaryPreferred",
+        readConcernLevel="majority",
+        event_listeners=[commands],
     )
     try:
         async with Backend(client) as backend:
@@ -104,8 +111,23 @@ async def test_the_options_of_a_ready_client_do_not_change_what_is_read(mongo_ur
             record = await backend.fetch("a")
             assert record.date_done is not None
             assert record.date_done.tzinfo is not None
+        finds = [command for command in commands.sent if "find" in command]
+        assert finds
+        for find in finds:
+            assert find["readConcern"] == {"level": "local"}  # a stream does not tell what was waiting for a majority
+            assert find.get("$readPreference", {"mode": "primary"}) == {"mode": "primary"}
     finally:
         await client.close()
+
+
+async def test_closing_motor_lets_the_event_loop_run(mongo_url: str) -> None:
+    """It tells the server, and waits for the answer; its own method does so in the thread of the loop."""
+    client = AsyncIOMotorClient[Document](mongo_url)
+    await client.admin.command("ping")
+    turns: list[int] = []
+    asyncio.get_running_loop().call_soon(turns.append, 1)
+    await close_client(client, PATIENCE)
+    assert turns
 
 
 async def test_a_blocking_client_is_refused(mongo_url: str) -> None:
@@ -116,14 +138,41 @@ async def test_a_blocking_client_is_refused(mongo_url: str) -> None:
 # --- what is written --------------------------------------------------------------------------------------------------
 
 
-async def test_a_batch_is_one_command_and_so_is_reading_it(backend: Backend) -> None:
-    store = backend.runtime.store
-    await store.put_many([Record(id="first", status="SUCCESS")])
-    before = store.commands
-    records = [Record(id=str(index), status="SUCCESS", result=index) for index in range(1000)]
-    assert all(await store.put_many(records))
-    assert len(await store.get_many([record.id for record in records])) == 1000
-    assert store.commands == before + 2
+class Commands(CommandListener):
+    """Keeps the commands that a client sends."""
+
+    def __init__(self) -> None:
+        self.sent: list[Mapping[str, Any]] = []
+
+    def started(self, event: CommandStartedEvent) -> None:
+        self.sent.append(event.command)
+
+    def succeeded(self, event: CommandSucceededEvent) -> None:
+        pass
+
+    def failed(self, event: CommandFailedEvent) -> None:
+        pass
+
+
+@pytest.mark.parametrize("client_class", [AsyncMongoClient, AsyncIOMotorClient])
+async def test_a_batch_is_one_command_and_so_is_reading_it(
+    client_class: type[AsyncMongoClient[Document]], mongo_url: str
+) -> None:
+    commands = Commands()
+    client = client_class(mongo_url, event_listeners=[commands])
+    try:
+        async with Backend(client) as backend:
+            store = backend.runtime.store
+            await store.put_many([Record(id="first", status="SUCCESS")])
+            commands.sent.clear()
+            before = store.commands
+            records = [Record(id=str(index), status="SUCCESS", result=index) for index in range(1000)]
+            assert all(await store.put_many(records))
+            assert len(await store.get_many([record.id for record in records])) == 1000
+            assert [next(iter(command)) for command in commands.sent] == ["update", "find"]
+            assert store.commands == before + 2
+    finally:
+        await close_client(client, PATIENCE)
 
 
 async def test_what_may_not_be_written_does_not_keep_the_rest_of_its_batch_from_being_written(backend: Backend) -> None:
@@ -281,10 +330,11 @@ async def test_stamps_are_fields_of_their_own_and_never_shadow_others(backend: B
 
 
 async def test_a_query_for_very_long_ids_is_divided(backend: Backend) -> None:
-    ids = [f"{index}-{'x' * 2**20}" for index in range(5)]
+    """All of them together are more than MongoDB takes in one command."""
+    ids = [f"{index}-{'x' * 2**20}" for index in range(20)]
     for task_id in ids:
         await backend.store_result(task_id, 1, "SUCCESS")
-    assert len(await backend.runtime.store.get_many(ids)) == 5
+    assert len(await backend.runtime.store.get_many(ids)) == 20
     await backend.runtime.store.delete_many(ids)
     assert not await backend.runtime.store.get_many(ids)
 

@@ -27,7 +27,6 @@ _BATCH: Final = 500
 """Most events of one reply, which are handled without giving way to other tasks."""
 _OVERLAP: Final = 1
 """Seconds of history that are heard again at the start: writes become visible in another order than their times'."""
-_TRIES: Final = 2
 _HEARING: Final = 0.2
 """Seconds that a reader has for its clean-up before it is cancelled again."""
 _PIPELINE: Final[list[Document]] = [
@@ -82,7 +81,7 @@ class MongoFeed(Feed):
         opened_at: the server's time when it was opened. What was written before is announced without the record, since
             by now there may be another.
         decode: gives the record of a document, or ``None`` where it is to be looked up.
-        patience: seconds within which the server must have answered.
+        patience: seconds within which the server must have answered, the resuming of a lost stream included.
         location: named in errors.
         count: called for each request sent.
     """
@@ -133,17 +132,12 @@ class MongoFeed(Feed):
                 reader.exception()  # has been raised above, or comes too late to matter
 
     async def _read(self) -> None:
-        failures = 0
         while True:
             try:
                 with pymongo.timeout(self._patience):
                     change = await clients.heeding(self._stream.try_next())
             except PyMongoError as exc:
-                failures += 1
-                if failures == _TRIES or not self._stream.alive:
-                    raise unavailable(exc, self._location) from exc
-                continue
-            failures = 0
+                raise unavailable(exc, self._location) from exc
             if change is not None:
                 self._take(change)
                 continue
