@@ -7,11 +7,9 @@ that names the nearest known setting.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
-from datetime import timedelta, tzinfo
+from datetime import UTC, timedelta, tzinfo
 from typing import Any, Final, Literal
-from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -146,9 +144,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def zone(self) -> tzinfo | None:
         """The zone in which dates are stored; ``None`` for local time."""
-        if self.timezone is not None:
-            return ZoneInfo(self.timezone)
-        return ZoneInfo("UTC") if self.enable_utc else None
+        if self.timezone is None:
+            return UTC if self.enable_utc else None
+        from zoneinfo import ZoneInfo  # with what it needs, slow to import, and seldom needed
+
+        return ZoneInfo(self.timezone)
 
     @property
     def keyprefix(self) -> str:
@@ -188,6 +188,8 @@ def _is_known(name: str) -> bool:
         return True
     if name in _IGNORED or name.startswith(_IGNORED_PREFIXES):
         return False
+    import difflib  # needed for a mistake only
+
     nearest = difflib.get_close_matches(name, [*_KNOWN, *_IGNORED], n=1)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
     raise SettingsError(f"unknown setting {name!r}{hint}")
