@@ -54,6 +54,12 @@ def _of_record(record: Record) -> dict[str, Any]:
     }
 
 
+def in_milliseconds(seen: dict[str, Any]) -> dict[str, Any]:
+    """Return the same with a date as exact as Celery gets it from MongoDB, where aioresult keeps it more exactly."""
+    moment = seen["date_done"]
+    return {**seen, "date_done": moment and moment.replace(microsecond=moment.microsecond // 1000 * 1000)}
+
+
 def lineage(result: Any) -> Any:
     """Return the ids of a result of either side with those of its ancestors and members."""
     return _plain(result.as_tuple())

@@ -1,13 +1,16 @@
-"""The broker of all Celery tests: one Redis of their own, in which every test has keys of its own."""
+"""The broker of all Celery tests, one Redis of their own, and the stores that Celery can keep results in."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.servers import RedisServer
+from tests.servers import MongoReplicaSet, PostgresServer, RedisServer
+
+STORES = ["redis", "mongodb", "sqlite", "postgresql"]
 
 
 @pytest.fixture(scope="session")
@@ -17,14 +20,35 @@ def celery_redis() -> Iterator[RedisServer]:
         yield server
 
 
-@pytest.fixture
-def broker(celery_redis: RedisServer, keyprefix: str) -> dict[str, Any]:
-    """Settings of a broker that nobody else uses."""
-    return broker_settings(celery_redis, keyprefix)
-
-
 def broker_settings(server: RedisServer, prefix: str) -> dict[str, Any]:
+    """Return the settings of a broker that nobody uses but those with the same prefix."""
     return {
         "broker": server.url.removesuffix("/0") + "/1",
         "broker_transport_options": {"global_keyprefix": prefix, "visibility_timeout": 3600},
     }
+
+
+class Places:
+    """Where the results of each store go: URLs as a Celery configuration has them."""
+
+    def __init__(self, request: pytest.FixtureRequest, folder: Path) -> None:
+        self._request = request
+        self._folder = folder
+
+    def url(self, store: str) -> str:
+        match store:
+            case "redis":
+                redis: RedisServer = self._request.getfixturevalue("celery_redis")
+                return redis.url
+            case "mongodb":
+                mongo: MongoReplicaSet = self._request.getfixturevalue("mongo_replica_set")
+                return mongo.url
+            case "postgresql":
+                postgres: PostgresServer = self._request.getfixturevalue("postgres_server")
+                return f"db+{postgres.url_of('test', '+psycopg')}"
+        return f"db+sqlite:///{self._folder / 'results.db'}"
+
+
+@pytest.fixture(scope="module")
+def places(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Places:
+    return Places(request, tmp_path_factory.mktemp("results"))

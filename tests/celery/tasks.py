@@ -5,9 +5,9 @@ Run as ``celery -A tests.celery.tasks worker`` it is the application that ``AIOR
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
-import threading
 import time
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -16,7 +16,7 @@ from uuid import UUID
 
 from celery import Celery, Task
 from celery.exceptions import Ignore
-from celery.signals import worker_ready
+from celery.signals import worker_init, worker_ready
 from kombu.serialization import registry
 
 ENVIRONMENT = "AIORESULT_TEST_CELERY"
@@ -142,12 +142,34 @@ def progress(self: Task, steps: int) -> int:
     return steps
 
 
+def unstorable() -> object:
+    return object()
+
+
+def within_a_loop(self: Task) -> str:
+    """Run an event loop, as tasks do that call asynchronous code, and report progress from inside it."""
+
+    async def work() -> None:
+        self.update_state(state="PROGRESS", meta={"in": "a loop"})
+
+    asyncio.run(work())
+    return "done"
+
+
 def pid() -> int:
     return os.getpid()
 
 
-def thread() -> str:
-    return threading.current_thread().name
+def hold(self: Task, steps: int) -> str:
+    """Report a state, and then take ``steps`` pauses of a tenth of a second."""
+    self.update_state(state="HOLDING", meta={"pid": os.getpid()})
+    for _ in range(steps):
+        time.sleep(0.1)
+    return "held"
+
+
+def hold_late(self: Task, steps: int) -> str:
+    return hold(self, steps)
 
 
 TASKS: list[tuple[Any, dict[str, Any]]] = [
@@ -166,12 +188,20 @@ TASKS: list[tuple[Any, dict[str, Any]]] = [
     (ignoring, {"ignore_result": True}),
     (sleep, {}),
     (progress, {"bind": True}),
+    (unstorable, {}),
+    (within_a_loop, {"bind": True}),
     (pid, {}),
-    (thread, {}),
+    (hold, {"bind": True}),
+    (hold_late, {"bind": True, "acks_late": True}),
 ]
 
 if ENVIRONMENT in os.environ:
     app = make_app(**json.loads(os.environ[ENVIRONMENT]))
+
+    @worker_init.connect  # type: ignore[untyped-decorator]  # Celery has no types
+    def use_results_before_the_pool_is_forked(**_: Any) -> None:
+        if type(app.backend).__module__.startswith("aioresult"):
+            app.backend.task_result_exists("nobody")
 
     @worker_ready.connect  # type: ignore[untyped-decorator]  # Celery has no types
     def tell_that_it_is_ready(**_: Any) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -20,9 +19,9 @@ from aioresult import AsyncResult, Backend, GroupResult
 from aioresult.groups import from_tree
 from aioresult.integrations.celery import backend_from_app
 from tests.celery.comparing import by_aioresult, by_celery, lineage
-from tests.celery.conftest import broker_settings
+from tests.celery.conftest import Places, broker_settings
 from tests.celery.workers import Worker, application
-from tests.servers import MongoReplicaSet, PostgresServer, RedisServer
+from tests.servers import RedisServer
 
 WAIT = 30.0
 Apply = Callable[[Any], Any]
@@ -69,27 +68,6 @@ CELLS = [
 ]
 
 
-class Places:
-    """Where the results of each store go: URLs as a Celery configuration has them."""
-
-    def __init__(self, request: pytest.FixtureRequest, folder: Path) -> None:
-        self._request = request
-        self._folder = folder
-
-    def url(self, store: str) -> str:
-        match store:
-            case "redis":
-                redis: RedisServer = self._request.getfixturevalue("celery_redis")
-                return redis.url
-            case "mongodb":
-                mongo: MongoReplicaSet = self._request.getfixturevalue("mongo_replica_set")
-                return mongo.url
-            case "postgresql":
-                postgres: PostgresServer = self._request.getfixturevalue("postgres_server")
-                return f"db+{postgres.url_of('test', '+psycopg')}"
-        return f"db+sqlite:///{self._folder / 'results.db'}"
-
-
 class Fleet:
     """The workers of all cells, each started while the cell before it is being tested, since that takes a while."""
 
@@ -118,11 +96,7 @@ class Fleet:
 
 
 @pytest.fixture(scope="module")
-def fleet(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, celery_redis: RedisServer
-) -> Iterator[Fleet]:
-    places = Places(request, tmp_path_factory.mktemp("results"))
-
+def fleet(request: pytest.FixtureRequest, places: Places, celery_redis: RedisServer) -> Iterator[Fleet]:
     def settings(cell: Cell) -> dict[str, Any]:
         return {
             **broker_settings(celery_redis, f"{cell}-"),

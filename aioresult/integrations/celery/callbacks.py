@@ -12,12 +12,15 @@ from typing import Final
 from weakref import ref
 
 from aioresult.backend import Backend
+from aioresult.integrations.celery import edge
 from aioresult.integrations.celery.edge import PendingResult
 from aioresult.record import Record
 from aioresult.sync import portal
 
 logger = logging.getLogger("aioresult")
 
+_RELAX_AFTER: Final = 0.5
+"""Seconds after which everybody who is going to listen to a new result does so."""
 _PAUSE: Final = 2.0
 """Seconds until what could not be watched is tried again."""
 
@@ -27,8 +30,9 @@ Fulfil = Callable[[PendingResult, Record], None]
 class Callbacks:
     """Listens for results that somebody has called ``then`` on, and fulfils them in a thread of its own.
 
-    The registry belongs to the portal's loop; everything else only schedules calls there. As with Celery's own Redis
-    backend, a result stays registered, and alive unless it was added weakly, until it is final, forgotten or removed.
+    The registry belongs to the portal's loop; everything else only schedules calls there. A result that somebody has
+    called ``then`` on stays registered, and alive unless it was added weakly, until it is final, forgotten or removed.
+    One that merely is a member of a group is kept alive by nobody but the group.
     """
 
     def __init__(self, backend: Backend, fulfil: Fulfil) -> None:
@@ -40,6 +44,7 @@ class Callbacks:
         self._pid = os.getpid()
         self._registered: dict[str, dict[int, Callable[[], PendingResult | None]]] = {}
         self._rejoining = False
+        self._to_relax: list[tuple[str, int]] = []
 
     # --- called anywhere ---
 
@@ -50,22 +55,51 @@ class Callbacks:
         portal.call_soon(self._add, result.id, id(result), ref(result) if weak else lambda: result)
 
     def remove(self, result: PendingResult) -> None:
-        """Forget ``result``, if it is registered; may be called by the garbage collector."""
+        """Take ``result`` away, if it is registered; may be called by the garbage collector."""
         if result.id in self._registered and self._pid == os.getpid():
             portal.call_soon(self._remove, result.id, id(result))
+
+    def forget(self, task_id: str) -> None:
+        """Take all results of a task away, also those that are about to be registered."""
+        if self._pid == os.getpid():
+            portal.call_soon(self._forget, task_id)
 
     # --- in the portal's loop ---
 
     def _add(self, task_id: str, key: int, reference: Callable[[], PendingResult | None]) -> None:
+        if reference() is None:  # dropped already
+            return
+        runtime = self._backend.runtime
         members = self._registered.setdefault(task_id, {})
         members[key] = reference
+        if not isinstance(reference, ref):
+            if not self._to_relax:
+                runtime.loop.call_later(_RELAX_AFTER, self._relax)
+            self._to_relax.append((task_id, key))
         if len(members) == 1:
-            self._backend.runtime.hub.join((task_id,), self)
+            runtime.hub.join((task_id,), self)
+
+    def _relax(self) -> None:
+        """Let go of results that only groups listen to.
+
+        That is not known when they are registered: who listens is told to the result a moment later. Dropped groups
+        would otherwise be waited for until their last member is final, which may be never.
+        """
+        waiting, self._to_relax = self._to_relax, []
+        for task_id, key in waiting:
+            members = self._registered.get(task_id, {})
+            result = members[key]() if key in members else None
+            if result is not None and edge.only_groups_listen(result.on_ready):
+                members[key] = ref(result)
 
     def _remove(self, task_id: str, key: int) -> None:
         members = self._registered.get(task_id, {})
         if members.pop(key, None) is not None and not members:
             del self._registered[task_id]
+            self._backend.runtime.hub.leave((task_id,), self)
+
+    def _forget(self, task_id: str) -> None:
+        if self._registered.pop(task_id, None) is not None:
             self._backend.runtime.hub.leave((task_id,), self)
 
     def push(self, record: Record) -> None:

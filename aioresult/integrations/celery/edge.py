@@ -18,7 +18,7 @@ from celery.result import EagerResult as _EagerResult
 from celery.result import ResultSet as _ResultSet
 from celery.result import result_from_tuple as _result_from_tuple
 from kombu.utils.functional import retry_over_time as _retry_over_time
-from vine import promise
+from vine import barrier, promise
 
 if TYPE_CHECKING:
     from typing_extensions import TypeIs
@@ -181,6 +181,11 @@ def follows_parents(on_interval: OnInterval | None) -> bool:
 def has_listeners(on_ready: Promise) -> bool:
     """Return whether anybody has asked to be called when a result is ready."""
     return any(listener is not None for listener in on_ready.listeners or ())
+
+
+def only_groups_listen(on_ready: Promise) -> bool:
+    """Return whether nobody but groups that a result is a member of has asked to be called when it is ready."""
+    return all(listener is None or isinstance(listener, barrier) for listener in tuple(on_ready.listeners or ()))
 
 
 def recurring(on_interval: OnInterval | None) -> OnInterval | None:

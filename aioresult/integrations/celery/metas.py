@@ -50,7 +50,7 @@ def _as_celery_has_it(error: BaseException, rebuild: Rebuild) -> BaseException:
         rebuilt = rebuild({"exc_type": name, "exc_message": list(args), "exc_module": module})
     except Exception:  # noqa: BLE001  (it refuses what is no exception class, and calls the class's own code)
         return error
-    if not isinstance(rebuilt, Exception):
-        return error
+    if not isinstance(rebuilt, Exception) or type(rebuilt).__qualname__ != name:
+        return error  # no exception that may be raised, or what stands for one whose class does not take its arguments
     rebuilt.__cause__ = error.__cause__
     return rebuilt

@@ -188,6 +188,10 @@ class AioResultBackend(StoringBackend):
             self._callbacks.add(result, weak)
         return result
 
+    def _forget(self, task_id: str) -> None:
+        self._callbacks.forget(str(task_id))
+        super()._forget(task_id)
+
     def remove_pending_result(self, result: PendingResult) -> PendingResult:
         """Undo ``add_pending_result``; also called when ``result`` is garbage, and therefore without any I/O."""
         self._callbacks.remove(result)

@@ -41,14 +41,24 @@ async def records(
             last: dict[str, Record] = {}
             while outstanding and (batch := await _batch(inbox, deadline)):
                 outstanding.difference_update(record.id for record in batch if record.ended)
-                if news := [record for record in batch if last.get(record.id) != record]:
-                    last.update((record.id, record) for record in news if not record.ended)
+                if news := _news(batch, last):
                     yield news
         finally:
             runtime.hub.leave(outstanding, inbox)
     if outstanding:
         what = f"task {ids[0]!r}" if len(ids) == 1 else f"{len(outstanding)} of {len(ids)} results"
         raise runtime.timeout_error(what, timeout)
+
+
+def _news(batch: list[Record], last: dict[str, Record]) -> list[Record]:
+    """Return what is not the repetition of a task's ``last`` state: a state may be both looked up and announced."""
+    news: list[Record] = []
+    for record in batch:
+        if last.get(record.id) != record:
+            news.append(record)
+            if not record.ended:
+                last[record.id] = record
+    return news
 
 
 async def _batch(inbox: Inbox, deadline: float | None) -> list[Record]:
