@@ -86,6 +86,14 @@ async def test_what_is_to_be_kept_for_ever_has_no_expiry_and_no_index(url: str, 
     assert set(tasks.index_information()) == {"_id_"}
 
 
+@pytest.mark.parametrize("seconds", [1e13, float("inf")])
+async def test_any_lifetime_is_possible(url: str, seconds: float) -> None:
+    async with Backend(url, result_expires=seconds) as backend:
+        await backend.store_result("a", 1, "SUCCESS")
+        assert (await backend.fetch("a")).result == 1
+        assert await backend.purge() == 0
+
+
 async def test_failures_may_have_a_lifetime_of_their_own(url: str, tasks: Collection) -> None:
     async with Backend(url, result_expires=100, result_failure_expires=10_000) as backend:
         await backend.store_result("good", 1, "SUCCESS")

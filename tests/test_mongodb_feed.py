@@ -121,6 +121,17 @@ async def test_a_change_of_single_fields_by_another_program_is_looked_up(
     assert ("a", None) in (await heard.until(2))[1:]
 
 
+@pytest.mark.parametrize("odd_id", [{"a": 1}, 7, None])
+async def test_documents_of_others_with_ids_that_are_no_text_disturb_nobody(
+    backend: Backend, heard: Heard, tasks: Collection, odd_id: object
+) -> None:
+    await heard.feed.watch(["a"])
+    tasks.insert_one({"_id": odd_id, "status": "SUCCESS"})
+    await backend.store_result("a", 1, "SUCCESS")
+    assert len(await heard.until(2)) == 2
+    assert not heard.task.done()
+
+
 async def test_what_is_no_longer_watched_is_not_announced(backend: Backend, heard: Heard) -> None:
     await heard.feed.watch(["a", "b"])
     await heard.feed.unwatch(["a"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeGuard, TypeVar
 
 import msgspec
 import pymongo
@@ -242,20 +242,29 @@ async def close_client(client: Client, timeout: float) -> None:
             await asyncio.to_thread(client.close)  # Motor's own method would block the loop meanwhile
 
 
-def open_database(client: Client, name: str) -> Database:
-    """Return the database with the options that the store relies on, whatever the client's own are.
+class Handles(NamedTuple):
+    """The database and its collections, with the options that the store relies on."""
+
+    database: Database
+    tasks: Collection
+    groups: Collection
+
+
+def open_handles(client: Client, target: Target) -> Handles:
+    """Return the handles of ``target``, whatever the client's own options are.
 
     Reads go to the primary and see what it has applied: only so is a result that was stored before the change stream
     was opened, and which the stream therefore does not announce, seen by the look that follows.
     """
     acknowledged = client.write_concern.acknowledged
-    return client.get_database(
-        name,
+    database: Database = client.get_database(
+        target.database,
         codec_options=CODEC_OPTIONS,
         read_preference=ReadPreference.PRIMARY,
         read_concern=ReadConcern("local"),
         write_concern=None if acknowledged else WriteConcern(w=1),
     )
+    return Handles(database, database.get_collection(target.tasks), database.get_collection(target.groups))
 
 
 async def open_stream(collection: Collection, **options: Any) -> ChangeStream:

@@ -40,6 +40,8 @@ _BASIC: Final = ("_id", "status", "result", "traceback", "children", "date_done"
 _RESERVED: Final = frozenset((*_BASIC, *_EXTENDED, "stamped_headers", "expires_at", "date_done_us"))
 _UNENCODABLE: Final = (BSONError, OverflowError, ValueError, TypeError, RecursionError)
 _MAX_PATH: Final = 100
+_LONGEST: Final = 1e10
+"""Seconds, some three centuries: the longest lifetime that keeps within what dates can hold."""
 _T = TypeVar("_T")
 
 
@@ -135,13 +137,13 @@ class Documents:
         if isinstance(expires_at, datetime):
             return expires_at <= now
         date_done, ttl = document.get("date_done"), self._settings.result_expires
-        return bool(ttl) and isinstance(date_done, datetime) and now - date_done >= timedelta(seconds=ttl or 0)
+        return bool(ttl) and isinstance(date_done, datetime) and now - date_done >= _lifetime(ttl or 0)
 
     def expired(self, now: datetime) -> Document:
         """Return the filter for all that ``is_expired``."""
         clauses: list[Document] = [{"expires_at": {"$lte": now}}]
         if self._settings.result_expires:
-            cutoff = now - timedelta(seconds=self._settings.result_expires)
+            cutoff = now - _lifetime(self._settings.result_expires)
             clauses.append({"expires_at": None, "date_done": {"$lte": cutoff}})
         return {"$or": clauses}
 
@@ -183,7 +185,11 @@ def is_same(document: Document, other: Document) -> bool:
 
 
 def _expiry(seconds: float | None) -> Document:
-    return {} if seconds is None else {"expires_at": datetime.now(UTC) + timedelta(seconds=seconds)}
+    return {} if seconds is None else {"expires_at": datetime.now(UTC) + _lifetime(seconds)}
+
+
+def _lifetime(seconds: float) -> timedelta:
+    return timedelta(seconds=min(seconds, _LONGEST))
 
 
 def _storable(text: str | None) -> str | None:

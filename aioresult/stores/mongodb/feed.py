@@ -83,7 +83,7 @@ class MongoFeed(Feed):
         decode: gives the record of a document, or ``None`` where it is to be looked up.
         patience: seconds within which the server must have answered, the resuming of a lost stream included.
         location: named in errors.
-        count: called for each request sent.
+        count: called for each request that was answered by silence; those that bring events cost nothing more.
     """
 
     def __init__(
@@ -147,7 +147,7 @@ class MongoFeed(Feed):
 
     def _take(self, change: Mapping[str, Any]) -> None:
         task_id = change["documentKey"]["_id"]
-        if task_id not in self._watched:
+        if not isinstance(task_id, str) or task_id not in self._watched:
             return
         document = change.get("fullDocument")
         if document is None or (self._opened_at is not None and change["clusterTime"] <= self._opened_at):

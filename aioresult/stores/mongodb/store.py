@@ -52,6 +52,7 @@ class MongoStore(Store):
         self.location = self._target.location
         self._documents = Documents(self.codec, settings)
         self._client: clients.Client | None = None
+        self._handles: clients.Handles | None = None
         self._owns_client = True
         self._expiring: set[str] = set()
 
@@ -75,18 +76,12 @@ class MongoStore(Store):
     # --- connections and requests ---
 
     @property
-    def _database(self) -> clients.Database:
-        if self._client is None:
-            self._client = clients.open_client(self._target)
-        return clients.open_database(self._client, self._target.database)
-
-    @property
-    def _tasks(self) -> clients.Collection:
-        return self._database.get_collection(self._target.tasks)
-
-    @property
-    def _groups(self) -> clients.Collection:
-        return self._database.get_collection(self._target.groups)
+    def _at(self) -> clients.Handles:
+        if self._handles is None:
+            if self._client is None:
+                self._client = clients.open_client(self._target)
+            self._handles = clients.open_handles(self._client, self._target)
+        return self._handles
 
     async def _call(self, request: Callable[[], Awaitable[_T]]) -> _T:
         """Make a request, and once more if the connection that it took was dead."""
@@ -105,7 +100,7 @@ class MongoStore(Store):
         self.commands += 1
 
     async def aclose(self) -> None:
-        client, self._client = self._client, None
+        client, self._client, self._handles = self._client, None, None
         if client is not None and self._owns_client:
             await clients.close_client(client, self.settings.connect_timeout)
 
@@ -128,11 +123,11 @@ class MongoStore(Store):
 
     async def _find(self, ids: Sequence[str]) -> list[Document]:
         one_reply = len(ids) + 1  # with less, the server would keep the cursor and wait to be asked again
-        return await self._call(lambda: self._tasks.find({"_id": {"$in": ids}}, batch_size=one_reply).to_list(None))
+        return await self._call(lambda: self._at.tasks.find({"_id": {"$in": ids}}, batch_size=one_reply).to_list(None))
 
     async def put_many(self, records: Sequence[Record]) -> Sequence[bool]:
         encoded = {record.id: self.encode(record) for record in records}
-        await self._let_expire(self._tasks)
+        await self._let_expire(self._at.tasks)
         outcome = dict.fromkeys(encoded, True)
         operations = {task_id: writes.replacement(record) for task_id, record in encoded.items()}
         for _ in range(_ATTEMPTS):
@@ -156,14 +151,14 @@ class MongoStore(Store):
     async def _write(self, operations: Mapping[str, writes.Operation]) -> list[str]:
         """Carry out ``operations``, by id, and return the ids of those that were refused."""
         try:
-            await self._tasks.bulk_write([*operations.values()], ordered=False)
+            await self._at.tasks.bulk_write([*operations.values()], ordered=False)
         except BulkWriteError as exc:
             return writes.refused(exc, list(operations), self.location)
         return []
 
     async def delete_many(self, ids: Sequence[str]) -> None:
         for chunk in _chunks(ids):
-            await self._call(partial(self._delete, self._tasks, {"_id": {"$in": chunk}}))
+            await self._call(partial(self._delete, self._at.tasks, {"_id": {"$in": chunk}}))
 
     async def _delete(self, collection: clients.Collection, condition: Document) -> int:
         return (await collection.delete_many(condition)).deleted_count
@@ -190,8 +185,8 @@ class MongoStore(Store):
 
     async def purge(self) -> int:
         condition = self._documents.expired(datetime.now(UTC))
-        tasks = await self._call(partial(self._delete, self._tasks, condition))
-        return tasks + await self._call(partial(self._delete, self._groups, condition))
+        tasks = await self._call(partial(self._delete, self._at.tasks, condition))
+        return tasks + await self._call(partial(self._delete, self._at.groups, condition))
 
     # --- push ---
 
@@ -204,7 +199,7 @@ class MongoStore(Store):
 
     async def _open_feed(self) -> MongoFeed | str:
         """Open a feed, or return why there is none."""
-        hello = await self._call(lambda: self._database.command("hello"))
+        hello = await self._call(lambda: self._at.database.command("hello"))
         if "setName" not in hello and hello.get("msg") != "isdbgrid":
             return "a standalone server has no change streams; run it as a replica set, of one member if need be"
         now = hello.get("operationTime")
@@ -226,7 +221,7 @@ class MongoStore(Store):
 
     async def _open_stream(self, now: Timestamp | None) -> clients.ChangeStream | str:
         try:
-            return await open_stream(self._tasks, now, self._silence)
+            return await open_stream(self._at.tasks, now, self._silence)
         except OperationFailure as exc:
             if exc.code in NO_CHANGE_STREAMS:
                 return f"the server refuses change streams ({reason_of(exc)})"
@@ -246,7 +241,7 @@ class MongoStore(Store):
         feed = await self._open_feed()
         if not isinstance(feed, str):
             await feed.aclose()
-        build = await self._call(lambda: self._database.command("buildInfo"))
+        build = await self._call(lambda: self._at.database.command("buildInfo"))
         driver = "motor" if self._target.motor else "pymongo"
         details = {
             "server": f"MongoDB {build['version']}",
@@ -263,17 +258,17 @@ class MongoStore(Store):
 
     async def put_group(self, group_id: str, tree: ResultTree) -> None:
         document = self._documents.encode_group(group_id, tree)
-        await self._let_expire(self._groups)
-        await self._call(lambda: self._groups.replace_one({"_id": group_id}, document, upsert=True))
+        await self._let_expire(self._at.groups)
+        await self._call(lambda: self._at.groups.replace_one({"_id": group_id}, document, upsert=True))
 
     async def get_group(self, group_id: str) -> ResultTree | None:
-        document = await self._call(lambda: self._groups.find_one({"_id": group_id}))
+        document = await self._call(lambda: self._at.groups.find_one({"_id": group_id}))
         if document is None or self._documents.is_expired(document, datetime.now(UTC)):
             return None
         return self._documents.decode_group(document)
 
     async def delete_group(self, group_id: str) -> None:
-        await self._call(lambda: self._groups.delete_one({"_id": group_id}))
+        await self._call(lambda: self._at.groups.delete_one({"_id": group_id}))
 
 
 def _chunks(ids: Sequence[str]) -> Iterator[list[str]]:
