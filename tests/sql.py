@@ -11,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
+import psycopg
 from sqlalchemy.engine import make_url
 
 from aioresult import Backend
@@ -117,3 +118,22 @@ async def waiting_for(backend: Backend, ids: list[str]) -> list[asyncio.Task[Any
     waiters = [asyncio.create_task(backend.AsyncResult(task_id).get(timeout=PATIENCE)) for task_id in ids]
     await until_watched(backend, len(ids))
     return waiters
+
+
+async def until_silent(backend: Backend) -> None:
+    """Wait until nothing has been sent for a while, in which a store that is polled would have been asked."""
+
+    async def silent() -> bool:
+        before = backend.stats().commands
+        await asyncio.sleep(2 * backend.settings.poll_interval)
+        return backend.stats().commands == before
+
+    await eventually(silent)
+
+
+def on_postgresql(url: str, statement: str, *parameters: Any) -> list[Any]:
+    """Execute ``statement`` on PostgreSQL behind everybody's back, commit it, and return its rows."""
+    libpqs = url.replace("+asyncpg", "").replace("+psycopg", "")
+    with psycopg.connect(libpqs, autocommit=True) as connection:
+        cursor = connection.execute(statement.encode(), parameters or None)
+        return cursor.fetchall() if cursor.description else []

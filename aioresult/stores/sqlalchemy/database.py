@@ -59,6 +59,7 @@ class Database:
         self._dialect: Dialect | None = None
         self._file: tuple[int, int] | None = None
         self._opening = asyncio.Lock()
+        self._errors: tuple[type[Exception], ...] = (SQLAlchemyError, OSError)  # asyncio's timeout is an OSError
 
     async def run(self, work: Callable[[Link, Dialect], Awaitable[Outcome]]) -> Outcome:
         """Do ``work`` on a connection; again if it was dead, another writer was in the way, or the tables had changed.
@@ -91,7 +92,7 @@ class Database:
         while True:
             try:
                 return await attempt_once()
-            except (SQLAlchemyError, OSError) as exc:  # asyncio's timeout is an OSError
+            except self._errors as exc:
                 if isinstance(exc, StoreUnavailable):
                     raise
                 verdict = judge(exc, self.location)
@@ -219,6 +220,8 @@ class Database:
                 self._engine = self._client.execution_options(isolation_level="AUTOCOMMIT")
             else:
                 self._engine = self._make_engine()
+            # SQLAlchemy wraps what goes wrong in a statement, but not in connecting.
+            self._errors = (SQLAlchemyError, OSError, self._engine.dialect.loaded_dbapi.Error)
         return self._engine
 
     def _make_engine(self) -> AsyncEngine:

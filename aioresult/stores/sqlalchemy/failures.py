@@ -19,7 +19,7 @@ _CONFLICT: Final = {"40001", "40P01", 1213, 1205}
 _UNUSABLE: Final = {"42P10", 1364}
 _TOO_LONG: Final = {1406, 1366}
 _LOST: Final = {2003, 2006, 2013, 2014, 1053, 1927, 4031}
-"""SQLSTATE of PostgreSQL as text, error numbers of MySQL and MariaDB as numbers."""
+"""SQLSTATE of PostgreSQL as text (libpq tells none of failed connections), error numbers of MySQL as numbers."""
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,9 +43,9 @@ def judge(exc: Exception, location: str) -> Verdict:
     original = exc.orig if isinstance(exc, DBAPIError) and exc.orig is not None else exc
     code = _code(original)
     text = _text(original)
-    if code in _AUTHENTICATION:
+    if code in _AUTHENTICATION or (code is None and "authentication failed" in text):
         return Verdict(error=StoreUnavailable(f"{location}: authentication failed: {text}"))
-    if code in _NO_DATABASE:
+    if code in _NO_DATABASE or (code is None and "database" in text and "does not exist" in text):
         return Verdict(error=StoreUnavailable(f"{location}: there is no such database: {text}"))
     if code in _NO_TABLE or (code is None and "no such table" in text):
         return Verdict(error=SettingsError(_missing(location, text)), repeat=True, reexamine=True)

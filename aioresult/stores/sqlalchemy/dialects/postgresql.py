@@ -135,7 +135,7 @@ def channel_of(prefix: str, task_id: str) -> str:
 
 def channel_expression(prefix: str, task_id: str) -> str:
     """Return SQL for the channel of the task whose id the SQL ``task_id`` gives; ``prefix`` is SQL too."""
-    return f"{prefix} || get_byte(sha256(convert_to({task_id}, 'UTF8')), 0) % {CHANNELS}"
+    return f"{prefix} || mod(get_byte(sha256(convert_to({task_id}, 'UTF8')), 0), {CHANNELS})"
 
 
 def lock_key(purpose: str) -> int:

@@ -33,7 +33,9 @@ from aioresult.stores.sqlalchemy.rows import Row
 logger = logging.getLogger("aioresult")
 
 _PAUSES: Final = (0.0005, 0.002, 0.008, 0.032, 0.128, 0.512, 2.048)
-"""Seconds from one look to the next after an event of the files."""
+"""Seconds from one look to the next after an event of the files, as long as nothing has moved."""
+_AFTER_NEWS: Final = (0.032, 0.512)
+"""The same once something has: one event may stand for two commits, of which only the first was visible."""
 _ARRIVALS: Final = 5000
 """Rows per query for what came in."""
 
@@ -189,6 +191,7 @@ class FileFeed(LocalFeed):
             version = (await self._query("PRAGMA data_version"))[0][0]
             if version != self._version:
                 self._version = version
+                self._pauses = iter(_AFTER_NEWS)
                 await self._look_for_news()
             self._look_again_later()
 
