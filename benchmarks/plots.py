@@ -9,6 +9,7 @@ from typing import Final
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from benchmarks.cases.case import FLOOR, PUSH, QUICK_POLL, SLOW_POLL
@@ -40,15 +41,18 @@ def draw(run: Run, folder: Path) -> list[Path]:
         if canvas is None:
             continue
         note = f"{run.machine['processor']}, {run.machine['cores']} cores, {run.machine['python']}; {run.command}"
-        engine = canvas.get_layout_engine()
-        assert engine is not None
-        engine.set(rect=(0, 0.16 / canvas.get_figheight(), 1, 1 - 0.16 / canvas.get_figheight()))  # room for the note
         canvas.text(0.995, 0.005, note, ha="right", va="bottom", fontsize=6, color="#777777")
         for suffix in ("svg", "png"):
             path = folder / f"{name}.{suffix}"
             canvas.savefig(path, dpi=150, metadata={"Date": None} if suffix == "svg" else None)
             written.append(path)
     return written
+
+
+def _canvas(width: float, height: float) -> Canvas:
+    """Return an empty canvas, with room for a line of small print at its foot."""
+    foot = 0.16 / height
+    return Canvas(figsize=(width, height), layout=ConstrainedLayoutEngine(rect=(0, foot, 1, 1 - foot)))
 
 
 def wake(results: Results) -> Canvas | None:
@@ -61,7 +65,7 @@ def wake(results: Results) -> Canvas | None:
     if not figures:
         return None
     figures.sort(key=lambda figure: figure.samples.p50 if figure.samples else 0.0, reverse=True)
-    canvas = Canvas(figsize=(8, 1.1 + 0.36 * len(figures)), layout="constrained")
+    canvas = _canvas(8, 1.1 + 0.36 * len(figures))
     axes = canvas.subplots()
     for row, figure in enumerate(figures):
         _range(axes, row, figure)
@@ -93,7 +97,7 @@ def wake_of_stores(results: Results) -> Canvas | None:
     stores = [store for store in _STORES if results.find(case="wake", store=store)]
     if not stores:
         return None
-    canvas = Canvas(figsize=(4 * min(2, len(stores)), 3 * ((len(stores) + 1) // 2) + 0.3), layout="constrained")
+    canvas = _canvas(4 * min(2, len(stores)), 3 * ((len(stores) + 1) // 2) + 0.3)
     grid = canvas.subplots((len(stores) + 1) // 2, min(2, len(stores)), squeeze=False, sharex=True, sharey=True)
     for axes in grid.flat[len(stores) :]:
         axes.set_visible(False)
@@ -121,7 +125,7 @@ def load(results: Results) -> Canvas | None:
     figures = results.select(case="load", store="redis")
     if not figures:
         return None
-    canvas = Canvas(figsize=(9, 4.2), layout="constrained")
+    canvas = _canvas(9, 4.2)
     panels = canvas.subplots(1, 2)
     names = list(dict.fromkeys(figure.contestant for figure in figures))
     for axes, metric, title in zip(
@@ -161,7 +165,7 @@ def throughput(results: Results) -> Canvas | None:
     shown = [row for row in rows if results.find(store="redis", contestant=FLOOR, metric=row[2], **row[1])]
     if not shown:
         return None
-    canvas = Canvas(figsize=(8, 3.6), layout="constrained")
+    canvas = _canvas(8, 3.6)
     axes = canvas.subplots()
     for place, (name, colour) in enumerate(zip(names, colours, strict=True)):
         for index, (_, wanted, metric) in enumerate(shown):
