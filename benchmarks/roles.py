@@ -28,6 +28,8 @@ _PAGE: Final = resource.getpagesize()
 _QUIET_WINDOW = 0.02
 _QUIET_SHARE = 0.1
 _QUIET_COUNT = 5
+_RESTLESS = 1.0
+_PATIENCE = 60.0
 
 
 def operation(function: Callable[P, Awaitable[Reply]]) -> Callable[P, Awaitable[Reply]]:
@@ -60,7 +62,7 @@ async def wake_consume(role: Role, *, run: str, count: int, background: int) -> 
     others = task_ids(f"{run}o", background)
     role.background = [asyncio.create_task(contestant.wait(task)) for task in others]
     if others:
-        await _until_quiet()
+        await _until_quiet(role)
     values: list[object] = []
     resumed_at: list[int] = []
     for task in tasks:
@@ -116,7 +118,7 @@ async def register(role: Role, *, run: str, count: int, start: int = 0, timeout:
     began = time.monotonic()
     wait = role.contestant.wait
     role.waiting = [asyncio.create_task(wait(task, timeout)) for task in tasks]
-    done_at = await _until_quiet()
+    done_at = await _until_quiet(role)
     spent = time.process_time() - cpu
     gc.collect()
     return {
@@ -146,7 +148,7 @@ async def abandon(role: Role) -> Reply:
     """Cancel all waiters; return how long that took until nothing moved any more."""
     began = time.monotonic()
     await _cancel(role.waiting)
-    return {"seconds": await _until_quiet() - began}
+    return {"seconds": await _until_quiet(role) - began}
 
 
 @operation
@@ -219,7 +221,7 @@ async def join(role: Role, *, run: str, count: int) -> Reply:
     """Wait for all of ``count`` tasks together, after having told the producer that this has begun."""
     tasks = task_ids(run, count)
     waiting = asyncio.create_task(role.contestant.join(tasks))
-    await _until_quiet()
+    await _until_quiet(role)
     os.write(role.pipe, b".")
     cpu = time.process_time()
     values = await waiting
@@ -309,16 +311,22 @@ def _memory() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE
 
 
-async def _until_quiet() -> float:
-    """Return when this process has stopped being busy, after having watched it for a moment."""
-    quiet_since, quiet = time.monotonic(), 0
-    cpu = time.process_time()
+async def _until_quiet(role: Role) -> float:
+    """Return when this process has stopped being busy, after having watched it for a moment.
+
+    Whoever polls never stops being busy, and is given a moment only.
+    """
+    began = quiet_since = time.monotonic()
+    limit = began + (_RESTLESS if role.contestant.restless else _PATIENCE)
+    cpu, quiet = time.process_time(), 0
     while quiet < _QUIET_COUNT:
         await asyncio.sleep(_QUIET_WINDOW)
         now, spent = time.monotonic(), time.process_time()
-        if spent - cpu > _QUIET_SHARE * _QUIET_WINDOW:
-            quiet_since, quiet = now, 0
-        else:
+        if spent - cpu <= _QUIET_SHARE * _QUIET_WINDOW:
             quiet += 1
+        elif now > limit:
+            break
+        else:
+            quiet_since, quiet = now, 0
         cpu = spent
     return quiet_since

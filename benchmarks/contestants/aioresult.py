@@ -18,6 +18,7 @@ class AioResult(Contestant):
 
     def __init__(self, url: str, options: dict[str, Any]) -> None:
         super().__init__(url, options)
+        self.restless = options.get("push") is False
         self._join = str(options.get("join", "gather"))
         self.backend = Backend(url, **{name: value for name, value in options.items() if name != "join"})
 

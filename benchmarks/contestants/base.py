@@ -18,7 +18,12 @@ class Contestant(ABC):
     Args:
         url: the store's.
         options: what distinguishes this contestant from others of its class.
+
+    Attributes:
+        restless: whether it is busy even while nothing happens, because it polls.
     """
+
+    restless = False
 
     def __init__(self, url: str, options: dict[str, Any]) -> None:
         self.url = url
