@@ -312,41 +312,38 @@ class Hub:
             self._looker = owned_task(self._look(), "aioresult look")
 
     async def _look(self) -> None:
-        """Read what is owed a look, in ever new batches; go on trying while a store that has answered before is
-        away.
-        """
+        """Read what is owed a look, in ever new batches; go on trying while a store that has answered before is away."""
         backoff = Backoff()
-        ids: list[str] = []
+        asked: set[str] = set()
         try:
             while self._to_look:
-                ids = [task_id for task_id in self._to_look if task_id in self._entries]
-                self._to_look.clear()
-                if not ids:
-                    break
+                asked, self._to_look = self._to_look, set()
                 try:
-                    found = await self._batcher.get_many(ids)
+                    found = await self._batcher.get_many([task_id for task_id in asked if task_id in self._entries])
                 except StoreUnavailable as exc:
                     if not self._batcher.reached:
                         raise
                     self.outage = exc
-                    self._subscribe(ids)
+                    self._subscribe(asked)
                     await asyncio.sleep(backoff.next())
-                    self._to_look.update(ids)
+                    self._to_look |= asked
                     continue
                 self.outage = None
                 for task_id, record in found.items():
                     self.deliver(task_id, record)
-                self._subscribe(ids)
+                self._subscribe(asked)
         except Exception as exc:  # noqa: BLE001  (handed to those whom it concerns)
-            self._fail({*ids, *self._to_look}, exc)
+            asked |= self._to_look
+            self._new -= asked
+            self._fail(asked, exc)
         finally:
             self._looker = None
             self._to_look.clear()
 
-    def _subscribe(self, ids: Collection[str]) -> None:
+    def _subscribe(self, ids: set[str]) -> None:
         """Hand those of ``ids`` that are new, and not answered yet, to the background task."""
         self._fresh.update(task_id for task_id in ids if task_id in self._new and task_id in self._entries)
-        self._new.difference_update(ids)
+        self._new -= ids
         if self._fresh:
             self._wake.set()
             if self._supervisor is None:
