@@ -31,7 +31,7 @@ _BUILT_IN: Final[dict[str, tuple[str, str | None]]] = {
     "mariadb": _MYSQL,
 }
 _BUILT_IN_FULL: Final = {"redis+cluster": _CLUSTER, "rediss+cluster": _CLUSTER}
-_CELERYS_PREFIXES: Final = ("db+", "sqlalchemy+", "database+", "aioresult+")
+_CELERYS_PREFIXES: Final = ("aioresult+", "db+", "sqlalchemy+", "database+")
 _CLIENTS: Final = {"redis": _REDIS, "pymongo": _MONGODB, "motor": _MONGODB, "sqlalchemy": _SQL}
 
 

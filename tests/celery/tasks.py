@@ -11,6 +11,7 @@ import os
 import time
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -57,6 +58,7 @@ def make_app(broker: str, backend: str, **settings: Any) -> Celery:
         accept_content=["json", "pickle", "msgpack", "yaml"],
         broker_connection_retry_on_startup=False,
         broker_transport_options={"visibility_timeout": 3600},
+        result_backend_thread_safe=True,  # one backend, which can be closed
         result_chord_retry_interval=0.05,
         worker_hijack_root_logger=False,
         worker_send_task_events=False,
@@ -160,11 +162,13 @@ def pid() -> int:
     return os.getpid()
 
 
-def hold(self: Task, steps: int) -> str:
-    """Report a state, and then take ``steps`` pauses of a tenth of a second."""
+def hold(self: Task, steps: int, until: str | None = None) -> str:
+    """Report a state, and then take ``steps`` pauses of a tenth of a second, or fewer if the file ``until`` appears."""
     self.update_state(state="HOLDING", meta={"pid": os.getpid()})
     for _ in range(steps):
         time.sleep(0.1)
+        if until is not None and Path(until).exists():
+            break
     return "held"
 
 

@@ -27,7 +27,8 @@ WAIT = 20.0
 
 @pytest.fixture(scope="module")
 def worker(celery_redis: RedisServer) -> Iterator[Worker]:
-    with Worker(**broker_settings(celery_redis, "publishing-"), backend=celery_redis.url) as worker:
+    settings = {**broker_settings(celery_redis, "publishing-"), "result_backend_thread_safe": False}
+    with Worker(**settings, backend=celery_redis.url) as worker:
         yield worker
 
 

@@ -18,7 +18,7 @@ import kombu.pools
 from celery import Celery
 
 from aioresult.integrations.celery.plugin import AioResultBackend
-from aioresult.sync.portal import run
+from aioresult.sync.portal import run_anywhere
 from tests.celery.tasks import ENVIRONMENT, READY, make_app
 from tests.servers.process import ServerFailed
 
@@ -131,6 +131,6 @@ def close(app: Celery) -> None:
     if getattr(backend, "_connection", None) is not None:
         backend._connection.close()
     if isinstance(backend, AioResultBackend):
-        run(backend._async.aclose)
+        run_anywhere(backend._async.aclose)
     app.close()
     kombu.pools.reset()  # type: ignore[no-untyped-call]  # shared by all applications with the same broker
