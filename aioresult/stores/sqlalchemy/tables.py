@@ -5,7 +5,7 @@ Celery has one set of table objects for a whole process and renames them per app
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from sqlalchemy import Column, DateTime, Index, Integer, LargeBinary, MetaData, Sequence, String, Table, Text
@@ -40,6 +40,12 @@ _TEXT = Text().with_variant(LONGTEXT, "mysql", "mariadb")
 _DATE = DateTime().with_variant(DATETIME(fsp=6), "mysql", "mariadb")
 """In tables that Celery has created on MySQL, results and tracebacks end at 64 KiB, and dates are whole seconds."""
 
+_OPTIONS: Final[dict[str, Any]] = {
+    "sqlite_autoincrement": True,
+    "mysql_charset": "utf8mb4",
+    "mariadb_charset": "utf8mb4",
+}
+
 
 class Tables:
     """Definitions of the tables for results and for groups, named as the settings say."""
@@ -70,7 +76,7 @@ class Tables:
             Column("queue", String(155)),
             Column("stamps", _BYTES),
             schema=schema,
-            sqlite_autoincrement=True,
+            **_OPTIONS,
         )
         Index(f"ix_{name}_date_done", table.c.date_done)
         return table
@@ -84,7 +90,7 @@ class Tables:
             Column("result", _BYTES),
             Column("date_done", _DATE),
             schema=schema,
-            sqlite_autoincrement=True,
+            **_OPTIONS,
         )
         Index(f"ix_{name}_date_done", table.c.date_done)
         return table

@@ -28,6 +28,7 @@ _CHUNK: Final = 1000
 """Rows or ids per statement."""
 _CHUNK_BYTES: Final = 4 * 2**20
 """Bytes of results per statement, with room to ``max_allowed_packet``, 16 MiB by default (on MySQL 64 MiB)."""
+_TEXTS: Final = ("traceback", "name", "worker", "queue")
 _COMPARED: Final = ("status", "result", "date_done", "traceback")
 
 
@@ -63,14 +64,16 @@ class MySQLDialect(Dialect):
     @staticmethod
     async def look(link: Link, tables: Tables) -> dict[str, str]:
         columns = text(
-            "SELECT column_name, COALESCE(character_octet_length, datetime_precision) FROM information_schema.columns "
+            "SELECT column_name, COALESCE(character_octet_length, datetime_precision), character_set_name "
+            "FROM information_schema.columns "
             "WHERE table_schema = COALESCE(:schema, database()) AND table_name = :table "
             "AND column_name IN ('result', 'traceback', 'date_done')"
         )
         found = await link.rows(columns, {"schema": tables.task.schema, "table": tables.task.name})
         version = str(await link.value("SELECT version()"))
         facts = {"mariadb" if "mariadb" in version.lower() else "mysql": version}
-        return facts | {f"limit of {name}": str(limit) for name, limit in found}
+        facts["charset"] = next((charset for name, _, charset in found if name == "traceback"), None) or ""
+        return facts | {f"limit of {name}": str(limit) for name, limit, _ in found}
 
     async def read(self, link: Link, ids: Sequence[str]) -> Sequence[Row]:
         rows: list[Row] = []
@@ -127,16 +130,29 @@ class MySQLDialect(Dialect):
             )
 
     def _fitting(self, row: Row) -> Row:
-        """Return ``row`` with its date and traceback cut down to what the columns hold.
+        """Return ``row`` with its date and texts cut down to what the columns hold.
 
         The end of a traceback says the most; and the server would round a date, into the future perhaps.
         """
-        date_done, traceback, capacity = row[3], row[4], self._limit["traceback"]
-        if date_done is not None and not self._limit["date_done"]:
-            date_done = date_done.replace(microsecond=0)
+        values = dict(zip(COLUMNS, row, strict=True))
+        if values["date_done"] is not None and not self._limit["date_done"]:
+            values["date_done"] = values["date_done"].replace(microsecond=0)
+        for name in _TEXTS:
+            if values[name] is not None and not values[name].isascii():
+                values[name] = self._spelled(values[name])
+        traceback, capacity = values["traceback"], self._limit["traceback"]
         if traceback is not None and len(traceback) * 4 > capacity:
-            traceback = traceback.encode()[-capacity:].decode(errors="ignore")
-        return (*row[:3], date_done, traceback, *row[5:])
+            values["traceback"] = traceback.encode()[-capacity:].decode(errors="ignore")
+        return tuple(values.values())
+
+    def _spelled(self, value: str) -> str:
+        """Return ``value`` with escapes for what the table's character set lacks: rather that than no result."""
+        charset = self.facts["charset"]
+        if charset == "utf8mb4":
+            return value
+        if charset in ("utf8", "utf8mb3"):
+            return "".join(char if char <= "\uffff" else f"\\U{ord(char):08x}" for char in value)
+        return value.encode("ascii", "backslashreplace").decode()
 
     async def delete(self, link: Link, ids: Sequence[str]) -> None:
         ids = sorted(ids)
