@@ -29,13 +29,14 @@ class AioResult(Contestant):
         await self.backend.aclose()
 
     def wait(self, task: str, timeout: float | None = None) -> Coroutine[Any, Any, object]:
-        return AsyncResult[object](task, self.backend).get(timeout)
+        result: AsyncResult[object] = AsyncResult(task, self.backend)
+        return result.get(timeout)
 
     async def store(self, task: str, value: object) -> None:
         await self.backend.store_result(task, value, "SUCCESS")
 
     async def join(self, tasks: Sequence[str]) -> list[object]:
-        results = [AsyncResult[object](task, self.backend) for task in tasks]
+        results: list[AsyncResult[object]] = [AsyncResult(task, self.backend) for task in tasks]
         if self._join == "as_completed":
             values = {result.id: await result.get() async for result in aioresult.as_completed(results)}
             return [values[task] for task in tasks]
@@ -45,7 +46,12 @@ class AioResult(Contestant):
 
     def blocking(self) -> Callable[[str], object]:
         backend = sync.Backend(self.url)
-        return lambda task: sync.AsyncResult[object](task, backend).get()
+
+        def get(task: str) -> object:
+            result: sync.AsyncResult[object] = sync.AsyncResult(task, backend)
+            return result.get()
+
+        return get
 
     def commands(self) -> int:
         return self.backend.stats().commands
