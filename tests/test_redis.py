@@ -341,11 +341,15 @@ async def test_a_key_of_another_type_hurts_its_own_record_only(make: Make, clien
 
 async def test_a_connection_that_was_cut_while_idle_is_replaced_unnoticed(make: Make, client: Redis) -> None:
     store, done = make(redis_client_name="to-be-cut"), record()
-    await store.put_many([done])
-    for connection in await client.client_list():
-        if connection["name"] == "to-be-cut":
-            await client.client_kill_filter(_id=connection["id"])
-    assert (await store.get_many([done.id]))[done.id].result == 1
+    with BlockingRedis(**_place(client)) as other:
+        for turns in range(5):  # of the loop, for the news to spread
+            await store.put_many([done])
+            for connection in other.client_list():
+                if connection["name"] == "to-be-cut":
+                    other.client_kill_filter(_id=connection["id"])
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            assert (await store.get_many([done.id]))[done.id].result == 1
 
 
 async def test_a_restarted_server_is_met_with_a_new_connection(make: Make, small_server: RedisServer) -> None:

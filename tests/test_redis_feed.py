@@ -120,6 +120,21 @@ async def test_whatever_is_stored_around_a_watch_is_read_or_announced(make: Make
     await feed.aclose()
 
 
+async def test_what_is_stored_between_subscribing_and_reading_a_thousand_ids_is_not_missed(make: Make) -> None:
+    """Buffers of that size are taken by the server piece by piece, in turn with those of other clients."""
+    store, feed = make(), Collected(await make().feed())
+    await store.put_many([done(fresh_id())])
+    for _ in range(5):
+        ids = [fresh_id() for _ in range(1000)]
+        write = asyncio.create_task(store.put_many([done(task_id) for task_id in reversed(ids)]))
+        await asyncio.sleep(0)
+        await feed.feed.watch(ids)
+        await write
+        await feed.expect(lambda events, ids=ids: {i for i, record in events if record and record.ready} >= set(ids))  # type: ignore[misc]
+        await feed.feed.unwatch(ids)
+    await feed.aclose()
+
+
 async def test_what_arrives_for_an_id_that_is_on_its_way_out_is_not_even_decoded(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,6 +147,7 @@ async def test_what_arrives_for_an_id_that_is_on_its_way_out_is_not_even_decoded
         return decode(task_id, payload)
 
     monkeypatch.setattr(store._source, "decode", recording)
+    await store.put_many([done(fresh_id())])  # from now on the server knows the script
     feed = Collected(await store.feed())
     await feed.feed.watch(ids)
     await feed.expect(lambda events: len(events) == 2)

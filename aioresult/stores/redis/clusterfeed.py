@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from functools import partial
 
 from aioresult.batching import owned_task
-from aioresult.errors import AioResultError
+from aioresult.errors import AioResultError, StoreUnavailable
 from aioresult.stores.redis.errors import ServerError
 from aioresult.stores.redis.events import EventFeed, Source, Subscriber, chunks
 from aioresult.stores.redis.router import Router
@@ -23,7 +23,7 @@ class _Node:
         self.place = place
         self.subscriber = subscriber
         self.reads: deque[str] = deque()
-        self.leaving: set[str] = set()
+        self.leaving: dict[str, int] = {}
 
 
 class ClusterFeed(EventFeed):
@@ -73,9 +73,13 @@ class ClusterFeed(EventFeed):
 
     async def _open(self, place: Place) -> _Node:
         node = _Node(place, Subscriber(self._router.address_of(place), self._source.meter))
-        resp = await node.subscriber.open(
-            partial(self._pushed, node), partial(self._replied, node), partial(self._lost, node)
-        )
+        try:
+            resp = await node.subscriber.open(
+                partial(self._pushed, node), partial(self._replied, node), partial(self._lost, node)
+            )
+        except StoreUnavailable:
+            self._doubt()
+            raise
         self._reading = self._reading and resp >= 3
         return node
 
@@ -112,14 +116,17 @@ class ClusterFeed(EventFeed):
             keys = [self._source.prefix + task_id for task_id in chunk]
             commands.append(pack("UNSUBSCRIBE", *keys))
             if self._sharded:
-                node.leaving.update(chunk)
+                for task_id in chunk:
+                    node.leaving[task_id] = node.leaving.get(task_id, 0) + 1
                 commands += [pack("SUNSUBSCRIBE", key) for key in keys]
         node.subscriber.send(commands)
 
     def _pushed(self, node: _Node, kind: bytes, channel: bytes, payload: bytes) -> None:
         task_id = self._source.id_of(channel)
         if kind == b"sunsubscribe" and task_id in node.leaving:
-            node.leaving.discard(task_id)
+            node.leaving[task_id] -= 1
+            if not node.leaving[task_id]:
+                del node.leaving[task_id]
         elif self._watched.get(task_id) is not node:
             return
         elif kind in (b"smessage", b"message"):
