@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tests.redis_fixtures import Make
 
 pytest_plugins = ["tests.redis_fixtures"]
+pytestmark = pytest.mark.all_loops
 PATIENCE = 30.0
 
 
