@@ -88,7 +88,10 @@ class PostgreSQLDialect(Dialect):
         return written
 
     async def _write_some(self, link: Link, rows: Sequence[Row], cutoff: datetime | None) -> set[str]:
-        columns = {name: [row[position] for row in rows] for name, position in self._positions.items()}
+        columns: dict[str, list[Any] | None] = {}
+        for name, position in self._positions.items():
+            values = [row[position] for row in rows]
+            columns[name] = values if values.count(None) < len(values) else None  # unnest() fills up with NULL
         return set(await link.value(self._write, {**columns, "cutoff": cutoff}) or ())
 
     async def delete(self, link: Link, ids: Sequence[str]) -> None:
