@@ -122,7 +122,7 @@ class ClusterFeed(EventFeed):
         node.subscriber.send(commands)
 
     def _pushed(self, node: _Node, kind: bytes, channel: bytes, payload: bytes) -> None:
-        task_id = self._source.id_of(channel)
+        task_id = channel[self._cut :].decode()
         if kind == b"sunsubscribe" and task_id in node.leaving:
             node.leaving[task_id] -= 1
             if not node.leaving[task_id]:
@@ -130,7 +130,7 @@ class ClusterFeed(EventFeed):
         elif self._watched.get(task_id) is not node:
             return
         elif kind in (b"smessage", b"message"):
-            self._sink(task_id, self._source.decode(task_id, payload))
+            self._sink(task_id, self._decode(task_id, payload))
         elif kind == b"sunsubscribe":
             self._follow(task_id, node)
         elif kind == self._confirms and not self._reading:

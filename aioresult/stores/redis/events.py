@@ -30,6 +30,7 @@ class Source:
 
     Attributes:
         prefix: what stands before an id in its key and channel.
+        cut: how many bytes that is.
         decode: makes records of messages.
         meter: counts commands.
         reads: whether the next feed reads on its subscriber connections, too.
@@ -42,10 +43,6 @@ class Source:
         self.meter = meter
         self.reads = True
 
-    def id_of(self, channel: bytes) -> str:
-        """Return the id to which a channel belongs."""
-        return channel[self.cut :].decode()
-
 
 class EventFeed(Feed):
     """Passes events to the sink, or keeps them for the iteration; the iteration ends when a connection does.
@@ -56,6 +53,8 @@ class EventFeed(Feed):
 
     def __init__(self, source: Source) -> None:
         self._source = source
+        self._cut = source.cut
+        self._decode = source.decode
         self._reading = source.reads
         self._closed = False
         self._sink: Sink = self._enqueue
@@ -85,7 +84,7 @@ class EventFeed(Feed):
 
     def _found(self, task_id: str, payload: bytes | None) -> None:
         """Emit what a read has found."""
-        self._sink(task_id, self._source.decode(task_id, payload) if payload else Record(id=task_id))
+        self._sink(task_id, self._decode(task_id, payload) if payload else Record(id=task_id))
 
     def _ended(self, reason: Exception, address: Address, reading: bool) -> None:
         """Take note of a connection's end; ``reading`` says whether it owed replies to reads."""

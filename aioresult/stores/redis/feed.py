@@ -56,15 +56,14 @@ class RedisFeed(EventFeed):
         self._subscriber.send([pack("UNSUBSCRIBE", *[prefix + task_id for task_id in chunk]) for chunk in chunks(ids)])
 
     def _pushed(self, kind: bytes, channel: bytes, payload: bytes) -> None:
-        source = self._source
         if kind == b"message":
-            task_id = source.id_of(channel)
+            task_id = channel[self._cut :].decode()
             if task_id not in self._leaving:
-                self._sink(task_id, source.decode(task_id, payload))
+                self._sink(task_id, self._decode(task_id, payload))
         elif kind == b"unsubscribe":
-            self._leaving.discard(source.id_of(channel))
+            self._leaving.discard(channel[self._cut :].decode())
         elif kind == b"subscribe" and not self._reading:
-            self._sink(source.id_of(channel), None)
+            self._sink(channel[self._cut :].decode(), None)
 
     def _replied(self, reply: Reply) -> None:
         if type(reply) is list:
