@@ -14,9 +14,10 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from benchmarks.cases.case import FLOOR, PUSH, QUICK_POLL, SLOW_POLL
 from benchmarks.cases.crowd import WITH_TIMEOUT
+from benchmarks.cases.load import NOBODY
 from benchmarks.cases.throughput import DRIVER
 from benchmarks.figures import Figure, Results, Run
-from benchmarks.stats import CURVE
+from benchmarks.stats import CURVE, median
 
 mpl.use("Agg")
 mpl.rcParams.update({"svg.hashsalt": "aioresult", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
@@ -136,6 +137,11 @@ def load(results: Results) -> Canvas | None:
     ):
         for index, name in enumerate(names):
             points = sorted((f.n, f.median) for f in figures if f.contestant == name and f.metric == metric)
+            if name == NOBODY:
+                axes.axhline(
+                    median([value for _, value in points]), color="#bbbbbb", linestyle=":", label="nobody waits"
+                )
+                continue
             colour = _COLOURS.get(name, _OTHERS[index % len(_OTHERS)])
             width = 2.4 if name == PUSH else 1.3
             axes.plot(*zip(*points, strict=True), marker="o", markersize=3, color=colour, label=name, linewidth=width)

@@ -34,7 +34,9 @@ def _turn(setting: Setting, tally: Tally, entrant: Entrant, size: int) -> None:
         tally.add(entrant.name, "memory per waiter", "B", registered["memory"], size)
         if registered["commands"]:
             tally.add(entrant.name, "registration commands", "", registered["commands"], size)
-        tally.add(entrant.name, "commands per second while idle", "1/s", _idle(setting, entrant, consumer), size)
+        idle = _idle(setting, entrant, consumer)
+        if idle is not None:
+            tally.add(entrant.name, "commands per second while idle", "1/s", idle, size)
         connections = setting.host.load().connections - before.connections
         tally.add(entrant.name, "connections", "", connections, size)
         _deliver(setting, tally, entrant.name, (consumer, producer), run, size)
@@ -45,15 +47,16 @@ def _producer(setting: Setting, entrant: Entrant) -> Entrant:
     return setting.floor() if setting.store == "redis" else entrant.producer
 
 
-def _idle(setting: Setting, entrant: Entrant, consumer: Child) -> float:
+def _idle(setting: Setting, entrant: Entrant, consumer: Child) -> float | None:
     """Return the commands per second while nothing happens: those sent where that is counted, else those received."""
-    counted = entrant.kind == "aioresult"
-    before = consumer.ask("usage")["commands"] if counted else setting.host.load().commands
-    began = time.monotonic()
+
+    def commands() -> float | None:
+        return consumer.ask("usage")["commands"] if entrant.kind == "aioresult" else setting.host.load().commands
+
+    before, began = commands(), time.monotonic()
     time.sleep(setting.plan.idle)
-    after = consumer.ask("usage")["commands"] if counted else setting.host.load().commands
-    rate: float = (after - before) / (time.monotonic() - began)
-    return rate
+    after = commands()
+    return None if before is None or after is None else (after - before) / (time.monotonic() - began)
 
 
 def _deliver(setting: Setting, tally: Tally, name: str, children: tuple[Child, Child], run: str, size: int) -> None:

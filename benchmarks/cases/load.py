@@ -56,6 +56,7 @@ def _watch(setting: Setting, tally: Tally, name: str, waiters: int) -> None:
     before, began = setting.host.load(), time.monotonic()
     time.sleep(setting.plan.window)
     after, seconds = setting.host.load(), time.monotonic() - began
-    tally.add(name, "server commands", "1/s", (after.commands - before.commands) / seconds, waiters)
+    if before.commands is not None and after.commands is not None:
+        tally.add(name, "server commands", "1/s", (after.commands - before.commands) / seconds, waiters)
     tally.add(name, "server CPU", "ms/s", (after.cpu - before.cpu) / seconds * 1e3, waiters)
     tally.add(name, "connections", "", after.connections, waiters)

@@ -54,9 +54,9 @@ def _note(tally: Tally, name: str, count: int, reply: dict[str, float]) -> None:
     tally.add(name, "per second", "1/s", count / reply["seconds"], count)
     tally.add(name, "CPU per operation", "us", reply["cpu"] / count * 1e6, count)
     tally.add(name, "server CPU per operation", "us", reply["server_cpu"] / count * 1e6, count)
-    tally.add(name, "commands per operation", "", reply["server_commands"] / count, count)
-    if reply["commits"]:
-        tally.add(name, "commits per operation", "", reply["commits"] / count, count)
+    for metric in ("commands", "commits"):
+        if metric in reply:
+            tally.add(name, f"{metric} per operation", "", reply[metric] / count, count)
 
 
 def _read(setting: Setting, child: Child, concurrency: int, count: int) -> dict[str, float]:
@@ -81,10 +81,9 @@ def _loaded(setting: Setting, child: Child, operation: str, run: str, concurrenc
     before = setting.host.load()
     reply = child.ask(operation, run=run, count=count, concurrency=concurrency)
     after = setting.host.load()
-    return {
-        "seconds": reply["seconds"],
-        "cpu": reply["cpu"],
-        "server_cpu": after.cpu - before.cpu,
-        "server_commands": after.commands - before.commands,
-        "commits": after.commits - before.commits,
-    }
+    measured = {"seconds": reply["seconds"], "cpu": reply["cpu"], "server_cpu": after.cpu - before.cpu}
+    if before.commands is not None and after.commands is not None:
+        measured["commands"] = after.commands - before.commands
+    if before.writes is not None and after.writes is not None:
+        measured["commits"] = after.writes - before.writes
+    return measured

@@ -13,6 +13,7 @@ from benchmarks.contestants.base import Contestant
 from benchmarks.values import value_of
 
 _CREATE = "CREATE TABLE IF NOT EXISTS floor_results (task_id TEXT PRIMARY KEY, result TEXT NOT NULL)"
+_NEW = "SELECT rowid, task_id, result FROM floor_results WHERE rowid > ? ORDER BY rowid"
 _LOOK_AGAIN = 0.0005
 """The event may come before the commit can be seen."""
 
@@ -26,11 +27,12 @@ class BareSQLite(Contestant):
         self._database.execute("PRAGMA journal_mode=WAL")
         self._database.execute("PRAGMA synchronous=NORMAL")
         self._database.execute(_CREATE)
-        self._database.execute("INSERT OR REPLACE INTO floor_results VALUES ('', '')")  # there is a log from now on
+        self._database.execute("INSERT OR IGNORE INTO floor_results VALUES ('', '')")  # there is a log from now on
         self._waiters: dict[str, asyncio.Future[object]] = {}
         self._inotify = INotify()
         self._inotify.add_watch(f"{path}-wal", flags.MODIFY)
         self._version = self._data_version()
+        self._seen: int = self._database.execute("SELECT max(rowid) FROM floor_results").fetchone()[0]
         asyncio.get_running_loop().add_reader(self._inotify.fd, self._changed)
 
     async def close(self) -> None:
@@ -53,10 +55,11 @@ class BareSQLite(Contestant):
                 asyncio.get_running_loop().call_later(_LOOK_AGAIN, lambda: self._look(again=False))
             return
         self._version = version
-        for task in list(self._waiters):
-            row = self._database.execute("SELECT result FROM floor_results WHERE task_id = ?", (task,)).fetchone()
-            if row is not None:
-                self._waiters.pop(task).set_result(msgspec.json.decode(row[0]))
+        for number, task, result in self._database.execute(_NEW, (self._seen,)):
+            self._seen = number
+            waiter = self._waiters.pop(task, None)
+            if waiter is not None:
+                waiter.set_result(msgspec.json.decode(result))
 
     async def wait(self, task: str, timeout: float | None = None) -> object:
         future = self._waiters[task] = asyncio.get_running_loop().create_future()
