@@ -78,6 +78,10 @@ def total(numbers: list[int]) -> int:
     return sum(numbers)
 
 
+def charge(order: int) -> str:
+    return f"for {order}"
+
+
 def rich(self: Task) -> Any:
     return VALUES[self.app.conf.result_serializer]
 
@@ -179,6 +183,7 @@ def hold_late(self: Task, steps: int) -> str:
 TASKS: list[tuple[Any, dict[str, Any]]] = [
     (add, {}),
     (total, {}),
+    (charge, {}),
     (rich, {"bind": True}),
     (nothing, {}),
     (fail, {}),
