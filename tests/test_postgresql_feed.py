@@ -79,6 +79,7 @@ async def test_a_process_listens_only_where_what_it_waits_for_may_be_announced(
     assert {task_id for task_id, _ in collected.events} == {"a"}
 
 
+@pytest.mark.all_loops
 async def test_progress_is_announced_too(backend: Backend, other: Backend) -> None:
     heard: asyncio.Queue[Any] = asyncio.Queue()
 
@@ -191,6 +192,7 @@ async def test_other_databases_have_no_such_trigger() -> None:
 # --- bad days ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.all_loops
 async def test_waiters_survive_that_the_server_cuts_connections_at_random_moments(
     backend: Backend, other: Backend, url: str
 ) -> None:

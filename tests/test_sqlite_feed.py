@@ -42,6 +42,7 @@ async def backend(url: str) -> AsyncIterator[Backend]:
         yield backend
 
 
+@pytest.mark.all_loops
 async def test_another_process_wakes_waiters_of_new_tasks_and_of_known_ones(backend: Backend, url: str) -> None:
     await backend.store_result("known", None, "STARTED")
     waiters = await waiting_for(backend, ["new", "known"])
@@ -157,6 +158,7 @@ async def test_when_events_were_lost_everything_is_looked_at(backend: Backend, p
         await collected.aclose()
 
 
+@pytest.mark.all_loops
 async def test_writers_in_other_threads_and_loops_wake_directly(
     backend: Backend, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,12 +14,14 @@ from aioresult.record import Encoded, Record, ResultTree
 from aioresult.settings import Settings
 from aioresult.states import PENDING
 from aioresult.stores.sqlalchemy.dates import Dates
+from aioresult.stores.sqlalchemy.tables import EXTENDED
 
 Row = tuple[Any, ...]
 """One task's values, in the order of ``COLUMNS``, as the statements take and return them."""
 
 _STATUS_LENGTH: Final = 50
 _NAME_LENGTH: Final = 155
+_NOT_EXTENDED: Final = (None,) * len(EXTENDED)
 
 
 class Rows:
@@ -29,6 +31,7 @@ class Rows:
         self._codec = codec
         self.dates = dates
         self._pickle = settings.database_result_format == "pickle"
+        self._extended = settings.result_extended
         self._expires = settings.result_expires or None
 
     @property
@@ -41,13 +44,18 @@ class Rows:
         date = record.date_done
         if date is None and record.ready:
             date = datetime.now(UTC)  # without a date it would never expire
-        return (
+        basic = (
             record.id,
             record.status,
             record.result,
             None if date is None else self.dates.to_column(date),
             _storable(record.traceback),
             record.children,
+        )
+        if not self._extended:
+            return basic + _NOT_EXTENDED
+        return (
+            *basic,
             _storable(record.name, _NAME_LENGTH),
             record.args,
             record.kwargs,
