@@ -37,17 +37,27 @@ class _Portal:
 
     def _serve(self) -> None:
         try:
-            asyncio.run(self._until_stopped())
+            loop = asyncio.new_event_loop()
+            try:
+                loop.run_until_complete(self._until_stopped())
+            finally:
+                loop.close()
         except BaseException as exc:
             if self._loop.done():
                 raise
             self._loop.set_exception(exc)  # raised in the thread that starts the portal
 
     async def _until_stopped(self) -> None:
-        stopped = asyncio.Event()
+        """Serve until told to end; then do what ``asyncio.run`` does, but start no thread for it while Python exits."""
+        loop, stopped = asyncio.get_running_loop(), asyncio.Event()
         self._stop = stopped.set
-        self._loop.set_result(asyncio.get_running_loop())
+        self._loop.set_result(loop)
         await stopped.wait()
+        running = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        await loop.shutdown_asyncgens()
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
         """Start ``coroutine`` in the portal's loop, with the caller's context variables."""
