@@ -66,6 +66,7 @@ def run(
     about = machine.describe()
     rivals.install(lambda text: tell("", "", text))
     results, versions = Results(), machine.versions() | rivals.versions()
+    left_out = dict(rivals.left_out)
     for store, chosen in steps(plan, cases, stores):
         tell(store, "", "starting the server")
         with STORES[store](urls.get(store)) as host:
@@ -76,7 +77,9 @@ def run(
                     tell(store, case, text)
 
                 entrants = rivals.entrants(store, host.url)
-                CASES[case](Setting(store, host, plan, results, entrants, show))
+                setting = Setting(store, host, plan, results, entrants, show)
+                CASES[case](setting)
+                left_out |= setting.left_out
                 done()
     return Run(
         command=command,
@@ -86,7 +89,7 @@ def run(
         machine=about,
         versions=versions,
         sizes=msgspec.structs.asdict(plan),
-        left_out=rivals.left_out,
+        left_out=left_out,
         figures=results.figures,
     )
 

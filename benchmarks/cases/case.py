@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from benchmarks.figures import Figure, Results
 from benchmarks.plan import Plan
-from benchmarks.process import Entrant
+from benchmarks.process import ChildFailed, Entrant
 from benchmarks.rivals import RivalEntrant
 from benchmarks.servers import Host
 from benchmarks.stats import summarise
@@ -45,8 +45,20 @@ class Setting:
         self.host = host
         self.plan = plan
         self.results = results
-        self.rivals = rivals
+        self.rivals = list(rivals)
         self.tell = tell
+        self.left_out: dict[str, str] = {}
+
+    def leave_out(self, name: str, failure: ChildFailed) -> None:
+        """Go on without a rival that failed, unless it was by a wrong value.
+
+        Raises:
+            ChildFailed: ``failure``, where it says that a value was wrong.
+        """
+        if "WrongValue" in str(failure):
+            raise failure
+        self.rivals = [rival for rival in self.rivals if rival.name != name]
+        self.left_out[name] = f"failed on {self.store}: {str(failure).strip().splitlines()[-1]}"
 
     # --- contestants ---
 
@@ -88,6 +100,11 @@ class Tally:
     def add_samples(self, contestant: str, metric: str, samples: Sequence[float]) -> None:
         """Take the single operations behind what is added under ``metric``."""
         self._samples[contestant, metric].extend(samples)
+
+    def drop(self, contestant: str) -> None:
+        """Forget everything about ``contestant``."""
+        for key in [key for key in self._values if key[0] == contestant]:
+            del self._values[key]
 
     def close(self) -> None:
         """Turn what was collected into figures."""

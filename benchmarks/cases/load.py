@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from benchmarks.cases.case import Setting, Tally, fresh_run
-from benchmarks.process import Child, Entrant
+from benchmarks.process import Child, ChildFailed, Entrant
 from benchmarks.rivals import RivalEntrant
 
 NOBODY = "nobody (the server at rest, and asking it for its counters)"
@@ -21,10 +21,13 @@ def run(setting: Setting) -> None:
             for entrant in (setting.push(), *setting.polling()):
                 setting.tell(f"{waiters:,} waiters, {entrant.name}")
                 _turn(setting, tally, entrant, waiters)
-            for rival in setting.rivals:
+            for rival in list(setting.rivals):
                 if waiters <= rival.rival.many:
                     setting.tell(f"{waiters:,} waiters, {rival.name}")
-                    _rival_turn(setting, tally, rival, waiters)
+                    try:
+                        _rival_turn(setting, tally, rival, waiters)
+                    except ChildFailed as exc:
+                        setting.leave_out(rival.name, exc)
         tally.close()
 
 

@@ -6,7 +6,7 @@ from contextlib import ExitStack, closing
 from typing import Protocol
 
 from benchmarks.cases.case import QUICK_POLL, SLOW_POLL, Setting, Tally, fresh_run
-from benchmarks.process import Entrant, Pair
+from benchmarks.process import ChildFailed, Entrant, Pair
 from benchmarks.rivals import WorkerWaker
 from benchmarks.stats import quantile
 
@@ -55,10 +55,14 @@ def run(setting: Setting) -> None:
 
 def _rivals(setting: Setting, stack: ExitStack) -> list[Waker]:
     wakers: list[Waker] = []
-    for rival in setting.rivals:
+    for rival in list(setting.rivals):
         setting.tell(f"{rival.name} starts")
-        waker: Waker = WorkerWaker(rival) if rival.rival.worker else PairWaker(rival)
-        wakers.append(stack.enter_context(closing(waker)))
+        try:
+            waker: Waker = WorkerWaker(rival) if rival.rival.worker else PairWaker(rival)
+        except ChildFailed as exc:
+            setting.leave_out(rival.name, exc)
+        else:
+            wakers.append(stack.enter_context(closing(waker)))
     return wakers
 
 
@@ -79,13 +83,21 @@ def _measure(setting: Setting, wakers: list[Waker], intervals: dict[str, float],
     tally = Tally(setting, "wake", condition)
     pushed = plan.wakes if setting.store == "redis" else plan.slow_wakes
     for repetition in range(-1, plan.repetitions):
-        for waker in wakers:
+        for waker in list(wakers):
             interval = intervals.get(waker.name, 0.0)
             count = plan.polled_wakes if interval else pushed
             if repetition < 0:
                 count = 2 if interval else min(count, 50)  # a warm-up, whose figures are dropped
             setting.tell(f"{condition}, {waker.name}")
-            samples = waker.wake(fresh_run(), count, others, (PAUSE[0], PAUSE[1] + interval))
+            try:
+                samples = waker.wake(fresh_run(), count, others, (PAUSE[0], PAUSE[1] + interval))
+            except ChildFailed as exc:
+                if waker.name not in {rival.name for rival in setting.rivals}:
+                    raise
+                setting.leave_out(waker.name, exc)
+                wakers.remove(waker)
+                tally.drop(waker.name)
+                continue
             if repetition >= 0:
                 tally.add(waker.name, "p50", "ms", quantile(samples, 0.5), count)
                 tally.add(waker.name, "p99", "ms", quantile(samples, 0.99), count)

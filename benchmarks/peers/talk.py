@@ -20,6 +20,10 @@ PATIENCE = 60
 """Seconds; longer than anything takes, for those who want a timeout."""
 
 
+class WrongValue(Exception):
+    """Raised when a task's value is not what it returned: this fails the whole run."""
+
+
 class AsyncPeer(Protocol):
     """A library with an asynchronous client."""
 
@@ -52,7 +56,7 @@ def finished(number: int) -> dict[str, Any]:
 def check(number: int, value: Any) -> int:
     """Compare the value of task ``number`` and return when that task ended."""
     if not isinstance(value, dict) or value.get("n") != number or value.get("text") != f"the value of {number}":
-        raise ValueError(f"task {number} returned {value!r:.200}")
+        raise WrongValue(f"task {number} returned {value!r:.200}")
     stored_at: int = value["stored_at"]
     return stored_at
 

@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from celery import Celery
-from talk import serve
+from talk import WrongValue, serve
 
 
 class Client:
@@ -35,7 +35,7 @@ class Client:
             value = result.get(timeout=60)
             resumed_at.append(time.monotonic_ns())
             if value != {"n": number}:
-                raise ValueError(f"task {number} returned {value!r:.200}")
+                raise WrongValue(f"task {number} returned {value!r:.200}")
         return {"resumed_at": resumed_at, "checked": count}
 
     def wake_produce(self, run: str, count: int, pause: tuple[float, float]) -> dict[str, Any]:

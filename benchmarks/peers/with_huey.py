@@ -9,7 +9,8 @@ from typing import Any
 from huey import RedisHuey
 from talk import PATIENCE, finished, serve
 
-huey = RedisHuey("benchmark", url=sys.argv[2], notify_result="notify" in sys.argv[3:])
+notify = "notify" in sys.argv[3:]
+huey = RedisHuey("notifying" if notify else "default", url=sys.argv[2], notify_result=notify)
 
 
 @huey.task()
