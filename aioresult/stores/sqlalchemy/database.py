@@ -220,8 +220,10 @@ class Database:
                 self._engine = self._client.execution_options(isolation_level="AUTOCOMMIT")
             else:
                 self._engine = self._make_engine()
-            # SQLAlchemy wraps what goes wrong in a statement, but not in connecting.
-            self._errors = (SQLAlchemyError, OSError, self._engine.dialect.loaded_dbapi.Error)
+            # SQLAlchemy wraps what goes wrong in a statement, but not in connecting, and not everything.
+            dialect = self._engine.dialect
+            unwrapped = dialect_class(self.target.family).driver_errors(dialect.driver)
+            self._errors = (SQLAlchemyError, OSError, dialect.loaded_dbapi.Error, *unwrapped)
         return self._engine
 
     def _make_engine(self) -> AsyncEngine:

@@ -72,7 +72,8 @@ def _by_class(exc: Exception, code: str | int | None, text: str, location: str) 
     if "locked" in text and code is None:
         advice = "another process has kept the database locked for longer than the busy timeout"
         return Verdict(error=StoreUnavailable(f"{location}: {advice}: {text}"))
-    return Verdict(error=StoreUnavailable(f"{location}: {text}"), repeat=lost)
+    unwrapped = not isinstance(exc, SQLAlchemyError | OSError)  # asyncpg's, of a connection that was cut just now
+    return Verdict(error=StoreUnavailable(f"{location}: {text}"), repeat=lost or unwrapped)
 
 
 def _is_refusal(exc: Exception) -> bool:

@@ -57,6 +57,12 @@ class Dialect(ABC):
         del engine
 
     @staticmethod
+    def driver_errors(driver: str) -> tuple[type[Exception], ...]:
+        """Return errors of ``driver`` that SQLAlchemy lets through as they are."""
+        del driver
+        return ()
+
+    @staticmethod
     async def lock_for_creating(link: Link) -> None:
         """Keep other processes of ours from creating tables, until the transaction ends: by default, its own doing."""
         del link

@@ -58,6 +58,14 @@ class PostgreSQLDialect(Dialect):
         return {"connect_args": {"connect_timeout": max(2, round(patience))}}  # libpq's least
 
     @staticmethod
+    def driver_errors(driver: str) -> tuple[type[Exception], ...]:
+        if driver != "asyncpg":
+            return ()
+        import asyncpg
+
+        return (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+
+    @staticmethod
     async def lock_for_creating(link: Link) -> None:
         await link.run(text("SELECT pg_advisory_xact_lock(:key)"), {"key": lock_key("create")})
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Final
 
 from aioresult.errors import SettingsError, StoreUnavailable
+from aioresult.stores.sqlalchemy.dialects.postgresql import PostgreSQLDialect
 
 if TYPE_CHECKING:
     import asyncpg
@@ -79,6 +80,8 @@ class AsyncpgListener(Listener):
     def __init__(self, connection: asyncpg.Connection, location: str, heard: Heard, lost: Lost) -> None:
         super().__init__(location, heard, lost)
         self._connection = connection
+        # The last of these is what asyncpg says when the connection is lost in the midst of a command.
+        self._errors: tuple[type[Exception], ...] = (OSError, *PostgreSQLDialect.driver_errors("asyncpg"))
         connection.add_termination_listener(self._terminated)
 
     def _terminated(self, _connection: object) -> None:
@@ -97,23 +100,19 @@ class AsyncpgListener(Listener):
         await self._do(self._connection.execute, ["SELECT 1"])
 
     async def _do(self, command: Callable[[str], object], arguments: Collection[str]) -> None:
-        import asyncpg
-
         try:
             async with self._turn:
                 for argument in arguments:
                     await command(argument)  # type: ignore[misc]  # asyncpg's methods are not typed
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as exc:
+        except self._errors as exc:
             raise self._gone(exc) from exc
 
     async def aclose(self) -> None:
-        import asyncpg
-
         connection = self._connection
         connection.remove_termination_listener(self._terminated)
         try:
             await connection.close(timeout=_CLOSING)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        except self._errors:
             connection.terminate()
 
 
