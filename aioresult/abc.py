@@ -94,6 +94,7 @@ class Store(ABC):
 
     Attributes:
         loop_bound: whether an instance belongs to the event loop that first uses it.
+        needs_purge: whether expired records, though nobody sees them any more, are kept until ``purge`` is called.
         max_id_length: the longest id, in characters, that can be stored; ``None`` for no limit.
         settings: the checked settings.
         codec: encodes and decodes records by these settings.
@@ -102,6 +103,7 @@ class Store(ABC):
     """
 
     loop_bound: ClassVar[bool] = True
+    needs_purge: ClassVar[bool] = False
     max_id_length: ClassVar[int | None] = None
 
     def __init__(self, url: str, settings: Settings) -> None:

@@ -38,6 +38,7 @@ class DirectoryStore(Store):
     """
 
     loop_bound: ClassVar[bool] = False
+    needs_purge: ClassVar[bool] = True
 
     def __init__(self, url: str, settings: Settings) -> None:
         super().__init__(url, settings)

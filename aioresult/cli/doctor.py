@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from aioresult.abc import Capabilities, Store
+from aioresult.abc import Capabilities
 from aioresult.backend import Backend
 from aioresult.cli.exits import Exit
 from aioresult.cli.output import say, to_json
@@ -84,7 +84,7 @@ async def _examine(session: Session, backend: Backend, report: Report) -> None:
     report.capabilities = await backend.capabilities()
     report.push = report.capabilities.push and backend.settings.push
     report.settings = _settings(backend)
-    report.needs_purge = type(backend.runtime.store).purge is not Store.purge
+    report.needs_purge = backend.runtime.store.needs_purge
     async with AsyncExitStack() as stack:
         private = backend.runtime.store.location == "memory://"  # a second backend would have a store of its own
         writer = backend if private else await stack.enter_async_context(session.backend())
@@ -148,7 +148,7 @@ def _advice(backend: Backend, report: Report) -> list[str]:
             not settings.result_expires
         ),
         "Expired results stay in the store until they are purged: run `aioresult purge` now and then.": bool(
-            report.needs_purge and settings.result_expires and not report.store.startswith("memory:")
+            report.needs_purge and settings.result_expires
         ),
         "Pickle is accepted: whoever can write to the store can run code here.": "pickle" in settings.accepted,
     }

@@ -118,6 +118,7 @@ class MemoryStore(Store):
     """Keeps encoded records in a dictionary, so that what is read back is what any other store would give."""
 
     loop_bound: ClassVar[bool] = False
+    needs_purge: ClassVar[bool] = True
 
     def __init__(self, url: str, settings: Settings) -> None:
         super().__init__(url, settings)

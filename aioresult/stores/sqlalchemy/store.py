@@ -29,6 +29,7 @@ class SQLStore(Store):
     """Keeps each task as a row of ``celery_taskmeta``, as Celery does."""
 
     max_id_length: ClassVar[int | None] = 155
+    needs_purge: ClassVar[bool] = True
 
     def __init__(self, url: str, settings: Settings) -> None:
         super().__init__(url, settings)
