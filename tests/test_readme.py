@@ -17,6 +17,7 @@ README = Path(__file__).parent.parent / "README.md"
 TEXT = README.read_text(encoding="utf-8")
 PROGRAMS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 URL = "redis://localhost:6379/0"
+OTHER_URL = "redis://127.0.0.1:6379/0"
 
 
 def run(*command: str, redis_url: str) -> str:
@@ -68,14 +69,16 @@ def test_every_program_is_among_those() -> None:
 
 def test_the_commands_of_the_operator_work(redis_url: str) -> None:
     commands = [line.removeprefix("$ ") for line in TEXT.splitlines() if line.startswith("$ aioresult ")]
-    assert len(commands) == 4
+    assert len(commands) == 5
     outputs = []
     for command in commands:
-        arguments = shlex.split(command.replace(URL, redis_url))[1:]
+        arguments = shlex.split(command.replace(URL, redis_url).replace(OTHER_URL, redis_url))[1:]
         outputs.append(run(sys.executable, "-m", "aioresult", *arguments, redis_url=redis_url))
     assert json.loads(outputs[1]) == {"total": 99.5}
     assert "SUCCESS" in outputs[2]
     assert "pub/sub" in outputs[3]
+    shown = TEXT.split("$ aioresult doctor redis://127")[1].split("```")[0].splitlines()[1:]
+    assert [line[:14] for line in shown] == [line[:14] for line in outputs[4].splitlines() if line.strip()]
 
 
 def test_every_file_that_is_pointed_to_exists() -> None:
