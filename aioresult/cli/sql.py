@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Awaitable, Callable
 from types import ModuleType
 from typing import Annotated
@@ -61,13 +62,12 @@ def uninstall_trigger(url: Url = None, settings: Settings = None, json: Json = F
 
 
 def _admin() -> ModuleType:
+    """Return the administration of SQL stores, which needs their driver."""
     try:
-        from aioresult.stores.sqlalchemy import admin
+        return importlib.import_module("aioresult.stores.sqlalchemy.admin")
     except ModuleNotFoundError as exc:
-        raise MissingDriver(
-            f'SQL databases need {exc.name}: pip install "aioresult-backend[sqlalchemy]"', name=exc.name
-        ) from exc
-    return admin
+        message = f'SQL databases need {exc.name}: pip install "aioresult-backend[sqlalchemy]"'
+        raise MissingDriver(message, name=exc.name) from exc
 
 
 def _change(session: Session, change: Callable[[Store], Awaitable[bool]], key: str, texts: tuple[str, str]) -> None:
