@@ -12,6 +12,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from celery import Celery, chain, chord, group
 from celery.exceptions import ChordError, TaskRevokedError
 from celery.exceptions import TimeoutError as CeleryTimeout
 from celery.result import AsyncResult, GroupResult, ResultSet
+from kombu.exceptions import EncodeError
 
 from aioresult import WouldBlockLoop
 from aioresult.integrations.celery import backend_from_app
@@ -102,9 +104,18 @@ class TestGet:
             result.get(timeout=0)
         assert time.monotonic() - started < WAIT / 2, "far from any other timeout"
 
-    def test_tells_each_state_to_on_message(self, app: Celery) -> None:
+    def test_tells_each_state_once_to_on_message(self, app: Celery, tmp_path: Path) -> None:
+        released = tmp_path / "released"
         messages: list[dict[str, Any]] = []
-        app.tasks["tests.hold"].delay(2).get(timeout=WAIT, on_message=messages.append)
+
+        def note(message: dict[str, Any]) -> None:
+            messages.append(message)
+            time.sleep(0.1)  # so that what else tells of this state has done so
+            released.touch()
+
+        result = app.tasks["tests.hold"].delay(600, str(released))
+        eventually(lambda: result.state == "HOLDING")  # it will be both looked up and announced
+        assert result.get(timeout=WAIT, on_message=note) == "held"
         assert [message["status"] for message in messages] == ["HOLDING", "SUCCESS"]
         assert messages[1]["result"] == "held"
 
@@ -190,7 +201,7 @@ class TestWorkers:
 
     def test_make_a_failure_of_a_value_that_cannot_be_stored(self, app: Celery) -> None:
         error = app.tasks["tests.unstorable"].delay().get(timeout=WAIT, propagate=False)
-        assert type(error).__name__ == "EncodeError"
+        assert type(error) is EncodeError
         assert "result: object of type object" in str(error)
 
     def test_leave_a_retried_task_waiting(self, app: Celery) -> None:
