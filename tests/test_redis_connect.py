@@ -14,10 +14,11 @@ import redis
 from redis.asyncio import BlockingConnectionPool, Redis, SSLConnection
 from redis.credentials import CredentialProvider, UsernamePasswordCredentialProvider
 
-from aioresult import Backend, Record, SettingsError, StoreUnavailable
+from aioresult import AioResultError, Backend, Record, SettingsError, StoreUnavailable
 from aioresult.settings import make_settings
 from aioresult.stores.redis import RedisStore
 from aioresult.stores.redis.connect import Address
+from aioresult.stores.redis.feed import RedisFeed
 from aioresult.stores.redis.urls import from_url
 from aioresult.testing.conformance import fresh_id
 from tests.servers import RedisServer, TcpProxy
@@ -313,6 +314,23 @@ async def test_what_is_not_a_redis_is_told(unused_tcp_port: int) -> None:
             await store.feed()
     server.close()
     await server.wait_closed()
+
+
+@pytest.mark.parametrize("nonsense", [b"+OK\r\n", b"nonsense\r\n", b"*1\r\n+OK\r\n", b"-ERR unasked for\r\n"])
+async def test_what_nobody_asked_for_ends_the_connection_and_nothing_else(redis_url: str, nonsense: bytes) -> None:
+    store = RedisStore(redis_url, make_settings({}))
+    feed = await store.feed()
+    assert isinstance(feed, RedisFeed)
+    await store.ping()
+    for wire in (store._link._wire, feed._subscriber._wire):
+        assert wire is not None
+        wire.get_buffer(-1)[: len(nonsense)] = nonsense
+        wire.buffer_updated(len(nonsense))
+    with pytest.raises(AioResultError, match=r"127\.0\.0\.1"):
+        await anext(aiter(feed))
+    await store.ping()
+    await works(store)
+    await feed.aclose()
 
 
 def from_port(port: int) -> RedisStore:

@@ -115,7 +115,8 @@ async def test_a_clients_sentinels_are_asked_as_well(watched_servers: RedisSenti
         await backend.store_result(task_id, 1, "SUCCESS")
         assert await waiting == 1
         assert backend.runtime.store.location == f"{watched_servers.service}/0"
-    await sentinel.aclose()
+    for asked in sentinel.sentinels:
+        await asked.aclose()
 
 
 @pytest.mark.parametrize("mistake", ["sesame", "watchword", "service", "others"])

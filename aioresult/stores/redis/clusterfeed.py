@@ -9,7 +9,7 @@ from functools import partial
 
 from aioresult.batching import owned_task
 from aioresult.errors import AioResultError, StoreUnavailable
-from aioresult.stores.redis.errors import ServerError
+from aioresult.stores.redis.errors import ServerError, unasked
 from aioresult.stores.redis.events import EventFeed, Source, Subscriber, chunks
 from aioresult.stores.redis.router import Router
 from aioresult.stores.redis.topology import Place, Topology
@@ -137,15 +137,15 @@ class ClusterFeed(EventFeed):
             self._sink(task_id, None)
 
     def _replied(self, node: _Node, reply: Reply) -> None:
-        if type(reply) is not ServerError:
-            task_id = node.reads.popleft()
-            self._found(task_id, reply if isinstance(reply, bytes) else None)
-        elif reply.code == "ASK":  # only a read is redirected like that: its slot is on its way to another node
-            self._sink(node.reads.popleft(), None)
+        if node.reads and (reply is None or isinstance(reply, bytes)):
+            self._found(node.reads.popleft(), reply)
+        elif node.reads and type(reply) is ServerError and reply.code == "ASK":
+            self._sink(node.reads.popleft(), None)  # it was a read, since nothing else is redirected like that
         else:
+            error = reply if type(reply) is ServerError else unasked(reply)
             self._doubt()
-            self._fail(node.subscriber.address.refused(reply))
-            node.subscriber.abort(reply)
+            self._fail(node.subscriber.address.refused(error))
+            node.subscriber.abort(error)
 
     def _lost(self, node: _Node, reason: Exception) -> None:
         self._doubt()

@@ -20,6 +20,8 @@ AnyWire = TypeVar("AnyWire", bound=Wire)
 _PROBE_INTERVAL: Final = 10.0
 """Seconds of silence after which a connection is asked for a sign of life, unless the settings say otherwise."""
 NOT_FOR_CONNECTIONS: Final = ("max_connections", "timeout", "decode_responses", "encoding", "encoding_errors", "retry")
+_PROTOCOLS: Final[Mapping[str, int | None]] = {"None": None, "2": 2, "3": 3}
+"""Older versions of redis-py leave the number in a URL as text."""
 _HERE: Final[Mapping[str, Any]] = {}
 _CLIENTS_OWN: Final = (
     "maint", "orig_", "oss_cluster_", "himport_", "event_dispatcher", "retry", "parser_class", "redis_connect_func",
@@ -54,7 +56,8 @@ class Address:
         self.reply_timeout: float | None = self.options.get("socket_timeout", settings.redis_socket_timeout)
         self.retry_on_timeout = bool(self.options.pop("retry_on_timeout", settings.redis_retry_on_timeout))
         self.options.update(socket_timeout=None, socket_connect_timeout=None)  # one deadline bounds the whole
-        self._protocol: int | None = self.options.pop("protocol", None)
+        protocol = self.options.pop("protocol", None)
+        self._protocol = _PROTOCOLS.get(str(protocol), 0)
         self.location = self._describe()
         self.client: object = None
         """Kept alive, since the connections of a Sentinel refer to their pool weakly."""
@@ -80,8 +83,8 @@ class Address:
         Raises:
             SettingsError: they are not.
         """
-        if self._protocol not in (None, 2, 3):
-            raise SettingsError(f"the Redis protocol is 2 or 3, not {self._protocol}")
+        if self._protocol == 0:
+            raise SettingsError("the Redis protocol is 2 or 3")
         with self._understood():
             self._make(3)
 

@@ -10,7 +10,7 @@ from aioresult.errors import AioResultError, StoreUnavailable
 
 _AWAY: Final = frozenset(
     {"ASK", "BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MISCONF", "MOVED"}
-    | {"NOAUTH", "NOREPLICAS", "OOM", "READONLY", "TRYAGAIN", "UNBLOCKED", "WRONGPASS"}
+    | {"NOAUTH", "NOREPLICAS", "OOM", "READONLY", "TRYAGAIN", "UNASKED", "UNBLOCKED", "WRONGPASS"}
 )
 """Codes of errors that concern the server (or our standing with it) and not the one command."""
 RIGHTS: Final = (
@@ -25,6 +25,11 @@ class ServerError(Exception):
     def code(self) -> str:
         """The first word of the reply, such as ``"NOSCRIPT"``."""
         return str(self).partition(" ")[0]
+
+
+def unasked(reply: object) -> ServerError:
+    """Return what a reply amounts to that belongs to no command."""
+    return ServerError(f"UNASKED {reply!r:.100}")
 
 
 class Lost(ConnectionError):

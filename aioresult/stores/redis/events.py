@@ -6,8 +6,6 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
-import hiredis
-
 from aioresult.abc import Event, Feed, Sink
 from aioresult.record import Record
 from aioresult.stores.redis.connect import Address
@@ -91,8 +89,7 @@ class EventFeed(Feed):
         if self._closed or self._failure is not None:
             return
         self._source.reads = not reading
-        driver_error = isinstance(reason, OSError | hiredis.HiredisError)
-        self._fail(address.unreachable(reason) if driver_error else reason)
+        self._fail(address.unreachable(reason) if isinstance(reason, OSError) else reason)
 
     def _fail(self, failure: Exception) -> None:
         if self._failure is None:

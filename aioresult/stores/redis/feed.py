@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Collection
 
 from aioresult.stores.redis.connect import Address
-from aioresult.stores.redis.errors import ServerError
+from aioresult.stores.redis.errors import ServerError, unasked
 from aioresult.stores.redis.events import EventFeed, Source, Subscriber, chunks
 from aioresult.stores.redis.wire import Reply, pack
 
@@ -66,12 +66,13 @@ class RedisFeed(EventFeed):
             self._sink(channel[self._cut :].decode(), None)
 
     def _replied(self, reply: Reply) -> None:
-        if type(reply) is list:
+        if type(reply) is list and self._reads:
             for task_id, payload in zip(self._reads.popleft(), reply, strict=True):
                 self._found(task_id, payload)
-        elif type(reply) is ServerError:
-            self._fail(self._address.refused(reply))
-            self._subscriber.abort(reply)
+        else:
+            error = reply if type(reply) is ServerError else unasked(reply)
+            self._fail(self._address.refused(error))
+            self._subscriber.abort(error)
 
     def _lost(self, reason: Exception) -> None:
         self._ended(reason, self._address, reading=bool(self._reads))

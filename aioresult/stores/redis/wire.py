@@ -38,7 +38,7 @@ _PING: Final = pack("PING")
 class Wire(asyncio.BufferedProtocol):
     """What both kinds have in common: the transport, the parser and the end.
 
-    Buffered, because asyncio otherwise allocates 256 KiB for each read, which costs more than all the rest of it.
+    Buffered, because asyncio otherwise allocates 256 KiB for each read, which may cost more than all the rest of it.
 
     Attributes:
         resp: the protocol's version that was agreed on.
@@ -86,8 +86,11 @@ class Wire(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take what the transport has read."""
-        self._reader.feed(self._buffer, 0, nbytes)  # type: ignore[arg-type]  # any buffer will do
-        self._hand_on()
+        try:
+            self._reader.feed(self._buffer, 0, nbytes)  # type: ignore[arg-type]  # any buffer will do
+            self._hand_on()
+        except hiredis.HiredisError as exc:
+            self.abort(Lost(f"what the server sends is not understood: {exc}"))
 
     @abstractmethod
     def _hand_on(self) -> None:
@@ -196,6 +199,9 @@ class CommandWire(Wire):
         while (reply := gets()) is not _MORE:
             if type(reply) is push_type:
                 continue  # nothing that we asked for
+            if not batches:
+                self.abort(Lost(f"the server sent what it was not asked for: {reply!r:.100}"))
+                return
             batch = batches[0]
             batch.replies.append(reply)
             if len(batch.replies) == batch.count:
