@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from aioresult import Backend, Record
 from aioresult.errors import ResultTooLarge, StoreUnavailable
+from aioresult.stores.sqlalchemy.dialects.mysql import lock_name
 from aioresult.testing import StoreTests
 from aioresult.testing.conformance import eventually
 from tests.servers import ExternalServer, MariaDBServer, mariadb
@@ -200,6 +201,20 @@ async def test_batches_with_the_same_ids_in_other_orders_are_all_written(mariadb
     await asyncio.gather(*(backend.aclose() for backend in backends))
 
 
+async def test_a_result_beyond_what_the_server_takes_is_refused_alone(backend: Backend, mariadb_url: str) -> None:
+    ((limit,),) = await asyncio.to_thread(mariadb.execute, mariadb_url, "SELECT @@max_allowed_packet")
+    sizes = {"fits": limit - 100_000, "large": limit, "quotes": limit // 2}
+    values = {name: ("'" if name == "quotes" else "x") * size for name, size in sizes.items()}
+    outcomes = await asyncio.gather(
+        *(backend.store_result(name, value, "SUCCESS") for name, value in values.items()), return_exceptions=True
+    )
+    assert outcomes[0] is True
+    for outcome in outcomes[1:]:
+        assert isinstance(outcome, ResultTooLarge)
+        assert "max_allowed_packet" in str(outcome)
+    assert len((await backend.fetch("fits")).result) == sizes["fits"]
+
+
 async def test_a_batch_beyond_one_statement_is_written(backend: Backend) -> None:
     records = [Record(id=f"id-{number}", status="SUCCESS", result="x" * 10_000) for number in range(2500)]
     store = sql_store(backend)
@@ -212,9 +227,10 @@ async def test_only_one_process_sweeps_at_a_time(backend: Backend, mariadb_url: 
     await sql_store(backend).put_many([Record(id=f"old-{n}", status="SUCCESS", date_done=old) for n in range(10)])
     engine = create_async_engine(mariadb_url)
     async with engine.connect() as connection:
-        await connection.exec_driver_sql("SELECT GET_LOCK('aioresult purge celery_taskmeta', 0)")
+        lock = lock_name(make_url(mariadb_url).database or "", "celery_taskmeta")
+        await connection.exec_driver_sql("SELECT GET_LOCK(%s, 0)", (lock,))
         assert await backend.purge() == 0
-        await connection.exec_driver_sql("SELECT RELEASE_LOCK('aioresult purge celery_taskmeta')")
+        await connection.exec_driver_sql("SELECT RELEASE_LOCK(%s)", (lock,))
     assert await backend.purge() == 10
     await engine.dispose()
 

@@ -233,6 +233,15 @@ def test_network_file_systems_are_recognised(tmp_path: Path, monkeypatch: pytest
     assert "nfs4" in files.obstacle(tmp_path / "mounted here" / "a.db")
 
 
+async def test_on_a_network_file_system_the_journal_stays_as_it_is(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The write-ahead log needs memory that all its users share, which those on other machines do not."""
+    monkeypatch.setattr(files, "network_of", lambda path: "nfs4")
+    async with Backend(url) as backend:
+        capabilities = await backend.capabilities()
+    assert capabilities.details["journal_mode"] == "delete"
+    assert not capabilities.push
+
+
 # --- cost and leaks ---------------------------------------------------------------------------------------------------
 
 

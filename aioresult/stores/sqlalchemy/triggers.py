@@ -56,7 +56,7 @@ async def install(link: Link, dialect: Dialect, *, all_states: bool = False) -> 
     table = dialect.layout.task
     if await link.value(_COMMENT, {"table": table}) == wanted:
         return False
-    condition = "" if all_states else f"WHEN (NEW.status IN ({READY_LIST})) "
+    condition = "NEW.task_id IS NOT NULL" + ("" if all_states else f" AND NEW.status IN ({READY_LIST})")
     function = _function(link, dialect)
     channel = channel_expression("TG_ARGV[0]", "NEW.task_id")
     try:
@@ -68,7 +68,7 @@ async def install(link: Link, dialect: Dialect, *, all_states: bool = False) -> 
             )
             await link.run(f"DROP TRIGGER IF EXISTS {_NAME} ON {table}")
             await link.run(
-                f"CREATE TRIGGER {_NAME} AFTER INSERT OR UPDATE ON {table} FOR EACH ROW {condition}"
+                f"CREATE TRIGGER {_NAME} AFTER INSERT OR UPDATE ON {table} FOR EACH ROW WHEN ({condition}) "
                 f"EXECUTE FUNCTION {function}('{postgresql.channel_prefix}')"
             )
             await link.run(f"COMMENT ON TRIGGER {_NAME} ON {table} IS '{wanted}'")

@@ -6,6 +6,7 @@ it within a transaction; and a locking read sees what is stored now in any case.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from datetime import datetime
 from operator import itemgetter
@@ -26,8 +27,10 @@ from aioresult.stores.sqlalchemy.urls import Target
 
 _CHUNK: Final = 1000
 """Rows or ids per statement."""
-_CHUNK_BYTES: Final = 4 * 2**20
-"""Bytes of results per statement, with room to ``max_allowed_packet``, 16 MiB by default (on MySQL 64 MiB)."""
+_SPECIAL: Final = tuple(bytes([octet]) for octet in b"\0\n\r\x1a\"'\\")
+"""Octets that take two in a statement."""
+_OVERHEAD: Final = 2**16
+"""Room in a statement for what is not result or traceback."""
 _TEXTS: Final = ("traceback", "name", "worker", "queue")
 _COMPARED: Final = ("status", "result", "date_done", "traceback")
 
@@ -39,6 +42,7 @@ class MySQLDialect(Dialect):
         super().__init__(layout, dates, facts)
         table = layout.task
         self._limit = {name: int(facts[f"limit of {name}"]) for name in ("result", "traceback", "date_done")}
+        self._packet = int(facts["max_allowed_packet"])
         self._positions = [COLUMNS.index(name) for name in layout.written]
         id_column, id_value = _id_of(layout.task_next_id)
         self._into = f"INSERT INTO {table} ({id_column}{', '.join(layout.written)}) VALUES "
@@ -69,9 +73,12 @@ class MySQLDialect(Dialect):
             "WHERE table_schema = COALESCE(:schema, database()) AND table_name = :table "
             "AND column_name IN ('result', 'traceback', 'date_done')"
         )
-        found = await link.rows(columns, {"schema": tables.task.schema, "table": tables.task.name})
+        schema = tables.task.schema
+        found = await link.rows(columns, {"schema": schema, "table": tables.task.name})
         version = str(await link.value("SELECT version()"))
         facts = {"mariadb" if "mariadb" in version.lower() else "mysql": version}
+        facts["max_allowed_packet"] = str(await link.value("SELECT @@max_allowed_packet"))
+        facts["database"] = str(schema or await link.value("SELECT database()"))
         facts["charset"] = next((charset for name, _, charset in found if name == "traceback"), None) or ""
         return facts | {f"limit of {name}": str(limit) for name, limit, _ in found}
 
@@ -87,7 +94,7 @@ class MySQLDialect(Dialect):
         rows = [self._fitting(row) for row in sorted(rows, key=itemgetter(0))]  # locked in the same order by everybody
         written: set[str] = set()
         async with link.transaction(self.begin):
-            for chunk in _chunks(rows):
+            for chunk in _chunks(rows, self._packet // 4):
                 written |= await self._write_some(link, chunk, cutoff)
         return written
 
@@ -121,12 +128,19 @@ class MySQLDialect(Dialect):
         return expired or replaces(row[1], status or PENDING)
 
     def _check_size(self, row: Row) -> None:
-        size, capacity = len(row[2] or b""), self._limit["result"]
+        payload, capacity = row[2] or b"", self._limit["result"]
+        size = len(payload)
         if size > capacity:
             raise ResultTooLarge(
                 f"the result of task {row[0]!r} takes {size} bytes, but its column holds {capacity}: store it "
                 f"elsewhere and return a reference to it, or widen the column: "
                 f"ALTER TABLE {self.layout.task} MODIFY result LONGBLOB"
+            )
+        room = self._packet - _OVERHEAD - 2 * len((row[4] or "").encode())
+        if 2 * size > room and size + sum(map(payload.count, _SPECIAL)) > room:
+            raise ResultTooLarge(
+                f"the result of task {row[0]!r} takes {size} bytes, but the server takes statements of "
+                f"{self._packet}: store it elsewhere and return a reference to it, or raise max_allowed_packet"
             )
 
     def _fitting(self, row: Row) -> Row:
@@ -160,7 +174,7 @@ class MySQLDialect(Dialect):
             await link.run(self._delete, {"ids": ids[start : start + _CHUNK]})
 
     async def purge(self, link: Link, table: str, cutoff: datetime) -> int | None:
-        lock = f"aioresult purge {table}"[:64]
+        lock = lock_name(self.facts["database"], table)
         if not await link.value("SELECT GET_LOCK(%s, 0)", (lock,)):
             return None
         try:
@@ -191,13 +205,18 @@ def _id_of(next_id: str | None) -> tuple[str, str]:
     return ("id, ", f"{next_id}, ") if next_id else ("", "")
 
 
-def _chunks(rows: Sequence[Row]) -> list[list[Row]]:
-    """Return ``rows`` in parts that make statements of a reasonable size."""
+def lock_name(database: str, table: str) -> str:
+    """Return the name of the lock for purging; such locks are those of the whole server."""
+    return f"aioresult purge {hashlib.sha256(f'{database}.{table}'.encode()).hexdigest()[:32]}"
+
+
+def _chunks(rows: Sequence[Row], limit: int) -> list[list[Row]]:
+    """Return ``rows`` in parts whose results and tracebacks have ``limit`` bytes, or that are a single row."""
     chunks: list[list[Row]] = []
-    size = _CHUNK_BYTES
+    size = limit
     for row in rows:
         weight = len(row[2] or b"") + len(row[4] or "")
-        if size + weight > _CHUNK_BYTES or len(chunks[-1]) == _CHUNK:
+        if not chunks or size + weight > limit or len(chunks[-1]) == _CHUNK:
             chunks.append([])
             size = 0
         chunks[-1].append(row)

@@ -7,6 +7,7 @@ import logging
 import sqlite3
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import event
@@ -16,6 +17,7 @@ from aioresult.errors import Unsupported
 from aioresult.settings import Settings
 from aioresult.stores.sqlalchemy.dates import Dates, TextDates
 from aioresult.stores.sqlalchemy.dialects.port import PURGE_BATCH, READY_LIST, SUCCESS_TEXT, Dialect
+from aioresult.stores.sqlalchemy.feeds import files
 from aioresult.stores.sqlalchemy.link import Link
 from aioresult.stores.sqlalchemy.rows import Row
 from aioresult.stores.sqlalchemy.tables import COLUMNS, Layout, Tables
@@ -136,11 +138,12 @@ def _prefer_write_ahead_log(engine: AsyncEngine) -> None:
     """Let readers and the writer work side by side.
 
     A commit then survives the end of the process, but the last ones may be lost with a power failure, as SQLite's own
-    documentation recommends for this mode. Where there can be no such log, as on some network file systems and in
-    memory, SQLite keeps the mode that it has. The mode is set once only, so that a ``database_engine_callback`` that
-    prefers another one has the last word.
+    documentation recommends for this mode. The log needs memory that all processes share, so the mode stays as it is
+    on network file systems (and in memory). It is set once only, so that a ``database_engine_callback`` that prefers
+    another one has the last word.
     """
-    statements = iter(["PRAGMA journal_mode = WAL"])
+    shared = engine.url.database and not files.network_of(Path(engine.url.database))
+    statements = iter(["PRAGMA journal_mode = WAL"] if shared else [])
 
     def on_connect(connection: Any, _record: object) -> None:
         cursor = connection.cursor()

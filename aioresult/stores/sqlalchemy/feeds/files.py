@@ -27,10 +27,16 @@ def obstacle(path: Path) -> str:
         import inotify_simple  # noqa: F401  (whether it is there is the question)
     except ImportError:
         return 'file events need the package inotify-simple: pip install "aioresult-backend[sqlalchemy]"'
-    kind = _file_system(path)
-    if kind in _NETWORK:
+    kind = network_of(path)
+    if kind:
         return f"{path} is on a network file system ({kind}), where writes of other machines cause no events"
     return ""
+
+
+def network_of(path: Path) -> str:
+    """Return the kind of network file system that holds ``path``, or an empty string where it is none."""
+    kind = _file_system(path)
+    return kind if kind in _NETWORK else ""
 
 
 def _file_system(path: Path) -> str:
