@@ -213,6 +213,10 @@ class GroupResult(ResultSet):
     def __str__(self) -> str:
         return self.id
 
+    def __bool__(self) -> bool:
+        """A group is there, also without members; ``restore`` gives ``None`` where there is none."""
+        return True
+
     def __hash__(self) -> int:  # type: ignore[override]  # a set is mutable, a group is known by its id
         return hash(self.id)
 

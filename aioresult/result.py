@@ -210,14 +210,14 @@ class AsyncResult(Generic[T]):
         runtime.hub.join((runtime.check(self.id),), inbox)
         last: tuple[Any, ...] | None = None
         try:
-            while self._record is None:
-                record = await inbox.next(deadline)
-                if record is None:
-                    raise runtime.timeout_error(f"task {self.id!r}", timeout)
+            while (record := await inbox.next(deadline)) is not None:
                 self.keep(record)
                 if record.status != PENDING and (seen := _appearance(record)) != last:
                     last = seen
                     yield record
+                if record.ready:
+                    return
+            raise runtime.timeout_error(f"task {self.id!r}", timeout)
         finally:
             runtime.hub.leave((self.id,), inbox)
 

@@ -202,6 +202,7 @@ async def test_nested_groups_give_nested_lists_and_are_saved_and_restored(backen
     restored = await GroupResult.restore("outer", backend)
     assert restored == outer
     assert await GroupResult.restore("unknown", backend) is None
+    assert GroupResult("empty")
 
 
 @pytest.mark.parametrize(

@@ -366,3 +366,15 @@ async def test_closing_the_backend_while_its_feed_is_being_closed_leaves_nothing
         await asyncio.sleep(0)
     await backend.aclose()
     assert store.open_feeds == 0
+
+
+async def test_updates_end_with_the_final_record_also_where_the_result_learned_it_elsewhere(backend: Backend) -> None:
+    await backend.update_state("a", "PROGRESS", 1)
+    result = backend.AsyncResult("a")
+    seen = []
+    async for record in result.updates(timeout=PATIENCE):
+        seen.append(record.status)
+        if record.status == "PROGRESS":
+            await backend.mark_as_done("a", 2)
+            assert await result.get(timeout=PATIENCE) == 2
+    assert seen == ["PROGRESS", "SUCCESS"]

@@ -156,11 +156,13 @@ def run_anywhere(fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kw
 
 
 def call_soon(callback: Callable[..., object], *args: Any) -> None:
-    """Call ``callback`` in the portal's loop, without waiting for it; not at all if the interpreter is exiting.
+    """Call ``callback`` in the portal's loop, without waiting for it; not at all where no portal runs.
 
-    Only schedules the call, and therefore may be used wherever the garbage collector runs.
+    Only schedules the call, takes no lock and starts nothing, and therefore may be used wherever the garbage collector
+    runs.
     """
-    _get_portal().call_soon(callback, *args)
+    if _portal is not None:
+        _portal.call_soon(callback, *args)
 
 
 def iterate(
