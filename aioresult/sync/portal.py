@@ -155,6 +155,11 @@ def run_anywhere(fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kw
     return _outcome(_get_portal().submit(fn(*args, **kwargs)))
 
 
+def start() -> None:
+    """Start the portal, unless it runs already."""
+    _get_portal()
+
+
 def call_soon(callback: Callable[..., object], *args: Any) -> None:
     """Call ``callback`` in the portal's loop, without waiting for it; not at all where no portal runs.
 

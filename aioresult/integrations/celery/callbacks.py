@@ -52,6 +52,7 @@ class Callbacks:
         """Register ``result``; it is kept alive unless ``weak``."""
         if self._pid != os.getpid():
             self._start_afresh()
+        portal.start()
         portal.call_soon(self._add, result.id, id(result), ref(result) if weak else lambda: result)
 
     def remove(self, result: PendingResult) -> None:
