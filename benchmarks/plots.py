@@ -41,7 +41,7 @@ def draw(run: Run, folder: Path) -> list[Path]:
         canvas = plot(results)
         if canvas is None:
             continue
-        note = f"{run.machine['processor']}, {run.machine['cores']} cores, {run.machine['python']}; {run.command}"
+        note = f"{run.machine['processor']}, {run.machine['cores']} cores, {run.machine['python']}; {run.started}"
         canvas.text(0.995, 0.005, note, ha="right", va="bottom", fontsize=6, color="#777777")
         for suffix in ("svg", "png"):
             path = folder / f"{name}.{suffix}"
@@ -146,8 +146,12 @@ def load(results: Results) -> Canvas | None:
             width = 2.4 if name == PUSH else 1.3
             axes.plot(*zip(*points, strict=True), marker="o", markersize=3, color=colour, label=name, linewidth=width)
         axes.set_xscale("log")
-        axes.set_yscale("symlog", linthresh=0.1)
-        axes.set_ylim(bottom=0)
+        if metric == "server CPU":
+            axes.set_yscale("log")
+            axes.set_ylim(bottom=1)
+        else:
+            axes.set_yscale("symlog", linthresh=0.1)
+            axes.set_ylim(bottom=0)
         axes.set_xlabel("waiters, for whom nothing happens")
         axes.set_title(title, loc="left")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda count, _: f"{count:,.0f}"))

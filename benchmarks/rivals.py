@@ -19,6 +19,8 @@ from benchmarks.process import Child, Entrant
 SCRIPTS: Final = Path(__file__).resolve().parent / "peers"
 _INSTALL_TIMEOUT = 600
 _END: Final = 10.0
+_SETTLE: Final = 0.03
+"""Seconds between enqueueing and the end of a task: by then even a slow client has begun to wait."""
 
 
 class Rival(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +72,14 @@ RIVALS: Final = (
         script="with_saq.py",
         requires=("saq[redis]>=0.25", "typing_extensions"),
         how="await queue.apply(...)",
+        interval=0.5,
+    ),
+    Rival(
+        name="SAQ, job.refresh",
+        script="with_saq.py",
+        requires=("saq[redis]>=0.25", "typing_extensions"),
+        how="await job.refresh(until_complete=60)",
+        arguments=("refresh",),
     ),
     Rival(name="streaQ", script="with_streaq.py", requires=("streaq>=7",), how="await task.result()"),
     Rival(name="RQ", script="with_rq.py", requires=("rq>=2",), how="job.latest_result(timeout=60)", many=100),
@@ -206,6 +216,8 @@ class _Producer(Entrant):
 class WorkerWaker:
     """A consumer that enqueues tasks, and the worker that runs them."""
 
+    slow = True
+
     def __init__(self, entrant: RivalEntrant) -> None:
         self.name = entrant.name
         self._worker = entrant.start_worker()
@@ -218,7 +230,7 @@ class WorkerWaker:
     def wake(self, run: str, count: int, background: int, pause: tuple[float, float]) -> list[float]:
         """Return the milliseconds from the end of each task to the moment at which its waiter goes on."""
         del run, background
-        reply = self._consumer.ask("wake", count=count, pause=pause)
+        reply = self._consumer.ask("wake", count=count, pause=(pause[0] + _SETTLE, pause[1] + _SETTLE))
         return [(r - s) / 1e6 for s, r in zip(reply["stored_at"], reply["resumed_at"], strict=True)]
 
     def _end_worker(self) -> None:

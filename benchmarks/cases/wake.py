@@ -15,9 +15,10 @@ PAUSE = (0.003, 0.009)
 
 
 class Waker(Protocol):
-    """Whoever can be woken."""
+    """Whoever can be woken; the slow ones get fewer turns of it."""
 
     name: str
+    slow: bool
 
     def wake(self, run: str, count: int, background: int, pause: tuple[float, float]) -> list[float]:
         """Return the milliseconds of ``count`` wake-ups, one after the other."""
@@ -27,6 +28,8 @@ class Waker(Protocol):
 
 class PairWaker(Pair):
     """A consumer and a producer that are processes of their own."""
+
+    slow = False
 
     def wake(self, run: str, count: int, background: int, pause: tuple[float, float]) -> list[float]:
         self.consumer.send("wake_consume", run=run, count=count, background=background)
@@ -49,7 +52,8 @@ def run(setting: Setting) -> None:
             setting.tell(f"{entrant.name} starts")
             own.append(stack.enter_context(closing(PairWaker(entrant))))
         _measure(setting, [*own, *_rivals(setting, stack)], intervals, 0)
-        _measure(setting, own, intervals, plan.others)
+        if setting.store == "redis" or plan.others_elsewhere:
+            _measure(setting, own, intervals, plan.others)
     setting.host.clear()
 
 
@@ -85,7 +89,7 @@ def _measure(setting: Setting, wakers: list[Waker], intervals: dict[str, float],
     for repetition in range(-1, plan.repetitions):
         for waker in list(wakers):
             interval = intervals.get(waker.name, 0.0)
-            count = plan.polled_wakes if interval else pushed
+            count = plan.polled_wakes if interval else min(pushed, plan.slow_wakes) if waker.slow else pushed
             if repetition < 0:
                 count = 2 if interval else min(count, 50)  # a warm-up, whose figures are dropped
             setting.tell(f"{condition}, {waker.name}")
