@@ -312,7 +312,7 @@ class Hub:
             self._looker = owned_task(self._look(), "aioresult look")
 
     async def _look(self) -> None:
-        """Read what is owed a look, in ever new batches; go on trying while a store that has answered before is away."""
+        """Read what is owed a look, in ever new batches; go on trying while a store that has answered is away."""
         backoff = Backoff()
         asked: set[str] = set()
         try:

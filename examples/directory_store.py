@@ -1,12 +1,12 @@
 """A store of one's own: a directory with a file for each result, shared by all processes that can see it.
 
-What it takes is a subclass of ``Store`` with three methods. An entry point makes the scheme known (``pyproject.toml``)::
+It takes a subclass of ``Store`` with three methods. An entry point (``pyproject.toml``) makes the scheme known::
 
     [project.entry-points."aioresult.stores"]
     directory = "my_package:DirectoryStore"
 
-and then ``aioresult.configure("directory:///var/results")`` works. It cannot notify, so aioresult polls it: one read for
-all waiters. The suite ``aioresult.testing.StoreTests`` says whether it keeps what a store promises.
+and then ``aioresult.configure("directory:///var/results")`` works. It cannot notify, so aioresult polls it: one read
+for all waiters. The suite ``aioresult.testing.StoreTests`` says whether it keeps what a store promises.
 """
 
 from __future__ import annotations

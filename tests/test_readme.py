@@ -28,6 +28,7 @@ def run(*command: str, redis_url: str) -> str:
 
 
 def program_with(word: str, redis_url: str) -> str:
+    program: str
     (program,) = [program for program in PROGRAMS if word in program]
     assert URL in program
     return program.replace(URL, redis_url)

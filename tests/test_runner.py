@@ -171,11 +171,11 @@ async def test_leaving_waits_for_what_runs_and_leaving_by_an_error_cancels_it(ba
         result = runner.submit(double, 1)
     assert (await result.fetch()).result == 2
     leaving = TaskRunner(backend)
-    result = leaving.submit(forever)
+    left = leaving.submit(forever)
     with pytest.raises(ZeroDivisionError):
         async with leaving:
             raise ZeroDivisionError
-    assert await result.status() == "REVOKED"
+    assert await left.status() == "REVOKED"
 
 
 async def test_no_more_than_the_limit_run_at_a_time(backend: Backend) -> None:
