@@ -24,6 +24,10 @@ from aioresult.record import ENDS, Record
 
 logger = logging.getLogger("aioresult")
 
+_SURPLUS: Final = 10_000
+"""Subscriptions that are kept for nobody while results arrive: unsubscribing takes time better spent on these."""
+_BURST: Final = 4
+"""Seconds' worth of results whose subscriptions are kept, where results arrive faster than that."""
 _TICK: Final = 1.0
 """Seconds between two rounds of housekeeping; a round sends nothing unless something is due."""
 
@@ -91,6 +95,7 @@ class Hub:
         self.reconnects = 0
         self.fallback_reads = 0
         self.delivered = 0
+        self._delivered_before = 0
 
     @property
     def waiting(self) -> int:
@@ -281,6 +286,10 @@ class Hub:
             await feed.watch(fresh)
 
     async def _drop_surplus(self, feed: Feed) -> None:
+        """Unsubscribe from what nobody waits for any more; in a burst of results, later and in fewer pieces."""
+        delivered, self._delivered_before = self.delivered - self._delivered_before, self.delivered
+        if delivered and len(self._watched) - len(self._entries) <= max(_SURPLUS, _BURST * delivered):
+            return
         surplus = self._watched.difference(self._entries)
         if surplus:
             self._watched -= surplus

@@ -378,3 +378,20 @@ async def test_updates_end_with_the_final_record_also_where_the_result_learned_i
             await backend.mark_as_done("a", 2)
             assert await result.get(timeout=PATIENCE) == 2
     assert seen == ["PROGRESS", "SUCCESS"]
+
+
+async def test_surplus_subscriptions_are_dropped_together_when_no_results_arrive() -> None:
+    store = faulty(idle_timeout=1000)
+    async with Backend(store) as backend:
+        lasting = waiter(backend, "lasting", timeout=None)
+        others = [waiter(backend, str(number)) for number in range(100)]
+        await until_watched(backend, 101)
+        await asyncio.gather(*(backend.store_result(str(number), number, "SUCCESS") for number in range(100)))
+        await asyncio.gather(*others)
+
+        async def dropped() -> bool:
+            return backend.stats().watched == 1
+
+        await eventually(dropped)
+        await backend.store_result("lasting", 1, "SUCCESS")
+        assert await lasting == 1
