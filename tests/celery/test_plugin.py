@@ -7,6 +7,7 @@ without the plugin.
 from __future__ import annotations
 
 import asyncio
+import json
 import pickle
 import threading
 import time
@@ -386,6 +387,25 @@ class TestThen:
         eventually(lambda: registered(app) == 3)
         del members, together
         eventually(lambda: registered(app) == 0)
+
+
+def test_the_failure_of_a_parent_explains_that_of_its_child(celery_redis: RedisServer) -> None:
+    """Whichever is known first: here, nobody announces that of the parent."""
+    with application(broker="memory://", backend=f"aioresult+{celery_redis.url}") as app:
+        parent = app.AsyncResult(str(uuid.uuid4()))
+        child = app.AsyncResult(str(uuid.uuid4()), parent=parent)
+
+        def fail_both() -> None:
+            error = {"exc_type": "Rejected", "exc_module": "tests.celery.tasks", "exc_message": ["parent"]}
+            meta = {"status": "FAILURE", "result": error, "task_id": parent.id}
+            celery_redis.call("SET", f"celery-task-meta-{parent.id}", json.dumps(meta))
+            app.backend.mark_as_failure(child.id, ValueError("child"))
+
+        failing = threading.Timer(0.1, fail_both)
+        failing.start()
+        with pytest.raises(Rejected, match="parent"):
+            child.get(timeout=WAIT)
+        failing.join()
 
 
 class TestSecrets:

@@ -25,7 +25,7 @@ from aioresult.integrations.celery.storing import StoringBackend
 from aioresult.integrations.celery.waiting import records
 from aioresult.record import Record
 from aioresult.states import PENDING, PROPAGATE_STATES
-from aioresult.sync.portal import iterate
+from aioresult.sync.portal import iterate, run_anywhere
 
 _INTERVAL = 0.5
 
@@ -68,18 +68,30 @@ class AioResultBackend(StoringBackend):
         ids = list(dict.fromkeys([result.id, *parents]))
         try:
             for record in self._records(ids, timeout, on_message, edge.recurring(on_interval), interval):
-                if record.id == result.id:
-                    self._tell(on_message, record)
-                    if record.ended:
-                        self._fulfil(result, record)
-                        break
-                elif record.status in PROPAGATE_STATES and on_interval is not None:
-                    self._fulfil(parents[record.id], record)
-                    on_interval()  # the promise by which ``get`` follows the parents: raises
+                if record.id != result.id:
+                    self._raise_if_failed(parents[record.id], record)
+                    continue
+                self._tell(on_message, record)
+                if record.ended:
+                    if record.status in PROPAGATE_STATES and parents:
+                        self._raise_failure_among(parents)  # which explains that of the result
+                    self._fulfil(result, record)
+                    break
         finally:
             if not edge.has_listeners(result.on_ready):  # registered by ``get`` itself, and not by ``then``
                 self._callbacks.remove(result)
         return result.maybe_throw(propagate=propagate, callback=callback)
+
+    def _raise_failure_among(self, parents: dict[str, PendingResult]) -> None:
+        found = run_anywhere(self._async.fetch_many, list(parents))
+        for task_id in reversed(parents):  # as Celery has it, from the root on
+            if task_id in found:
+                self._raise_if_failed(parents[task_id], found[task_id])
+
+    def _raise_if_failed(self, parent: PendingResult, record: Record) -> None:
+        if record.status in PROPAGATE_STATES:
+            self._fulfil(parent, record)
+            parent.maybe_throw()
 
     def wait_for(
         self,
