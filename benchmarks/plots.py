@@ -189,7 +189,7 @@ def throughput(results: Results) -> Canvas | None:
     axes.set_xticks(range(len(shown)), [row[0] for row in shown])
     axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share:.0%}"))
     handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
-    axes.legend(handles.values(), handles.keys(), frameon=False, fontsize=8)
+    canvas.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     axes.set_title("Redis: throughput against the floor, a bare protocol with nothing around it", loc="left")
     return canvas
 
