@@ -34,7 +34,7 @@ format: $(VENV)/.installed-dev ## bring the code into the one format
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
-bench: $(VENV)/.installed-dev ## measure the main costs, in about a minute
+bench: $(VENV)/.installed-dev ## measure the main costs, in a few minutes
 	@$(PY) -m benchmarks $(ARGS)
 
 bench-full: $(VENV)/.installed-dev ## measure everything that the benchmark page reports
