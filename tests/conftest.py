@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 import uvloop
 
+from tests.mongodb import LATE_SOCKETS
 from tests.servers import ExternalServer, mariadb, mongo, postgres
 from tests.servers.mariadb import MariaDBServer
 from tests.servers.mongo import MongoReplicaSet, MongoServer
@@ -61,6 +62,8 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     if isinstance(item, pytest.Function):
         checks = ["unseen_errors", "no_task_left"] if pytest_asyncio.is_async_test(item) else ["unseen_errors"]
         item.fixturenames[:0] = checks
+        if "mongo" in item.nodeid or any(name.startswith("mongo") for name in item.fixturenames):
+            item.add_marker(LATE_SOCKETS)
 
 
 @pytest.fixture

@@ -17,13 +17,11 @@ from bson import json_util
 import aioresult
 from aioresult import Backend, Record
 from aioresult.errors import RemoteTaskError
-from tests.mongodb import DRIVERS, LATE_SOCKETS, PATIENCE, Collection, Document, by_driver, until_watched
+from tests.mongodb import DRIVERS, PATIENCE, Collection, Document, by_driver, until_watched
 
 # Without types, or not with all.
 Celery: Any = import_module("celery").Celery
 Context: Any = import_module("celery.app.task").Context
-
-pytestmark = LATE_SOCKETS
 VECTORS = json.loads((Path(__file__).parent / "vectors" / "mongo-json.json").read_text())["data"]
 Worker = Callable[..., AbstractContextManager[Any]]
 SETTINGS: list[dict[str, Any]] = [

@@ -14,11 +14,9 @@ import pytest
 import aioresult
 from aioresult import Backend, Record
 from aioresult.testing.conformance import eventually
-from tests.mongodb import DRIVERS, LATE_SOCKETS, Collection, Document, by_driver
+from tests.mongodb import DRIVERS, Collection, Document, by_driver
 
 Celery: Any = import_module("celery").Celery  # has not all types
-
-pytestmark = LATE_SOCKETS
 PAST = datetime(2020, 1, 1, tzinfo=UTC)
 
 

@@ -15,11 +15,10 @@ from aioresult.errors import StoreUnavailable
 from aioresult.stores.mongodb import MongoStore
 from aioresult.stores.mongodb.clients import heeding
 from aioresult.testing.conformance import eventually
-from tests.mongodb import DRIVERS, LATE_SOCKETS, PATIENCE, Collection, Document, by_driver, until_watched
+from tests.mongodb import DRIVERS, PATIENCE, Collection, Document, by_driver, until_watched
 from tests.servers import MongoReplicaSet, TcpProxy
 from tests.servers.mongo import drop_database
 
-pytestmark = LATE_SOCKETS
 STREAMS: list[Document] = [
     {"$currentOp": {"allUsers": True, "idleCursors": True}},
     {"$match": {"cursor.originatingCommand.pipeline.0.$changeStream": {"$exists": True}}},

@@ -9,12 +9,11 @@ import pytest
 
 from aioresult import Backend
 from aioresult.errors import StoreUnavailable
-from tests.mongodb import DRIVERS, LATE_SOCKETS, PATIENCE, by_driver, until_watched
+from tests.mongodb import DRIVERS, PATIENCE, by_driver, until_watched
 from tests.servers import MongoReplicaSet, TcpProxy
 from tests.servers.mongo import drop_database
 from tests.servers.process import with_path
 
-pytestmark = LATE_SOCKETS
 WAITERS = 500
 
 

@@ -16,11 +16,10 @@ from aioresult.errors import MissingDriver, SettingsError, StoreUnavailable
 from aioresult.settings import make_settings
 from aioresult.stores.mongodb import MongoStore
 from aioresult.stores.mongodb.clients import Target, target_of
-from tests.mongodb import DRIVERS, LATE_SOCKETS, PATIENCE
+from tests.mongodb import DRIVERS, PATIENCE
 from tests.servers import MongoReplicaSet, MongoServer
 from tests.servers.process import free_port
 
-pytestmark = LATE_SOCKETS
 SECRET = "s3cr%20et"
 
 

@@ -20,9 +20,7 @@ from aioresult.errors import EncodeError, ResultTooLarge, SettingsError
 from aioresult.stores.mongodb import MongoStore
 from aioresult.stores.mongodb.clients import close_client
 from aioresult.testing import StoreTests
-from tests.mongodb import DRIVERS, LATE_SOCKETS, PATIENCE, Collection, Document, by_driver
-
-pytestmark = LATE_SOCKETS
+from tests.mongodb import DRIVERS, PATIENCE, Collection, Document, by_driver
 
 
 class MongoTests(StoreTests):

@@ -8,6 +8,7 @@ attribute.
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -162,7 +163,7 @@ def _chain_fails(app: Celery) -> Any:
 
 
 def _revoked(app: Celery) -> Any:
-    task_id = f"revoked-{id(app)}"
+    task_id = str(uuid.uuid4())
     app.control.revoke(task_id, reply=True, timeout=WAIT, limit=1)
     return app.tasks["tests.add"].apply_async((1, 2), task_id=task_id)
 
