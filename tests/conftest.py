@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import signal
 import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -26,6 +27,12 @@ from tests.servers.redis import RedisServer
 S = TypeVar("S")
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 _TURNS_TO_END = 10
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let interrupts arrive: a run that a shell has put into the background ignores them, and so would its children."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 # --- event loops ------------------------------------------------------------------------------------------------------
