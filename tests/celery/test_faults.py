@@ -114,7 +114,8 @@ async def test_a_killed_worker_is_a_timeout_and_the_last_state_stays(
 async def test_a_task_that_another_worker_takes_over_ends_the_same_wait(
     settings: dict[str, Any], app: Celery, backend: Backend
 ) -> None:
-    settings["broker_transport_options"]["visibility_timeout"] = 1
+    # The lock is for restoring what was not acknowledged; a worker may be killed with it in its hands.
+    settings["broker_transport_options"].update(visibility_timeout=1, unacked_mutex_expire=1)
     with Worker(pool="prefork", concurrency=1, **settings) as first:
         result, _ = await start(app, backend, "hold_late", 10)
         waiting = asyncio.create_task(result.get(timeout=60))

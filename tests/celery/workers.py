@@ -132,5 +132,7 @@ def close(app: Celery) -> None:
         backend._connection.close()
     if isinstance(backend, AioResultBackend):
         run_anywhere(backend._async.aclose)
+    published = app._pool is not None
     app.close()
-    kombu.pools.reset()  # type: ignore[no-untyped-call]  # shared by all applications with the same broker
+    if published:
+        kombu.pools.reset()  # type: ignore[no-untyped-call]  # shared by all applications with the same broker
