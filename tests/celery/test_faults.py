@@ -114,8 +114,12 @@ async def test_a_killed_worker_is_a_timeout_and_the_last_state_stays(
 async def test_a_task_that_another_worker_takes_over_ends_the_same_wait(
     settings: dict[str, Any], app: Celery, backend: Backend
 ) -> None:
-    # The lock is for restoring what was not acknowledged; a worker may be killed with it in its hands.
-    settings["broker_transport_options"].update(visibility_timeout=1, unacked_mutex_expire=1)
+    settings["broker_transport_options"].update(
+        visibility_timeout=1,
+        unacked_restore_interval=1,
+        unacked_restore_throttle=1,
+        unacked_mutex_expire=1,  # the lock for restoring, with which in its hands a worker may be killed
+    )
     with Worker(pool="prefork", concurrency=1, **settings) as first:
         result, _ = await start(app, backend, "hold_late", 10)
         waiting = asyncio.create_task(result.get(timeout=60))
