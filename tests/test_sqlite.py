@@ -7,11 +7,14 @@ import importlib.util
 import pickle
 import re
 import sqlite3
+import threading
+import time
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import aiosqlite
 import pytest
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -226,6 +229,24 @@ async def test_an_engine_option_that_does_not_exist_is_an_error_of_settings(url:
     async with Backend(url, database_engine_options=options) as backend:
         with pytest.raises(SettingsError, match=r"database_engine_options.*nonesuch"):
             await backend.fetch("a")
+
+
+async def test_where_connecting_fails_the_connections_thread_has_ended(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would otherwise report to a loop that may be closed by then."""
+    stop = aiosqlite.Connection.stop
+
+    def stop_late(connection: aiosqlite.Connection) -> object:
+        connection._tx.put_nowait((None, lambda: time.sleep(0.2)))
+        return stop(connection)
+
+    monkeypatch.setattr(aiosqlite.Connection, "stop", stop_late)
+    before = threading.enumerate()
+    async with Backend(url, database_engine_options={"connect_args": {"nonesuch": 1}}) as backend:
+        with pytest.raises(SettingsError):
+            await backend.fetch("a")
+    assert not [thread for thread in threading.enumerate() if thread not in before and "connection" in thread.name]
 
 
 async def test_celerys_own_engine_options_are_accepted(url: str) -> None:

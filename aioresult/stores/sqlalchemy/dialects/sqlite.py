@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import sqlite3
@@ -10,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+import aiosqlite
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -55,7 +57,7 @@ class SQLiteDialect(Dialect):
 
     @staticmethod
     def engine_options(target: Target, settings: Settings) -> dict[str, Any]:
-        options: dict[str, Any] = {"connect_args": {"timeout": _BUSY_TIMEOUT}}
+        options: dict[str, Any] = {"connect_args": {"timeout": _BUSY_TIMEOUT, "async_creator_fn": _connect}}
         if target.url.database and target.url.database != ":memory:":
             options["pool_size"] = 2  # each connection is a thread: one reads while the other writes
         return options
@@ -121,6 +123,22 @@ class SQLiteDialect(Dialect):
 
     async def delete_group(self, link: Link, group_id: str) -> None:
         await link.run(f"DELETE FROM {self.layout.group} WHERE taskset_id = ?", (group_id,))
+
+
+async def _connect(*where: Any, **options: Any) -> aiosqlite.Connection:
+    """Connect as SQLAlchemy would and, where that fails, wait until the connection's thread has ended.
+
+    aiosqlite tells that thread to end and does not wait for it. Its last message would come to a loop that may have
+    been closed by then, and show up as an error of the thread.
+    """
+    connection = aiosqlite.connect(*where, **options)
+    thread = connection._thread
+    thread.daemon = True
+    try:
+        return await connection
+    except BaseException:
+        await asyncio.to_thread(thread.join)
+        raise
 
 
 def _on_conflict(layout: Layout) -> str:
