@@ -49,17 +49,17 @@ class Runtime:
 
     async def look(self, task_id: str) -> Record | None:
         """Return what is stored of ``task_id`` now."""
-        return await self.batcher.get(self.check(task_id))
+        return (await self.batcher.get_many((self.check(task_id),))).get(task_id)
 
     async def look_many(self, ids: Sequence[str]) -> dict[str, Record]:
         """Return what is stored of ``ids`` now."""
         found = await self.batcher.get_many([self.check(task_id) for task_id in ids])
         return {task_id: found[task_id] for task_id in ids if task_id in found}
 
-    async def put(self, record: Record) -> bool:
-        """Store ``record`` and return whether it was written."""
+    def put(self, record: Record) -> asyncio.Future[bool]:
+        """Store ``record``; give whether it was written."""
         self.check(record.id)
-        return await self.batcher.put(self.store.encode(record))
+        return self.batcher.put(self.store.encode(record))
 
     def check(self, task_id: str) -> str:
         """Return ``task_id``, or raise ``InvalidTaskId`` where this store cannot hold it."""

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from aioresult.codec.jsonvalues import encode, encode_fast
+from aioresult.codec.jsonvalues import encode, encode_fast, encode_text
 from aioresult.record import Record
 from aioresult.settings import Settings
 
@@ -75,10 +75,10 @@ class Layout(msgspec.Struct, frozen=True):
             return encode(self.meta(record))
         children = record.children
         return (
-            f'{{"status": {encode(record.status)}, "result": {encode_fast(record.result)}, '
+            f'{{"status": {encode_text(record.status)}, "result": {encode_fast(record.result)}, '
             f'"traceback": {encode_fast(record.traceback)}, '
             f'"children": {"[]" if children == [] else encode_fast(children)}, '
-            f'"date_done": {encode_fast(self.date_text(record.date_done))}, "task_id": {encode(record.id)}}}'
+            f'"date_done": {encode_fast(self.date_text(record.date_done))}, "task_id": {encode_text(record.id)}}}'
         )
 
 

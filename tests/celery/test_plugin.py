@@ -362,6 +362,20 @@ class TestThen:
         assert called.wait(WAIT)
         eventually(lambda: "in the callback" in caplog.text)
 
+    def test_calls_back_though_the_caller_was_stopped_while_asking_for_it(self, app: Celery) -> None:
+        called = threading.Event()
+        result = app.AsyncResult(str(uuid.uuid4()))
+        app.backend.add_pending_result(result)  # what ``then`` does first
+        relaxed = threading.Event()
+        portal.call_soon(app.backend._callbacks._relax)
+        portal.call_soon(relaxed.set)
+        assert relaxed.wait(WAIT)
+        result.on_ready.then(lambda _: called.set())  # and second
+        task_id = result.id
+        del result
+        app.backend.mark_as_done(task_id, 1)
+        assert called.wait(WAIT)
+
     def test_leaves_nothing_behind_after_waits_in_vain(self, app: Celery) -> None:
         results = [app.AsyncResult(str(uuid.uuid4())) for _ in range(3)]
         for result, timeout in zip(results, (0, 0.05, 0.1), strict=True):

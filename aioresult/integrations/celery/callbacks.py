@@ -20,7 +20,7 @@ from aioresult.sync import portal
 logger = logging.getLogger("aioresult")
 
 _RELAX_AFTER: Final = 0.5
-"""Seconds after which everybody who is going to listen to a new result does so."""
+"""Seconds after which it is looked who listens to a new result."""
 _PAUSE: Final = 2.0
 """Seconds until what could not be watched is tried again."""
 
@@ -83,15 +83,22 @@ class Callbacks:
     def _relax(self) -> None:
         """Let go of results that only groups listen to.
 
-        That is not known when they are registered: who listens is told to the result a moment later. Dropped groups
-        would otherwise be waited for until their last member is final, which may be never.
+        That is not known when they are registered: who listens is told to the result a moment later, by a thread that
+        may have been stopped in between. Dropped groups would otherwise be waited for until their last member is final,
+        which may be never.
         """
         waiting, self._to_relax = self._to_relax, []
         for task_id, key in waiting:
             members = self._registered.get(task_id, {})
             result = members[key]() if key in members else None
-            if result is not None and edge.only_groups_listen(result.on_ready):
+            if result is None:
+                continue
+            if not edge.has_listeners(result.on_ready):
+                self._to_relax.append((task_id, key))
+            elif edge.only_groups_listen(result.on_ready):
                 members[key] = ref(result)
+        if self._to_relax:
+            self._backend.runtime.loop.call_later(_RELAX_AFTER, self._relax)
 
     def _remove(self, task_id: str, key: int) -> None:
         members = self._registered.get(task_id, {})

@@ -8,33 +8,37 @@ from typing import Final
 
 _PUT: Final = """\
 local key, value = KEYS[1], ARGV[1]
-local head = redis.call('GETRANGE', key, 0, 19)
-if head ~= '' then
-    local _, at = string.find(head, '^{"status": ?"')
-    local allowed = false
-    if at then
-        local state = string.sub(head, at + 1, at + 8)
-        if state ~= 'SUCCESS"' then
-            allowed = ARGV[2] == '1' or (state ~= 'FAILURE"' and state ~= 'REVOKED"')
-        end
+local function put(...)
+    if ARGV[3] == '' then
+        return redis.call('SET', key, value, ...)
     end
-    if not allowed then
-        if at and redis.call('STRLEN', key) ~= #value then
-            return 0
+    return redis.call('SET', key, value, ARGV[3], ARGV[4], ...)
+end
+if not put('NX') then
+    local head = redis.call('GETRANGE', key, 0, 19)
+    if head ~= '' then
+        local _, at = string.find(head, '^{"status": ?"')
+        local allowed = false
+        if at then
+            local state = string.sub(head, at + 1, at + 8)
+            if state ~= 'SUCCESS"' then
+                allowed = ARGV[2] == '1' or (state ~= 'FAILURE"' and state ~= 'REVOKED"')
+            end
         end
-        local old = redis.call('GET', key)
-        if old ~= value and redis.sha1hex(old) ~= ARGV[5] then
-            if at then
+        if not allowed then
+            if at and redis.call('STRLEN', key) ~= #value then
                 return 0
             end
-            return old
+            local old = redis.call('GET', key)
+            if old ~= value and redis.sha1hex(old) ~= ARGV[5] then
+                if at then
+                    return 0
+                end
+                return old
+            end
         end
     end
-end
-if ARGV[3] == '' then
-    redis.call('SET', key, value)
-else
-    redis.call('SET', key, value, ARGV[3], ARGV[4])
+    put()
 end
 redis.call('PUBLISH', key, value)
 return 1
@@ -46,7 +50,8 @@ expiry; the lifetime; the SHA1 of an old value that the caller has looked at and
 
 Returns 1 if stored; 0 if it may not replace the old value; the old value itself where its state cannot be seen from
 outside (another serializer than JSON, or compressed): the caller then decodes it, decides by ``states.replaces`` and
-calls again with its SHA1. JSON shows its state because Celery writes ``status`` first. A value that is stored already,
+calls again with its SHA1. JSON shows its state because Celery writes ``status`` first. Most records are the first of
+their task, which is therefore tried first: it costs two calls, of which every one takes its time in Lua. A value that is stored already,
 byte for byte, is stored and announced again: whoever repeats a call after a lost connection hears that it was written.
 """
 
