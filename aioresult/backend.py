@@ -163,7 +163,7 @@ class Backend:
             StoreUnavailable: the store cannot be reached.
         """
         check_task_id(task_id)
-        if unknown := meta.keys() - _META:
+        if meta and (unknown := meta.keys() - _META):
             raise TypeError(
                 f"store_result() got unknown meta {', '.join(sorted(unknown))}; known are {', '.join(sorted(_META))}"
             )

@@ -70,10 +70,7 @@ class Codec:
 
     def _serialize_record(self, record: Record) -> bytes:
         try:
-            if self._is_json:
-                payload = self._layout.json(record).encode()
-            else:
-                payload = self._serializer.dumps(self._layout.meta(record))
+            payload = self._serializer.dumps(self._layout.meta(record))
         except Exception as exc:  # encoding calls code of the values' own, which raises what it likes
             raise self._refusal(f"task {record.id!r}", values_of(record), exc) from exc
         return self._compress(payload)

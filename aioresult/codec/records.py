@@ -1,4 +1,4 @@
-"""Records to Celery's ``meta`` dictionaries and back; on JSON, the way most take, without the dictionary."""
+"""Records to Celery's ``meta`` dictionaries and back."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from aioresult.codec.jsonvalues import encode, encode_fast, encode_text
 from aioresult.record import Record
 from aioresult.settings import Settings
 
@@ -44,6 +43,8 @@ class Layout(msgspec.Struct, frozen=True):
         """Return a date as Celery writes it, in the zone of the settings; one without a zone is taken for UTC."""
         if moment is None:
             return None
+        if moment.tzinfo is UTC is self.zone:
+            return f"{msgspec.to_builtins(moment)[:-1]}+00:00"  # "...Z" there; a third of the time of isoformat()
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
         return (moment if moment.tzinfo is self.zone else moment.astimezone(self.zone)).isoformat()
@@ -68,18 +69,6 @@ class Layout(msgspec.Struct, frozen=True):
                 meta.update({name: value for name, value in record.stamps.items() if name not in _RESERVED})
         meta["task_id"] = record.id
         return meta
-
-    def json(self, record: Record) -> str:
-        """Return the same as JSON text."""
-        if self.extended or record.group_id is not None or record.parent_id is not None:
-            return encode(self.meta(record))
-        children = record.children
-        return (
-            f'{{"status": {encode_text(record.status)}, "result": {encode_fast(record.result)}, '
-            f'"traceback": {encode_fast(record.traceback)}, '
-            f'"children": {"[]" if children == [] else encode_fast(children)}, '
-            f'"date_done": {encode_fast(self.date_text(record.date_done))}, "task_id": {encode_text(record.id)}}}'
-        )
 
 
 def values_of(record: Record) -> dict[str, Any]:

@@ -40,7 +40,10 @@ class Link:
         if not commands:
             return []
         try:
-            replies = await (await self._open()).request(commands)
+            wire = self._wire
+            if wire is None or wire.lost is not None:
+                wire = await self._open()
+            replies = await wire.request(commands)
         except Lost as exc:
             if not exc.repeat:
                 raise self.address.unreachable(exc) from exc
@@ -54,9 +57,6 @@ class Link:
             raise self.address.unreachable(exc) from exc
 
     async def _open(self) -> CommandWire:
-        wire = self._wire
-        if wire is not None and wire.lost is None:
-            return wire
         async with self._opening:
             wire = self._wire
             if wire is None or wire.lost is not None:
