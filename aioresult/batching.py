@@ -54,7 +54,6 @@ class _Lane(ABC, Generic[Item, Outcome]):
                 batch = self._take()
                 try:
                     await self._call(batch)
-                    self.answered = True
                 except Exception as exc:  # noqa: BLE001  (handed to every caller of the batch)
                     for _, future in batch:
                         if not future.done():
@@ -96,7 +95,10 @@ class _Reads(_Lane[Sequence[str], Mapping[str, Record]]):
             ids = batch[0][0]
         else:
             ids = list(dict.fromkeys(task_id for item, _ in batch for task_id in item))
-        records = await self._store.get_many(ids) if ids else {}
+        records: Mapping[str, Record] = {}
+        if ids:
+            records = await self._store.get_many(ids)
+            self.answered = True
         for _, future in batch:
             if not future.done():
                 future.set_result(records)
@@ -120,6 +122,7 @@ class _Writes(_Lane[Record, bool]):
     async def _call(self, batch: list[tuple[Record, asyncio.Future[bool]]]) -> None:
         try:
             written = await self._store.put_many([record for record, _ in batch])
+            self.answered = True
         except StoreUnavailable:
             raise
         except Exception:
@@ -147,6 +150,7 @@ class _Deletions(_Lane[str, None]):
 
     async def _call(self, batch: list[tuple[str, asyncio.Future[None]]]) -> None:
         await self._store.delete_many(list(dict.fromkeys(task_id for task_id, _ in batch)))
+        self.answered = True
         for _, future in batch:
             if not future.done():
                 future.set_result(None)

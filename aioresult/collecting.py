@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from aioresult.errors import AioResultError, ResultNotStored
 from aioresult.inbox import Inbox
 from aioresult.record import Record
-from aioresult.runtime import Runtime
-from aioresult.states import PROPAGATE_STATES
+from aioresult.runtime import LOOK_ONCE, Runtime, deadline_after
+from aioresult.states import PROPAGATE_STATES, SUCCESS
 
 if TYPE_CHECKING:
     from aioresult.groups import Result
@@ -54,23 +55,32 @@ async def current_records(results: Sequence[Single]) -> list[Record]:
     return [result.final or result.keep(found.get(result.id) or Record(id=result.id)) for result in results]
 
 
-async def arrivals(results: Sequence[Single], timeout: float | None) -> AsyncGenerator[tuple[Single, Record], None]:
+async def arrivals(
+    results: Sequence[Single], deadline: float | None, *, also_ignored: bool = False
+) -> AsyncGenerator[tuple[Single, Record], None]:
     """Yield each of ``results`` once with its final (or unreadable) record, in the order in which they come.
 
-    Ends without the rest once ``timeout`` seconds have passed; 0 looks once.
+    Ends without the rest at ``deadline``, which comes from ``deadline_after``.
 
     Raises:
-        ResultNotStored: one of them is ignored and not stored.
+        ResultNotStored: one of them is ignored and not stored, unless ``also_ignored`` says to wait all the same.
     """
+    known = [(result, result.final) for result in results if result.final is not None]
     missing: defaultdict[str, list[Single]] = defaultdict(list)
     for result in results:
         if result.final is None:
             missing[result.id].append(result)
-    source = _finals(list(missing), [result for result in results if result.final is None], timeout)
-    async with aclosing(source):
-        for result in results:
-            if result.final is not None and result.id not in missing:
-                yield result, result.final
+    unknown = [result for result in results if result.final is None]
+    for result, record in known:
+        yield result, record
+    if not unknown:
+        return
+    runtime = common_runtime(unknown)
+    for task_id in missing:
+        runtime.check(task_id)
+    if not also_ignored:
+        await refuse_to_wait_in_vain(runtime, [result for result in unknown if result.is_ignored], deadline)
+    async with aclosing(_finals(runtime, list(missing), deadline)) as source:
         async for record in source:
             for result in missing.pop(record.id, ()):
                 if record.error is None:
@@ -78,19 +88,12 @@ async def arrivals(results: Sequence[Single], timeout: float | None) -> AsyncGen
                 yield result, record
 
 
-async def _finals(ids: Sequence[str], results: Sequence[Single], timeout: float | None) -> AsyncGenerator[Record, None]:
-    if not ids:
-        return
-    runtime = common_runtime(results)
-    for task_id in ids:
-        runtime.check(task_id)
-    await refuse_to_wait_in_vain(runtime, [result for result in results if result.is_ignored])
-    if timeout is not None and not timeout > 0:
+async def _finals(runtime: Runtime, ids: Sequence[str], deadline: float | None) -> AsyncGenerator[Record, None]:
+    if deadline == LOOK_ONCE:
         for found in (await runtime.look_many(ids)).values():
             if found.ended:
                 yield found
         return
-    deadline = None if timeout is None else runtime.loop.time() + timeout
     inbox = Inbox(finals_only=True)
     outstanding = set(ids)
     runtime.hub.join(ids, inbox)
@@ -102,12 +105,21 @@ async def _finals(ids: Sequence[str], results: Sequence[Single], timeout: float 
         runtime.hub.leave(outstanding, inbox)
 
 
-async def refuse_to_wait_in_vain(runtime: Runtime, ignored: Sequence[Single]) -> None:
+async def _found(runtime: Runtime, ids: Sequence[str], deadline: float | None) -> Mapping[str, Record] | None:
+    """Return what is stored of ``ids``, or ``None`` where the store has not said so by ``deadline``."""
+    try:
+        async with asyncio.timeout_at(None if deadline == LOOK_ONCE else deadline):
+            return await runtime.look_many(ids)
+    except TimeoutError:
+        return None
+
+
+async def refuse_to_wait_in_vain(runtime: Runtime, ignored: Sequence[Single], deadline: float | None) -> None:
     """Raise ``ResultNotStored`` where a result is ignored and nothing at all is stored of it."""
     if ignored:
-        stored = await runtime.look_many([result.id for result in ignored])
+        stored = await _found(runtime, [result.id for result in ignored], deadline)
         for result in ignored:
-            if result.id not in stored:
+            if stored is not None and result.id not in stored:
                 raise ResultNotStored(
                     f"task {result.id!r}: its result is ignored (task_ignore_result, or ignored=True), and nothing is "
                     f"stored in {runtime.store.location}; pass ignored=False if its producer does store it"
@@ -126,7 +138,7 @@ async def final_records(
     records: dict[Single, Record] = {}
     if not results:
         return records
-    async with aclosing(arrivals(results, timeout)) as source:
+    async with aclosing(arrivals(results, deadline_after(timeout))) as source:
         async for result, record in source:
             records[result] = record
             if stop_at_failure:
@@ -136,20 +148,29 @@ async def final_records(
     return records
 
 
-async def failed_ancestor(result: Single, timeout: float | None) -> Single | None:
-    """Wait for ``result`` and return the ancestor whose failure explains it, as soon as one is known to have failed."""
+async def failed_ancestor(result: Single, deadline: float | None) -> Single | None:
+    """Wait for ``result`` and return the ancestor whose failure explains it, as soon as one is known to have failed.
+
+    An ancestor that cannot be read, or is not stored, has not failed as far as anybody can tell.
+    """
     ancestors: list[Single] = []
     parent = result.parent
     while parent is not None:
         ancestors.extend(parent.leaves())
         parent = parent.parent
-    async with aclosing(arrivals([*reversed(ancestors), result], timeout)) as source:
+    async with aclosing(arrivals([*reversed(ancestors), result], deadline, also_ignored=True)) as source:
         async for arrived, record in source:
             if arrived is result:
+                if record.status == SUCCESS:
+                    return None
                 break
             if record.status in PROPAGATE_STATES:
                 return arrived
-    for ancestor, record in zip(ancestors, await current_records(ancestors), strict=True):
+    unknown = [ancestor for ancestor in ancestors if ancestor.final is None]
+    found = unknown and await _found(common_runtime(unknown), [ancestor.id for ancestor in unknown], deadline)
+    for ancestor in ancestors:
+        record = ancestor.final or (found and found.get(ancestor.id)) or Record(id=ancestor.id)
         if record.status in PROPAGATE_STATES:
+            ancestor.keep(record)
             return ancestor
     return None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from aioresult.collecting import arrivals, current_records, final_records, leaves
 from aioresult.record import Record, ResultTree, check_task_id
 from aioresult.result import AsyncResult, check_timeout
+from aioresult.runtime import deadline_after
 
 if TYPE_CHECKING:
     from aioresult.backend import Backend
@@ -270,9 +271,9 @@ async def as_completed(results: Iterable[Result], *, timeout: float | None = Non
         ResultTimeout: not all were final in time; those that were have been yielded.
     """
     check_timeout(timeout)
-    singles = leaves(results)
+    singles = list({id(result): result for result in leaves(results)}.values())
     seen = 0
-    async with aclosing(arrivals(singles, timeout)) as source:
+    async with aclosing(arrivals(singles, deadline_after(timeout))) as source:
         async for result, _ in source:
             seen += 1
             yield result
@@ -297,7 +298,7 @@ async def wait(
         )
     singles = leaves(results)
     done: set[AsyncResult[Any]] = set()
-    async with aclosing(arrivals(singles, timeout)) as source:
+    async with aclosing(arrivals(singles, deadline_after(timeout))) as source:
         async for result, record in source:
             done.add(result)
             failed = not record.successful

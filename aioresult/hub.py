@@ -31,6 +31,9 @@ _BURST: Final = 4
 _TICK: Final = 1.0
 """Seconds between two rounds of housekeeping; a round sends nothing unless something is due."""
 
+_SHORTEST_REST: Final = 0.05
+"""The same where ``idle_timeout`` is shorter than a tick, and may be 0."""
+
 Waiter = asyncio.Future[Record | None]
 """Resolves to the final record, or to ``None`` at its deadline."""
 
@@ -90,6 +93,7 @@ class Hub:
         self._supervisor: asyncio.Task[None] | None = None
         self._looker: asyncio.Task[None] | None = None
         self._closings: set[asyncio.Task[None]] = set()
+        self._fallback: asyncio.TimerHandle | None = None
         self.outage: StoreUnavailable | None = None
         """Why the store could not be reached the last time, or ``None`` where it could."""
         self.reconnects = 0
@@ -115,9 +119,9 @@ class Hub:
         Whoever added it takes it away: by ``leave``, unless it has got its record, and from the ``deadlines``.
         """
         waiter: Waiter = self._loop.create_future()
-        self._join(task_id, waiter)
         if deadline is not None:
             self.deadlines.add(waiter, deadline)
+        self._join(task_id, waiter)
         return waiter
 
     def join(self, ids: Iterable[str], listener: Listener) -> None:
@@ -204,6 +208,7 @@ class Hub:
     async def _supervise(self) -> None:
         """Serve the waiters with one feed after the other, until nobody has waited for a while."""
         backoff = Backoff()
+        self._plan_fallback()
         try:
             while True:
                 try:
@@ -218,6 +223,8 @@ class Hub:
             self._fail_everybody(exc)
         finally:  # no await from the last look at the entries to here: whoever joins from now on starts a new task
             self._supervisor = None
+            if self._fallback is not None:
+                self._fallback.cancel()
 
     async def _serve(self, backoff: Backoff) -> None:
         """Open a feed and keep it until it fails (raises) or is no longer needed (returns)."""
@@ -256,7 +263,6 @@ class Hub:
     async def _steer(self, feed: Feed, reader: asyncio.Task[None], backoff: Backoff) -> None:
         settings = self._store.settings
         opened = idle_since = prune_at = self._loop.time()
-        fallback_at = opened + self._fallback_pause()
         while True:
             self._wake.clear()
             if reader.done():
@@ -270,13 +276,10 @@ class Hub:
                 idle_since = now
             elif now >= idle_since + settings.idle_timeout:
                 return
-            if now >= fallback_at:
-                fallback_at = now + self._fallback_pause()
-                self._fall_back()
             if now >= prune_at + _TICK:
                 prune_at = now
                 await self._drop_surplus(feed)
-            await self._rest(min(_TICK, settings.idle_timeout, fallback_at - now))
+            await self._rest(min(_TICK, max(settings.idle_timeout, _SHORTEST_REST)))
 
     async def _watch_fresh(self, feed: Feed) -> None:
         fresh, self._fresh = self._fresh, set()
@@ -306,11 +309,16 @@ class Hub:
 
     # --- looking ---
 
-    def _fallback_pause(self) -> float:
-        """Jittered, so that many processes do not read in step."""
-        return self._store.settings.fallback_interval * random.uniform(0.8, 1.2)
+    def _plan_fallback(self) -> None:
+        """Set the timer for the next fallback read, jittered so that many processes do not read in step.
+
+        It runs whether or not there is a feed: a store that can be read but not listened to is read all the same.
+        """
+        pause = self._store.settings.fallback_interval * random.uniform(0.8, 1.2)
+        self._fallback = self._loop.call_later(pause, self._fall_back)
 
     def _fall_back(self) -> None:
+        self._plan_fallback()
         if self._entries:
             self.fallback_reads += 1
             self._look_at(self._entries)

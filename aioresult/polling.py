@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 from aioresult.abc import Event, Feed
 from aioresult.record import Record
@@ -26,9 +27,11 @@ class PollingFeed(Feed):
         self._read = read
         self._interval = interval
         self._min_interval = min(min_interval, interval)
-        self._pause = self._min_interval
+        self.pause = self._min_interval
+        """Seconds until the next read, unless somebody new asks earlier."""
         self._watched: set[str] = set()
         self._fresh: set[str] = set()
+        self._seen: dict[str, tuple[Any, ...]] = {}
         self._wake = asyncio.Event()
         self._closed = False
 
@@ -40,6 +43,11 @@ class PollingFeed(Feed):
     async def unwatch(self, ids: Collection[str]) -> None:
         self._watched.difference_update(ids)
         self._fresh.difference_update(ids)
+        self._forget(ids)
+
+    def _forget(self, ids: Iterable[str]) -> None:
+        for task_id in ids:
+            self._seen.pop(task_id, None)
 
     async def __aiter__(self) -> AsyncIterator[Event]:
         while not self._closed:
@@ -49,13 +57,13 @@ class PollingFeed(Feed):
             if self._fresh:
                 continue
             try:
-                async with asyncio.timeout(self._pause if self._watched else None):
+                async with asyncio.timeout(self.pause if self._watched else None):
                     await self._wake.wait()
             except TimeoutError:
-                self._pause = min(self._pause * _GROWTH, self._interval)
+                self.pause = min(self.pause * _GROWTH, self._interval)
 
     async def _tick(self) -> list[Event]:
-        """Read everything watched; owe an event to the fresh ids, and announce whatever is stored of the others."""
+        """Read everything watched; owe an event to the fresh ids, and announce what has changed of the others."""
         if not self._watched:
             return []
         fresh, self._fresh = self._fresh, set()
@@ -63,15 +71,23 @@ class PollingFeed(Feed):
         events: list[Event] = []
         for task_id in list(self._watched):
             record = found.get(task_id)
-            if record is not None:
+            if record is not None and self._is_news(record):
                 events.append((task_id, record))
-                if record.ready:  # nothing more is to be expected; whoever watches it again is answered again
-                    self._watched.discard(task_id)
             elif task_id in fresh:
-                events.append((task_id, Record(id=task_id)))
-        if fresh or len(events) > 0:
-            self._pause = self._min_interval
+                events.append((task_id, record or Record(id=task_id)))
+        ended = [task_id for task_id, record in events if record is not None and record.ended]
+        self._watched.difference_update(ended)  # nothing more is to be expected; whoever watches again is answered
+        self._forget(ended)
+        if events:
+            self.pause = self._min_interval
         return events
+
+    def _is_news(self, record: Record) -> bool:
+        appearance = record.appearance()
+        if self._seen.get(record.id) == appearance:
+            return False
+        self._seen[record.id] = appearance
+        return True
 
     async def aclose(self) -> None:
         self._closed = True

@@ -91,6 +91,11 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         """Whether there is nothing to wait for any more: final, or not readable."""
         return self.status in ENDS
 
+    def appearance(self) -> tuple[Any, ...]:
+        """Return what tells one state from the next; exceptions are made anew at each read, and known by their text."""
+        result = repr(self.result) if isinstance(self.result, BaseException) else self.result
+        return self.status, result, self.traceback, self.date_done, self.retries
+
     @classmethod
     def undecodable(cls, task_id: str, error: DecodeError) -> Record:
         """Return the stand-in for a stored record that cannot be read: whoever asks for it gets ``error``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncGenerator, Generator
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
 import msgspec
@@ -12,6 +13,7 @@ from aioresult.collecting import failed_ancestor, refuse_to_wait_in_vain
 from aioresult.errors import DecodeError, RemoteTaskError
 from aioresult.inbox import Inbox
 from aioresult.record import Record, ResultTree, check_task_id
+from aioresult.runtime import LOOK_ONCE, Runtime, deadline_after
 from aioresult.states import PENDING, PROPAGATE_STATES, READY_STATES, SUCCESS
 
 if TYPE_CHECKING:
@@ -135,12 +137,14 @@ class AsyncResult(Generic[T]):
         record = self._record
         if record is None:
             check_timeout(timeout)
-            if self.parent is not None and propagate and follow_parents:
-                await self._raise_failure_of_ancestor(timeout)
+            runtime, deadline = self.backend.runtime, deadline_after(timeout)
             if self.is_ignored:
-                await refuse_to_wait_in_vain(self.backend.runtime, [self])
-            record = self._record or self.keep(await self.backend.runtime.final(self.id, timeout))
+                await refuse_to_wait_in_vain(runtime, [self], deadline)
+            if self.parent is not None and propagate and follow_parents:
+                await self._raise_failure_of_ancestor(deadline)
+            record = self._record or self.keep(await runtime.final(self.id, timeout, deadline))
         if forget:
+            self.value(record, propagate=False)  # what cannot be handed over is not deleted
             await self.forget()
         return self.value(record, propagate)
 
@@ -155,9 +159,10 @@ class AsyncResult(Generic[T]):
         if self._record is not None:
             return self._record
         check_timeout(timeout)
+        runtime, deadline = self.backend.runtime, deadline_after(timeout)
         if self.is_ignored:
-            await refuse_to_wait_in_vain(self.backend.runtime, [self])
-        return self.keep(await self.backend.runtime.final(self.id, timeout))
+            await refuse_to_wait_in_vain(runtime, [self], deadline)
+        return self.keep(await runtime.final(self.id, timeout, deadline))
 
     def __await__(self) -> Generator[Any, None, T]:
         return self.get().__await__()
@@ -167,8 +172,8 @@ class AsyncResult(Generic[T]):
         """Whether the producer is expected not to store the result."""
         return self.backend.settings.task_ignore_result if self.ignored is None else self.ignored
 
-    async def _raise_failure_of_ancestor(self, timeout: float | None) -> None:
-        failed = await failed_ancestor(self, timeout)
+    async def _raise_failure_of_ancestor(self, deadline: float | None) -> None:
+        failed = await failed_ancestor(self, deadline)
         if failed is not None and failed.final is not None:
             failed.value(failed.final)
 
@@ -204,20 +209,35 @@ class AsyncResult(Generic[T]):
         if self._record is not None:
             yield self._record
             return
-        runtime = self.backend.runtime
-        deadline = None if timeout is None else runtime.loop.time() + timeout
+        runtime, deadline = self.backend.runtime, deadline_after(timeout)
+        if deadline == LOOK_ONCE:
+            record = await self.fetch()
+            if record.status != PENDING:
+                yield record
+        else:
+            record = Record(id=self.id)
+            async with aclosing(self._states(runtime, deadline)) as states:
+                async for record in states:
+                    yield record
+        if not record.ready:
+            raise runtime.timeout_error(f"task {self.id!r}", timeout)
+
+    async def _states(self, runtime: Runtime, deadline: float | None) -> AsyncGenerator[Record, None]:
+        """Yield the states until the final one, or until ``deadline``."""
         inbox = Inbox(finals_only=False, limit=_UNREAD_UPDATES)
         runtime.hub.join((runtime.check(self.id),), inbox)
         last: tuple[Any, ...] | None = None
         try:
             while (record := await inbox.next(deadline)) is not None:
                 self.keep(record)
-                if record.status != PENDING and (seen := _appearance(record)) != last:
+                late = deadline is not None and runtime.loop.time() >= deadline
+                if record.status == PENDING or (late and not record.ready):
+                    continue  # when time is up, only a final state among the unread ones still counts
+                if (seen := record.appearance()) != last:
                     last = seen
                     yield record
                 if record.ready:
                     return
-            raise runtime.timeout_error(f"task {self.id!r}", timeout)
         finally:
             runtime.hub.leave((self.id,), inbox)
 
@@ -303,9 +323,3 @@ def check_timeout(timeout: float | None) -> None:
     """
     if timeout is not None and math.isnan(timeout):
         raise ValueError("timeout is a number of seconds or None, not nan")
-
-
-def _appearance(record: Record) -> tuple[Any, ...]:
-    """Return what tells one state from the next; exceptions are made anew at each read and compared by their text."""
-    result = repr(record.result) if isinstance(record.result, BaseException) else record.result
-    return record.status, result, record.traceback, record.date_done, record.retries

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
+from typing import Final
 
 import msgspec
 
@@ -13,6 +15,19 @@ from aioresult.batching import Batcher
 from aioresult.errors import ResultTimeout
 from aioresult.hub import Hub
 from aioresult.record import Record, check_task_id
+
+LOOK_ONCE: Final = 0.0
+"""The deadline of whoever does not wait: long past, in any loop's time."""
+
+
+def deadline_after(timeout: float | None) -> float | None:
+    """Return when ``timeout`` seconds will have passed, in the running loop's time.
+
+    ``None`` stands for never, also where ``timeout`` is infinite; ``LOOK_ONCE`` for a timeout of 0 or less.
+    """
+    if timeout is None or timeout == math.inf:
+        return None
+    return asyncio.get_running_loop().time() + timeout if timeout > 0 else LOOK_ONCE
 
 
 class Stats(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,22 +81,26 @@ class Runtime:
         limit = self.store.max_id_length
         return task_id if limit is None else check_task_id(task_id, limit)
 
-    async def final(self, task_id: str, timeout: float | None) -> Record:
-        """Return the final record of ``task_id``, waiting for it for up to ``timeout`` seconds.
+    async def final(self, task_id: str, timeout: float | None, deadline: float | None) -> Record:
+        """Return the final record of ``task_id``, waiting for it until ``deadline``.
 
         A store that has answered before may be away for a while; one that has never answered fails at once.
 
+        Args:
+            task_id: the task's id.
+            timeout: what the caller has asked for, for messages.
+            deadline: what ``deadline_after`` made of it.
+
         Raises:
-            ResultTimeout: it did not become final in time; with a ``timeout`` of 0 or less: it is not final now.
+            ResultTimeout: it did not become final in time; with ``LOOK_ONCE``: it is not final now.
         """
         record: Record | None
-        if timeout is not None and not timeout > 0:
+        if deadline == LOOK_ONCE:
             record = await self.look(task_id)
             if record is None or not record.ended:
                 raise self.timeout_error(f"task {task_id!r}", timeout)
             return record
         self.check(task_id)
-        deadline = None if timeout is None else self.loop.time() + timeout
         waiter = self.hub.add(task_id, deadline)
         try:
             record = await waiter

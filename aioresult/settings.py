@@ -222,11 +222,17 @@ def _check_serializer(settings: Settings) -> None:
 
 
 def _check_ranges(settings: Settings) -> None:
-    for name in ("result_expires", "result_failure_expires", "max_result_bytes", "poll_min_interval", "idle_timeout"):
+    for name in ("result_expires", "result_failure_expires", "max_result_bytes", "idle_timeout"):
         value = getattr(settings, name)
         if value is not None and not value >= 0:
             raise SettingsError(f"setting {name}: expected a number >= 0, got {value!r}")
-    for name in ("poll_interval", "fallback_interval", "connect_timeout", "max_decompressed_bytes"):
+    for name in (
+        "poll_interval",
+        "poll_min_interval",
+        "fallback_interval",
+        "connect_timeout",
+        "max_decompressed_bytes",
+    ):
         if not getattr(settings, name) > 0:
             raise SettingsError(f"setting {name}: expected a number > 0, got {getattr(settings, name)!r}")
 

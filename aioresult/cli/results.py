@@ -16,6 +16,7 @@ from aioresult.cli.session import Ids, Json, Session, Settings, Timeout, Url, Ve
 from aioresult.collecting import arrivals
 from aioresult.record import Record
 from aioresult.result import AsyncResult
+from aioresult.runtime import deadline_after
 from aioresult.states import SUCCESS
 
 Single = AsyncResult[Any]
@@ -111,7 +112,7 @@ async def _finals(
     """Yield each result with its final record as it comes; at last those that did not come, with their present one."""
     results = _results(backend, ids)
     late = dict.fromkeys(results)
-    async with aclosing(arrivals(results, timeout)) as source:
+    async with aclosing(arrivals(results, deadline_after(timeout))) as source:
         async for result, record in source:
             del late[result]
             yield result, record

@@ -17,6 +17,7 @@ from aioresult.errors import DecodeError
 from aioresult.groups import as_completed
 from aioresult.record import Record
 from aioresult.result import AsyncResult
+from aioresult.runtime import deadline_after
 from aioresult.states import PENDING, PROPAGATE_STATES
 from aioresult.sync.portal import iterate
 
@@ -121,7 +122,8 @@ async def _states(results: Sequence[Single], timeout: float | None) -> AsyncIter
             if record.status != PENDING:
                 yield result, record
         return
-    await refuse_to_wait_in_vain(common_runtime(results), [result for result in results if result.is_ignored])
+    ignored = [result for result in results if result.is_ignored]
+    await refuse_to_wait_in_vain(common_runtime(results), ignored, deadline_after(timeout))
     news: News = asyncio.Queue()
     tellers = [owned_task(_tell(result, timeout, news), f"aioresult states of {result.id:.60}") for result in results]
     for teller in tellers:

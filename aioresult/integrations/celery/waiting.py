@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from aioresult.backend import Backend
 from aioresult.inbox import Inbox
 from aioresult.record import Record
+from aioresult.runtime import LOOK_ONCE, deadline_after
 
 _UNREAD_STATES = 1000
 """States other than final ones that are kept for a caller that is slower than the task; older ones give way."""
@@ -28,13 +29,13 @@ async def records(
     """
     runtime = backend.runtime
     outstanding = {runtime.check(task_id) for task_id in ids}
-    if timeout is not None and not timeout > 0:
+    deadline = deadline_after(timeout)
+    if deadline == LOOK_ONCE:
         found = list((await runtime.look_many(ids)).values())
         outstanding.difference_update(record.id for record in found if record.ended)
         if shown := [record for record in found if record.ended or not finals_only]:
             yield shown
     else:
-        deadline = None if timeout is None else runtime.loop.time() + timeout
         inbox = Inbox(finals_only=finals_only, limit=None if finals_only else _UNREAD_STATES + len(ids))
         runtime.hub.join(ids, inbox)
         try:

@@ -51,8 +51,8 @@ expiry; the lifetime; the SHA1 of an old value that the caller has looked at and
 Returns 1 if stored; 0 if it may not replace the old value; the old value itself where its state cannot be seen from
 outside (another serializer than JSON, or compressed): the caller then decodes it, decides by ``states.replaces`` and
 calls again with its SHA1. JSON shows its state because Celery writes ``status`` first. Most records are the first of
-their task, which is therefore tried first: it costs two calls, of which every one takes its time in Lua. A value that is stored already,
-byte for byte, is stored and announced again: whoever repeats a call after a lost connection hears that it was written.
+their task, so that is tried first: every call takes its time in Lua. A value that is stored already, byte for byte, is
+stored and announced again: whoever repeats a call after a lost connection hears that it was written.
 """
 
 
