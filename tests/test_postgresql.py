@@ -7,14 +7,17 @@ from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
+import psycopg
 import pytest
 import pytest_asyncio
+from sqlalchemy import Engine, event
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from aioresult import Backend, Record
 from aioresult.errors import SettingsError, StoreUnavailable
 from aioresult.stores.sqlalchemy import database
 from aioresult.stores.sqlalchemy.admin import create_tables
+from aioresult.stores.sqlalchemy.dialects.postgresql import PostgreSQLDialect
 from aioresult.testing import StoreTests
 from tests.servers import ExternalServer, PostgresServer
 from tests.sql import PATIENCE, celery_app, on_postgresql, sql_store, waiting_for
@@ -117,6 +120,54 @@ def terminate_others(url: str) -> None:
         "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "
         "WHERE datname = current_database() AND pid <> pg_backend_pid()",
     )
+
+
+async def test_a_statement_that_took_too_long_does_not_spoil_those_after_it(
+    backend: Backend, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await backend.store_result("a", 1, "SUCCESS")
+    plain = url.replace("+asyncpg", "").replace("+psycopg", "")
+    with psycopg.connect(plain) as connection:
+        connection.execute("LOCK TABLE celery_taskmeta")
+        monkeypatch.setattr(PostgreSQLDialect, "deadline", 0.1)
+        with pytest.raises(StoreUnavailable, match="no answer in time"):
+            await backend.store_result("b", 2, "SUCCESS")
+        with pytest.raises(StoreUnavailable, match="no answer in time"):
+            await backend.fetch("a")
+        monkeypatch.undo()
+    assert await backend.store_result("b", 2, "SUCCESS")
+    assert {task_id: record.result for task_id, record in (await backend.fetch_many(["a", "b"])).items()} == {
+        "a": 1,
+        "b": 2,
+    }
+
+
+async def test_a_value_or_row_that_the_tables_refuse_is_explained(backend: Backend, url: str) -> None:
+    await backend.ping()
+    await backend.fetch("a")
+    alter = "ALTER TABLE celery_taskmeta ADD CONSTRAINT even CHECK (id % 2 = 3)"
+    await asyncio.to_thread(on_postgresql, url, alter)
+    with pytest.raises(SettingsError, match=r"tables cannot be used as they are.*even"):
+        await backend.store_result("a", 1, "SUCCESS")
+    results = await asyncio.gather(
+        *(backend.store_result(f"m{i}", i, "SUCCESS") for i in range(3)), return_exceptions=True
+    )
+    assert all(isinstance(result, SettingsError) for result in results)
+
+
+@pytest.mark.parametrize("query", ["", "?prepared_statement_cache_size=0"])
+async def test_whoever_sets_how_statements_are_prepared_has_them_sent_by_sqlalchemy(
+    postgres_url: str, query: str
+) -> None:
+    seen: list[str] = []
+
+    def listen(engine: Engine) -> None:
+        event.listen(engine, "before_cursor_execute", lambda *args: seen.append(args[2]))
+
+    async with Backend(postgres_url + query, database_engine_callback=listen) as backend:
+        assert await backend.store_result("a", 1, "SUCCESS")
+        assert (await backend.fetch("a")).result == 1
+    assert any("INSERT INTO celery_taskmeta" in statement for statement in seen) == bool(query)
 
 
 async def test_an_engine_of_the_callers_is_used_and_left_open(url: str) -> None:

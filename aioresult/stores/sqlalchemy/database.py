@@ -20,7 +20,7 @@ from aioresult.stores.sqlalchemy import schema
 from aioresult.stores.sqlalchemy.dialects.choice import dialect_class
 from aioresult.stores.sqlalchemy.dialects.port import Dialect
 from aioresult.stores.sqlalchemy.failures import Verdict, judge
-from aioresult.stores.sqlalchemy.link import Link
+from aioresult.stores.sqlalchemy.link import Link, link_class
 from aioresult.stores.sqlalchemy.rows import Rows
 from aioresult.stores.sqlalchemy.tables import Tables
 from aioresult.stores.sqlalchemy.urls import Target
@@ -56,6 +56,7 @@ class Database:
         self.count = count
         self._client = client
         self._engine: AsyncEngine | None = None
+        self._link_class = Link
         self._dialect: Dialect | None = None
         self._file: tuple[int, int] | None = None
         self._opening = asyncio.Lock()
@@ -158,7 +159,7 @@ class Database:
         except TypeError as exc:  # what the driver says to an argument that it does not know
             raise SettingsError(f"setting database_engine_options or the URL's query: {exc}") from exc
         try:
-            yield Link(connection, self.count)
+            yield self._link_class(connection, self.count)
         finally:
             await asyncio.shield(connection.close())  # goes back to the pool even if cancelled, as SQLAlchemy does it
 
@@ -241,6 +242,7 @@ class Database:
         except (TypeError, ValueError, ArgumentError) as exc:
             raise SettingsError(f"setting database_engine_options: {exc}") from exc
         chosen.prepare_engine(engine)
+        self._link_class = link_class(engine.dialect.driver, [*connect_args, *self.target.url.query])
         callback: Any = self.settings.database_engine_callback
         if callback is not None:
             _resolved(callback)(engine.sync_engine)

@@ -56,7 +56,7 @@ def judge(exc: Exception, location: str) -> Verdict:
     if code in _CONFLICT:
         error = StoreUnavailable(f"{location}: other writers were in the way again and again: {text}")
         return Verdict(error=error, repeat=True, conflict=True)
-    if code in _TOO_LONG or isinstance(exc, DataError):
+    if code in _TOO_LONG or isinstance(exc, DataError) or _class_of(code) == "22":
         return Verdict(error=EncodeError(f"{location}: the database does not take a value: {text}"))
     return _by_class(exc, code, text, location)
 
@@ -65,7 +65,7 @@ def _by_class(exc: Exception, code: str | int | None, text: str, location: str) 
     lost = (isinstance(exc, DBAPIError) and exc.connection_invalidated) or code in _LOST
     if isinstance(exc, PoolTimeout):
         return Verdict(error=StoreUnavailable(f"{location}: no connection became free in time: {text}"))
-    if code in _UNUSABLE or "not a database" in text or (_is_refusal(exc) and not lost):
+    if code in _UNUSABLE or "not a database" in text or (_is_refusal(exc, code) and not lost):
         return Verdict(error=SettingsError(f"{location}: the tables cannot be used as they are: {text}"))
     if isinstance(exc, TimeoutError):
         return Verdict(error=StoreUnavailable(f"{location}: no answer in time"))
@@ -76,8 +76,13 @@ def _by_class(exc: Exception, code: str | int | None, text: str, location: str) 
     return Verdict(error=StoreUnavailable(f"{location}: {text}"), repeat=lost or unwrapped)
 
 
-def _is_refusal(exc: Exception) -> bool:
-    return isinstance(exc, ProgrammingError | IntegrityError)
+def _is_refusal(exc: Exception, code: str | int | None) -> bool:
+    return isinstance(exc, ProgrammingError | IntegrityError) or _class_of(code) in ("23", "42")
+
+
+def _class_of(code: str | int | None) -> str:
+    """Return the class of a SQLSTATE: 22 for data, 23 for integrity, 42 for access and syntax."""
+    return code[:2] if isinstance(code, str) else ""
 
 
 def _code(error: BaseException) -> str | int | None:

@@ -1,5 +1,8 @@
 """PostgreSQL: a batch is one statement, which takes arrays, decides in its ``WHERE``, and notifies as it commits.
 
+A batch of one has a statement of its own, without arrays: the server cannot know how long these will be, plans such a
+statement anew each time, and takes twice as long for it.
+
 ``date_done`` is a timestamp without a zone. Celery's drivers send it with one, and the server converts to the session's
 time zone; so do the casts here, in both directions.
 """
@@ -39,11 +42,11 @@ class PostgreSQLDialect(Dialect):
         table = layout.task
         self.channel_prefix = channel_prefix(facts["schema"], facts["table"])
         self._positions = {name: COLUMNS.index(name) for name in layout.written}
-        self._write = text(_write_statement(layout, self.channel_prefix))
-        self._read = text(
-            f"SELECT {layout.select_list('CAST(date_done AS timestamptz)')} FROM {table} "
-            f"WHERE task_id = ANY(CAST(:ids AS text[]))"
-        )
+        self._write_one = text(_write_statement(layout, self.channel_prefix, many=False))
+        self._write_many = text(_write_statement(layout, self.channel_prefix, many=True))
+        select = f"SELECT {layout.select_list('CAST(date_done AS timestamptz)')} FROM {table}"
+        self._read_one = text(f"{select} WHERE task_id = :id")
+        self._read_many = text(f"{select} WHERE task_id = ANY(CAST(:ids AS text[]))")
         self._delete = text(f"DELETE FROM {table} WHERE task_id = ANY(CAST(:ids AS text[]))")
 
     @staticmethod
@@ -83,7 +86,9 @@ class PostgreSQLDialect(Dialect):
         return {"postgresql": str(version), "schema": str(schema), "table": tables.task.name}
 
     async def read(self, link: Link, ids: Sequence[str]) -> Sequence[Row]:
-        return await link.rows(self._read, {"ids": list(ids)})
+        if len(ids) == 1:
+            return await link.hot_rows(self._read_one, {"id": ids[0]})
+        return await link.hot_rows(self._read_many, {"ids": list(ids)})
 
     async def write(self, link: Link, rows: Sequence[Row], cutoff: datetime | None) -> set[str]:
         rows = sorted(rows, key=itemgetter(0))  # rows are locked in the same order by everybody
@@ -96,11 +101,14 @@ class PostgreSQLDialect(Dialect):
         return written
 
     async def _write_some(self, link: Link, rows: Sequence[Row], cutoff: datetime | None) -> set[str]:
+        if len(rows) == 1:
+            values = {name: rows[0][position] for name, position in self._positions.items()}
+            return _written(await link.hot_rows(self._write_one, {**values, "cutoff": cutoff}))
         columns: dict[str, list[Any] | None] = {}
         for name, position in self._positions.items():
-            values = [row[position] for row in rows]
-            columns[name] = values if values.count(None) < len(values) else None  # unnest() fills up with NULL
-        return set(await link.value(self._write, {**columns, "cutoff": cutoff}) or ())
+            column = [row[position] for row in rows]
+            columns[name] = column if column.count(None) < len(column) else None  # unnest() fills up with NULL
+        return _written(await link.hot_rows(self._write_many, {**columns, "cutoff": cutoff}))
 
     async def delete(self, link: Link, ids: Sequence[str]) -> None:
         await link.run(self._delete, {"ids": sorted(ids)})
@@ -134,6 +142,11 @@ class PostgreSQLDialect(Dialect):
         await link.run(text(f"DELETE FROM {self.layout.group} WHERE taskset_id = :id"), {"id": group_id})
 
 
+def _written(rows: Sequence[Any]) -> set[str]:
+    """Return the ids in the one array that a statement has made of those that it has written, or ``NULL`` for none."""
+    return set(rows[0][0] or ())
+
+
 def channel_prefix(schema: str, table: str) -> str:
     """Return what the names of a table's channels begin with; channels are those of a whole database."""
     return f"aioresult_{hashlib.sha256(f'{schema}.{table}'.encode()).hexdigest()[:12]}_"
@@ -154,9 +167,11 @@ def lock_key(purpose: str) -> int:
     return int.from_bytes(hashlib.sha256(f"aioresult {purpose}".encode()).digest()[:8], "big", signed=True)
 
 
-def _write_statement(layout: Layout, prefix: str) -> str:
+def _write_statement(layout: Layout, prefix: str, *, many: bool) -> str:
     names = layout.written
-    arrays = ", ".join(f"CAST(:{name} AS {_TYPES.get(name, 'text')}[])" for name in names)
+    types = [f"{_TYPES.get(name, 'text')}{'[]' if many else ''}" for name in names]
+    parameters = ", ".join(f"CAST(:{name} AS {kind})" for name, kind in zip(names, types, strict=True))
+    source = f"unnest({parameters})" if many else f"(VALUES ({parameters}))"
     values = [f"CAST({name} AS timestamp)" if name == "date_done" else name for name in names]
     columns = list(names)
     if layout.task_next_id:
@@ -174,7 +189,7 @@ def _write_statement(layout: Layout, prefix: str) -> str:
         f"OR kept.date_done < CAST(CAST(:cutoff AS timestamptz) AS timestamp) OR ({same})"
     )
     return (
-        f"WITH given AS (SELECT * FROM unnest({arrays}) AS given ({', '.join(names)})), "
+        f"WITH given AS (SELECT * FROM {source} AS given ({', '.join(names)})), "
         f"written AS (INSERT INTO {layout.task} AS kept ({', '.join(columns)}) SELECT {', '.join(values)} FROM given "
         f"ON CONFLICT (task_id) DO UPDATE SET {assignments} WHERE {replaceable} RETURNING kept.task_id) "
         f"SELECT array_agg(task_id) FROM (SELECT task_id, pg_notify({channel}, task_id) FROM written) AS told"
