@@ -361,6 +361,21 @@ async def test_a_primary_that_is_killed_loses_no_waiter() -> None:
         await bystander.aclose()
 
 
+async def test_a_primary_that_is_frozen_is_left_for_its_successor() -> None:
+    with RedisClusterServers(replicas=1) as cluster:
+        ids = [fresh_id() for _ in range(50)]
+        victim = cluster.owner(KEY + ids[-1])
+        settings = {"idle_timeout": 0.05, "connect_timeout": 0.5, "redis_backend_health_check_interval": 0.5}
+        async with Backend(cluster.url, **settings) as backend, Backend(cluster.url, **settings) as other:
+            waiting = [waiter(backend, task_id) for task_id in ids]
+            await until_watched(backend, 50)
+            await other.ping()
+            with victim.frozen():
+                await store_all(other, ids)
+                assert await asyncio.gather(*waiting) == ids
+                assert await backend.AsyncResult(ids[-1]).get(timeout=PATIENCE) == ids[-1]
+
+
 async def can_watch(store: RedisClusterStore, ids: list[str]) -> bool:
     """Try to watch, sending no command that could find out about the cluster."""
     feed = await store.feed()

@@ -227,6 +227,29 @@ async def test_a_half_open_command_connection_is_noticed_and_replaced(make: Make
         assert proxy.accepted >= 3
 
 
+async def test_what_is_under_way_on_a_connection_that_falls_silent_is_repeated_on_a_new_one(
+    make: Make, redis_url: str
+) -> None:
+    async with TcpProxy(redis_url) as proxy:
+        store = make(proxy.url, connect_timeout=0.2)
+        await store.ping()
+        proxy.strand()
+        assert await store.put_many([Record(id="a", status="SUCCESS", result=1)]) == [True]
+        assert (await store.get_many(["a"]))["a"].result == 1
+
+
+async def test_a_server_that_is_busy_and_lets_nobody_in_is_waited_for(make: Make, redis_url: str) -> None:
+    async with TcpProxy(redis_url) as proxy:
+        store = make(proxy.url, connect_timeout=0.1)
+        await store.ping()
+        proxy.freeze()
+        writing = asyncio.create_task(store.put_many([Record(id="a", status="SUCCESS", result=1)]))
+        await proxy.wait_for_connections(4)  # it has been tested twice
+        assert not writing.done()
+        await proxy.resume()
+        assert await writing == [True]
+
+
 async def test_a_reply_that_does_not_come_is_not_waited_for_longer_than_the_setting(make: Make, redis_url: str) -> None:
     async with TcpProxy(redis_url) as proxy:
         store = make(proxy.url, redis_socket_timeout=0.1, redis_backend_health_check_interval=0)

@@ -162,10 +162,17 @@ async def store_all(backend: Backend, ids: list[str]) -> None:
         await eventually(partial(stores, backend, task_id, task_id))
 
 
-async def test_a_primary_that_is_killed_loses_no_waiter(watched_servers: RedisSentinels) -> None:
+@pytest.fixture
+def own_servers() -> Iterator[RedisSentinels]:
+    """For tests after which it takes the servers long to be as they were."""
+    with RedisSentinels(password="sesame", sentinel_password="watchword") as servers:
+        yield servers
+
+
+async def test_a_primary_that_is_killed_loses_no_waiter(own_servers: RedisSentinels) -> None:
     ids = [fresh_id() for _ in range(500)]
-    url = url_of(watched_servers)
-    primary = await asyncio.to_thread(watched_servers.master)
+    url = url_of(own_servers)
+    primary = await asyncio.to_thread(own_servers.master)
     async with Backend(url, idle_timeout=0.05) as backend, Backend(url) as other:
         waiting = [asyncio.create_task(backend.AsyncResult(task_id).get(timeout=60)) for task_id in ids]
 
@@ -179,9 +186,27 @@ async def test_a_primary_that_is_killed_loses_no_waiter(watched_servers: RedisSe
         await store_all(other, ids[200:])
         assert await asyncio.gather(*waiting) == ids
         assert backend.stats().reconnects >= 1
-        assert await asyncio.to_thread(watched_servers.master) is not primary
-    primary.start()
-    await eventually(lambda: follows(primary))
+        assert await asyncio.to_thread(own_servers.master) is not primary
+
+
+async def test_a_primary_that_is_frozen_is_left_for_its_successor(own_servers: RedisSentinels) -> None:
+    ids = [fresh_id() for _ in range(50)]
+    url = url_of(own_servers)
+    primary = await asyncio.to_thread(own_servers.master)
+    settings = {"idle_timeout": 0.05, "connect_timeout": 0.5, "redis_backend_health_check_interval": 0.5}
+    async with Backend(url, **settings) as backend, Backend(url, **settings) as other:
+        waiting = [asyncio.create_task(backend.AsyncResult(task_id).get(timeout=60)) for task_id in ids]
+
+        async def watched() -> bool:
+            return backend.stats().watched == 50
+
+        await eventually(watched)
+        with primary.frozen():
+            assert await backend.store_result(ids[0], ids[0], "SUCCESS"), "it is under way while the primary is frozen"
+            await store_all(other, ids[1:])
+            assert await asyncio.gather(*waiting) == ids
+            assert await backend.AsyncResult(ids[-1]).get(timeout=60) == ids[-1]
+        assert await asyncio.to_thread(own_servers.master) is not primary
 
 
 async def follows(server: RedisServer) -> bool:

@@ -12,6 +12,8 @@ import subprocess
 import tempfile
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
@@ -153,6 +155,15 @@ class Server(ABC):
     def kill(self) -> None:
         """End the server at once, with SIGKILL."""
         self._end(signal.SIGKILL)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Keep the server from running: its connections stay open, and nothing comes from them."""
+        os.kill(self.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.pid, signal.SIGCONT)
 
     def restart(self) -> None:
         """Stop the server if it runs, and start it on the same port and data."""

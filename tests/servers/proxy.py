@@ -44,6 +44,7 @@ class TcpProxy:
         self._listener: asyncio.Server | None = None
         self._pipes: dict[asyncio.Task[None], _Pipe] = {}
         self._flowing = asyncio.Event()
+        self._stranded: set[asyncio.StreamWriter] = set()
         self._changed = asyncio.Condition()
         self.port = 0
         self.accepted = 0
@@ -69,6 +70,11 @@ class TcpProxy:
     def freeze(self) -> None:
         """Accept connections and bytes, and deliver nothing, as behind a dead router."""
         self._flowing.clear()
+
+    def strand(self) -> None:
+        """Deliver nothing more on the connections that there are; new ones are welcome."""
+        for pipe in self._pipes.values():
+            self._stranded.update(side for side in (pipe.client, pipe.server) if side is not None)
 
     async def refuse(self) -> None:
         """Break all connections and refuse new ones."""
@@ -141,6 +147,8 @@ class TcpProxy:
         """Forward until ``source`` ends, or either side is gone."""
         while data := await source.read(_CHUNK):
             await self._flowing.wait()
+            if target in self._stranded:
+                continue
             self.bytes[way] += len(data)
             target.write(data)
             await target.drain()

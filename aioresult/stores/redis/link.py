@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Collection
 from typing import Final
 
+from aioresult.batching import owned_task
+from aioresult.errors import AioResultError
 from aioresult.stores.redis.connect import Address
 from aioresult.stores.redis.errors import Lost, ServerError
 from aioresult.stores.redis.wire import CommandWire, Meter, Reply
@@ -15,13 +17,26 @@ _DEMOTED: Final = frozenset(("READONLY", "MASTERDOWN"))
 
 
 class Link:
-    """Carries packed commands to one address and their replies back, for any number of callers at a time."""
+    """Carries packed commands to one address and their replies back, for any number of callers at a time.
 
-    def __init__(self, address: Address, meter: Meter) -> None:
+    A server that owes replies and has fallen silent for ``connect_timeout`` seconds is put to the test by a new
+    connection. Where that opens, perhaps to the successor of a primary that is frozen, the silent one is dead and what
+    is under way on it is repeated. Where it does not, the server may be busy, and is waited for as long as the settings
+    say, unless others can be asked.
+
+    Args:
+        address: where to connect.
+        meter: counts commands.
+        waits: whether to wait for a server that lets nobody in.
+    """
+
+    def __init__(self, address: Address, meter: Meter, *, waits: bool = True) -> None:
         self.address = address
         self._meter = meter
+        self._waits = waits
         self._wire: CommandWire | None = None
         self._opening = asyncio.Lock()
+        self._test: asyncio.Task[None] | None = None
 
     @property
     def resp(self) -> int:
@@ -72,7 +87,26 @@ class Link:
             repeat=address.retry_on_timeout,
             idle_limit=address.probe_interval,
             idle_patience=address.connect_timeout,
+            on_silence=self._doubt,
         )
+
+    def _doubt(self) -> None:
+        if self._wire is not None and (self._test is None or self._test.done()):
+            self._test = owned_task(self._compare(self._wire), "aioresult tests a silent connection")
+
+    async def _compare(self, silent: CommandWire) -> None:
+        """Replace the connection ``silent`` if another one can be had."""
+        try:
+            fresh = await self.address.open(self._make_wire)
+        except AioResultError as exc:
+            if not self._waits and silent.silence:
+                silent.abort(Lost(f"it has fallen silent, and {exc}", repeat=False))
+            return
+        if silent.silence:
+            self._wire = fresh
+            silent.abort(Lost("it has fallen silent, while a new connection opens"))
+        else:
+            await fresh.aclose()
 
     def _drop(self) -> None:
         """Leave the present connection; what others have under way on it is repeated by them."""
@@ -81,5 +115,8 @@ class Link:
 
     async def aclose(self) -> None:
         """Close the connection, if there is one; the next call opens another."""
+        if self._test is not None:
+            self._test.cancel()
+            await asyncio.wait([self._test])
         if self._wire is not None:
             await self._wire.aclose()

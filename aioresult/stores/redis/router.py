@@ -79,7 +79,7 @@ class Router:
         raise StoreUnavailable(f"Redis at {self.location} is unavailable: no node can be asked ({'; '.join(problems)})")
 
     async def _ask_for_slots(self, place: Place) -> Topology:
-        link = self._links.get(place) or Link(self.address_of(place), self._meter)
+        link = self._links.get(place) or Link(self.address_of(place), self._meter, waits=False)
         kept = False
         try:
             (reply,) = await link.call((pack("CLUSTER", "SLOTS"),))
@@ -142,7 +142,7 @@ class Router:
         """Send what is for one node, and put the replies, or what went wrong, into the errands."""
         link = self._links.get(place)
         if link is None:
-            link = self._links[place] = Link(self.address_of(place), self._meter)
+            link = self._links[place] = Link(self.address_of(place), self._meter, waits=False)
         commands = []
         for errand in errands:
             commands += [_ASKING, errand.command] if errand.asked else [errand.command]

@@ -23,6 +23,8 @@ Meter = Callable[[int], None]
 """Takes the number of commands that have been sent."""
 
 _MORE: Final = object()
+_SHORTEST: Final = 0.001
+"""Seconds; a timer that is due a hair too early must not turn into a loop."""
 _BUFFER: Final = 2**16
 
 
@@ -153,6 +155,8 @@ class CommandWire(Wire):
         repeat: whether what was given up like that may be repeated.
         idle_limit: after so many seconds of silence, the next request asks for a sign of life first.
         idle_patience: seconds that this sign may take.
+        on_silence: called each time that replies have been owed, and nothing was heard, for ``idle_patience`` seconds
+            more.
     """
 
     def __init__(
@@ -164,8 +168,10 @@ class CommandWire(Wire):
         repeat: bool,
         idle_limit: float,
         idle_patience: float,
+        on_silence: Callable[[], None],
     ) -> None:
         super().__init__(resp, meter)
+        self._on_silence = on_silence
         self._patience = patience
         self._repeat = repeat
         self._idle_limit = idle_limit
@@ -209,19 +215,28 @@ class CommandWire(Wire):
                 if batch.future is not None and not batch.future.done():
                     batch.future.set_result(batch.replies)
 
+    @property
+    def silence(self) -> float:
+        """For how many seconds replies have been owed while nothing was heard; 0 where none are owed."""
+        if not self._batches:
+            return 0.0
+        return self._loop.time() - max(self._batches[0].sent_at, self._heard_at)
+
     def _watch(self) -> None:
-        """Give up a server that owes replies and stays silent; runs only while replies are owed."""
+        """Report, and in the end give up, a server that owes replies and stays silent; runs while replies are owed."""
         self._timer = None
         if not self._batches:
             return
-        batch = self._batches[0]
-        if batch.patience is None:
-            return
-        rest = max(batch.sent_at, self._heard_at) + batch.patience - self._loop.time()
-        if rest > 0:
-            self._timer = self._loop.call_later(rest, self._watch)
-        else:
+        batch, silence = self._batches[0], self.silence
+        if batch.patience is not None and silence >= batch.patience:
             self.abort(Lost(f"no reply within {batch.patience:g} s", repeat=batch.repeat))
+            return
+        if silence >= self._idle_patience:
+            self._on_silence()
+        rest = self._idle_patience - silence % self._idle_patience
+        if batch.patience is not None:
+            rest = min(rest, batch.patience - silence)
+        self._timer = self._loop.call_later(max(rest, _SHORTEST), self._watch)
 
     def _unwatch(self) -> None:
         if self._timer is not None:
