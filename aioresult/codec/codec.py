@@ -84,7 +84,7 @@ class Codec:
         if self._is_json and isinstance(payload, bytes):
             try:
                 record = _read_json(payload)
-                if not _needs_more(record, payload):
+                if TYPED not in payload and record.stamps is None and record.status != PENDING:
                     return self._finished(task_id, record)
             except (ValueError, RecursionError):
                 pass  # the general way below decides, and words the error
@@ -286,14 +286,6 @@ class Codec:
                 f"nothing was stored; store it elsewhere and return a reference to it, or raise max_result_bytes"
             )
         return payload
-
-
-def _needs_more(record: Record, payload: bytes) -> bool:
-    """Whether a record that was decoded as plain JSON holds typed values or stamps, or is none."""
-    if record.status == PENDING or record.stamps is not None:
-        return True
-    plain = record.args is None and record.kwargs is None and type(record.result) not in (dict, list)
-    return not plain and TYPED in payload
 
 
 def _tree(value: Any) -> list[Any]:
