@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from contextlib import nullcontext
-from contextvars import ContextVar, copy_context
+from contextvars import copy_context
 from typing import Any, ParamSpec, Self, TypeVar, cast, overload
 
 import msgspec
@@ -21,7 +21,8 @@ from aioresult.backend import Backend, get_backend
 from aioresult.batching import owned_task
 from aioresult.errors import AioResultError, EncodeError, StoreUnavailable
 from aioresult.hub import Backoff
-from aioresult.record import Record, check_task_id
+from aioresult.record import check_task_id
+from aioresult.reporting import Reports, current_reports
 from aioresult.result import AsyncResult
 
 T = TypeVar("T")
@@ -32,77 +33,6 @@ logger = logging.getLogger("aioresult")
 class _Options(msgspec.Struct, frozen=True, kw_only=True):
     task_id: str | None = None
     ignore_result: bool | None = None
-
-
-class _States:
-    """The passing states of one task on their way to the store: where they come faster than that, the last one
-    counts.
-    """
-
-    def __init__(self, backend: Backend, task_id: str) -> None:
-        self._backend = backend
-        self._task_id = task_id
-        self._store = backend.runtime.store
-        self._loop = asyncio.get_running_loop()
-        self._next: Record | None = None
-        self._writer: asyncio.Task[None] | None = None
-
-    def report(self, state: str, meta: Any) -> None:
-        """Store ``state`` soon; may be called from any thread, and never blocks.
-
-        Raises:
-            EncodeError: ``meta`` cannot be encoded.
-        """
-        record = self._store.encode(Record(id=self._task_id, status=state, result=meta))
-        self._loop.call_soon_threadsafe(self._set_next, record)
-
-    def _set_next(self, record: Record) -> None:
-        self._next = record
-        if self._writer is None:
-            self._writer = owned_task(self._write(), f"aioresult states of {self._task_id:.60}")
-
-    async def _write(self) -> None:
-        try:
-            while (record := self._next) is not None:
-                self._next = None
-                await self._backend.put_record(record)
-        except AioResultError:
-            logger.warning(
-                "a state of task %r was not stored in %s", self._task_id, self._store.location, exc_info=True
-            )
-        finally:
-            self._writer = None
-
-    async def settle(self) -> None:
-        """Drop what has not been sent yet, and let what has been sent arrive: the final state comes next."""
-        self._next = None
-        if self._writer is not None:
-            await asyncio.wait([self._writer])
-
-
-_current: ContextVar[_States] = ContextVar("aioresult_current_task")
-
-
-def progress(current: float, total: float | None = None, **meta: Any) -> None:
-    """Report the progress of the task that is running: stored as state PROGRESS with ``{"current": ..., "total":
-    ...}``.
-
-    For functions that a ``TaskRunner`` runs, coroutine functions and plain ones in a thread alike. Returns at once;
-    where reports come faster than the store takes them, the last one counts.
-
-    Args:
-        current: how much is done.
-        total: how much there is, if known.
-        meta: anything else to show to whoever watches.
-
-    Raises:
-        AioResultError: no task of a runner is running here.
-        EncodeError: ``meta`` cannot be encoded.
-    """
-    task_states = _current.get(None)
-    if task_states is None:
-        raise AioResultError("progress() reports for the task that a TaskRunner is running, and none is running here")
-    task_states.report(states.PROGRESS, {"current": current, "total": total, **meta})
 
 
 class TaskRunner:
@@ -181,11 +111,11 @@ class TaskRunner:
             raise AioResultError(f"task {task_id!r} is running already; ids are for one task only")
         ignored = self.backend.settings.task_ignore_result if options.ignore_result is None else options.ignore_result
         call: functools.partial[Any] = functools.partial(fn, *args, **kwargs)
-        task_states = _States(self.backend, task_id)
-        running = owned_task(self._run(task_states, ignored, call), f"aioresult task {task_id:.60}")
+        reports = Reports(self.backend, task_id)
+        running = owned_task(self._run(reports, ignored, call), f"aioresult task {task_id:.60}")
         self._calls[task_id] = running
         meta = {"ignore_result": ignored, "children": [], **self._extended(call)}
-        recorder = owned_task(self._record(task_id, running, task_states, meta), f"aioresult record of {task_id:.60}")
+        recorder = owned_task(self._record(task_id, running, reports, meta), f"aioresult record of {task_id:.60}")
         self._recorders.add(recorder)
         recorder.add_done_callback(self._recorders.discard)
         return AsyncResult(task_id, self.backend, ignored=ignored)
@@ -201,18 +131,18 @@ class TaskRunner:
 
     # --- one task ---
 
-    async def _run(self, task_states: _States, ignored: bool, call: functools.partial[Any]) -> tuple[str, Any]:
-        _current.set(task_states)
+    async def _run(self, reports: Reports, ignored: bool, call: functools.partial[Any]) -> tuple[str, Any]:
+        current_reports.set(reports)
         async with self._slots or nullcontext():
             if not ignored and self.backend.settings.task_track_started is not False:
-                task_states.report(states.STARTED, {"hostname": socket.gethostname()})
+                reports.report(states.STARTED, {"hostname": socket.gethostname()})
             try:
                 return states.SUCCESS, await self._call(call)
             except Exception as exc:  # noqa: BLE001  (the task's own: stored as its result)
                 return states.FAILURE, exc
 
     async def _record(
-        self, task_id: str, running: asyncio.Task[tuple[str, Any]], task_states: _States, meta: dict[str, Any]
+        self, task_id: str, running: asyncio.Task[tuple[str, Any]], reports: Reports, meta: dict[str, Any]
     ) -> None:
         """Store how ``running`` ends, also if it is cancelled before its first step."""
         try:
@@ -222,7 +152,7 @@ class TaskRunner:
             await asyncio.wait([running])
         try:
             state, outcome = (states.REVOKED, None) if running.cancelled() else running.result()
-            await self._finish(task_states, task_id, state, outcome, meta)
+            await self._finish(reports, task_id, state, outcome, meta)
         finally:
             del self._calls[task_id]
 
@@ -233,9 +163,9 @@ class TaskRunner:
         value = await loop.run_in_executor(self._executor, copy_context().run, call)
         return await value if inspect.isawaitable(value) else value
 
-    async def _finish(self, task_states: _States, task_id: str, state: str, outcome: Any, meta: dict[str, Any]) -> None:
+    async def _finish(self, reports: Reports, task_id: str, state: str, outcome: Any, meta: dict[str, Any]) -> None:
         """Store the final state, however long the store is away, up to ``store_timeout``."""
-        await task_states.settle()
+        await reports.settle()
         backoff = Backoff()
         deadline = asyncio.get_running_loop().time() + self._store_timeout
         while True:

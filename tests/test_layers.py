@@ -29,6 +29,7 @@ LAYERS = [
     ["result"],
     ["groups"],
     ["backend"],
+    ["reporting"],
     ["runner"],
     [ROOT],
     ["sync"],
