@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from contextlib import nullcontext
 from contextvars import copy_context
-from typing import Any, ParamSpec, Self, TypeVar, cast, overload
+from typing import Any, NoReturn, ParamSpec, Self, TypeVar, cast, overload
 
 import msgspec
 
@@ -35,6 +35,14 @@ class _Options(msgspec.Struct, frozen=True, kw_only=True):
     ignore_result: bool | None = None
 
 
+class _Outcome(msgspec.Struct, frozen=True):
+    """How a call ended: a value and not an exception, since not every exception can pass through a future or a task."""
+
+    state: str
+    value: Any = None
+    ends_process: bool = False
+
+
 class TaskRunner:
     """Runs functions as tasks whose states and results are stored, and can be awaited anywhere.
 
@@ -42,6 +50,9 @@ class TaskRunner:
     ``task_track_started`` is ``False``; then progress, and SUCCESS, FAILURE, or REVOKED if the task was cancelled.
     Leaving ``async with`` waits for what is running; leaving it by an exception cancels it. While the store is away,
     results are kept and stored when it is back.
+
+    Whatever a function raises is a FAILURE. ``SystemExit`` and ``KeyboardInterrupt`` also leave the event loop, as in
+    asyncio, but only once that is stored, and only where a coroutine raised them: not from the executor.
 
     Args:
         backend: where results are stored; by default the configured backend.
@@ -62,9 +73,10 @@ class TaskRunner:
         self._executor = executor
         self._store_timeout = store_timeout
         self._slots = None if max_running is None else asyncio.Semaphore(max_running)
-        self._calls: dict[str, asyncio.Task[tuple[str, Any]]] = {}
+        self._calls: dict[str, asyncio.Task[_Outcome]] = {}
         self._recorders: set[asyncio.Task[None]] = set()
         self._lost: list[StoreUnavailable] = []
+        self._process_ends = False
 
     @property
     def backend(self) -> Backend:
@@ -131,18 +143,29 @@ class TaskRunner:
 
     # --- one task ---
 
-    async def _run(self, reports: Reports, ignored: bool, call: functools.partial[Any]) -> tuple[str, Any]:
+    async def _run(self, reports: Reports, ignored: bool, call: functools.partial[Any]) -> _Outcome:
         current_reports.set(reports)
         async with self._slots or nullcontext():
-            if not ignored and self.backend.settings.task_track_started is not False:
-                reports.report(states.STARTED, {"hostname": socket.gethostname()})
             try:
-                return states.SUCCESS, await self._call(call)
-            except Exception as exc:  # noqa: BLE001  (the task's own: stored as its result)
-                return states.FAILURE, exc
+                if not ignored and self.backend.settings.task_track_started is not False:
+                    reports.report(states.STARTED, {"hostname": socket.gethostname()})
+                return await self._call(call)
+            except asyncio.CancelledError:
+                raise
+            except BaseException as exc:  # noqa: BLE001  (the task's own: stored as its result, and then raised by _record)
+                return _Outcome(states.FAILURE, exc, isinstance(exc, (KeyboardInterrupt, SystemExit)))
+
+    async def _call(self, call: functools.partial[Any]) -> _Outcome:
+        if inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(type(call.func).__call__):
+            return _Outcome(states.SUCCESS, await call())
+        loop = asyncio.get_running_loop()
+        outcome = await loop.run_in_executor(self._executor, copy_context().run, _outcome_of, call)
+        if outcome.state == states.SUCCESS and inspect.isawaitable(outcome.value):
+            return _Outcome(states.SUCCESS, await outcome.value)
+        return outcome
 
     async def _record(
-        self, task_id: str, running: asyncio.Task[tuple[str, Any]], reports: Reports, meta: dict[str, Any]
+        self, task_id: str, running: asyncio.Task[_Outcome], reports: Reports, meta: dict[str, Any]
     ) -> None:
         """Store how ``running`` ends, also if it is cancelled before its first step."""
         try:
@@ -150,27 +173,23 @@ class TaskRunner:
         except asyncio.CancelledError:  # the loop is ending, and with it the task
             running.cancel()
             await asyncio.wait([running])
+        outcome = _Outcome(states.REVOKED) if running.cancelled() else running.result()
         try:
-            state, outcome = (states.REVOKED, None) if running.cancelled() else running.result()
-            await self._finish(reports, task_id, state, outcome, meta)
+            await self._finish(reports, task_id, outcome, meta)
         finally:
             del self._calls[task_id]
+            if outcome.ends_process and not self._process_ends:  # a second one would interrupt the loop's cleaning up
+                self._process_ends = True
+                asyncio.get_running_loop().call_soon(_raise, outcome.value)
 
-    async def _call(self, call: functools.partial[Any]) -> Any:
-        if inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(type(call.func).__call__):
-            return await call()
-        loop = asyncio.get_running_loop()
-        value = await loop.run_in_executor(self._executor, copy_context().run, call)
-        return await value if inspect.isawaitable(value) else value
-
-    async def _finish(self, reports: Reports, task_id: str, state: str, outcome: Any, meta: dict[str, Any]) -> None:
+    async def _finish(self, reports: Reports, task_id: str, outcome: _Outcome, meta: dict[str, Any]) -> None:
         """Store the final state, however long the store is away, up to ``store_timeout``."""
         await reports.settle()
         backoff = Backoff()
         deadline = asyncio.get_running_loop().time() + self._store_timeout
         while True:
             try:
-                return await self._store(task_id, state, outcome, meta)
+                return await self._store(task_id, outcome, meta)
             except StoreUnavailable as exc:
                 if asyncio.get_running_loop().time() >= deadline:
                     logger.exception("the result of task %r was lost: the store was away for too long", task_id)
@@ -178,12 +197,12 @@ class TaskRunner:
                     return None
                 await asyncio.sleep(backoff.next())
 
-    async def _store(self, task_id: str, state: str, outcome: Any, meta: dict[str, Any]) -> None:
-        if state == states.REVOKED:
+    async def _store(self, task_id: str, outcome: _Outcome, meta: dict[str, Any]) -> None:
+        if outcome.state == states.REVOKED:
             await self.backend.mark_as_revoked(task_id, "cancelled", **meta)
             return
         try:
-            await self.backend.store_result(task_id, outcome, state, **meta)
+            await self.backend.store_result(task_id, outcome.value, outcome.state, **meta)
         except EncodeError as exc:  # whoever waits must learn that there will be no value
             await self.backend.mark_as_failure(task_id, exc, **meta)
 
@@ -218,3 +237,17 @@ class TaskRunner:
             await asyncio.wait(self._recorders)
         if self._lost and exc is None:
             raise StoreUnavailable(f"{len(self._lost)} results could not be stored: {self._lost[0]}") from self._lost[0]
+
+
+def _outcome_of(call: functools.partial[Any]) -> _Outcome:
+    """Make ``call`` in a thread of the executor."""
+    try:
+        return _Outcome(states.SUCCESS, call())
+    except asyncio.CancelledError:
+        return _Outcome(states.REVOKED)
+    except BaseException as exc:  # noqa: BLE001  (the task's own: it must not end the loop that waits for this thread)
+        return _Outcome(states.FAILURE, exc)
+
+
+def _raise(exc: BaseException) -> NoReturn:
+    raise exc

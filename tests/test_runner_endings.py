@@ -1,0 +1,90 @@
+"""However a call ends, and however its runner is left: the result is stored, or its loss is told."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator
+from typing import NoReturn
+
+import pytest
+import pytest_asyncio
+
+from aioresult import Backend, RemoteTaskError, TaskRevokedError, TaskRunner
+from aioresult.testing import FaultyStore
+
+PATIENCE = 30.0
+
+
+@pytest.fixture
+def store() -> FaultyStore:
+    return FaultyStore()
+
+
+@pytest_asyncio.fixture
+async def backend(store: FaultyStore) -> AsyncIterator[Backend]:
+    async with Backend(store) as backend:
+        yield backend
+
+
+class NoException(BaseException):
+    """Raised to get past ``except Exception``."""
+
+
+def fail_with(exc: BaseException) -> NoReturn:
+    raise exc
+
+
+async def fail_in_the_loop_with(exc: BaseException) -> NoReturn:
+    await asyncio.sleep(0)
+    raise exc
+
+
+# --- what a call raises -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [StopIteration, GeneratorExit, NoException, SystemExit, KeyboardInterrupt])
+async def test_a_plain_function_fails_by_whatever_it_raises_and_ends_nothing_else(
+    backend: Backend, kind: type[BaseException]
+) -> None:
+    async with TaskRunner(backend) as runner:
+        with pytest.raises(RemoteTaskError, match=kind.__name__) as caught:
+            await runner.submit(fail_with, kind(3)).get(timeout=PATIENCE)
+        assert caught.value.exc_args == (3,)
+        assert await runner.submit(len, "on").get(timeout=PATIENCE) == 2
+
+
+@pytest.mark.parametrize("kind", [GeneratorExit, NoException])
+async def test_a_coroutine_fails_by_whatever_it_raises(backend: Backend, kind: type[BaseException]) -> None:
+    async with TaskRunner(backend) as runner:
+        with pytest.raises(RemoteTaskError, match=kind.__name__):
+            await runner.submit(fail_in_the_loop_with, kind(3)).get(timeout=PATIENCE)
+        with pytest.raises(RemoteTaskError, match=kind.__name__):
+            await runner.submit(lambda: fail_in_the_loop_with(kind(3))).get(timeout=PATIENCE)
+
+
+async def test_a_plain_function_that_is_told_of_a_cancellation_is_revoked(backend: Backend) -> None:
+    async with TaskRunner(backend) as runner:
+        with pytest.raises(TaskRevokedError, match="cancelled"):
+            await runner.submit(fail_with, asyncio.CancelledError()).get(timeout=PATIENCE)
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])
+def test_a_coroutine_that_ends_the_process_does_so_once_its_failure_is_stored(
+    store: FaultyStore, kind: type[BaseException], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        async with Backend(store) as backend, TaskRunner(backend) as runner:
+            runner.with_options(task_id="first")(fail_in_the_loop_with, kind(3))
+            runner.with_options(task_id="second")(fail_in_the_loop_with, kind(3))
+            runner.with_options(task_id="third")(asyncio.Event().wait)
+            await asyncio.Event().wait()
+
+    with pytest.raises(kind) as caught:
+        asyncio.run(main())
+    assert caught.value.args == (3,)
+    records = asyncio.run(Backend(store).fetch_many(["first", "second", "third"]))
+    assert [record.status for record in records.values()] == ["FAILURE", "FAILURE", "REVOKED"]
+    assert kind.__name__ in repr(records["first"].result)
+    gc.collect()
+    assert caplog.text == ""
