@@ -48,8 +48,8 @@ class TaskRunner:
 
     Coroutine functions run as asyncio tasks, plain functions in an executor. STARTED is stored unless
     ``task_track_started`` is ``False``; then progress, and SUCCESS, FAILURE, or REVOKED if the task was cancelled.
-    Leaving ``async with`` waits for what is running; leaving it by an exception cancels it. While the store is away,
-    results are kept and stored when it is back.
+    Leaving ``async with`` waits for what is running; leaving it by an exception, or being cancelled while it waits,
+    cancels that first. While the store is away, results are kept and stored when it is back.
 
     Whatever a function raises is a FAILURE. ``SystemExit`` and ``KeyboardInterrupt`` also leave the event loop, as in
     asyncio, but only once that is stored, and only where a coroutine raised them: not from the executor.
@@ -230,11 +230,17 @@ class TaskRunner:
         return self
 
     async def __aexit__(self, exc_type: object, exc: BaseException | None, traceback: object) -> None:
-        if exc is not None:
-            for call in self._calls.values():
-                call.cancel()
+        leaving = exc
         while self._recorders:
-            await asyncio.wait(self._recorders)
+            if leaving is not None:
+                for call in self._calls.values():
+                    call.cancel()
+            try:
+                await asyncio.wait(self._recorders)
+            except asyncio.CancelledError as cancelled:  # as in a TaskGroup: nothing that was started here is left
+                leaving = cancelled
+        if leaving is not None and leaving is not exc:
+            raise leaving
         if self._lost and exc is None:
             raise StoreUnavailable(f"{len(self._lost)} results could not be stored: {self._lost[0]}") from self._lost[0]
 

@@ -88,3 +88,64 @@ def test_a_coroutine_that_ends_the_process_does_so_once_its_failure_is_stored(
     assert kind.__name__ in repr(records["first"].result)
     gc.collect()
     assert caplog.text == ""
+
+
+# --- how a runner is left ---------------------------------------------------------------------------------------------
+
+
+async def test_leaving_that_is_cancelled_while_it_waits_cancels_what_runs_and_waits_for_its_end(
+    backend: Backend,
+) -> None:
+    runner, begun, cleaned_up = TaskRunner(backend), asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            cleaned_up.set()
+
+    async def leave() -> None:
+        async with runner:
+            runner.with_options(task_id="left")(work)
+
+    leaving = asyncio.create_task(leave())
+    await begun.wait()
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    assert cleaned_up.is_set()
+    assert runner.running == 0
+    assert (await backend.fetch("left")).status == "REVOKED"
+
+
+async def test_a_timeout_around_a_runner_is_seen_as_one_and_leaves_nothing_running(backend: Backend) -> None:
+    results = []
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01), TaskRunner(backend) as runner:
+            results = [runner.submit(asyncio.Event().wait) for _ in range(2)]
+    assert runner.running == 0
+    assert [await result.status() for result in results] == ["REVOKED", "REVOKED"]
+
+
+async def test_what_a_cancelled_task_submits_while_its_runner_is_left_is_cancelled_too(backend: Backend) -> None:
+    runner, begun = TaskRunner(backend), asyncio.Event()
+
+    async def work() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            runner.with_options(task_id="late")(asyncio.Event().wait)
+
+    async def leave() -> None:
+        async with runner:
+            runner.submit(work)
+
+    leaving = asyncio.create_task(leave())
+    await begun.wait()
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    assert (await backend.fetch("late")).status == "REVOKED"
