@@ -35,7 +35,6 @@ T = TypeVar("T")
 _META: Final = frozenset(
     ["children", "group_id", "parent_id", "name", "args", "kwargs", "worker", "retries", "queue", "stamps"]
 )
-_STORED_IF_IGNORED: Final = states.EXCEPTION_STATES
 
 
 class Backend:
@@ -167,7 +166,7 @@ class Backend:
             raise TypeError(
                 f"store_result() got unknown meta {', '.join(sorted(unknown))}; known are {', '.join(sorted(_META))}"
             )
-        if self._ignores(state, ignore_result):
+        if self.settings.ignores(state, ignore_result):
             return False
         if state in states.EXCEPTION_STATES:
             _check_exception(task_id, result, state)
@@ -213,12 +212,6 @@ class Backend:
         runtime = self.runtime
         await runtime.batcher.delete(runtime.check(check_task_id(task_id)))
         return True
-
-    def _ignores(self, state: str, ignore_result: bool | None) -> bool:
-        ignored = self.settings.task_ignore_result if ignore_result is None else ignore_result
-        if ignored and state in _STORED_IF_IGNORED:
-            return not self.settings.task_store_errors_even_if_ignored
-        return ignored
 
     async def put_record(self, record: Record) -> bool:
         """Store ``record`` as it is, and return whether it was written."""

@@ -21,8 +21,9 @@ class Reports:
     counts.
     """
 
-    def __init__(self, backend: Backend, task_id: str) -> None:
+    def __init__(self, backend: Backend, task_id: str, ignored: bool) -> None:
         self._backend = backend
+        self._ignored = ignored
         self._task_id = task_id
         self._store = backend.runtime.store
         self._loop = asyncio.get_running_loop()
@@ -30,11 +31,13 @@ class Reports:
         self._writer: asyncio.Task[None] | None = None
 
     def report(self, state: str, meta: Any) -> None:
-        """Store ``state`` soon; may be called from any thread, and never blocks.
+        """Store ``state`` soon, unless the task's result is ignored; may be called from any thread, and never blocks.
 
         Raises:
             EncodeError: ``meta`` cannot be encoded.
         """
+        if self._backend.settings.ignores(state, self._ignored):
+            return
         record = self._store.encode(Record(id=self._task_id, status=state, result=meta))
         self._loop.call_soon_threadsafe(self._set_next, record)
 
@@ -70,7 +73,8 @@ def progress(current: float, total: float | None = None, **meta: Any) -> None:
     ...}``.
 
     For functions that a ``TaskRunner`` runs, coroutine functions and plain ones in a thread alike. Returns at once;
-    where reports come faster than the store takes them, the last one counts.
+    where reports come faster than the store takes them, the last one counts. Where the task's result is ignored, so is
+    its progress.
 
     Args:
         current: how much is done.

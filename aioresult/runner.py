@@ -123,8 +123,8 @@ class TaskRunner:
             raise AioResultError(f"task {task_id!r} is running already; ids are for one task only")
         ignored = self.backend.settings.task_ignore_result if options.ignore_result is None else options.ignore_result
         call: functools.partial[Any] = functools.partial(fn, *args, **kwargs)
-        reports = Reports(self.backend, task_id)
-        running = owned_task(self._run(reports, ignored, call), f"aioresult task {task_id:.60}")
+        reports = Reports(self.backend, task_id, ignored)
+        running = owned_task(self._run(reports, call), f"aioresult task {task_id:.60}")
         self._calls[task_id] = running
         meta = {"ignore_result": ignored, "children": [], **self._extended(call)}
         recorder = owned_task(self._record(task_id, running, reports, meta), f"aioresult record of {task_id:.60}")
@@ -143,11 +143,11 @@ class TaskRunner:
 
     # --- one task ---
 
-    async def _run(self, reports: Reports, ignored: bool, call: functools.partial[Any]) -> _Outcome:
+    async def _run(self, reports: Reports, call: functools.partial[Any]) -> _Outcome:
         current_reports.set(reports)
         async with self._slots or nullcontext():
             try:
-                if not ignored and self.backend.settings.task_track_started is not False:
+                if self.backend.settings.task_track_started is not False:
                     reports.report(states.STARTED, {"hostname": socket.gethostname()})
                 return await self._call(call)
             except asyncio.CancelledError:

@@ -216,6 +216,7 @@ async def test_an_ignored_task_runs_and_stores_nothing(backend: Backend, store: 
     ran = asyncio.Event()
 
     async def work() -> None:
+        progress(1, 2)
         ran.set()
 
     async with TaskRunner(backend) as runner:
