@@ -168,14 +168,7 @@ class Backend:
             )
         if self.settings.ignores(state, ignore_result):
             return False
-        if state in states.EXCEPTION_STATES:
-            _check_exception(task_id, result, state)
-            if traceback is None and isinstance(result, BaseException) and result.__traceback__ is not None:
-                traceback = "".join(tracebacks.format_exception(result))
-        date_done = datetime.now(UTC) if state in states.READY_STATES else None
-        return await self.put_record(
-            Record(id=task_id, status=state, result=result, traceback=traceback, date_done=date_done, **meta)
-        )
+        return await self.put_record(record_of(task_id, result, state, traceback, **meta))
 
     async def mark_as_started(self, task_id: str, **meta: Any) -> bool:
         """Store STARTED with ``meta`` as its result; by default this process's id and host, as workers do."""
@@ -289,6 +282,20 @@ class Backend:
         self._runtimes = WeakKeyDictionary()
         self._lock = Lock()
         self._current = None
+
+
+def record_of(task_id: str, result: Any, state: str, traceback: str | None = None, **meta: Any) -> Record:
+    """Return the record of a task that comes to ``state`` now; an exception gives its own traceback.
+
+    Raises:
+        EncodeError: the state is that of an exception, and ``result`` is none.
+    """
+    if state in states.EXCEPTION_STATES:
+        _check_exception(task_id, result, state)
+        if traceback is None and isinstance(result, BaseException) and result.__traceback__ is not None:
+            traceback = "".join(tracebacks.format_exception(result))
+    date_done = datetime.now(UTC) if state in states.READY_STATES else None
+    return Record(id=task_id, status=state, result=result, traceback=traceback, date_done=date_done, **meta)
 
 
 def _check_exception(task_id: str, result: Any, state: str) -> None:

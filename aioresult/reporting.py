@@ -19,12 +19,16 @@ logger = logging.getLogger("aioresult")
 class Reports:
     """The passing states of one task on their way to the store: where they come faster than that, the last one
     counts.
+
+    Attributes:
+        task_id: the task's id.
+        ignored: whether its result is ignored.
     """
 
     def __init__(self, backend: Backend, task_id: str, ignored: bool) -> None:
         self._backend = backend
-        self._ignored = ignored
-        self._task_id = task_id
+        self.ignored = ignored
+        self.task_id = task_id
         self._store = backend.runtime.store
         self._loop = asyncio.get_running_loop()
         self._next: Record | None = None
@@ -36,15 +40,15 @@ class Reports:
         Raises:
             EncodeError: ``meta`` cannot be encoded.
         """
-        if self._backend.settings.ignores(state, self._ignored):
+        if self._backend.settings.ignores(state, self.ignored):
             return
-        record = self._store.encode(Record(id=self._task_id, status=state, result=meta))
+        record = self._store.encode(Record(id=self.task_id, status=state, result=meta))
         self._loop.call_soon_threadsafe(self._set_next, record)
 
     def _set_next(self, record: Record) -> None:
         self._next = record
         if self._writer is None:
-            self._writer = owned_task(self._write(), f"aioresult states of {self._task_id:.60}")
+            self._writer = owned_task(self._write(), f"aioresult states of {self.task_id:.60}")
 
     async def _write(self) -> None:
         try:
@@ -52,9 +56,7 @@ class Reports:
                 self._next = None
                 await self._backend.put_record(record)
         except AioResultError:
-            logger.warning(
-                "a state of task %r was not stored in %s", self._task_id, self._store.location, exc_info=True
-            )
+            logger.warning("a state of task %r was not stored in %s", self.task_id, self._store.location, exc_info=True)
         finally:
             self._writer = None
 

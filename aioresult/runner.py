@@ -19,9 +19,10 @@ import msgspec
 from aioresult import states
 from aioresult.backend import Backend, get_backend
 from aioresult.batching import owned_task
-from aioresult.errors import AioResultError, EncodeError, StoreUnavailable
-from aioresult.hub import Backoff
+from aioresult.codec.exceptions import safe_repr
+from aioresult.errors import AioResultError, EncodeError, TaskRevokedError
 from aioresult.record import check_task_id
+from aioresult.recording import Outcome, Recorder
 from aioresult.reporting import Reports, current_reports
 from aioresult.result import AsyncResult
 
@@ -35,21 +36,15 @@ class _Options(msgspec.Struct, frozen=True, kw_only=True):
     ignore_result: bool | None = None
 
 
-class _Outcome(msgspec.Struct, frozen=True):
-    """How a call ended: a value and not an exception, since not every exception can pass through a future or a task."""
-
-    state: str
-    value: Any = None
-    ends_process: bool = False
-
-
 class TaskRunner:
     """Runs functions as tasks whose states and results are stored, and can be awaited anywhere.
 
     Coroutine functions run as asyncio tasks, plain functions in an executor. STARTED is stored unless
     ``task_track_started`` is ``False``; then progress, and SUCCESS, FAILURE, or REVOKED if the task was cancelled.
     Leaving ``async with`` waits for what is running; leaving it by an exception, or being cancelled while it waits,
-    cancels that first. While the store is away, results are kept and stored when it is back.
+    cancels that first. While the store is away, results are kept and stored when it is back; those that could not be
+    stored are logged, and at the end of the block raised as ``StoreUnavailable``, or as ``AioResultError`` where the
+    store refused them.
 
     Whatever a function raises is a FAILURE. ``SystemExit`` and ``KeyboardInterrupt`` also leave the event loop, as in
     asyncio, but only once that is stored, and only where a coroutine raised them: not from the executor.
@@ -71,11 +66,10 @@ class TaskRunner:
     ) -> None:
         self._backend = backend
         self._executor = executor
-        self._store_timeout = store_timeout
         self._slots = None if max_running is None else asyncio.Semaphore(max_running)
-        self._calls: dict[str, asyncio.Task[_Outcome]] = {}
-        self._recorders: set[asyncio.Task[None]] = set()
-        self._lost: list[StoreUnavailable] = []
+        self._calls: dict[str, asyncio.Task[Outcome]] = {}
+        self._recorder = Recorder(store_timeout)
+        self._recordings: set[asyncio.Task[None]] = set()
         self._process_ends = False
 
     @property
@@ -123,13 +117,13 @@ class TaskRunner:
             raise AioResultError(f"task {task_id!r} is running already; ids are for one task only")
         ignored = self.backend.settings.task_ignore_result if options.ignore_result is None else options.ignore_result
         call: functools.partial[Any] = functools.partial(fn, *args, **kwargs)
+        meta = {"children": [], **self._extended(call)}
         reports = Reports(self.backend, task_id, ignored)
         running = owned_task(self._run(reports, call), f"aioresult task {task_id:.60}")
         self._calls[task_id] = running
-        meta = {"ignore_result": ignored, "children": [], **self._extended(call)}
-        recorder = owned_task(self._record(task_id, running, reports, meta), f"aioresult record of {task_id:.60}")
-        self._recorders.add(recorder)
-        recorder.add_done_callback(self._recorders.discard)
+        recording = owned_task(self._record(running, reports, meta), f"aioresult record of {task_id:.60}")
+        self._recordings.add(recording)
+        recording.add_done_callback(self._recordings.discard)
         return AsyncResult(task_id, self.backend, ignored=ignored)
 
     def cancel(self, result: AsyncResult[Any] | str) -> bool:
@@ -143,7 +137,7 @@ class TaskRunner:
 
     # --- one task ---
 
-    async def _run(self, reports: Reports, call: functools.partial[Any]) -> _Outcome:
+    async def _run(self, reports: Reports, call: functools.partial[Any]) -> Outcome:
         current_reports.set(reports)
         async with self._slots or nullcontext():
             try:
@@ -153,58 +147,39 @@ class TaskRunner:
             except asyncio.CancelledError:
                 raise
             except BaseException as exc:  # noqa: BLE001  (the task's own: stored as its result, and then raised by _record)
-                return _Outcome(states.FAILURE, exc, isinstance(exc, (KeyboardInterrupt, SystemExit)))
+                return Outcome(states.FAILURE, exc, isinstance(exc, (KeyboardInterrupt, SystemExit)))
 
-    async def _call(self, call: functools.partial[Any]) -> _Outcome:
+    async def _call(self, call: functools.partial[Any]) -> Outcome:
         if inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(type(call.func).__call__):
-            return _Outcome(states.SUCCESS, await call())
+            return Outcome(states.SUCCESS, await call())
         loop = asyncio.get_running_loop()
         outcome = await loop.run_in_executor(self._executor, copy_context().run, _outcome_of, call)
         if outcome.state == states.SUCCESS and inspect.isawaitable(outcome.value):
-            return _Outcome(states.SUCCESS, await outcome.value)
+            return Outcome(states.SUCCESS, await outcome.value)
         return outcome
 
-    async def _record(
-        self, task_id: str, running: asyncio.Task[_Outcome], reports: Reports, meta: dict[str, Any]
-    ) -> None:
+    async def _record(self, running: asyncio.Task[Outcome], reports: Reports, meta: dict[str, Any]) -> None:
         """Store how ``running`` ends, also if it is cancelled before its first step."""
         try:
             await asyncio.wait([running])
         except asyncio.CancelledError:  # the loop is ending, and with it the task
             running.cancel()
             await asyncio.wait([running])
-        outcome = _Outcome(states.REVOKED) if running.cancelled() else running.result()
+        outcome = _revoked() if running.cancelled() else running.result()
         try:
-            await self._finish(reports, task_id, outcome, meta)
+            await reports.settle()
+            if not self.backend.settings.ignores(outcome.state, reports.ignored):
+                await self._recorder.record(self.backend, reports.task_id, outcome, meta)
+        except asyncio.CancelledError:
+            logger.warning(
+                "the result of task %r may be lost: its event loop ends before it is stored", reports.task_id
+            )
+            raise
         finally:
-            del self._calls[task_id]
+            del self._calls[reports.task_id]
             if outcome.ends_process and not self._process_ends:  # a second one would interrupt the loop's cleaning up
                 self._process_ends = True
                 asyncio.get_running_loop().call_soon(_raise, outcome.value)
-
-    async def _finish(self, reports: Reports, task_id: str, outcome: _Outcome, meta: dict[str, Any]) -> None:
-        """Store the final state, however long the store is away, up to ``store_timeout``."""
-        await reports.settle()
-        backoff = Backoff()
-        deadline = asyncio.get_running_loop().time() + self._store_timeout
-        while True:
-            try:
-                return await self._store(task_id, outcome, meta)
-            except StoreUnavailable as exc:
-                if asyncio.get_running_loop().time() >= deadline:
-                    logger.exception("the result of task %r was lost: the store was away for too long", task_id)
-                    self._lost.append(exc)
-                    return None
-                await asyncio.sleep(backoff.next())
-
-    async def _store(self, task_id: str, outcome: _Outcome, meta: dict[str, Any]) -> None:
-        if outcome.state == states.REVOKED:
-            await self.backend.mark_as_revoked(task_id, "cancelled", **meta)
-            return
-        try:
-            await self.backend.store_result(task_id, outcome.value, outcome.state, **meta)
-        except EncodeError as exc:  # whoever waits must learn that there will be no value
-            await self.backend.mark_as_failure(task_id, exc, **meta)
 
     def _extended(self, call: functools.partial[Any]) -> dict[str, Any]:
         if not self.backend.settings.result_extended:
@@ -221,7 +196,7 @@ class TaskRunner:
                 codec.encode_value(value, key)
                 named[key] = value
             except EncodeError:  # the arguments are only for show: the result must not be lost for them
-                named[key] = repr(value)
+                named[key] = safe_repr(value)
         return named
 
     # --- the runner's life ---
@@ -231,28 +206,32 @@ class TaskRunner:
 
     async def __aexit__(self, exc_type: object, exc: BaseException | None, traceback: object) -> None:
         leaving = exc
-        while self._recorders:
+        while self._recordings:
             if leaving is not None:
                 for call in self._calls.values():
                     call.cancel()
             try:
-                await asyncio.wait(self._recorders)
+                await asyncio.wait(self._recordings)
             except asyncio.CancelledError as cancelled:  # as in a TaskGroup: nothing that was started here is left
                 leaving = cancelled
-        if leaving is not None and leaving is not exc:
+        if leaving is None:
+            self._recorder.raise_losses()
+        elif leaving is not exc:
             raise leaving
-        if self._lost and exc is None:
-            raise StoreUnavailable(f"{len(self._lost)} results could not be stored: {self._lost[0]}") from self._lost[0]
 
 
-def _outcome_of(call: functools.partial[Any]) -> _Outcome:
+def _outcome_of(call: functools.partial[Any]) -> Outcome:
     """Make ``call`` in a thread of the executor."""
     try:
-        return _Outcome(states.SUCCESS, call())
+        return Outcome(states.SUCCESS, call())
     except asyncio.CancelledError:
-        return _Outcome(states.REVOKED)
+        return _revoked()
     except BaseException as exc:  # noqa: BLE001  (the task's own: it must not end the loop that waits for this thread)
-        return _Outcome(states.FAILURE, exc)
+        return Outcome(states.FAILURE, exc)
+
+
+def _revoked() -> Outcome:
+    return Outcome(states.REVOKED, TaskRevokedError("cancelled"))
 
 
 def _raise(exc: BaseException) -> NoReturn:

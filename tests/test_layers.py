@@ -29,7 +29,7 @@ LAYERS = [
     ["result"],
     ["groups"],
     ["backend"],
-    ["reporting"],
+    ["recording", "reporting"],
     ["runner"],
     [ROOT],
     ["sync"],

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import NoReturn
 
 import pytest
 import pytest_asyncio
 
-from aioresult import Backend, RemoteTaskError, TaskRevokedError, TaskRunner
+from aioresult import AioResultError, Backend, Record, RemoteTaskError, StoreUnavailable, TaskRevokedError, TaskRunner
+from aioresult.settings import make_settings
 from aioresult.testing import FaultyStore
+from aioresult.testing.conformance import eventually
 
 PATIENCE = 30.0
 
@@ -149,3 +151,87 @@ async def test_what_a_cancelled_task_submits_while_its_runner_is_left_is_cancell
     with pytest.raises(asyncio.CancelledError):
         await leaving
     assert (await backend.fetch("late")).status == "REVOKED"
+
+
+# --- what the store does with a result --------------------------------------------------------------------------------
+
+
+class Refusing(FaultyStore):
+    """Refuses every write."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(make_settings({"task_track_started": False}))
+        self.error = error
+
+    async def put_many(self, records: Sequence[Record]) -> Sequence[bool]:
+        raise self.error
+
+
+class Mumbling(FaultyStore):
+    """Stores what is written, but the answer to the first write of a final state is lost."""
+
+    async def put_many(self, records: Sequence[Record]) -> Sequence[bool]:
+        written = await super().put_many(records)
+        if records[0].ready and len(self.writes) < 3:
+            raise StoreUnavailable("the connection was cut on purpose")
+        return written
+
+
+async def double(number: int) -> int:
+    return 2 * number
+
+
+@pytest.mark.parametrize("error", [AioResultError("NOPERM no permission"), ValueError("NOPERM by a bug")])
+async def test_results_that_the_store_refuses_are_logged_and_raised_at_the_end(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Backend(Refusing(error)) as backend:
+        with pytest.raises(AioResultError, match="2 results could not be stored: NOPERM") as caught:
+            async with TaskRunner(backend) as runner:
+                results = [runner.submit(double, 1), runner.submit(double, 2)]
+    assert caught.value.__cause__ is error
+    assert not isinstance(caught.value, StoreUnavailable)
+    assert all(result.id in caplog.text for result in results)
+
+
+async def test_a_second_run_under_an_id_that_has_succeeded_says_why_its_result_is_not_there(
+    backend: Backend, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with TaskRunner(backend) as runner:
+        run = runner.with_options(task_id="same")
+        assert await run(double, 1).get(timeout=PATIENCE) == 2
+        assert caplog.text == ""
+        assert await run(double, 2).get(timeout=PATIENCE) == 2
+    assert "the SUCCESS of task 'same' was not stored: a final SUCCESS is never replaced" in caplog.text
+
+
+async def test_a_result_whose_write_was_answered_too_late_is_neither_lost_nor_refused(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with Backend(Mumbling()) as backend, TaskRunner(backend) as runner:
+        result = runner.submit(double, 2)
+    assert await result == 4
+    assert caplog.text == ""
+
+
+async def test_results_that_are_switched_off_are_no_refusals(caplog: pytest.LogCaptureFixture) -> None:
+    async with Backend("disabled://") as backend, TaskRunner(backend) as runner:
+        runner.submit(double, 2)
+    assert caplog.text == ""
+
+
+async def test_a_loop_that_ends_before_a_result_is_stored_says_which_may_be_lost(
+    backend: Backend, store: FaultyStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with TaskRunner(backend) as runner:
+        store.down = True
+        result = runner.submit(double, 2)
+
+        async def tried() -> bool:
+            return bool(store.writes)
+
+        await eventually(tried)
+        for task in asyncio.all_tasks():
+            if task.get_name().startswith("aioresult record"):
+                task.cancel()
+    assert f"the result of task {result.id!r} may be lost" in caplog.text
