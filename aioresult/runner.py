@@ -85,12 +85,14 @@ class TaskRunner:
         return len(self._calls)
 
     @overload
-    def submit(self, fn: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> AsyncResult[T]: ...
+    def submit(
+        self, fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> AsyncResult[T]: ...
 
     @overload
-    def submit(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> AsyncResult[T]: ...
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[T]: ...
 
-    def submit(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> AsyncResult[Any]:
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> AsyncResult[Any]:
         """Start ``fn(*args, **kwargs)`` and return its result, which may be awaited here or elsewhere by its id."""
         return self._submit(_Options(), fn, args, kwargs)
 
@@ -104,7 +106,7 @@ class TaskRunner:
         """
         options = _Options(task_id=None if task_id is None else check_task_id(task_id), ignore_result=ignore_result)
 
-        def submit(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> AsyncResult[Any]:
+        def submit(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> AsyncResult[Any]:
             return self._submit(options, fn, args, kwargs)
 
         return submit
