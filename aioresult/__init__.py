@@ -22,8 +22,9 @@ from aioresult.errors import (
 )
 from aioresult.groups import GroupResult, ResultSet, as_completed, gather, wait
 from aioresult.record import Record
+from aioresult.reporting import progress
 from aioresult.result import AsyncResult
-from aioresult.runner import TaskRunner, progress
+from aioresult.runner import TaskRunner
 from aioresult.settings import Settings
 from aioresult.states import (
     ALL_STATES,

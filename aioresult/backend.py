@@ -35,7 +35,6 @@ T = TypeVar("T")
 _META: Final = frozenset(
     ["children", "group_id", "parent_id", "name", "args", "kwargs", "worker", "retries", "queue", "stamps"]
 )
-_STORED_IF_IGNORED: Final = states.EXCEPTION_STATES
 
 
 class Backend:
@@ -167,16 +166,9 @@ class Backend:
             raise TypeError(
                 f"store_result() got unknown meta {', '.join(sorted(unknown))}; known are {', '.join(sorted(_META))}"
             )
-        if self._ignores(state, ignore_result):
+        if self.settings.ignores(state, ignore_result):
             return False
-        if state in states.EXCEPTION_STATES:
-            _check_exception(task_id, result, state)
-            if traceback is None and isinstance(result, BaseException) and result.__traceback__ is not None:
-                traceback = "".join(tracebacks.format_exception(result))
-        date_done = datetime.now(UTC) if state in states.READY_STATES else None
-        return await self.put_record(
-            Record(id=task_id, status=state, result=result, traceback=traceback, date_done=date_done, **meta)
-        )
+        return await self.put_record(record_of(task_id, result, state, traceback, **meta))
 
     async def mark_as_started(self, task_id: str, **meta: Any) -> bool:
         """Store STARTED with ``meta`` as its result; by default this process's id and host, as workers do."""
@@ -213,12 +205,6 @@ class Backend:
         runtime = self.runtime
         await runtime.batcher.delete(runtime.check(check_task_id(task_id)))
         return True
-
-    def _ignores(self, state: str, ignore_result: bool | None) -> bool:
-        ignored = self.settings.task_ignore_result if ignore_result is None else ignore_result
-        if ignored and state in _STORED_IF_IGNORED:
-            return not self.settings.task_store_errors_even_if_ignored
-        return ignored
 
     async def put_record(self, record: Record) -> bool:
         """Store ``record`` as it is, and return whether it was written."""
@@ -296,6 +282,20 @@ class Backend:
         self._runtimes = WeakKeyDictionary()
         self._lock = Lock()
         self._current = None
+
+
+def record_of(task_id: str, result: Any, state: str, traceback: str | None = None, **meta: Any) -> Record:
+    """Return the record of a task that comes to ``state`` now; an exception gives its own traceback.
+
+    Raises:
+        EncodeError: the state is that of an exception, and ``result`` is none.
+    """
+    if state in states.EXCEPTION_STATES:
+        _check_exception(task_id, result, state)
+        if traceback is None and isinstance(result, BaseException) and result.__traceback__ is not None:
+            traceback = "".join(tracebacks.format_exception(result))
+    date_done = datetime.now(UTC) if state in states.READY_STATES else None
+    return Record(id=task_id, status=state, result=result, traceback=traceback, date_done=date_done, **meta)
 
 
 def _check_exception(task_id: str, result: Any, state: str) -> None:

@@ -11,17 +11,19 @@ import uuid
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from contextlib import nullcontext
-from contextvars import ContextVar, copy_context
-from typing import Any, ParamSpec, Self, TypeVar, cast, overload
+from contextvars import copy_context
+from typing import Any, NoReturn, ParamSpec, Self, TypeVar, cast, overload
 
 import msgspec
 
 from aioresult import states
 from aioresult.backend import Backend, get_backend
 from aioresult.batching import owned_task
-from aioresult.errors import AioResultError, EncodeError, StoreUnavailable
-from aioresult.hub import Backoff
-from aioresult.record import Record, check_task_id
+from aioresult.codec.exceptions import safe_repr
+from aioresult.errors import AioResultError, EncodeError, TaskRevokedError
+from aioresult.record import check_task_id
+from aioresult.recording import Outcome, Recorder
+from aioresult.reporting import Reports, current_reports
 from aioresult.result import AsyncResult
 
 T = TypeVar("T")
@@ -34,84 +36,18 @@ class _Options(msgspec.Struct, frozen=True, kw_only=True):
     ignore_result: bool | None = None
 
 
-class _States:
-    """The passing states of one task on their way to the store: where they come faster than that, the last one
-    counts.
-    """
-
-    def __init__(self, backend: Backend, task_id: str) -> None:
-        self._backend = backend
-        self._task_id = task_id
-        self._store = backend.runtime.store
-        self._loop = asyncio.get_running_loop()
-        self._next: Record | None = None
-        self._writer: asyncio.Task[None] | None = None
-
-    def report(self, state: str, meta: Any) -> None:
-        """Store ``state`` soon; may be called from any thread, and never blocks.
-
-        Raises:
-            EncodeError: ``meta`` cannot be encoded.
-        """
-        record = self._store.encode(Record(id=self._task_id, status=state, result=meta))
-        self._loop.call_soon_threadsafe(self._set_next, record)
-
-    def _set_next(self, record: Record) -> None:
-        self._next = record
-        if self._writer is None:
-            self._writer = owned_task(self._write(), f"aioresult states of {self._task_id:.60}")
-
-    async def _write(self) -> None:
-        try:
-            while (record := self._next) is not None:
-                self._next = None
-                await self._backend.put_record(record)
-        except AioResultError:
-            logger.warning(
-                "a state of task %r was not stored in %s", self._task_id, self._store.location, exc_info=True
-            )
-        finally:
-            self._writer = None
-
-    async def settle(self) -> None:
-        """Drop what has not been sent yet, and let what has been sent arrive: the final state comes next."""
-        self._next = None
-        if self._writer is not None:
-            await asyncio.wait([self._writer])
-
-
-_current: ContextVar[_States] = ContextVar("aioresult_current_task")
-
-
-def progress(current: float, total: float | None = None, **meta: Any) -> None:
-    """Report the progress of the task that is running: stored as state PROGRESS with ``{"current": ..., "total":
-    ...}``.
-
-    For functions that a ``TaskRunner`` runs, coroutine functions and plain ones in a thread alike. Returns at once;
-    where reports come faster than the store takes them, the last one counts.
-
-    Args:
-        current: how much is done.
-        total: how much there is, if known.
-        meta: anything else to show to whoever watches.
-
-    Raises:
-        AioResultError: no task of a runner is running here.
-        EncodeError: ``meta`` cannot be encoded.
-    """
-    task_states = _current.get(None)
-    if task_states is None:
-        raise AioResultError("progress() reports for the task that a TaskRunner is running, and none is running here")
-    task_states.report(states.PROGRESS, {"current": current, "total": total, **meta})
-
-
 class TaskRunner:
     """Runs functions as tasks whose states and results are stored, and can be awaited anywhere.
 
     Coroutine functions run as asyncio tasks, plain functions in an executor. STARTED is stored unless
     ``task_track_started`` is ``False``; then progress, and SUCCESS, FAILURE, or REVOKED if the task was cancelled.
-    Leaving ``async with`` waits for what is running; leaving it by an exception cancels it. While the store is away,
-    results are kept and stored when it is back.
+    Leaving ``async with`` waits for what is running; leaving it by an exception, or being cancelled while it waits,
+    cancels that first. While the store is away, results are kept and stored when it is back; those that could not be
+    stored are logged, and at the end of the block raised as ``StoreUnavailable``, or as ``AioResultError`` where the
+    store refused them.
+
+    Whatever a function raises is a FAILURE. ``SystemExit`` and ``KeyboardInterrupt`` also leave the event loop, as in
+    asyncio, but only once that is stored, and only where a coroutine raised them: not from the executor.
 
     Args:
         backend: where results are stored; by default the configured backend.
@@ -130,11 +66,11 @@ class TaskRunner:
     ) -> None:
         self._backend = backend
         self._executor = executor
-        self._store_timeout = store_timeout
         self._slots = None if max_running is None else asyncio.Semaphore(max_running)
-        self._calls: dict[str, asyncio.Task[tuple[str, Any]]] = {}
-        self._recorders: set[asyncio.Task[None]] = set()
-        self._lost: list[StoreUnavailable] = []
+        self._calls: dict[str, asyncio.Task[Outcome]] = {}
+        self._recorder = Recorder(store_timeout)
+        self._recordings: set[asyncio.Task[None]] = set()
+        self._process_ends = False
 
     @property
     def backend(self) -> Backend:
@@ -149,12 +85,14 @@ class TaskRunner:
         return len(self._calls)
 
     @overload
-    def submit(self, fn: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> AsyncResult[T]: ...
+    def submit(
+        self, fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> AsyncResult[T]: ...
 
     @overload
-    def submit(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> AsyncResult[T]: ...
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[T]: ...
 
-    def submit(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> AsyncResult[Any]:
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> AsyncResult[Any]:
         """Start ``fn(*args, **kwargs)`` and return its result, which may be awaited here or elsewhere by its id."""
         return self._submit(_Options(), fn, args, kwargs)
 
@@ -168,7 +106,7 @@ class TaskRunner:
         """
         options = _Options(task_id=None if task_id is None else check_task_id(task_id), ignore_result=ignore_result)
 
-        def submit(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> AsyncResult[Any]:
+        def submit(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> AsyncResult[Any]:
             return self._submit(options, fn, args, kwargs)
 
         return submit
@@ -181,13 +119,13 @@ class TaskRunner:
             raise AioResultError(f"task {task_id!r} is running already; ids are for one task only")
         ignored = self.backend.settings.task_ignore_result if options.ignore_result is None else options.ignore_result
         call: functools.partial[Any] = functools.partial(fn, *args, **kwargs)
-        task_states = _States(self.backend, task_id)
-        running = owned_task(self._run(task_states, ignored, call), f"aioresult task {task_id:.60}")
+        meta = {"children": [], **self._extended(call)}
+        reports = Reports(self.backend, task_id, ignored)
+        running = owned_task(self._run(reports, call), f"aioresult task {task_id:.60}")
         self._calls[task_id] = running
-        meta = {"ignore_result": ignored, "children": [], **self._extended(call)}
-        recorder = owned_task(self._record(task_id, running, task_states, meta), f"aioresult record of {task_id:.60}")
-        self._recorders.add(recorder)
-        recorder.add_done_callback(self._recorders.discard)
+        recording = owned_task(self._record(running, reports, meta), f"aioresult record of {task_id:.60}")
+        self._recordings.add(recording)
+        recording.add_done_callback(self._recordings.discard)
         return AsyncResult(task_id, self.backend, ignored=ignored)
 
     def cancel(self, result: AsyncResult[Any] | str) -> bool:
@@ -201,61 +139,49 @@ class TaskRunner:
 
     # --- one task ---
 
-    async def _run(self, task_states: _States, ignored: bool, call: functools.partial[Any]) -> tuple[str, Any]:
-        _current.set(task_states)
+    async def _run(self, reports: Reports, call: functools.partial[Any]) -> Outcome:
+        current_reports.set(reports)
         async with self._slots or nullcontext():
-            if not ignored and self.backend.settings.task_track_started is not False:
-                task_states.report(states.STARTED, {"hostname": socket.gethostname()})
             try:
-                return states.SUCCESS, await self._call(call)
-            except Exception as exc:  # noqa: BLE001  (the task's own: stored as its result)
-                return states.FAILURE, exc
+                if self.backend.settings.task_track_started is not False:
+                    reports.report(states.STARTED, {"hostname": socket.gethostname()})
+                return await self._call(call)
+            except asyncio.CancelledError:
+                raise
+            except BaseException as exc:  # noqa: BLE001  (the task's own: stored as its result, and then raised by _record)
+                return Outcome(states.FAILURE, exc, isinstance(exc, (KeyboardInterrupt, SystemExit)))
 
-    async def _record(
-        self, task_id: str, running: asyncio.Task[tuple[str, Any]], task_states: _States, meta: dict[str, Any]
-    ) -> None:
+    async def _call(self, call: functools.partial[Any]) -> Outcome:
+        if inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(type(call.func).__call__):
+            return Outcome(states.SUCCESS, await call())
+        loop = asyncio.get_running_loop()
+        outcome = await loop.run_in_executor(self._executor, copy_context().run, _outcome_of, call)
+        if outcome.state == states.SUCCESS and inspect.isawaitable(outcome.value):
+            return Outcome(states.SUCCESS, await outcome.value)
+        return outcome
+
+    async def _record(self, running: asyncio.Task[Outcome], reports: Reports, meta: dict[str, Any]) -> None:
         """Store how ``running`` ends, also if it is cancelled before its first step."""
         try:
             await asyncio.wait([running])
         except asyncio.CancelledError:  # the loop is ending, and with it the task
             running.cancel()
             await asyncio.wait([running])
+        outcome = _revoked() if running.cancelled() else running.result()
         try:
-            state, outcome = (states.REVOKED, None) if running.cancelled() else running.result()
-            await self._finish(task_states, task_id, state, outcome, meta)
+            await reports.settle()
+            if not self.backend.settings.ignores(outcome.state, reports.ignored):
+                await self._recorder.record(self.backend, reports.task_id, outcome, meta)
+        except asyncio.CancelledError:
+            logger.warning(
+                "the result of task %r may be lost: its event loop ends before it is stored", reports.task_id
+            )
+            raise
         finally:
-            del self._calls[task_id]
-
-    async def _call(self, call: functools.partial[Any]) -> Any:
-        if inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(type(call.func).__call__):
-            return await call()
-        loop = asyncio.get_running_loop()
-        value = await loop.run_in_executor(self._executor, copy_context().run, call)
-        return await value if inspect.isawaitable(value) else value
-
-    async def _finish(self, task_states: _States, task_id: str, state: str, outcome: Any, meta: dict[str, Any]) -> None:
-        """Store the final state, however long the store is away, up to ``store_timeout``."""
-        await task_states.settle()
-        backoff = Backoff()
-        deadline = asyncio.get_running_loop().time() + self._store_timeout
-        while True:
-            try:
-                return await self._store(task_id, state, outcome, meta)
-            except StoreUnavailable as exc:
-                if asyncio.get_running_loop().time() >= deadline:
-                    logger.exception("the result of task %r was lost: the store was away for too long", task_id)
-                    self._lost.append(exc)
-                    return None
-                await asyncio.sleep(backoff.next())
-
-    async def _store(self, task_id: str, state: str, outcome: Any, meta: dict[str, Any]) -> None:
-        if state == states.REVOKED:
-            await self.backend.mark_as_revoked(task_id, "cancelled", **meta)
-            return
-        try:
-            await self.backend.store_result(task_id, outcome, state, **meta)
-        except EncodeError as exc:  # whoever waits must learn that there will be no value
-            await self.backend.mark_as_failure(task_id, exc, **meta)
+            del self._calls[reports.task_id]
+            if outcome.ends_process and not self._process_ends:  # a second one would interrupt the loop's cleaning up
+                self._process_ends = True
+                asyncio.get_running_loop().call_soon(_raise, outcome.value)
 
     def _extended(self, call: functools.partial[Any]) -> dict[str, Any]:
         if not self.backend.settings.result_extended:
@@ -272,7 +198,7 @@ class TaskRunner:
                 codec.encode_value(value, key)
                 named[key] = value
             except EncodeError:  # the arguments are only for show: the result must not be lost for them
-                named[key] = repr(value)
+                named[key] = safe_repr(value)
         return named
 
     # --- the runner's life ---
@@ -281,10 +207,34 @@ class TaskRunner:
         return self
 
     async def __aexit__(self, exc_type: object, exc: BaseException | None, traceback: object) -> None:
-        if exc is not None:
-            for call in self._calls.values():
-                call.cancel()
-        while self._recorders:
-            await asyncio.wait(self._recorders)
-        if self._lost and exc is None:
-            raise StoreUnavailable(f"{len(self._lost)} results could not be stored: {self._lost[0]}") from self._lost[0]
+        leaving = exc
+        while self._recordings:
+            if leaving is not None:
+                for call in self._calls.values():
+                    call.cancel()
+            try:
+                await asyncio.wait(self._recordings)
+            except asyncio.CancelledError as cancelled:  # as in a TaskGroup: nothing that was started here is left
+                leaving = cancelled
+        if leaving is None:
+            self._recorder.raise_losses()
+        elif leaving is not exc:
+            raise leaving
+
+
+def _outcome_of(call: functools.partial[Any]) -> Outcome:
+    """Make ``call`` in a thread of the executor."""
+    try:
+        return Outcome(states.SUCCESS, call())
+    except asyncio.CancelledError:
+        return _revoked()
+    except BaseException as exc:  # noqa: BLE001  (the task's own: it must not end the loop that waits for this thread)
+        return Outcome(states.FAILURE, exc)
+
+
+def _revoked() -> Outcome:
+    return Outcome(states.REVOKED, TaskRevokedError("cancelled"))
+
+
+def _raise(exc: BaseException) -> NoReturn:
+    raise exc

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from aioresult.errors import SettingsError
+from aioresult.states import EXCEPTION_STATES
 
 _CELERYS_OTHER_FAMILIES: Final = (
     "arangodb_ azureblockblob_ beat_ broker_ cache_ cassandra_ control_ cosmosdbsql_ couchbase_ dynamodb_"
@@ -161,6 +162,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         if status == "FAILURE" and self.result_failure_expires is not None:
             return self.result_failure_expires or None
         return self.result_expires or None
+
+    def ignores(self, status: str, ignore_result: bool | None = None) -> bool:
+        """Return whether a record in state ``status`` is not to be stored; ``ignore_result`` is what its task says."""
+        ignored = self.task_ignore_result if ignore_result is None else ignore_result
+        return ignored and not (status in EXCEPTION_STATES and self.task_store_errors_even_if_ignored)
 
 
 _KNOWN: Final = Settings.__struct_fields__

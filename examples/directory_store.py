@@ -42,9 +42,10 @@ class DirectoryStore(Store):
 
     def __init__(self, url: str, settings: Settings) -> None:
         super().__init__(url, settings)
-        path = unquote(urlsplit(url).path)
-        if not path:
-            raise SettingsError("the URL of a directory looks like directory:///var/results")
+        parts = urlsplit(url)
+        path = unquote(parts.path)
+        if parts.netloc or not path:  # directory://var/results would be /results, on a host called var
+            raise SettingsError("the URL of a directory has a path and no host: directory:///var/results")
         self._folder = Path(path)
         self.location = f"directory://{path}"
 
@@ -75,10 +76,7 @@ class DirectoryStore(Store):
     async def purge(self) -> int:
         def purge() -> int:
             with self._lock():
-                expired = [path for path in self._folder.glob("*.result") if path.stat().st_mtime <= time.time()]
-                for path in expired:
-                    path.unlink()
-                return len(expired)
+                return sum(map(self._remove_expired, self._folder.glob("*.result")))
 
         return await self._in_thread(purge)
 
@@ -111,6 +109,13 @@ class DirectoryStore(Store):
             return path.read_bytes() if path.stat().st_mtime > time.time() else None
         except FileNotFoundError:
             return None
+
+    def _remove_expired(self, path: Path) -> bool:
+        with contextlib.suppress(FileNotFoundError):  # somebody forgot it meanwhile, which takes no lock
+            if path.stat().st_mtime <= time.time():
+                path.unlink()
+                return True
+        return False
 
     def _write(self, record: Record, payload: bytes) -> bool:
         old = self._read(record.id)

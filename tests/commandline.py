@@ -37,13 +37,14 @@ def environment(url: str | None = None) -> dict[str, str]:
 
 
 def aioresult(*arguments: str, url: str | None = None, stdin: str | None = None) -> Finished:
-    """Run the command and return how it ended."""
+    """Run the command and return how it ended; a byte that is no UTF-8 is written as its surrogate escape."""
     done = subprocess.run(
         [*COMMAND, *arguments],
         env=environment(url),
         input=stdin,
         capture_output=True,
         text=True,
+        errors="surrogateescape",
         timeout=2 * PATIENCE,
         check=False,
     )

@@ -55,6 +55,22 @@ def test_what_is_stored_is_got_back(url: str, backend: Backend) -> None:
     assert aioresult("get", "s", "--url", url) == (0, "plain text\n", "")
 
 
+def test_standard_input_is_read_as_json_is_written_whatever_the_locale_says(
+    url: str, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
+    assert aioresult("store", "t", "--result", "-", url=url, stdin='"h\u00e9"').code == 0
+    assert backend.fetch("t").result == "h\u00e9"
+
+
+@pytest.mark.parametrize(("given", "said"), [("\udcff", "is not UTF-8"), ("", "is not JSON")])
+def test_standard_input_that_is_no_json_is_wrong_usage(given: str, said: str) -> None:
+    ended = aioresult("store", "t", "--result", "-", url="memory://", stdin=given)
+    assert (ended.code, ended.out) == (Exit.USAGE, "")
+    assert said in ended.err
+    assert_one_line(ended.err)
+
+
 def test_get_waits_for_what_another_process_stores(redis_url: str) -> None:
     waiting = start("get", "t", "--timeout", str(PATIENCE), url=redis_url)
     with Backend(redis_url) as backend:
@@ -227,6 +243,7 @@ def test_watch_draws_a_live_table_on_a_terminal(url: str, backend: Backend) -> N
         (["get", "t", "--set", "result_expires"], "NAME=VALUE"),
         (["get", "t", "--url", "nonsense://host"], "no store for URLs that begin with 'nonsense://'"),
         (["store", "t", "--result", "{"], "is not JSON"),
+        (["store", "t", "--result", "\udcff"], "is not UTF-8"),
         (["demo", "--tasks", "0"], "--tasks"),
         (["demo", "--url", "memory://"], "memory:// is within one process"),
         (["sql"], "Missing command"),

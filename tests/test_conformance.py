@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from aioresult import Backend
+from aioresult import Backend, SettingsError
 from aioresult.settings import make_settings
 from aioresult.stores.memory import MemoryStore
 from aioresult.testing import StoreTests
+from aioresult.testing.conformance import eventually
 from examples import directory_store
 from examples.directory_store import DirectoryStore
 
@@ -85,6 +86,22 @@ class TestDirectoryStore(StoreTests):
         expires_at = file.stat().st_mtime
         file.write_bytes(GARBAGE)
         os.utime(file, (expires_at, expires_at))
+
+    async def test_purging_leaves_alone_what_somebody_else_has_just_deleted(self) -> None:
+        async with self.make_backend(result_expires=0.001) as backend:
+            await backend.store_result("expired", 1, "SUCCESS")
+            (self.folder / "deleted.result").symlink_to("nowhere")  # listed, and not there when it is looked at
+
+            async def purged() -> bool:
+                return await backend.purge() == 1
+
+            await eventually(purged)
+
+
+@pytest.mark.parametrize("url", ["directory://var/results", "directory://localhost/var", "directory://"])
+def test_the_url_of_a_directory_with_a_host_or_without_a_path_is_refused(url: str) -> None:
+    with pytest.raises(SettingsError, match="directory:///var/results"):
+        DirectoryStore(url, make_settings({}))
 
 
 def test_the_example_of_a_store_is_short() -> None:

@@ -29,6 +29,7 @@ LAYERS = [
     ["result"],
     ["groups"],
     ["backend"],
+    ["recording", "reporting"],
     ["runner"],
     [ROOT],
     ["sync"],

@@ -75,6 +75,15 @@ async def test_coroutine_functions_plain_functions_and_callables_are_run(backend
     assert values[4:] == [2, 10]
 
 
+async def test_keyword_arguments_are_all_the_functions_own(backend: Backend) -> None:
+    async def names(**named: int) -> list[str]:
+        return list(named)
+
+    async with TaskRunner(backend) as runner:
+        for submit in (runner.submit, runner.with_options(task_id="named")):
+            assert await submit(names, self=1, fn=2, func=3).get(timeout=PATIENCE) == ["self", "fn", "func"]
+
+
 async def test_states_are_seen_elsewhere_in_order(backend: Backend) -> None:
     go = asyncio.Event()
 
@@ -216,6 +225,7 @@ async def test_an_ignored_task_runs_and_stores_nothing(backend: Backend, store: 
     ran = asyncio.Event()
 
     async def work() -> None:
+        progress(1, 2)
         ran.set()
 
     async with TaskRunner(backend) as runner:

@@ -33,7 +33,7 @@ def store(
 
     For FAILURE, RETRY and REVOKED the result is a message, or an object with exc_type and exc_message.
     """
-    value = _outcome(state, _parsed(sys.stdin.read() if result == "-" else result))
+    value = _outcome(state, _parsed(result))
 
     async def command(backend: Backend) -> Exit:
         written = await backend.store_result(task_id, value, state, traceback)
@@ -73,13 +73,22 @@ def purge(url: Url = None, settings: Settings = None, json: Json = False, verbos
     Session(url, settings, json, verbose).run(command)
 
 
-def _parsed(text: str) -> Any:
+def _parsed(result: str) -> Any:
     try:
-        return msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        return msgspec.json.decode(_standard_input() if result == "-" else result)
+    except UnicodeError as exc:
+        raise typer.BadParameter(f"the result is not UTF-8, as JSON has to be ({exc})", param_hint="--result") from exc
+    except msgspec.DecodeError as exc:
         raise typer.BadParameter(
             f"the result is not JSON ({exc}); text needs quotes of its own: '\"text\"'", param_hint="--result"
         ) from exc
+
+
+def _standard_input() -> str:
+    """Return the whole standard input, decoded as JSON is, whatever the locale says."""
+    if sys.stdin is None:
+        raise typer.BadParameter("standard input is closed", param_hint="--result")
+    return sys.stdin.buffer.read().decode()
 
 
 def _outcome(state: str, value: Any) -> Any:

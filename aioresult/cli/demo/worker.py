@@ -16,7 +16,8 @@ import time
 from typing import Any, Final
 
 from aioresult.backend import Backend
-from aioresult.runner import TaskRunner, progress
+from aioresult.reporting import progress
+from aioresult.runner import TaskRunner
 
 STEPS: Final = 8
 """How often a task reports its progress."""

@@ -1,0 +1,102 @@
+"""How tasks end, and storing that however long the store is away."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import msgspec
+
+from aioresult import states
+from aioresult.backend import Backend, record_of
+from aioresult.errors import AioResultError, EncodeError, ResultNotStored, StoreUnavailable
+from aioresult.hub import Backoff
+from aioresult.record import Record
+
+logger = logging.getLogger("aioresult")
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """How a call ended: a value and not an exception, since not every exception can pass through a future or a task.
+
+    Attributes:
+        state: SUCCESS, FAILURE or REVOKED.
+        value: the return value, or the exception.
+        ends_process: whether ``value`` is an exception that asks for the end of more than the task.
+    """
+
+    state: str
+    value: Any
+    ends_process: bool = False
+
+
+class Recorder:
+    """Stores how tasks ended, and counts what was lost.
+
+    Args:
+        timeout: how many seconds a result is kept for while the store is away.
+    """
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+        self._lost: list[Exception] = []
+
+    async def record(self, backend: Backend, task_id: str, outcome: Outcome, meta: dict[str, Any]) -> None:
+        """Store ``outcome`` as the final state of ``task_id``; a result that cannot be stored is logged and counted."""
+        try:
+            record = _final_record(backend, task_id, outcome, meta)
+            if not await self._put(backend, record):
+                await _tell_of_refusal(backend, record)
+        except Exception as exc:
+            logger.exception("the result of task %r could not be stored, and is lost", task_id)
+            self._lost.append(exc)
+
+    async def _put(self, backend: Backend, record: Record) -> bool:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._timeout
+        backoff = Backoff()
+        while True:
+            try:
+                return await backend.put_record(record)
+            except StoreUnavailable:
+                if loop.time() >= deadline:
+                    raise
+            await asyncio.sleep(backoff.next())
+
+    def raise_losses(self) -> None:
+        """Raise an error for the results that were lost, if any were.
+
+        Raises:
+            StoreUnavailable: the store was away for too long.
+            AioResultError: it refused them.
+        """
+        if self._lost:
+            first = self._lost[0]
+            kind = StoreUnavailable if isinstance(first, StoreUnavailable) else AioResultError
+            raise kind(f"{len(self._lost)} results could not be stored: {first}") from first
+
+
+def _final_record(backend: Backend, task_id: str, outcome: Outcome, meta: dict[str, Any]) -> Record:
+    """Return what to store, encoded: put again after an outage, it is then recognised as what was put before."""
+    store = backend.runtime.store
+    try:
+        return store.encode(record_of(task_id, outcome.value, outcome.state, **meta))
+    except EncodeError as exc:  # whoever waits must learn that there will be no value
+        return store.encode(record_of(task_id, exc, states.FAILURE, **meta))
+
+
+async def _tell_of_refusal(backend: Backend, record: Record) -> None:
+    try:
+        found = (await backend.fetch(record.id)).status
+    except ResultNotStored:  # disabled:// drops everything, and is meant to
+        return
+    except AioResultError as exc:
+        found = str(exc)
+    logger.warning(
+        "the %s of task %r was not stored: a final SUCCESS is never replaced, and stored under this id is: %s; "
+        "give each run an id of its own",
+        record.status,
+        record.id,
+        found,
+    )

@@ -1,0 +1,93 @@
+"""What a running task says of itself on the way: STARTED and its progress."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextvars import ContextVar
+from typing import Any
+
+from aioresult import states
+from aioresult.backend import Backend
+from aioresult.batching import owned_task
+from aioresult.errors import AioResultError
+from aioresult.record import Record
+
+logger = logging.getLogger("aioresult")
+
+
+class Reports:
+    """The passing states of one task on their way to the store: where they come faster than that, the last one
+    counts.
+
+    Attributes:
+        task_id: the task's id.
+        ignored: whether its result is ignored.
+    """
+
+    def __init__(self, backend: Backend, task_id: str, ignored: bool) -> None:
+        self._backend = backend
+        self.ignored = ignored
+        self.task_id = task_id
+        self._store = backend.runtime.store
+        self._loop = asyncio.get_running_loop()
+        self._next: Record | None = None
+        self._writer: asyncio.Task[None] | None = None
+
+    def report(self, state: str, meta: Any) -> None:
+        """Store ``state`` soon, unless the task's result is ignored; may be called from any thread, and never blocks.
+
+        Raises:
+            EncodeError: ``meta`` cannot be encoded.
+        """
+        if self._backend.settings.ignores(state, self.ignored):
+            return
+        record = self._store.encode(Record(id=self.task_id, status=state, result=meta))
+        self._loop.call_soon_threadsafe(self._set_next, record)
+
+    def _set_next(self, record: Record) -> None:
+        self._next = record
+        if self._writer is None:
+            self._writer = owned_task(self._write(), f"aioresult states of {self.task_id:.60}")
+
+    async def _write(self) -> None:
+        try:
+            while (record := self._next) is not None:
+                self._next = None
+                await self._backend.put_record(record)
+        except AioResultError:
+            logger.warning("a state of task %r was not stored in %s", self.task_id, self._store.location, exc_info=True)
+        finally:
+            self._writer = None
+
+    async def settle(self) -> None:
+        """Drop what has not been sent yet, and let what has been sent arrive: the final state comes next."""
+        self._next = None
+        if self._writer is not None:
+            await asyncio.wait([self._writer])
+
+
+current_reports: ContextVar[Reports] = ContextVar("aioresult_current_reports")
+
+
+def progress(current: float, total: float | None = None, **meta: Any) -> None:
+    """Report the progress of the task that is running: stored as state PROGRESS with ``{"current": ..., "total":
+    ...}``.
+
+    For functions that a ``TaskRunner`` runs, coroutine functions and plain ones in a thread alike. Returns at once;
+    where reports come faster than the store takes them, the last one counts. Where the task's result is ignored, so is
+    its progress.
+
+    Args:
+        current: how much is done.
+        total: how much there is, if known.
+        meta: anything else to show to whoever watches.
+
+    Raises:
+        AioResultError: no task of a runner is running here.
+        EncodeError: ``meta`` cannot be encoded.
+    """
+    reports = current_reports.get(None)
+    if reports is None:
+        raise AioResultError("progress() reports for the task that a TaskRunner is running, and none is running here")
+    reports.report(states.PROGRESS, {"current": current, "total": total, **meta})
