@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import pytest
 
+import aioresult
+
 PACKAGE = Path(__file__).parent.parent / "aioresult"
 ROOT = "the package itself"
 
@@ -140,3 +142,25 @@ def test_importing_loads_no_driver(module: str) -> None:
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert "aioresult" in run.stdout.split()
     assert not DRIVERS.intersection(run.stdout.split())
+
+
+def test_the_package_itself_loads_nothing_until_it_is_asked_for_something() -> None:
+    program = "import sys, aioresult; print(*{name for name in sys.modules if 'aio' in name or 'asyncio' in name})"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["aioresult"]
+
+
+def test_type_checkers_and_the_interpreter_find_each_name_in_the_same_place() -> None:
+    tree = ast.parse((PACKAGE / "__init__.py").read_text())
+    imports = [
+        node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and str(node.module)[:9] == "aioresult"
+    ]
+    told = {alias.name: node.module for node in imports for alias in node.names}
+    assert told == {name: f"aioresult.{module}" for name, module in aioresult._HOME.items()}
+    assert told.keys() | {"__version__"} == set(aioresult.__all__)
+
+
+@pytest.mark.parametrize("module", sorted(aioresult._HOMES))
+def test_a_name_can_be_the_first_that_is_asked_for(module: str) -> None:
+    names = ", ".join(aioresult._HOMES[module].split())
+    subprocess.run([sys.executable, "-W", "error", "-c", f"from aioresult import {names}"], check=True)
