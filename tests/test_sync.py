@@ -317,6 +317,24 @@ def test_on_message_is_bound_by_the_timeout(backend: Backend) -> None:
     eventually(lambda: backend.stats().waiting == 0)
 
 
+@pytest.mark.parametrize("timeout", [0, NOBODY])
+@pytest.mark.parametrize("observers", [{}, {"on_interval": lambda: None}, {"on_message": lambda _: None}])
+def test_a_timeout_names_what_was_asked_for(backend: Backend, timeout: float, observers: dict[str, Any]) -> None:
+    backend.update_state("p", "PROGRESS", 1)
+    child = backend.AsyncResult("c", parent=backend.AsyncResult("p"))
+    with pytest.raises(ResultTimeout, match=rf"^task 'c' was not ready within {timeout:g} s"):
+        child.get(timeout=timeout, **observers)
+    backend.mark_as_done("there", 1)
+    results = ResultSet([backend.AsyncResult("there"), child, backend.AsyncResult("never")])
+    with pytest.raises(ResultTimeout, match=rf"^2 of 3 results was not ready within {timeout:g} s"):
+        results.join(timeout=timeout, **observers)
+    arrived = results.iter_native(timeout=timeout, **observers)
+    assert next(arrived)[0] == "there"
+    with pytest.raises(ResultTimeout, match=r"^2 of 3 results"):
+        next(arrived)
+    eventually(lambda: backend.stats().waiting == 0)
+
+
 def test_on_interval_is_called_until_the_result_is_there(backend: Backend) -> None:
     calls = itertools.count()
 

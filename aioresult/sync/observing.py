@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing
 from datetime import UTC
 from typing import Any, Final, TypeAlias
 
@@ -13,7 +14,7 @@ import msgspec
 from aioresult.batching import owned_task
 from aioresult.codec.records import Layout
 from aioresult.collecting import common_runtime, current_records, refuse_to_wait_in_vain
-from aioresult.errors import DecodeError
+from aioresult.errors import DecodeError, ResultTimeout
 from aioresult.groups import as_completed
 from aioresult.record import Record
 from aioresult.result import AsyncResult
@@ -95,7 +96,7 @@ class Observer(msgspec.Struct, frozen=True):
         """Iterate ``results`` and ``ancestors`` as they become final (or unreadable); only ``results`` are told of.
 
         Raises:
-            ResultTimeout: not all were final in time.
+            ResultTimeout: not all of ``results`` were final in time.
         """
         if self.on_message is None and self.on_interval is None:
             yield from iterate(lambda: as_completed([*ancestors, *results], timeout=timeout))
@@ -104,7 +105,7 @@ class Observer(msgspec.Struct, frozen=True):
             self.on_interval()
         told = {id(result) for result in results}
         source = iterate(
-            lambda: _states([*ancestors, *results], timeout), interval=self.interval, on_interval=self.on_interval
+            lambda: _states(results, ancestors, timeout), interval=self.interval, on_interval=self.on_interval
         )
         for result, record in source:
             if self.on_message is not None and id(result) in told and record.error is None:
@@ -113,8 +114,28 @@ class Observer(msgspec.Struct, frozen=True):
                 yield result
 
 
-async def _states(results: Sequence[Single], timeout: float | None) -> AsyncIterator[tuple[Single, Record]]:
-    """Yield each state of ``results``, in the order in which they come, until all are final."""
+async def _states(
+    results: Sequence[Single], ancestors: Sequence[Single], timeout: float | None
+) -> AsyncIterator[tuple[Single, Record]]:
+    """Yield each state of ``results`` and ``ancestors``, in the order in which they come, until all are final.
+
+    Raises:
+        ResultTimeout: not all of ``results`` were final in time; says nothing of ``ancestors``, which nobody asked for.
+    """
+    unfinished = {id(result) for result in results}
+    async with aclosing(_news([*ancestors, *results], timeout)) as source:
+        async for result, record in source:
+            if record.ended:
+                unfinished.discard(id(result))
+            yield result, record
+    if unfinished:
+        count = f"{len(unfinished)} of {len(results)} results"
+        what = f"task {results[0].id!r}" if len(results) == 1 else count
+        raise common_runtime(results).timeout_error(what, timeout)
+
+
+async def _news(results: Sequence[Single], timeout: float | None) -> AsyncGenerator[tuple[Single, Record], None]:
+    """Yield each state of ``results`` until all are final, or ``timeout`` seconds have passed."""
     if not results:
         return
     if timeout is not None and not timeout > 0:
@@ -147,5 +168,7 @@ async def _tell(result: Single, timeout: float | None, news: News) -> None:
     try:
         async for record in result.updates(timeout):
             news.put_nowait((result, record))
+    except ResultTimeout:
+        pass  # all end at the same time: what has not come is counted when all have ended
     except DecodeError as exc:  # concerns this result only
         news.put_nowait((result, Record.undecodable(result.id, exc)))
