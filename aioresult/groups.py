@@ -113,8 +113,10 @@ class ResultSet:
         return not await self.ready()
 
     async def completed_count(self) -> int:
-        """Return how many have succeeded (as Celery counts it)."""
-        return sum(record.successful for record in await self.records())
+        """Return how many members have succeeded, as Celery counts them: a nested group is one, once all of it has."""
+        singles = self.leaves()
+        records = dict(zip(singles, await current_records(singles), strict=True))
+        return sum(all(records[leaf].successful for leaf in member.leaves()) for member in self.results)
 
     # --- waiting ---
 

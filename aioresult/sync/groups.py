@@ -66,7 +66,7 @@ class ResultSet(Members):
         return run(self.mirrored.waiting)
 
     def completed_count(self) -> int:
-        """Return how many have succeeded (as Celery counts it)."""
+        """Return how many members have succeeded, as Celery counts them: a nested group is one, once all of it has."""
         return run(self.mirrored.completed_count)
 
     def maybe_throw(self, callback: OnValue | None = None, propagate: bool = True) -> None:
