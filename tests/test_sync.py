@@ -22,6 +22,7 @@ import aioresult
 from aioresult import (
     AioResultError,
     DecodeError,
+    InvalidTaskId,
     Record,
     RemoteTaskError,
     ResultNotStored,
@@ -261,6 +262,33 @@ def test_what_needs_a_broker_says_so(backend: Backend) -> None:
         group.then(print)
     with pytest.raises(Unsupported, match="iterdeps"):
         result.build_graph()
+
+
+# --- Celery's constructors --------------------------------------------------------------------------------------------
+
+
+def test_an_id_may_be_given_under_celerys_name(backend: Backend) -> None:
+    backend.mark_as_done("t", 1)
+    assert AsyncResult(id="t", backend=backend).get() == 1
+    assert AsyncResult(task_id="t", backend=backend).get() == 1
+    assert AsyncResult("t", backend, "proj.add", None, AsyncResult("p", backend)).parent == "p"
+    group = GroupResult(id="g", results=None, backend=backend)
+    group.save()
+    assert GroupResult.restore(id="g", backend=backend) == group == GroupResult("g", None)
+    assert list(ResultSet(None)) == []
+
+
+def test_an_id_is_given_once_and_not_left_out(backend: Backend) -> None:
+    for twice in (
+        lambda: AsyncResult("t", id="u"),
+        lambda: GroupResult("t", id="u"),
+        lambda: GroupResult.restore("t", id="u"),
+    ):
+        with pytest.raises(TypeError, match="given twice: 't' and id='u'"):
+            twice()
+    for missing in (AsyncResult, lambda: AsyncResult(None), lambda: GroupResult.restore(None, backend)):
+        with pytest.raises(InvalidTaskId, match="not NoneType"):
+            missing()
 
 
 # --- Celery's arguments -----------------------------------------------------------------------------------------------

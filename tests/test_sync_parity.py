@@ -21,15 +21,26 @@ INTERNAL = {
 }
 PROPERTIES = {"status", "children"}  # Celery's attributes, where asynchronous code calls and awaits a method
 
-CELERYS_ARGUMENTS = {"interval", "no_ack", "callback", "on_message", "on_interval", "disable_sync_subtasks"}
+CELERYS_ARGUMENTS = {
+    "interval", "no_ack", "callback", "on_message", "on_interval", "disable_sync_subtasks", "app", "id",
+}  # fmt: skip
+CONSTRUCTORS = {
+    "AsyncResult": {"id", "task_name", "app"},
+    "Backend": set[str](),
+    "GroupResult": {"id", "app"},
+    "ResultSet": {"app"},
+}
+"""What they take beside the asynchronous one's arguments."""
+OUR_NAMES = {"task_id": "id", "group_id": "id"}
+"""Celery's names of what comes first; they are keywords, too."""
 CELERYS_NAMES = {
     "AsyncResult": {
-        "TimeoutError", "args", "as_list", "build_graph", "collect", "date_done", "exists", "get_leaf", "info",
+        "TimeoutError", "app", "args", "as_list", "build_graph", "collect", "date_done", "exists", "get_leaf", "info",
         "iterdeps", "kwargs", "maybe_reraise", "maybe_throw", "name", "queue", "result", "retries", "revoke",
         "revoke_by_stamped_headers", "state", "supports_native_join", "then", "traceback", "worker",
     },
     "ResultSet": {
-        "TimeoutError", "iter_native", "join_native", "maybe_reraise", "maybe_throw", "revoke",
+        "TimeoutError", "app", "iter_native", "join_native", "maybe_reraise", "maybe_throw", "revoke",
         "supports_native_join", "then",
     },
 }  # fmt: skip
@@ -37,7 +48,6 @@ CELERYS_NAMES["GroupResult"] = CELERYS_NAMES["ResultSet"] | {"as_list"}
 MIRRORS = {"mirrored", "mirroring"}
 
 NOT_OURS = {
-    "app",  # a result knows its backend, not an app
     "graph",  # see build_graph
     "throw",  # fails a promise, and there are none
     "on_ready",
@@ -66,11 +76,12 @@ def mirrored_names() -> list[tuple[str, str]]:
 
 
 def assert_accepts_every_call(ours: Callable[..., Any], theirs: Callable[..., Any]) -> None:
-    """Fail unless any call of ``theirs`` may be made of ``ours`` and means the same."""
+    """Fail unless any call of ``theirs`` may be made of ``ours`` and means the same; what it needs may be optional."""
     own, expected = parameters(ours), parameters(theirs)
     assert expected.keys() - own.keys() == set()
     for position, (name, parameter) in enumerate(expected.items()):
-        assert own[name].default == parameter.default, name
+        if parameter.default is not inspect.Parameter.empty or name not in OUR_NAMES:
+            assert own[name].default == parameter.default, name
         if parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD:
             assert list(own)[position] == name, f"{name} is not at the same position"
             assert own[name].kind is parameter.kind
@@ -97,9 +108,32 @@ def test_every_asynchronous_name_has_a_blocking_one_with_the_same_parameters(cla
 
 
 @pytest.mark.parametrize("class_name", CLASSES)
-def test_the_constructors_are_the_same(class_name: str) -> None:
+def test_the_constructors_are_the_same_and_take_celerys_arguments(class_name: str) -> None:
     theirs, ours = getattr(aioresult, class_name), getattr(sync, class_name)
-    assert [shape(p) for p in parameters(ours).values()] == [shape(p) for p in parameters(theirs).values()]
+    assert_accepts_every_call(ours, theirs)
+    assert parameters(ours).keys() - parameters(theirs).keys() == CONSTRUCTORS[class_name]
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (sync.AsyncResult, celery.result.AsyncResult),
+        (sync.ResultSet, celery.result.ResultSet),
+        (sync.GroupResult, celery.result.GroupResult),
+        (sync.GroupResult.restore, celery.result.GroupResult.restore),
+    ],
+)
+def test_results_are_made_with_celerys_positions_and_keywords(
+    ours: Callable[..., Any], theirs: Callable[..., Any]
+) -> None:
+    expected = [name for name, parameter in parameters(theirs).items() if parameter.kind is not parameter.VAR_KEYWORD]
+    if "ready_barrier" in expected:
+        expected.remove("ready_barrier")  # Celery's own business: a promise that its copies of a set share
+    signature = inspect.signature(ours)
+    positions = signature.bind(*expected).arguments
+    assert {OUR_NAMES.get(name, name): value for name, value in positions.items()} == {name: name for name in expected}
+    keywords = {name: name for name in [*expected, "app"]}  # groups and sets hand it on as one of **kwargs
+    assert signature.bind_partial(**keywords).arguments == keywords
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

@@ -35,6 +35,11 @@ class Backend:
         self._async = url_or_store
 
     @property
+    def mirrored(self) -> asynchronous.Backend:
+        """The asynchronous backend that this one stands for."""
+        return self._async
+
+    @property
     def settings(self) -> Settings:
         """The checked settings."""
         return self._async.settings
@@ -177,11 +182,6 @@ class Backend:
 
     def __hash__(self) -> int:
         return hash(self._async)
-
-
-def unwrap(backend: Backend | asynchronous.Backend | None) -> asynchronous.Backend | None:
-    """Return the backend that a blocking one stands for."""
-    return backend._async if isinstance(backend, Backend) else backend
 
 
 def configure(url_or_store: object = None, **settings: Any) -> Backend:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import aioresult
 from aioresult.backend import Backend as AsynchronousBackend
 from aioresult.errors import ResultTimeout, Unsupported
-from aioresult.record import Record, ResultTree
+from aioresult.record import Record, ResultTree, check_task_id
 from aioresult.states import PROPAGATE_STATES
-from aioresult.sync.backend import Backend, unwrap
+from aioresult.sync.arguments import backend_for, the_id
+from aioresult.sync.backend import Backend
 from aioresult.sync.members import Members, mirrored_of
 from aioresult.sync.observing import Observer, OnInterval, OnMessage, OnValue, meta, refuse_within_a_task
 from aioresult.sync.portal import run
 from aioresult.sync.result import AsyncResult, Result, mirror
 from aioresult.sync.verbs import as_completed
+
+if TYPE_CHECKING:
+    from aioresult.integrations.celery.edge import App
 
 
 class ResultSet(Members):
@@ -24,14 +28,31 @@ class ResultSet(Members):
 
     Members may be groups themselves; their values are lists then. See ``aioresult.ResultSet``; arguments of the waiting
     methods that it does not have are Celery's, see ``AsyncResult.get``.
+
+    Args:
+        results: the members.
+        app: a Celery application, in whose result backend groups are then saved.
+        backend: where groups are saved; by default with ``app``'s results, or with those of the members.
     """
 
     TimeoutError = ResultTimeout
     supports_native_join = True
 
-    def __init__(self, results: Iterable[Result] = (), *, backend: Backend | AsynchronousBackend | None = None) -> None:
-        super().__init__(results)
-        self._backend = unwrap(backend)
+    def __init__(
+        self,
+        results: Iterable[Result] | None = (),
+        app: App | None = None,
+        *,
+        backend: Backend | AsynchronousBackend | None = None,
+    ) -> None:
+        super().__init__(() if results is None else results)
+        self._app = app
+        self._backend = backend_for(backend, app)
+
+    @property
+    def app(self) -> App | None:
+        """The Celery application given, or that of the first member."""
+        return self.results[0].app if self._app is None and self.results else self._app
 
     @property
     def mirrored(self) -> aioresult.ResultSet:
@@ -40,7 +61,7 @@ class ResultSet(Members):
 
     @property
     def backend(self) -> Backend:
-        """The backend given, or that of the members, or the configured one."""
+        """The backend given, or the application's, or that of the members, or the configured one."""
         return Backend(self.mirrored.backend)
 
     # --- asking: one read for all members ---
@@ -194,25 +215,37 @@ class ResultSet(Members):
 
 
 class GroupResult(ResultSet):
-    """A set of results with an id under which it can be saved and restored; see ``aioresult.GroupResult``."""
+    """A set of results with an id under which it can be saved and restored.
+
+    Args:
+        group_id: the group's id; by default a new one.
+        results: the members.
+        parent: the result that led to this group.
+        id: Celery's name of ``group_id``.
+        backend: where it is saved; by default with ``app``'s results, or with those of the members.
+        app: a Celery application.
+    """
 
     def __init__(
         self,
         group_id: str | None = None,
-        results: Iterable[Result] = (),
+        results: Iterable[Result] | None = (),
         parent: Result | None = None,
         *,
+        id: str | None = None,  # noqa: A002  (Celery's name)
         backend: Backend | AsynchronousBackend | None = None,
+        app: App | None = None,
     ) -> None:
-        super().__init__(results, backend=backend)
-        self.id = aioresult.GroupResult(group_id).id
+        super().__init__(results, app, backend=backend)
+        self.id = aioresult.GroupResult(the_id(group_id, id)).id
         self.parent = parent
 
     @classmethod
-    def mirroring(cls, mirrored: aioresult.GroupResult) -> GroupResult:
+    def mirroring(cls, mirrored: aioresult.GroupResult, app: App | None = None) -> GroupResult:
         """Return the blocking form of an asynchronous group."""
-        parent = None if mirrored.parent is None else mirror(mirrored.parent)
-        return cls(mirrored.id, map(mirror, mirrored.results), parent, backend=mirrored.backend)
+        parent = None if mirrored.parent is None else mirror(mirrored.parent, app)
+        results = [mirror(result, app) for result in mirrored.results]
+        return cls(mirrored.id, results, parent, backend=mirrored.backend, app=app)
 
     @property
     def mirrored(self) -> aioresult.GroupResult:
@@ -227,17 +260,25 @@ class GroupResult(ResultSet):
 
     def save(self, backend: Backend | AsynchronousBackend | None = None) -> None:
         """Save the group, not its members' results, under its id; it expires as results do."""
-        run(self.mirrored.save, unwrap(backend))
+        run(self.mirrored.save, backend_for(backend))
 
     @classmethod
-    def restore(cls, group_id: str, backend: Backend | AsynchronousBackend | None = None) -> GroupResult | None:
-        """Return the saved group ``group_id``, or ``None`` where none is saved."""
-        group = run(aioresult.GroupResult.restore, group_id, unwrap(backend))
-        return None if group is None else cls.mirroring(group)
+    def restore(
+        cls,
+        group_id: str | None = None,
+        backend: Backend | AsynchronousBackend | None = None,
+        app: App | None = None,
+        *,
+        id: str | None = None,  # noqa: A002  (Celery's name)
+    ) -> GroupResult | None:
+        """Return the saved group ``group_id``, or ``None`` where none is saved; arguments as of the constructor."""
+        name = check_task_id(the_id(group_id, id))
+        group = run(aioresult.GroupResult.restore, name, backend_for(backend, app))
+        return None if group is None else cls.mirroring(group, app)
 
     def delete(self, backend: Backend | AsynchronousBackend | None = None) -> None:
         """Delete the saved group; its members' results stay."""
-        run(self.mirrored.delete, unwrap(backend))
+        run(self.mirrored.delete, backend_for(backend))
 
     def as_tuple(self) -> ResultTree:
         """Return the ids of the group, its ancestors and its members, in Celery's form."""

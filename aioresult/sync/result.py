@@ -10,14 +10,16 @@ import aioresult
 from aioresult.backend import Backend as AsynchronousBackend
 from aioresult.errors import ResultTimeout, Unsupported
 from aioresult.groups import from_tree
-from aioresult.record import Record, ResultTree
+from aioresult.record import Record, ResultTree, check_task_id
 from aioresult.states import PROPAGATE_STATES
-from aioresult.sync.backend import Backend, unwrap
+from aioresult.sync.arguments import backend_for, the_id
+from aioresult.sync.backend import Backend
 from aioresult.sync.fields import Fields
 from aioresult.sync.observing import Observer, OnInterval, OnMessage, OnValue, refuse_within_a_task
 from aioresult.sync.portal import iterate, run
 
 if TYPE_CHECKING:
+    from aioresult.integrations.celery.edge import App
     from aioresult.sync.groups import GroupResult
 
 T = TypeVar("T")
@@ -26,11 +28,23 @@ Result: TypeAlias = "AsyncResult[Any] | GroupResult"
 
 
 class AsyncResult(Fields, Generic[T]):
-    """The result of the task ``task_id``, for blocking callers; see ``aioresult.AsyncResult`` for the arguments.
+    """The result of the task ``task_id``, for blocking callers.
 
-    Each attribute that depends on the task's state asks the store, until the task has been found final.
+    Each attribute that depends on the task's state asks the store, until the task has been found final. Arguments are
+    those of ``aioresult.AsyncResult``, and Celery's.
+
+    Args:
+        task_id: the task's id.
+        backend: where the result is stored; by default in ``app``'s result backend, or in the configured one.
+        task_name: has no effect, as in Celery.
+        app: a Celery application, whose results these are; see ``aioresult.integrations.celery.backend_from_app``.
+        parent: the result of the task or group that led to this one; its failure is raised by ``get``.
+        id: Celery's name of ``task_id``.
+        result_type: converts the value.
+        ignored: whether the producer was told not to store the result; ``None`` means what the settings say.
 
     Attributes:
+        app: the Celery application given, or ``None``.
         mirrored: the asynchronous result that this one stands for.
         parent: the result of the task or group that led to this one.
     """
@@ -39,53 +53,64 @@ class AsyncResult(Fields, Generic[T]):
     """What ``get`` raises when the time is up, under Celery's name."""
     supports_native_join: ClassVar = True
 
-    __slots__ = ("__weakref__", "mirrored", "parent")
+    __slots__ = ("__weakref__", "app", "mirrored", "parent")
 
     @overload
     def __init__(
         self: AsyncResult[Any],
-        task_id: str,
+        task_id: str | None = None,
         backend: Backend | AsynchronousBackend | None = None,
-        *,
+        task_name: str | None = None,
+        app: App | None = None,
         parent: Result | None = None,
+        *,
+        id: str | None = None,
         ignored: bool | None = None,
     ) -> None: ...
 
     @overload
     def __init__(
         self,
-        task_id: str,
+        task_id: str | None = None,
         backend: Backend | AsynchronousBackend | None = None,
-        *,
-        result_type: type[T] | None,
+        task_name: str | None = None,
+        app: App | None = None,
         parent: Result | None = None,
+        *,
+        id: str | None = None,
+        result_type: type[T] | None,
         ignored: bool | None = None,
     ) -> None: ...
 
     def __init__(
         self,
-        task_id: str,
+        task_id: str | None = None,
         backend: Backend | AsynchronousBackend | None = None,
-        *,
-        result_type: type[T] | None = None,
+        task_name: str | None = None,
+        app: App | None = None,
         parent: Result | None = None,
+        *,
+        id: str | None = None,  # noqa: A002  (Celery's name)
+        result_type: type[T] | None = None,
         ignored: bool | None = None,
     ) -> None:
+        self.app = app
         self.parent = parent
         self.mirrored: aioresult.AsyncResult[T] = aioresult.AsyncResult(
-            task_id,
-            unwrap(backend),
+            check_task_id(the_id(task_id, id)),
+            backend_for(backend, app),
             result_type=result_type,
             parent=None if parent is None else parent.mirrored,
             ignored=ignored,
         )
 
     @classmethod
-    def mirroring(cls, mirrored: aioresult.AsyncResult[T]) -> AsyncResult[T]:
+    def mirroring(cls, mirrored: aioresult.AsyncResult[T], app: App | None = None) -> AsyncResult[T]:
         """Return the blocking form of an asynchronous result."""
         result = cls.__new__(cls)
+        result.app = app
         result.mirrored = mirrored
-        result.parent = None if mirrored.parent is None else mirror(mirrored.parent)
+        result.parent = None if mirrored.parent is None else mirror(mirrored.parent, app)
         return result
 
     @property
@@ -228,7 +253,7 @@ class AsyncResult(Fields, Generic[T]):
     def children(self) -> list[Result] | None:
         """The results of the tasks that this one started; ``None`` where that was not recorded."""
         trees = self.fetch().children
-        return None if trees is None else [mirror(from_tree(tree, self.mirrored.backend)) for tree in trees]
+        return None if trees is None else [mirror(from_tree(tree, self.mirrored.backend), self.app) for tree in trees]
 
     def leaves(self) -> list[AsyncResult[Any]]:
         """Return the single results of which this consists: itself."""
@@ -312,12 +337,17 @@ class AsyncResult(Fields, Generic[T]):
             return self.id == other.id
         return self.id == other if isinstance(other, str) else NotImplemented
 
+    def __copy__(self) -> AsyncResult[T]:
+        return AsyncResult.mirroring(self.mirrored, self.app)
+
     def __reduce__(self) -> tuple[Any, ...]:
         return AsyncResult.mirroring, (self.mirrored,)
 
 
-def mirror(result: aioresult.AsyncResult[Any] | aioresult.GroupResult) -> Result:
-    """Return the blocking form of an asynchronous result or group."""
+def mirror(result: aioresult.AsyncResult[Any] | aioresult.GroupResult, app: App | None = None) -> Result:
+    """Return the blocking form of an asynchronous result or group, of the Celery application ``app`` if of any."""
     from aioresult.sync.groups import GroupResult
 
-    return GroupResult.mirroring(result) if isinstance(result, aioresult.GroupResult) else AsyncResult.mirroring(result)
+    if isinstance(result, aioresult.GroupResult):
+        return GroupResult.mirroring(result, app)
+    return AsyncResult.mirroring(result, app)

@@ -2,32 +2,138 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any
 
 import celery.result
 import pytest
 from celery import Celery
+from celery.backends.redis import RedisBackend
+from celery.local import Proxy
 
 import aioresult
-from aioresult import sync
-from aioresult.integrations.celery import backend_from_app
+from aioresult import BackendNotConfigured, SettingsError, sync
+from aioresult.integrations.celery.configuration import shared_backend
 from tests.celery.workers import application
 from tests.servers import RedisServer
+
+WAIT = 30.0
 
 
 @pytest.fixture
 def app(celery_redis: RedisServer) -> Iterator[Celery]:
     with application(broker="memory://", backend=celery_redis.url) as app:
         yield app
+        sync.AsyncResult("any", app=app).backend.close()
 
 
 @pytest.fixture
-def backend(app: Celery) -> Iterator[sync.Backend]:
-    with sync.Backend(backend_from_app(app)) as backend:
-        yield backend
+def backend(app: Celery) -> sync.Backend:
+    return sync.AsyncResult("any", app=app).backend
+
+
+def stored(app: Celery, value: object = 42) -> str:
+    """Return the id of a task that Celery has stored."""
+    task_id = str(uuid.uuid4())
+    app.backend.store_result(task_id, value, "SUCCESS")
+    return task_id
+
+
+# --- how results are made ---------------------------------------------------------------------------------------------
+
+Make = Callable[[ModuleType, str, Celery], Any]
+"""Makes a result, or restores a group, by the classes of one of both modules."""
+
+
+MAKE: dict[str, Make] = {
+    "app": lambda module, task_id, app: module.AsyncResult(task_id, app=app),
+    "keywords": lambda module, task_id, app: module.AsyncResult(id=task_id, app=app, task_name="proj.add"),
+    "positions": lambda module, task_id, app: module.AsyncResult(task_id, None, "proj.add", app, None),
+    "parent": lambda module, task_id, app: module.AsyncResult(
+        task_id, app=app, parent=module.AsyncResult("p", app=app)
+    ),
+    "current_app": lambda module, task_id, app: module.AsyncResult(task_id, app=Proxy(lambda: app)),
+    "backend": lambda module, task_id, app: module.AsyncResult(task_id, backend=app.backend),
+    "group": lambda module, task_id, app: module.GroupResult("g", [module.AsyncResult(task_id, app=app)], app=app)[0],
+    "set": lambda module, task_id, app: module.ResultSet([module.AsyncResult(task_id, app=app)], app)[0],
+}
+RESTORE: dict[str, Make] = {
+    "app": lambda module, group_id, app: module.GroupResult.restore(group_id, app=app),
+    "keywords": lambda module, group_id, app: module.GroupResult.restore(id=group_id, app=app),
+    "positions": lambda module, group_id, app: module.GroupResult.restore(group_id, None, app),
+    "backend": lambda module, group_id, app: module.GroupResult.restore(group_id, backend=app.backend),
+}
+
+
+@pytest.mark.parametrize("how", MAKE)
+def test_celerys_constructors_give_the_results_of_the_application(app: Celery, how: str) -> None:
+    task_id = stored(app)
+    theirs, ours = (MAKE[how](module, task_id, app) for module in (celery.result, sync))
+    assert ours.id == theirs.id == task_id
+    assert ours.status == theirs.status == "SUCCESS"
+    assert ours.get(timeout=WAIT, follow_parents=False) == theirs.get(timeout=WAIT, follow_parents=False) == 42
+    assert str(ours.parent) == str(theirs.parent)
+
+
+@pytest.mark.parametrize("how", RESTORE)
+def test_a_group_that_either_side_has_saved_is_restored_by_the_other(app: Celery, how: str) -> None:
+    task_id = stored(app)
+    for saver, restorer in [(celery.result, sync), (sync, celery.result)]:
+        group_id = str(uuid.uuid4())
+        saver.GroupResult(id=group_id, results=[saver.AsyncResult(task_id, app=app)], app=app).save()
+        group = RESTORE[how](restorer, group_id, app)
+        assert (group.id, group.get(timeout=WAIT)) == (group_id, [42])
+        group.delete(backend=app.backend)
+        assert RESTORE[how](saver, group_id, app) is None
+
+
+def test_all_results_of_an_application_share_one_backend(app: Celery) -> None:
+    backends = {
+        sync.AsyncResult("one", app=app).backend,
+        sync.AsyncResult("two", backend=app.backend).backend,
+        sync.AsyncResult("three", app=Proxy(lambda: app)).backend,
+        sync.ResultSet([], app=app).backend,
+        sync.Backend(shared_backend(app)),
+    }
+    assert len(backends) == 1
+
+
+def test_the_relatives_of_a_result_are_of_the_same_application(app: Celery) -> None:
+    task_id = str(uuid.uuid4())
+    children = [[["child", None], None], [["group", None], [[["member", None], None]]]]
+    sync.AsyncResult("any", app=app).backend.store_result(task_id, 1, "SUCCESS", children=children)
+    result = sync.AsyncResult(task_id, app=app, parent=sync.GroupResult("g", [sync.AsyncResult("p", app=app)]))
+    relatives = [*(result.children or []), result.parent, copy.copy(result)]
+    assert [relative.app for relative in relatives if relative is not None] == [app] * 4
+
+
+def test_what_is_given_wins_over_what_is_configured(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+    task_id = stored(app)
+    monkeypatch.setattr("aioresult.backend._default", None)
+    configured, given = sync.configure("memory://configured"), sync.Backend("memory://given")
+    assert sync.AsyncResult(task_id, app=app).get(timeout=WAIT) == 42
+    assert sync.AsyncResult(task_id).backend == configured
+    assert sync.AsyncResult(task_id, given, app=app).backend == given
+    assert sync.GroupResult(None, [], app=app, backend=given).backend == given
+
+
+def test_an_application_whose_results_cannot_be_read_is_refused() -> None:
+    nowhere = Celery("shop", set_as_current=False)
+    with pytest.raises(BackendNotConfigured, match="'shop' has no result_backend"):
+        sync.AsyncResult("t", app=nowhere)
+    with pytest.raises(SettingsError, match="rpc://"):
+        sync.GroupResult.restore("g", app=Celery("shop", backend="rpc://", set_as_current=False))
+
+
+def test_a_backend_that_is_nobodys_is_refused(app: Celery, celery_redis: RedisServer) -> None:
+    elsewhere = RedisBackend(app=app, url=celery_redis.url.removesuffix("/0") + "/5")
+    for backend in (elsewhere, celery_redis.url, object()):
+        with pytest.raises(SettingsError, match="app= takes the application itself"):
+            sync.AsyncResult("t", backend)  # type: ignore[arg-type]  # what is tested
 
 
 # --- what a set says of its members -----------------------------------------------------------------------------------

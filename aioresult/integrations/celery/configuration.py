@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from aioresult.backend import Backend
 from aioresult.errors import BackendNotConfigured, SettingsError
-from aioresult.integrations.celery.edge import App
+from aioresult.integrations.celery.edge import App, unproxied
 from aioresult.settings import SERIALIZERS, Settings
 
 _PLUGIN: Final = "aioresult+"
@@ -27,6 +29,8 @@ _UNSUITABLE: Final = {
 _CONTENT: Final = ("accept_content", "result_accept_content")
 _NOT_TAKEN: Final = frozenset({"result_backend", "database_url"})
 _SETTINGS: Final = frozenset(Settings.__struct_fields__) - _NOT_TAKEN
+_shared: Final[WeakKeyDictionary[App, Backend]] = WeakKeyDictionary()
+_shared_lock: Final = Lock()
 
 
 def backend_from_app(app: App, **overrides: Any) -> Backend:
@@ -48,6 +52,19 @@ def backend_from_app(app: App, **overrides: Any) -> Backend:
         return Backend(url, **{**_settings(app), **overrides})
     except SettingsError as exc:
         raise SettingsError(f"the configuration of the Celery application {app.main!r}: {exc}") from exc
+
+
+def shared_backend(app: App) -> Backend:
+    """Return what ``backend_from_app`` makes of an application: the same one each time, and with it its connections.
+
+    As Celery's own does, it keeps to the configuration that the application has when it is first used.
+    """
+    app = unproxied(app)
+    with _shared_lock:
+        backend = _shared.get(app)
+        if backend is None:
+            backend = _shared[app] = backend_from_app(app)
+        return backend
 
 
 def _url(app: App) -> str:

@@ -7,12 +7,11 @@ import re
 import uuid
 from collections.abc import Callable
 from typing import Any, Final, cast
-from weakref import WeakKeyDictionary
 
 from aioresult.backend import Backend
 from aioresult.groups import GroupResult, Result
 from aioresult.integrations.celery import edge
-from aioresult.integrations.celery.configuration import backend_from_app
+from aioresult.integrations.celery.configuration import shared_backend
 from aioresult.integrations.celery.edge import App, Applicable, ResultNode
 from aioresult.integrations.celery.errors import BrokerUnavailable
 from aioresult.integrations.celery.publisher import get_publisher
@@ -23,7 +22,6 @@ from aioresult.result import AsyncResult, check_timeout
 PUBLISH_TIMEOUT: Final = 5.0
 """Seconds that publishing may take by default."""
 _CREDENTIALS: Final = re.compile(r"(?<=://)[^@/\s]*@")
-_backends: Final[WeakKeyDictionary[App, Backend]] = WeakKeyDictionary()
 
 
 async def apply_async(
@@ -88,7 +86,7 @@ class _Publishing:
         self._app = edge.unproxied(app)
         self._what = what
         self._timeout = None if self._app.conf.get("task_always_eager") else timeout
-        self._backend = backend or _backend_of(self._app)
+        self._backend = backend or shared_backend(self._app)
 
     async def run(self, publish: Callable[[], ResultNode], task_id: str | None, ignored: bool | None) -> Result:
         """Watch ``task_id``, publish, and return the results that this gives, all of them watched."""
@@ -174,10 +172,3 @@ def _family(result: Result) -> list[AsyncResult[Any]]:
         family.extend(node.leaves())
         node = node.parent
     return family
-
-
-def _backend_of(app: App) -> Backend:
-    backend = _backends.get(app)
-    if backend is None:
-        backend = _backends[app] = backend_from_app(app)
-    return backend
