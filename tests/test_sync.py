@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import celery._state
+import celery.result
 import pytest
 
 import aioresult
@@ -23,6 +24,7 @@ from aioresult import (
     AioResultError,
     DecodeError,
     InvalidTaskId,
+    MissingDriver,
     Record,
     RemoteTaskError,
     ResultNotStored,
@@ -260,8 +262,8 @@ def test_what_needs_a_broker_says_so(backend: Backend) -> None:
         result.then(print)
     with pytest.raises(Unsupported, match="callback="):
         group.then(print)
-    with pytest.raises(Unsupported, match="iterdeps"):
-        result.build_graph()
+    with pytest.raises(Unsupported, match="make the result with app=app"):
+        result.revoke_by_stamped_headers({"customer": "7"})
 
 
 # --- Celery's constructors --------------------------------------------------------------------------------------------
@@ -419,6 +421,8 @@ def test_waiting_within_a_celery_task_is_refused_as_celery_does(
     with pytest.raises(RuntimeError, match="disable_sync_subtasks=False"):
         results.join()
     assert result.get(disable_sync_subtasks=False) == 1
+    with celery.result.allow_join_result():
+        assert (result.get(), results.join()) == (1, [1])
     assert results.join_native(disable_sync_subtasks=False) == [1]
 
 
@@ -477,6 +481,12 @@ def test_an_unfinished_task_ends_the_tree_unless_it_may_be_passed_over(backend: 
     with pytest.raises(ResultTimeout, match="'g' is not final"):
         next(nodes)
     assert [node.id for _, node in root.iterdeps(intermediate=True)] == ["a", "b", "g"]
+
+
+def test_a_graph_needs_celery_and_says_what_does_not(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "celery.utils.graph", None)
+    with pytest.raises(MissingDriver, match=r"iterdeps\(intermediate=True\)"):
+        _ = family(backend).graph
 
 
 # --- many -------------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ and the subscription: a thread that waits costs a task. A backend may be shared 
 
 from aioresult.sync.backend import Backend, configure, get_backend
 from aioresult.sync.groups import GroupResult, ResultSet
-from aioresult.sync.result import AsyncResult
+from aioresult.sync.result import AsyncResult, result_from_tuple
 from aioresult.sync.verbs import as_completed, gather, wait
 
 __all__ = [
@@ -29,5 +29,6 @@ __all__ = [
     "configure",
     "gather",
     "get_backend",
+    "result_from_tuple",
     "wait",
 ]

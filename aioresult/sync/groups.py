@@ -17,13 +17,14 @@ from aioresult.sync.members import Members, mirrored_of
 from aioresult.sync.observing import Observer, OnInterval, OnMessage, OnValue, meta, refuse_within_a_task
 from aioresult.sync.portal import run
 from aioresult.sync.result import AsyncResult, Result, mirror
+from aioresult.sync.revoking import Revocable
 from aioresult.sync.verbs import as_completed
 
 if TYPE_CHECKING:
     from aioresult.integrations.celery.edge import App
 
 
-class ResultSet(Members):
+class ResultSet(Members, Revocable):
     """A mutable collection of results, each only once, that can be asked and awaited as one.
 
     Members may be groups themselves; their values are lists then. See ``aioresult.ResultSet``; arguments of the waiting
@@ -194,12 +195,8 @@ class ResultSet(Members):
         """Delete the results of all members from the store."""
         run(self.mirrored.forget)
 
-    def revoke(self, *args: Any, **options: Any) -> NoReturn:
-        """Refuse: revoking is done by the broker."""
-        raise Unsupported(
-            "a result backend cannot revoke, since that goes through the broker; call app.control.revoke(ids) of the "
-            "Celery app, or TaskRunner.cancel() for what a runner runs"
-        )
+    def _to_revoke(self) -> list[str]:
+        return [leaf.id for leaf in self.leaves()]  # a nested group's own id, which Celery sends, is no task's
 
     def then(self, *args: Any, **options: Any) -> NoReturn:
         """Refuse: nothing would call the callback while nobody waits."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeAlias, TypeVar, overload
 
@@ -17,6 +16,8 @@ from aioresult.sync.backend import Backend
 from aioresult.sync.fields import Fields
 from aioresult.sync.observing import Observer, OnInterval, OnMessage, OnValue, refuse_within_a_task
 from aioresult.sync.portal import iterate, run
+from aioresult.sync.revoking import RevocableTask
+from aioresult.sync.tree import Tree
 
 if TYPE_CHECKING:
     from aioresult.integrations.celery.edge import App
@@ -27,7 +28,7 @@ T = TypeVar("T")
 Result: TypeAlias = "AsyncResult[Any] | GroupResult"
 
 
-class AsyncResult(Fields, Generic[T]):
+class AsyncResult(Fields, Tree, RevocableTask, Generic[T]):
     """The result of the task ``task_id``, for blocking callers.
 
     Each attribute that depends on the task's state asks the store, until the task has been found final. Arguments are
@@ -53,6 +54,7 @@ class AsyncResult(Fields, Generic[T]):
     """What ``get`` raises when the time is up, under Celery's name."""
     supports_native_join: ClassVar = True
 
+    app: App | None
     __slots__ = ("__weakref__", "app", "mirrored", "parent")
 
     @overload
@@ -259,40 +261,6 @@ class AsyncResult(Fields, Generic[T]):
         """Return the single results of which this consists: itself."""
         return [self]
 
-    def iterdeps(self, intermediate: bool = False) -> Iterator[tuple[Result | None, Result]]:
-        """Iterate this result and those of the tasks that it led to, breadth first, each with the one above it.
-
-        Raises:
-            ResultTimeout: one of them is not final when its children are asked for; ``intermediate`` passes over it.
-        """
-        nodes: deque[tuple[Result | None, Result]] = deque([(None, self)])
-        while nodes:
-            above, node = nodes.popleft()
-            yield above, node
-            if node.ready():
-                nodes.extend((node, child) for child in node.children or ())
-            elif not intermediate:
-                raise ResultTimeout(
-                    f"{node.id!r} is not final, so its children are not known; wait for it, or pass intermediate=True"
-                )
-
-    def collect(self, intermediate: bool = False, **options: Any) -> Iterator[tuple[Result, Any]]:
-        """Iterate this result and those of the tasks that it led to, each with its value; waits for each.
-
-        Args:
-            intermediate: go on where one is not final after its ``get``.
-            options: arguments of ``get``.
-        """
-        for _, node in self.iterdeps(intermediate=intermediate):
-            yield node, node.get(**options)
-
-    def get_leaf(self) -> Any:
-        """Wait for this result and those of the tasks that it led to, and return the value of the last one."""
-        value = None
-        for _, value in self.collect():  # noqa: B007  (the last one is what is asked for)
-            pass
-        return value
-
     def as_tuple(self) -> ResultTree:
         """Return the id and those of its ancestors, in Celery's form."""
         return self.mirrored.as_tuple()
@@ -303,14 +271,8 @@ class AsyncResult(Fields, Generic[T]):
 
     # --- what needs more than a result backend ---
 
-    def revoke(self, *args: Any, **options: Any) -> NoReturn:
-        """Refuse: revoking is done by the broker."""
-        raise Unsupported(
-            f"task {self.id!r}: a result backend cannot revoke, since that goes through the broker; call "
-            f"app.control.revoke({self.id!r}) of the Celery app, or TaskRunner.cancel() for what a runner runs"
-        )
-
-    revoke_by_stamped_headers = revoke
+    def _to_revoke(self) -> str:
+        return self.id
 
     def then(self, *args: Any, **options: Any) -> NoReturn:
         """Refuse: nothing would call the callback while nobody waits."""
@@ -318,10 +280,6 @@ class AsyncResult(Fields, Generic[T]):
             f"task {self.id!r}: then() is not supported; pass callback= to get(), iterate as_completed(), or await the "
             f"result in asyncio code"
         )
-
-    def build_graph(self, *args: Any, **options: Any) -> NoReturn:
-        """Refuse: Celery's graph classes are not here."""
-        raise Unsupported(f"task {self.id!r}: there is no graph; iterate iterdeps(intermediate=True) for its edges")
 
     def __repr__(self) -> str:
         return f"<sync {repr(self.mirrored)[1:]}"
@@ -351,3 +309,17 @@ def mirror(result: aioresult.AsyncResult[Any] | aioresult.GroupResult, app: App 
     if isinstance(result, aioresult.GroupResult):
         return GroupResult.mirroring(result, app)
     return AsyncResult.mirroring(result, app)
+
+
+def result_from_tuple(r: ResultTree | Result, app: App | None = None) -> Result:
+    """Return the result or group of which ``as_tuple`` has given ``r``, as Celery's function of this name does.
+
+    Args:
+        r: ``[[id, parent], members]``, or a result, which is returned as it is.
+        app: a Celery application, whose results these are; by default they are in the configured backend.
+    """
+    from aioresult.sync.groups import GroupResult
+
+    if isinstance(r, AsyncResult | GroupResult):
+        return r
+    return mirror(from_tree(r, backend_for(None, app)), app)

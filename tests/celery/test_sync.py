@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import itertools
 import uuid
 from collections.abc import Callable, Iterator
@@ -14,9 +15,10 @@ import pytest
 from celery import Celery
 from celery.backends.redis import RedisBackend
 from celery.local import Proxy
+from celery.utils.graph import GraphFormatter
 
 import aioresult
-from aioresult import BackendNotConfigured, SettingsError, sync
+from aioresult import BackendNotConfigured, SettingsError, WouldBlockLoop, sync
 from aioresult.integrations.celery.configuration import shared_backend
 from tests.celery.workers import application
 from tests.servers import RedisServer
@@ -134,6 +136,86 @@ def test_a_backend_that_is_nobodys_is_refused(app: Celery, celery_redis: RedisSe
     for backend in (elsewhere, celery_redis.url, object()):
         with pytest.raises(SettingsError, match="app= takes the application itself"):
             sync.AsyncResult("t", backend)  # type: ignore[arg-type]  # what is tested
+
+
+# --- what goes through the broker -------------------------------------------------------------------------------------
+
+
+class Control:
+    """Writes down what workers would be told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, Any, dict[str, Any]]] = []
+
+    def revoke(self, task_id: Any, **options: Any) -> None:
+        self.told.append(("revoke", task_id, options))
+
+    def revoke_by_stamped_headers(self, headers: Any, **options: Any) -> None:
+        self.told.append(("revoke_by_stamped_headers", headers, options))
+
+
+def test_revoking_tells_the_workers_what_celerys_results_tell_them(app: Celery) -> None:
+    app.control = Control()
+    for module in (celery.result, sync):
+        result = module.AsyncResult("a", app=app)
+        result.revoke()
+        result.revoke(None, True, "SIGKILL", True, 2.5)
+        result.revoke_by_stamped_headers({"customer": ["7"]}, terminate=True)
+        module.GroupResult("g", [result, module.AsyncResult("b", app=app)]).revoke(signal="SIGINT")
+    told = app.control.told
+    assert len(told) == 8
+    assert told[:4] == told[4:]
+
+
+def test_revoking_a_nested_group_reaches_its_tasks(app: Celery) -> None:
+    app.control = Control()
+    results = [sync.AsyncResult(task_id, app=app) for task_id in "abc"]
+    sync.GroupResult("outer", [results[0], sync.GroupResult("inner", results[1:])]).revoke()
+    assert app.control.told[0][1] == ["a", "b", "c"]
+
+
+async def test_revoking_does_not_block_a_loop(app: Celery) -> None:
+    app.control = Control()
+    with pytest.raises(WouldBlockLoop):
+        sync.AsyncResult("t", app=app).revoke()
+    assert app.control.told == []
+
+
+# --- the tree of results ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def root(backend: sync.Backend) -> str:
+    """The id of a task that led to another one and to a group of two."""
+    root, child, first, second, group = (str(uuid.uuid4()) for _ in range(5))
+    for task_id in (child, first, second):
+        backend.store_result(task_id, task_id, "SUCCESS", children=[])
+    members = [[[task_id, None], None] for task_id in (first, second)]
+    backend.store_result(root, "root", "SUCCESS", children=[[[child, None], None], [[group, None], members]])
+    return root
+
+
+def test_the_graph_is_celerys(app: Celery, root: str) -> None:
+    drawings = []
+    for module in (celery.result, sync):
+        result = module.AsyncResult(root, app=app)
+        drawings += [io.StringIO(), io.StringIO()]
+        result.graph.to_dot(drawings[-2])
+        result.build_graph(formatter=GraphFormatter(root=root)).to_dot(drawings[-1])
+    theirs, their_own, ours, our_own = (drawing.getvalue() for drawing in drawings)
+    assert theirs.count("->") == 4
+    assert (ours, our_own) == (theirs, their_own)
+
+
+def test_a_tuple_becomes_the_result_that_celery_makes_of_it(app: Celery) -> None:
+    for module in (celery.result, sync):
+        member = module.AsyncResult("m", app=app, parent=module.AsyncResult("p", app=app))
+        for result in (member, module.GroupResult("g", [member], member, app=app)):
+            again = [made.result_from_tuple(result.as_tuple(), app) for made in (celery.result, sync)]
+            assert [made.as_tuple() for made in again] == [result.as_tuple()] * 2
+            assert [type(made).__name__ for made in again] == [type(result).__name__] * 2
+            assert [made.app for made in again] == [app] * 2
+        assert module.result_from_tuple(member, app) is member
 
 
 # --- what a set says of its members -----------------------------------------------------------------------------------

@@ -65,12 +65,26 @@ class ResultBackend(Protocol):
     remove_pending_result: Any
 
 
+class Control(Protocol):
+    """What sends commands to an application's workers."""
+
+    def revoke(self, task_id: str | list[str], /, **options: Any) -> object:
+        """Tell them to leave tasks alone."""
+
+    def revoke_by_stamped_headers(self, headers: Mapping[str, str | list[str]], /, **options: Any) -> object:
+        """Tell them to leave the tasks with these headers alone."""
+
+
 class App(Protocol):
     """A Celery application."""
 
     main: str | None
     conf: Conf
     backend_cls: object
+
+    @property
+    def control(self) -> Control:
+        """What sends commands to the workers."""
 
     @property
     def backend(self) -> ResultBackend:

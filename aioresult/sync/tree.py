@@ -1,0 +1,99 @@
+"""The results of the tasks that a task led to, as Celery walks through them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TextIO, cast
+
+from aioresult.errors import MissingDriver, ResultTimeout
+
+if TYPE_CHECKING:
+    from aioresult.sync.result import Result
+
+
+class Graph(Protocol):
+    """Celery's ``DependencyGraph``, of results: each with those of the tasks that it led to."""
+
+    def __iter__(self) -> Iterator[Result]: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, node: Result, /) -> Sequence[Result]: ...
+
+    def topsort(self) -> list[Result]:
+        """Return the results in an order in which each stands behind those that it led to."""
+
+    def to_dot(self, fh: TextIO, formatter: object = None) -> None:
+        """Write the graph in Graphviz's language."""
+
+
+class Tree:
+    """What ``celery.result.AsyncResult`` offers for walking from a result to those of the tasks that it led to."""
+
+    __slots__ = ()
+
+    def iterdeps(self, intermediate: bool = False) -> Iterator[tuple[Result | None, Result]]:
+        """Iterate this result and those of the tasks that it led to, breadth first, each with the one above it.
+
+        Raises:
+            ResultTimeout: one of them is not final when its children are asked for; ``intermediate`` passes over it.
+        """
+        nodes: deque[tuple[Result | None, Result]] = deque([(None, cast("Result", self))])
+        while nodes:
+            above, node = nodes.popleft()
+            yield above, node
+            if node.ready():
+                nodes.extend((node, child) for child in node.children or ())
+            elif not intermediate:
+                raise ResultTimeout(
+                    f"{node.id!r} is not final, so its children are not known; wait for it, or pass intermediate=True"
+                )
+
+    def collect(self, intermediate: bool = False, **options: Any) -> Iterator[tuple[Result, Any]]:
+        """Iterate this result and those of the tasks that it led to, each with its value; waits for each.
+
+        Args:
+            intermediate: go on where one is not final after its ``get``.
+            options: arguments of ``get``.
+        """
+        for _, node in self.iterdeps(intermediate=intermediate):
+            yield node, node.get(**options)
+
+    def get_leaf(self) -> Any:
+        """Wait for this result and those of the tasks that it led to, and return the value of the last one."""
+        value = None
+        for _, value in self.collect():  # noqa: B007  (the last one is what is asked for)
+            pass
+        return value
+
+    @property
+    def graph(self) -> Graph:
+        """What ``build_graph`` gives."""
+        return self.build_graph()
+
+    def build_graph(self, intermediate: bool = False, formatter: object = None) -> Graph:
+        """Return this result and those of the tasks that it led to as Celery's graph, which can be drawn.
+
+        Args:
+            intermediate: pass over what is not final.
+            formatter: Celery's ``GraphFormatter``, or one of your own.
+
+        Raises:
+            ResultTimeout: one of them is not final.
+            MissingDriver: Celery is not installed.
+        """
+        try:
+            from celery.utils.graph import DependencyGraph, GraphFormatter
+        except ImportError as exc:
+            raise MissingDriver(
+                "a graph is Celery's, which is not installed; iterdeps(intermediate=True) gives the edges without it",
+                name=exc.name,
+            ) from exc
+        root = cast("Result", self).id
+        graph: Any = DependencyGraph(formatter=formatter or GraphFormatter(root=root, shape="oval"))
+        for above, node in self.iterdeps(intermediate):
+            graph.add_arc(node)
+            if above is not None:
+                graph.add_edge(above, node)
+        return cast("Graph", graph)
