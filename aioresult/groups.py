@@ -160,6 +160,9 @@ class ResultSet:
 
     __hash__ = None  # type: ignore[assignment]  # mutable; a group is known by its id
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_backend": None}  # a pickled set is in the backend of the process that it comes to
+
 
 class GroupResult(ResultSet):
     """A set of results with an id under which it can be saved and restored.

@@ -185,6 +185,13 @@ def test_results_compare_hash_print_and_pickle_by_id() -> None:
     assert (copy, str(copy.parent)) == (result, "p")
 
 
+def test_groups_are_pickled_without_their_backend(backend: Backend) -> None:
+    group = backend.GroupResult("g", [backend.AsyncResult("a")], AsyncResult("p"))
+    copy = pickle.loads(pickle.dumps(group))
+    assert (copy, copy.results, copy.parent) == (group, group.results, "p")
+    assert pickle.loads(pickle.dumps(aioresult.ResultSet(group.results))) == aioresult.ResultSet(group.results)
+
+
 @pytest.mark.parametrize("bad", ["", None, 5, b"a"])
 async def test_a_bad_id_is_refused_everywhere(backend: Backend, bad: Any) -> None:
     with pytest.raises(InvalidTaskId):

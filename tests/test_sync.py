@@ -250,6 +250,9 @@ def test_results_survive_copying_and_pickling(default: Callable[..., Backend]) -
         result = AsyncResult("t", parent=AsyncResult("p"))
         for again in (pickle.loads(pickle.dumps(result)), copy.copy(result)):
             assert (again, again.parent, again.get()) == (result, result.parent, 1)
+        group = GroupResult("g", [result], result.parent, backend=backend)
+        for copied in (pickle.loads(pickle.dumps(group)), copy.copy(group)):
+            assert (copied, copied.get()) == (group, [1])
 
 
 def test_what_needs_a_broker_says_so(backend: Backend) -> None:

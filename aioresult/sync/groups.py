@@ -210,6 +210,9 @@ class ResultSet(Members, Revocable):
 
     __hash__ = None  # type: ignore[assignment]  # mutable; a group is known by its id
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_app": None, "_backend": None}  # as of its members, see AsyncResult
+
 
 class GroupResult(ResultSet):
     """A set of results with an id under which it can be saved and restored.
