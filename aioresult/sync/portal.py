@@ -15,7 +15,8 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import suppress
 from typing import Any, Final, ParamSpec, TypeVar
 
-from aioresult.errors import AioResultError, WouldBlockLoop
+from aioresult.errors import AioResultError, ResultTimeout, TaskRevokedError, WouldBlockLoop
+from aioresult.sync.errors import as_celerys
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -207,6 +208,8 @@ def _outcome(
         if _ended:  # a thread that waits when the interpreter exits ends with it, quietly
             raise SystemExit from exc
         raise AioResultError("the wait was cancelled within the portal") from exc
+    except (ResultTimeout, TaskRevokedError) as exc:
+        raise as_celerys(exc) from exc.__cause__
     except BaseException:
         future.cancel()  # the caller was interrupted; harmless where this is the coroutine's own exception
         raise

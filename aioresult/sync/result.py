@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeAlias, T
 
 import aioresult
 from aioresult.backend import Backend as AsynchronousBackend
-from aioresult.errors import ResultTimeout, Unsupported
+from aioresult.errors import ResultTimeout, TaskRevokedError, Unsupported
 from aioresult.groups import from_tree
 from aioresult.record import Record, ResultTree, check_task_id
 from aioresult.states import PROPAGATE_STATES
 from aioresult.sync.arguments import backend_for, the_id
 from aioresult.sync.backend import Backend
+from aioresult.sync.errors import as_celerys
 from aioresult.sync.fields import Fields
 from aioresult.sync.observing import Observer, OnInterval, OnMessage, OnValue, refuse_within_a_task
 from aioresult.sync.portal import iterate, run
@@ -201,7 +202,8 @@ class AsyncResult(Fields, Tree, RevocableTask, Generic[T]):
     def wait(self, timeout: float | None = None) -> Record:
         """Wait for the task and return its final record, also that of a failed or revoked task.
 
-        (Celery's ``wait`` is another name of ``get``, and deprecated.)
+        Not the value, and the one name that means something else in Celery, where ``wait`` is a deprecated alias of
+        ``get``: code that waits by it must say ``get`` here.
         """
         return self.mirrored.final or run(self.mirrored.wait, timeout)
 
@@ -237,12 +239,15 @@ class AsyncResult(Fields, Tree, RevocableTask, Generic[T]):
 
     def value(self, record: Record, propagate: bool = True) -> T:
         """Return what ``get`` makes of a final record: its value, or its exception raised or returned."""
-        return self.mirrored.value(record, propagate)
+        try:
+            return self.mirrored.value(record, propagate)
+        except TaskRevokedError as exc:
+            raise as_celerys(exc) from exc.__cause__
 
     def maybe_throw(self, propagate: bool = True, callback: OnValue | None = None) -> Any:
         """Return the present result, or raise the task's exception if it has failed; never waits."""
         record = self.fetch()
-        value = self.mirrored.value(record, propagate) if record.status in PROPAGATE_STATES else record.result
+        value = self.value(record, propagate) if record.status in PROPAGATE_STATES else record.result
         if callback is not None:
             callback(self.id, value)
         return value

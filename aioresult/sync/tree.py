@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TextIO, cast
 
 from aioresult.errors import MissingDriver, ResultTimeout
+from aioresult.sync.errors import INCOMPLETE, as_celerys
 
 if TYPE_CHECKING:
     from aioresult.sync.result import Result
@@ -46,9 +47,8 @@ class Tree:
             if node.ready():
                 nodes.extend((node, child) for child in node.children or ())
             elif not intermediate:
-                raise ResultTimeout(
-                    f"{node.id!r} is not final, so its children are not known; wait for it, or pass intermediate=True"
-                )
+                what = f"{node.id!r} is not final, so its children are not known"
+                raise as_celerys(ResultTimeout(f"{what}; wait for it, or pass intermediate=True"), INCOMPLETE)
 
     def collect(self, intermediate: bool = False, **options: Any) -> Iterator[tuple[Result, Any]]:
         """Iterate this result and those of the tasks that it led to, each with its value; waits for each.

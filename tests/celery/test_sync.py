@@ -5,21 +5,26 @@ from __future__ import annotations
 import copy
 import io
 import itertools
+import pickle
 import uuid
 from collections.abc import Callable, Iterator
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import celery.exceptions
 import celery.result
 import pytest
 from celery import Celery
 from celery.backends.redis import RedisBackend
+from celery.exceptions import MaxRetriesExceededError, SoftTimeLimitExceeded, WorkerLostError
 from celery.local import Proxy
 from celery.utils.graph import GraphFormatter
 
 import aioresult
 from aioresult import BackendNotConfigured, SettingsError, WouldBlockLoop, sync
+from aioresult.codec import exceptions
 from aioresult.integrations.celery.configuration import shared_backend
+from aioresult.sync import errors
 from tests.celery.workers import application
 from tests.servers import RedisServer
 
@@ -216,6 +221,93 @@ def test_a_tuple_becomes_the_result_that_celery_makes_of_it(app: Celery) -> None
             assert [type(made).__name__ for made in again] == [type(result).__name__] * 2
             assert [made.app for made in again] == [app] * 2
         assert module.result_from_tuple(member, app) is member
+
+
+# --- what Celery's handlers catch -------------------------------------------------------------------------------------
+
+NEVER = "never"
+
+
+def revoked(app: Celery) -> str:
+    task_id = str(uuid.uuid4())
+    app.backend.mark_as_revoked(task_id, "terminated")
+    return task_id
+
+
+CALLS: dict[str, tuple[type[Exception], type[Exception], Callable[[ModuleType, Celery], object]]] = {
+    "get": (
+        celery.exceptions.TimeoutError,
+        aioresult.ResultTimeout,
+        lambda module, app: module.AsyncResult(NEVER, app=app).get(timeout=0.01),
+    ),
+    "join": (
+        celery.exceptions.TimeoutError,
+        aioresult.ResultTimeout,
+        lambda module, app: module.GroupResult("g", [module.AsyncResult(NEVER, app=app)]).join(timeout=0.01),
+    ),
+    "iter_native": (
+        celery.exceptions.TimeoutError,
+        aioresult.ResultTimeout,
+        lambda module, app: list(module.ResultSet([module.AsyncResult(NEVER, app=app)]).iter_native(timeout=0.01)),
+    ),
+    "collect": (
+        celery.exceptions.IncompleteStream,
+        aioresult.ResultTimeout,
+        lambda module, app: list(module.AsyncResult(NEVER, app=app).iterdeps()),
+    ),
+    "get of a revoked task": (
+        celery.exceptions.TaskRevokedError,
+        aioresult.TaskRevokedError,
+        lambda module, app: module.AsyncResult(revoked(app), app=app).get(timeout=WAIT),
+    ),
+    "join with a revoked task": (
+        celery.exceptions.TaskRevokedError,
+        aioresult.TaskRevokedError,
+        lambda module, app: module.ResultSet([module.AsyncResult(revoked(app), app=app)]).join(timeout=WAIT),
+    ),
+    "maybe_throw of a revoked task": (
+        celery.exceptions.TaskRevokedError,
+        aioresult.TaskRevokedError,
+        lambda module, app: module.AsyncResult(revoked(app), app=app).maybe_throw(),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_what_is_raised_is_caught_as_celerys_and_as_ours(app: Celery, name: str) -> None:
+    theirs, ours, call = CALLS[name]
+    with pytest.raises(theirs):
+        call(celery.result, app)
+    with pytest.raises(ours) as caught:
+        call(sync, app)
+    assert isinstance(caught.value, theirs)
+    assert type(caught.value).__name__ == ours.__name__
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert (type(again), again.args) == (type(caught.value), caught.value.args)
+
+
+def test_nothing_is_made_celerys_where_celery_is_not_loaded(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(errors, "sys", SimpleNamespace(modules={}))
+    for _, ours, call in CALLS.values():
+        with pytest.raises(ours) as caught:
+            call(sync, app)
+        assert type(caught.value) is ours
+
+
+def test_an_error_keeps_its_cause() -> None:
+    error = aioresult.TaskRevokedError("terminated")
+    error.__cause__ = aioresult.RemoteTraceback("in the worker")
+    assert errors.as_celerys(error).__cause__ is error.__cause__
+
+
+def test_celerys_own_failures_are_caught_once_they_are_registered(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exceptions, "_registered", {})
+    for cls in (SoftTimeLimitExceeded, WorkerLostError, MaxRetriesExceededError):
+        aioresult.register_exception(cls)
+        task_id = str(uuid.uuid4())
+        app.backend.mark_as_failure(task_id, cls("why"))
+        with pytest.raises(cls, match="why"):
+            sync.AsyncResult(task_id, app=app).get(timeout=WAIT)
 
 
 # --- what a set says of its members -----------------------------------------------------------------------------------

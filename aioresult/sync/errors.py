@@ -1,0 +1,49 @@
+"""What blocking calls raise where Celery is loaded: errors of this package that are Celery's, too.
+
+Code written for Celery has ``except celery.exceptions.TimeoutError`` around its ``get``, and meets that error in
+production only. The errors keep their names and texts, and everything that they are elsewhere.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Final, TypeVar, cast
+
+from aioresult.errors import AioResultError, ResultTimeout, TaskRevokedError
+
+E = TypeVar("E", bound=AioResultError)
+
+INCOMPLETE: Final = "IncompleteStream"
+_CELERYS: Final[dict[type[AioResultError], str]] = {
+    ResultTimeout: "TimeoutError",
+    TaskRevokedError: "TaskRevokedError",
+}
+_made: Final[dict[tuple[type, type], type[AioResultError]]] = {}
+
+
+def as_celerys(error: E, name: str | None = None) -> E:
+    """Return an error as one that is Celery's as well, if there is such a one and Celery is loaded.
+
+    Args:
+        error: one of this package.
+        name: which of ``celery.exceptions``; by default the one that means the same.
+    """
+    ours: type[AioResultError] = type(error)
+    name = name or _CELERYS.get(ours)
+    theirs = getattr(sys.modules.get("celery.exceptions"), name or "", None)
+    if theirs is None or isinstance(error, theirs):
+        return error
+    both = _both(ours, theirs)(*error.args)
+    both.__cause__ = error.__cause__
+    return cast("E", both)
+
+
+def _both(ours: type[AioResultError], theirs: type[Exception]) -> type[AioResultError]:
+    def reduce(error: AioResultError) -> tuple[Any, ...]:
+        return as_celerys, (ours(*error.args), theirs.__name__)  # Celery may not be loaded where it is unpickled
+
+    made = _made.get((ours, theirs))
+    if made is None:
+        made = type(ours.__name__, (ours, theirs), {"__module__": ours.__module__, "__reduce__": reduce})
+        made = _made.setdefault((ours, theirs), made)
+    return made
