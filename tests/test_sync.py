@@ -368,6 +368,17 @@ def test_a_timeout_names_what_was_asked_for(backend: Backend, timeout: float, ob
     eventually(lambda: backend.stats().waiting == 0)
 
 
+@pytest.mark.parametrize("timeout", [0, PATIENCE])
+def test_an_ancestor_that_is_not_stored_or_unreadable_is_no_obstacle(timeout: float) -> None:
+    with Backend("memory://odd") as backend, Backend("memory://odd", result_serializer="msgpack") as other:
+        other.mark_as_done("unreadable", 1)
+        backend.mark_as_done("t", 2)
+        ignored = AsyncResult("ignored", backend, ignored=True)
+        family = backend.GroupResult("g", [ignored, backend.AsyncResult("unreadable")])
+        for observers in ({}, {"on_interval": lambda: None}, {"on_message": lambda _: None}):
+            assert AsyncResult("t", backend, parent=family).get(timeout=timeout, **observers) == 2
+
+
 def test_on_interval_is_called_until_the_result_is_there(backend: Backend) -> None:
     calls = itertools.count()
 

@@ -13,13 +13,13 @@ import msgspec
 
 from aioresult.batching import owned_task
 from aioresult.codec.records import Layout
-from aioresult.collecting import common_runtime, current_records, refuse_to_wait_in_vain
+from aioresult.collecting import common_runtime, refuse_to_wait_in_vain
 from aioresult.errors import DecodeError, ResultTimeout
 from aioresult.groups import as_completed
 from aioresult.record import Record
 from aioresult.result import AsyncResult
 from aioresult.runtime import deadline_after
-from aioresult.states import PENDING, PROPAGATE_STATES
+from aioresult.states import PROPAGATE_STATES
 from aioresult.sync.portal import iterate
 
 Single: TypeAlias = AsyncResult[Any]
@@ -121,7 +121,13 @@ async def _states(
 
     Raises:
         ResultTimeout: not all of ``results`` were final in time; says nothing of ``ancestors``, which nobody asked for.
+        ResultNotStored: one of ``results`` is ignored and not stored.
     """
+    if not results:
+        return
+    runtime = common_runtime([*results, *ancestors])
+    ignored = [result for result in results if result.is_ignored]
+    await refuse_to_wait_in_vain(runtime, ignored, deadline_after(timeout))
     unfinished = {id(result) for result in results}
     async with aclosing(_news([*ancestors, *results], timeout)) as source:
         async for result, record in source:
@@ -130,21 +136,11 @@ async def _states(
             yield result, record
     if unfinished:
         count = f"{len(unfinished)} of {len(results)} results"
-        what = f"task {results[0].id!r}" if len(results) == 1 else count
-        raise common_runtime(results).timeout_error(what, timeout)
+        raise runtime.timeout_error(f"task {results[0].id!r}" if len(results) == 1 else count, timeout)
 
 
 async def _news(results: Sequence[Single], timeout: float | None) -> AsyncGenerator[tuple[Single, Record], None]:
     """Yield each state of ``results`` until all are final, or ``timeout`` seconds have passed."""
-    if not results:
-        return
-    if timeout is not None and not timeout > 0:
-        for result, record in zip(results, await current_records(results), strict=True):
-            if record.status != PENDING:
-                yield result, record
-        return
-    ignored = [result for result in results if result.is_ignored]
-    await refuse_to_wait_in_vain(common_runtime(results), ignored, deadline_after(timeout))
     news: News = asyncio.Queue()
     tellers = [owned_task(_tell(result, timeout, news), f"aioresult states of {result.id:.60}") for result in results]
     for teller in tellers:
