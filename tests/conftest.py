@@ -58,10 +58,21 @@ def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> M
 # --- leaks ------------------------------------------------------------------------------------------------------------
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Take what was imported out of the garbage collector's sight, so that looking for leaks is quick."""
-    gc.collect()
-    gc.freeze()
+_begun: set[str] = set()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Take what was there before each file's tests out of the garbage collector's sight.
+
+    It has been imported, most of it, and looking through it took longer than many a test. What a file's own fixtures
+    keep is not among it: that may become garbage within the file.
+    """
+    file = item.nodeid.partition("::")[0]
+    if file not in _begun:
+        _begun.add(file)
+        gc.collect()
+        gc.freeze()
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -82,7 +93,6 @@ def unseen_errors() -> Iterator[list[str]]:
     unseen: list[str] = []
     yield unseen
     gc.collect()
-    gc.freeze()  # what is left belongs to servers and modules: the next search need not look at it again
     if unseen:
         pytest.fail("errors that nobody saw:\n" + "\n".join(unseen), pytrace=False)
 
