@@ -7,7 +7,7 @@ import gc
 import socket
 import threading
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -23,6 +23,29 @@ from tests.servers import RedisServer
 from tests.servers.process import HOST
 
 WAIT = 20.0
+IGNORED: dict[str, Callable[[Any], Any]] = {
+    "a task that is declared so": lambda tasks: tasks["tests.ignoring"],
+    "its signature": lambda tasks: tasks["tests.ignoring"].s(),
+    "a signature that says so": lambda tasks: tasks["tests.add"].s(1, 2).set(ignore_result=True),
+    "a chain of one": lambda tasks: chain(tasks["tests.ignoring"].s()),
+    "a chain that ends so": lambda tasks: chain(tasks["tests.add"].s(1, 2), tasks["tests.ignoring"].si()),
+    "a chord whose body is such": lambda tasks: chord([tasks["tests.add"].s(1, 2)], tasks["tests.ignoring"].si()),
+    "a group": lambda tasks: group(tasks["tests.ignoring"].s() for _ in range(2)),
+    "a group that says so": lambda tasks: group(tasks["tests.add"].s(1, 2)).set(ignore_result=True),
+    "a chain that ends in a group": lambda tasks: chain(
+        tasks["tests.add"].s(1, 2), group(tasks["tests.ignoring"].si())
+    ),
+}
+STORED: dict[str, Callable[[Any], Any]] = {
+    "a signature that says so": lambda tasks: tasks["tests.ignoring"].s().set(ignore_result=False),
+    "a chain whose first task is ignored": lambda tasks: chain(
+        tasks["tests.ignoring"].s(), tasks["tests.add"].si(1, 2)
+    ),
+    "a chain that says so of its first task": lambda tasks: chain(
+        tasks["tests.add"].s(1, 1), tasks["tests.add"].si(1, 2)
+    ).set(ignore_result=True),
+    "a group": lambda tasks: group(tasks["tests.ignoring"].s().set(ignore_result=False), tasks["tests.add"].s(1, 2)),
+}
 
 
 @pytest.fixture(scope="module")
@@ -117,11 +140,32 @@ class TestReturns:
         with pytest.raises(ValueError, match="boom"):
             await failed.get()
 
-    async def test_an_ignored_result_as_one(self, app: Celery, backend: Backend) -> None:
-        result = await apply_async(app.tasks["tests.ignoring"], backend=backend)
-        assert backend.stats().waiting == 0
+    @pytest.mark.parametrize("form", IGNORED)
+    async def test_an_ignored_result_as_one(self, app: Celery, backend: Backend, form: str) -> None:
+        result = await apply_async(IGNORED[form](app.tasks), backend=backend)
         with pytest.raises(ResultNotStored):
             await result.get(timeout=WAIT)
+        if not isinstance(result, GroupResult) and result.parent is None:
+            assert backend.stats().waiting == 0, "it was never watched"
+
+    @pytest.mark.parametrize("form", STORED)
+    async def test_a_result_that_is_stored_against_the_rule_as_one(
+        self, app: Celery, backend: Backend, form: str
+    ) -> None:
+        result = await apply_async(STORED[form](app.tasks), backend=backend)
+        assert await result.get(timeout=WAIT) in (1, 3, [1, 3])
+
+    async def test_an_ignored_result_as_one_where_the_call_says_so(self, app: Celery, backend: Backend) -> None:
+        add, ignoring = app.tasks["tests.add"], app.tasks["tests.ignoring"]
+        for result in (
+            await apply_async(add.s(1, 2), ignore_result=True, backend=backend),
+            await apply_async(ignoring.s().set(ignore_result=False), ignore_result=True, backend=backend),
+            await send_task(app, "tests.add", (1, 2), ignore_result=True, backend=backend),
+        ):
+            with pytest.raises(ResultNotStored):
+                await result.get(timeout=WAIT)
+        stored = await apply_async(ignoring, ignore_result=False, backend=backend)
+        assert await stored.get(timeout=WAIT) == 1
 
 
 class TestWatches:

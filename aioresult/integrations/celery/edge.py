@@ -5,13 +5,11 @@ The rest of this package imports them from here, or not at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
 
 import kombu.exceptions
 from celery import current_app
-from celery.canvas import Signature as _Signature
-from celery.canvas import group as _group
 from celery.exceptions import TimeoutError as _TimeoutError
 from celery.local import Proxy as _Proxy
 from celery.result import EagerResult as _EagerResult
@@ -157,17 +155,6 @@ PublishError: Final = cast("type[Exception]", kombu.exceptions.OperationalError)
 """What kombu makes of all errors of a broker's driver."""
 
 
-def name_of(task: Applicable) -> str:
-    """Return the name under which workers know a task, or the kind of a canvas."""
-    name = task.get("task") if isinstance(task, _Signature) else getattr(task, "name", None)
-    return str(name or type(task).__name__)
-
-
-def own_options(task: Applicable) -> Mapping[str, Any]:
-    """Return the options that a signature brings along."""
-    return cast("Mapping[str, Any]", task.options) if isinstance(task, _Signature) else {}
-
-
 def is_set(node: PendingResult | PendingSet) -> TypeIs[PendingSet]:
     """Return whether ``node`` is a group or set, and not the result of one task."""
     return isinstance(node, _ResultSet)
@@ -226,20 +213,9 @@ def unproxied(app: App) -> App:
     return cast("App", app._get_current_object()) if isinstance(app, _Proxy) else app
 
 
-def is_group(task: Applicable) -> bool:
-    """Return whether ``task`` is a group, whose id is not that of a task."""
-    return isinstance(task, _group)
-
-
 def is_ignored(node: ResultNode) -> bool | None:
     """Return whether a task was published with the wish to store no result; ``None`` where only the settings tell."""
     ignored: bool | None = getattr(node, "ignored", None)
-    return ignored
-
-
-def ignores_result(task: Applicable) -> bool | None:
-    """Return whether a task was declared to store no result; ``None`` where only the settings tell."""
-    ignored: bool | None = getattr(task, "ignore_result", None)
     return ignored
 
 

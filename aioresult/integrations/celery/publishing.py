@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 from weakref import WeakKeyDictionary
 
 from aioresult.backend import Backend
 from aioresult.groups import GroupResult, Result
 from aioresult.integrations.celery import edge
+from aioresult.integrations.celery.canvases import Canvas
 from aioresult.integrations.celery.configuration import backend_from_app
 from aioresult.integrations.celery.edge import App, Applicable, ResultNode
 from aioresult.integrations.celery.errors import BrokerUnavailable
@@ -54,11 +55,13 @@ async def apply_async(
     Raises:
         BrokerUnavailable: the broker did not take the task within ``timeout``.
     """
-    if "task_id" not in options and "task_id" not in edge.own_options(task) and not edge.is_group(task):
-        options["task_id"] = str(uuid.uuid4())
-    ignored = options.get("ignore_result", edge.ignores_result(task))
-    publishing = _Publishing(task.app, edge.name_of(task), backend, timeout)
-    return await publishing.run(lambda: task.apply_async(args, kwargs, **options), options.get("task_id"), ignored)
+    canvas = Canvas(task, options)
+    publishing = _Publishing(task.app, canvas.name, backend, timeout)
+    early: AsyncResult[Any] | None = None
+    if not canvas.is_group:
+        options["task_id"] = canvas.options.get("task_id") or str(uuid.uuid4())
+        early = publishing.result_of(options["task_id"], canvas.ignored)
+    return await publishing.run(lambda: task.apply_async(args, kwargs, **options), early, canvas)
 
 
 async def send_task(
@@ -74,10 +77,8 @@ async def send_task(
     """Publish a task by its name as ``app.send_task`` does; see ``apply_async`` for the rest."""
     task_id = options.setdefault("task_id", str(uuid.uuid4()))
     publishing = _Publishing(app, name, backend, timeout)
-    ignored = options.get("ignore_result")
-    return cast(
-        "AsyncResult[Any]", await publishing.run(lambda: app.send_task(name, args, kwargs, **options), task_id, ignored)
-    )
+    early = publishing.result_of(task_id, options.get("ignore_result"))
+    return cast("AsyncResult[Any]", await publishing.run(lambda: app.send_task(name, args, kwargs, **options), early))
 
 
 class _Publishing:
@@ -90,18 +91,23 @@ class _Publishing:
         self._timeout = None if self._app.conf.get("task_always_eager") else timeout
         self._backend = backend or _backend_of(self._app)
 
-    async def run(self, publish: Callable[[], ResultNode], task_id: str | None, ignored: bool | None) -> Result:
-        """Watch ``task_id``, publish, and return the results that this gives, all of them watched."""
+    def result_of(self, task_id: str, ignored: bool | None) -> AsyncResult[Any]:
+        """Return the result of one task."""
+        return AsyncResult(task_id, self._backend, ignored=ignored)
+
+    async def run(
+        self, publish: Callable[[], ResultNode], early: AsyncResult[Any] | None, canvas: Canvas | None = None
+    ) -> Result:
+        """Publish, and return the results that this gives, all of them watched; ``early`` is watched from before."""
         watch = Watch(self._backend.runtime)
-        early = None if task_id is None else AsyncResult[Any](task_id, self._backend, ignored=ignored)
-        if early is not None and not ignored:
+        if early is not None and not early.ignored:
             watch.add([early])
         try:
             node = await self._publish(publish)
         except BaseException:
             watch.close()
             raise
-        result = self._converted(node, early)
+        result = self._converted(node, early, canvas)
         watch.add(single for single in _family(result) if single is not early and not single.ignored)
         return result
 
@@ -127,24 +133,36 @@ class _Publishing:
         broker = _CREDENTIALS.sub("", self._app.connection_for_write().as_uri())
         return BrokerUnavailable(f"task {self._what!r}: the broker at {broker} {what}")
 
-    def _converted(self, node: ResultNode, early: AsyncResult[Any] | None) -> Result:
-        """Return Celery's result with its ancestors and members as ours; ``early`` where it is one of those."""
+    def _converted(self, node: ResultNode, early: AsyncResult[Any] | None, canvas: Canvas | None) -> Result:
+        """Return Celery's result with its ancestors and members as ours.
+
+        Args:
+            node: Celery's.
+            early: the one that was made before publishing, which becomes that of ``node`` if the ids agree.
+            canvas: what ``node`` is the result of, if that is known.
+        """
         line = [node]
         while (ancestor := line[-1].parent) is not None:
             line.append(ancestor)
         result: Result | None = None
-        for link in reversed(line):
-            result = self._converted_alone(link, result, early if link is node else None)
-        assert result is not None  # noqa: S101  (the line begins with the node itself)
-        return result
+        for link in reversed(line[1:]):
+            result = self._converted_alone(link, result, None, None)
+        return self._converted_alone(node, result, early, canvas)
 
-    def _converted_alone(self, node: ResultNode, parent: Result | None, early: AsyncResult[Any] | None) -> Result:
+    def _converted_alone(
+        self, node: ResultNode, parent: Result | None, early: AsyncResult[Any] | None, canvas: Canvas | None
+    ) -> Result:
         members = edge.members(node)
         if members is not None:
-            results = [self._converted(member, None) for member in members]
+            parts: Sequence[Canvas | None] = (canvas.members if canvas is not None else None) or ()
+            if len(parts) != len(members):
+                parts = [None] * len(members)
+            results = [self._converted(member, None, part) for member, part in zip(members, parts, strict=True)]
             return GroupResult(node.id, results, parent, backend=self._backend)
         if early is None or early.id != node.id:
-            early = AsyncResult(node.id, self._backend, ignored=edge.is_ignored(node))
+            early = self.result_of(node.id, None)
+        told = edge.is_ignored(node)
+        early.ignored = told if told or canvas is None else canvas.ignored
         early.parent = parent
         done = edge.eager(node)
         if done is not None:
