@@ -74,6 +74,13 @@ def registered(app: Celery) -> int:
     return len(callbacks._registered)
 
 
+def settled() -> None:
+    """Wait until the portal's loop has done all that it was told to do so far."""
+    done = threading.Event()
+    portal.call_soon(done.set)
+    assert done.wait(WAIT)
+
+
 class TestGet:
     def test_returns_the_value(self, app: Celery) -> None:
         assert app.tasks["tests.rich"].delay().get(timeout=WAIT) == VALUES["json"]
@@ -155,9 +162,17 @@ class TestGet:
             thread.join()
         assert values == {i: 2 * i for i in range(20)}
 
-    async def test_refuses_to_block_an_event_loop(self, app: Celery) -> None:
-        with pytest.raises(WouldBlockLoop):
-            app.AsyncResult(str(uuid.uuid4())).get(timeout=WAIT)
+    def test_refuses_to_block_an_event_loop_and_leaves_nothing_behind(self, app: Celery) -> None:
+        result = app.AsyncResult(str(uuid.uuid4()))
+
+        async def get() -> None:
+            portal.call_soon(time.sleep, 0.1)  # so that it is refused before the result is registered
+            with pytest.raises(WouldBlockLoop):
+                result.get(timeout=WAIT)
+
+        asyncio.run(get())
+        settled()
+        assert result.id not in app.backend._callbacks._registered
 
     async def test_by_aioresult_and_by_a_stock_client_agree(self, app: Celery, stock: Celery) -> None:
         ids = [
@@ -366,10 +381,8 @@ class TestThen:
         called = threading.Event()
         result = app.AsyncResult(str(uuid.uuid4()))
         app.backend.add_pending_result(result)  # what ``then`` does first
-        relaxed = threading.Event()
         portal.call_soon(app.backend._callbacks._relax)
-        portal.call_soon(relaxed.set)
-        assert relaxed.wait(WAIT)
+        settled()
         result.on_ready.then(lambda _: called.set())  # and second
         task_id = result.id
         del result

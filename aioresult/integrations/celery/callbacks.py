@@ -56,8 +56,8 @@ class Callbacks:
         portal.call_soon(self._add, result.id, id(result), ref(result) if weak else lambda: result)
 
     def remove(self, result: PendingResult) -> None:
-        """Take ``result`` away, if it is registered; may be called by the garbage collector."""
-        if result.id in self._registered and self._pid == os.getpid():
+        """Take ``result`` away, also if it is only about to be registered; may be called by the garbage collector."""
+        if self._pid == os.getpid():
             portal.call_soon(self._remove, result.id, id(result))
 
     def forget(self, task_id: str) -> None:
