@@ -24,10 +24,9 @@ from celery.result import AsyncResult, GroupResult, ResultSet
 from kombu.exceptions import EncodeError
 
 from aioresult import WouldBlockLoop
-from aioresult.integrations.celery import backend_from_app, callbacks
+from aioresult.integrations.celery import backend_from_app
 from aioresult.integrations.celery.plugin import AioResultBackend
 from aioresult.sync import portal
-from aioresult.sync.portal import run_anywhere
 from tests.blocking import eventually
 from tests.celery.comparing import by_aioresult, by_celery, in_milliseconds
 from tests.celery.conftest import Places, broker_settings
@@ -414,21 +413,6 @@ class TestThen:
         together.then(print)
         eventually(lambda: registered(app) == 3)
         del members, together
-        eventually(lambda: registered(app) == 0)
-
-
-def test_a_closed_backend_is_not_opened_again_by_those_who_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(callbacks, "_PAUSE", 0.05)
-    with application(broker="memory://", backend="aioresult+memory://") as app:
-        result = app.AsyncResult(str(uuid.uuid4()))
-        result.then(print)
-        eventually(lambda: registered(app) == 1)
-        run_anywhere(app.backend._async.aclose)
-        eventually(lambda: registered(app) == 0)
-        assert repr(app.backend._async) == "<Backend (not in use)>"
-        result.then(print)  # which is a use of it
-        eventually(lambda: registered(app) == 1)
-        app.backend.mark_as_done(result.id, 1)
         eventually(lambda: registered(app) == 0)
 
 
