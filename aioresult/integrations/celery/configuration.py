@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any, Final
+from urllib.parse import unquote_plus
 
 from aioresult.backend import Backend
 from aioresult.errors import BackendNotConfigured, SettingsError
@@ -24,6 +25,8 @@ _UNSUITABLE: Final = {
     "cache": "memcached cannot say when a result is stored, and drops results as it likes",
     "file": "a shared folder cannot say when a result is stored",
 }
+_NOT_IN_NAMES: Final = frozenset('/\\@ "$')
+"""Of a database; ``@`` is permitted, but rather means that a password is not percent-encoded."""
 _CONTENT: Final = ("accept_content", "result_accept_content")
 _NOT_TAKEN: Final = frozenset({"result_backend", "database_url"})
 _SETTINGS: Final = frozenset(Settings.__struct_fields__) - _NOT_TAKEN
@@ -44,8 +47,9 @@ def backend_from_app(app: App, **overrides: Any) -> Backend:
         SettingsError: its result backend, a serializer or another setting cannot be used here.
     """
     url = overrides.pop("result_backend", None) or _url(app)
+    url, settings = _signing_in_as_celery(url, {**_settings(app), **overrides})
     try:
-        return Backend(url, **{**_settings(app), **overrides})
+        return Backend(url, **settings)
     except SettingsError as exc:
         raise SettingsError(f"the configuration of the Celery application {app.main!r}: {exc}") from exc
 
@@ -101,6 +105,24 @@ def _settings(app: App) -> dict[str, Any]:
         if name in values:  # other content is of no use here, and as long as nobody stores it, none of an obstacle
             values[name] = tuple(content for content in _listed(values[name]) if content in SERIALIZERS)
     return values
+
+
+def _signing_in_as_celery(url: Any, settings: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Move the database from a MongoDB URL into the settings, as far as both are well formed.
+
+    A driver takes the URL's database for that to which its user belongs. Celery gives it the hosts alone, so that users
+    belong to ``admin``, or whatever is the mechanism's default, unless ``authSource`` says otherwise.
+    """
+    scheme, _, rest = url.removeprefix(_PLUGIN).partition("://") if isinstance(url, str) else ("", "", "")
+    place, question, options = rest.partition("?")
+    hosts, _, name = place.partition("/")
+    database = unquote_plus(name).partition(".")[0]  # what follows a dot would be a collection
+    given = settings.get("mongodb_backend_settings") or {}
+    odd = _NOT_IN_NAMES.intersection(database) or not isinstance(given, dict)
+    if scheme.lower().partition("+")[0] != "mongodb" or not database or odd:
+        return url, settings
+    chosen = {**given, "database": given.get("database") or database}
+    return f"{scheme}://{hosts}/{question}{options}", {**settings, "mongodb_backend_settings": chosen}
 
 
 def _listed(content: Any) -> list[str]:
