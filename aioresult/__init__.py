@@ -17,6 +17,7 @@ from aioresult.errors import (
     SettingsError,
     StoreUnavailable,
     TaskRevokedError,
+    UnknownStore,
     Unsupported,
     WouldBlockLoop,
 )
@@ -82,6 +83,7 @@ __all__ = [
     "StoreUnavailable",
     "TaskRevokedError",
     "TaskRunner",
+    "UnknownStore",
     "Unsupported",
     "WouldBlockLoop",
     "__version__",

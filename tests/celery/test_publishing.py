@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import re
 import socket
 import threading
 import uuid
@@ -14,7 +15,15 @@ import pytest
 from celery import Celery, chain, chord, group
 from celery.signals import before_task_publish
 
-from aioresult import AsyncResult, Backend, GroupResult, RemoteTaskError, ResultNotStored, StoreUnavailable
+from aioresult import (
+    AsyncResult,
+    Backend,
+    GroupResult,
+    RemoteTaskError,
+    ResultNotStored,
+    SettingsError,
+    StoreUnavailable,
+)
 from aioresult.integrations.celery import BrokerUnavailable, apply_async, backend_from_app, send_task
 from aioresult.testing.conformance import eventually
 from tests.celery.conftest import broker_settings
@@ -166,6 +175,50 @@ class TestReturns:
                 await result.get(timeout=WAIT)
         stored = await apply_async(ignoring, ignore_result=False, backend=backend)
         assert await stored.get(timeout=WAIT) == 1
+
+
+class TestPublishesWithoutAPlaceForResults:
+    @pytest.mark.parametrize(
+        ("place", "reason"),
+        [
+            ({"backend": None}, "'tests' has no result_backend"),
+            ({"backend": "rpc://"}, "'rpc://', which cannot be used here: it sends each result"),
+            ({"backend": "file:///tmp"}, "'file://', which cannot be used here: a shared folder"),
+        ],
+    )
+    async def test_and_says_so_when_a_result_is_awaited(self, place: dict[str, Any], reason: str) -> None:
+        with application(broker="memory://", **place) as app:
+            add = app.tasks["tests.add"]
+            results = [
+                await apply_async(add, (1, 2)),
+                await apply_async(add.s(1, 2), ignore_result=True),
+                await apply_async(group(add.s(1, 2), add.s(3, 4))),
+                await apply_async(chain(add.s(1, 2), add.s(3))),
+                await send_task(app, "tests.add", (1, 2)),
+            ]
+            for result in results:
+                with pytest.raises(ResultNotStored, match=re.escape(reason)):
+                    await result.get(timeout=WAIT)
+            assert queued(app) == 6
+
+    async def test_that_could_be_read_only_where_no_result_is_wanted(self) -> None:
+        mistake = {"result_serializer": "pickle", "accept_content": ["json"], "task_serializer": "json"}
+        with application(broker="memory://", backend="redis://", **mistake) as app:
+            with pytest.raises(SettingsError, match="not among the accepted"):
+                await apply_async(app.tasks["tests.add"], (1, 2))
+            result = await apply_async(app.tasks["tests.ignoring"])
+            with pytest.raises(ResultNotStored, match="not among the accepted"):
+                await result.get(timeout=WAIT)
+            with pytest.raises(SettingsError, match="not among the accepted"):
+                await send_task(app, "tests.add", (1, 2))
+            assert queued(app) == 1
+
+
+def queued(app: Celery) -> int:
+    """Return how many tasks are in the queue, and empty it."""
+    with app.connection_for_write() as connection:
+        count: int = connection.default_channel.queue_purge("celery")
+    return count
 
 
 class TestWatches:

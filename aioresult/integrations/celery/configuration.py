@@ -6,7 +6,7 @@ from typing import Any, Final
 from urllib.parse import unquote_plus
 
 from aioresult.backend import Backend
-from aioresult.errors import BackendNotConfigured, SettingsError
+from aioresult.errors import BackendNotConfigured, SettingsError, UnknownStore
 from aioresult.integrations.celery.edge import App
 from aioresult.settings import SERIALIZERS, Settings
 
@@ -44,14 +44,15 @@ def backend_from_app(app: App, **overrides: Any) -> Backend:
 
     Raises:
         BackendNotConfigured: the application has no result backend.
-        SettingsError: its result backend, a serializer or another setting cannot be used here.
+        UnknownStore: it has one that cannot be used here.
+        SettingsError: a serializer or another setting cannot be used here.
     """
     url = overrides.pop("result_backend", None) or _url(app)
     url, settings = _signing_in_as_celery(url, {**_settings(app), **overrides})
     try:
         return Backend(url, **settings)
     except SettingsError as exc:
-        raise SettingsError(f"the configuration of the Celery application {app.main!r}: {exc}") from exc
+        raise type(exc)(f"the configuration of the Celery application {app.main!r}: {exc}") from exc
 
 
 def _url(app: App) -> str:
@@ -89,8 +90,8 @@ def _spelled_out(app: App, configured: str) -> str:
     return _BARE_NAMES[kind]
 
 
-def _refusal(app: App, what: str, why: str) -> SettingsError:
-    return SettingsError(
+def _refusal(app: App, what: str, why: str) -> UnknownStore:
+    return UnknownStore(
         f"the Celery application {app.main!r} has the result backend {what!r}, which cannot be used here: {why}; "
         f"aioresult reads Redis (also with Sentinel), MongoDB, SQLite, PostgreSQL and MySQL"
     )

@@ -5,26 +5,24 @@ from __future__ import annotations
 import asyncio
 import re
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final, cast
-from weakref import WeakKeyDictionary
 
 from aioresult.backend import Backend
-from aioresult.groups import GroupResult, Result
+from aioresult.groups import Result
 from aioresult.integrations.celery import edge
+from aioresult.integrations.celery.backends import backend_of
 from aioresult.integrations.celery.canvases import Canvas
-from aioresult.integrations.celery.configuration import backend_from_app
 from aioresult.integrations.celery.edge import App, Applicable, ResultNode
 from aioresult.integrations.celery.errors import BrokerUnavailable
 from aioresult.integrations.celery.publisher import get_publisher
+from aioresult.integrations.celery.results import Results, family
 from aioresult.integrations.celery.watching import Watch
-from aioresult.record import Record
 from aioresult.result import AsyncResult, check_timeout
 
 PUBLISH_TIMEOUT: Final = 5.0
 """Seconds that publishing may take by default."""
 _CREDENTIALS: Final = re.compile(r"(?<=://)[^@/\s]*@")
-_backends: Final[WeakKeyDictionary[App, Backend]] = WeakKeyDictionary()
 
 
 async def apply_async(
@@ -50,17 +48,19 @@ async def apply_async(
     Returns:
         The task's ``AsyncResult``, for a chain or chord with its parents; the ``GroupResult`` of a group. It is watched
         already: whoever awaits it later finds what has arrived until then without another look at the store. Dropping
-        it ends the watching.
+        it ends the watching. Where the application has no result backend, or one that cannot be read here, it is
+        published all the same, and ``get()`` raises ``ResultNotStored``.
 
     Raises:
         BrokerUnavailable: the broker did not take the task within ``timeout``.
+        SettingsError, MissingDriver: the result could be read but for a mistake in the configuration.
     """
     canvas = Canvas(task, options)
-    publishing = _Publishing(task.app, canvas.name, backend, timeout)
+    publishing = _Publishing(task.app, canvas.name, timeout, backend, ignored=canvas.ignored)
     early: AsyncResult[Any] | None = None
     if not canvas.is_group:
         options["task_id"] = canvas.options.get("task_id") or str(uuid.uuid4())
-        early = publishing.result_of(options["task_id"], canvas.ignored)
+        early = publishing.results.single(options["task_id"], canvas.ignored)
     return await publishing.run(lambda: task.apply_async(args, kwargs, **options), early, canvas)
 
 
@@ -76,30 +76,29 @@ async def send_task(
 ) -> AsyncResult[Any]:
     """Publish a task by its name as ``app.send_task`` does; see ``apply_async`` for the rest."""
     task_id = options.setdefault("task_id", str(uuid.uuid4()))
-    publishing = _Publishing(app, name, backend, timeout)
-    early = publishing.result_of(task_id, options.get("ignore_result"))
+    ignored: bool | None = options.get("ignore_result")
+    publishing = _Publishing(app, name, timeout, backend, ignored=ignored)
+    early = publishing.results.single(task_id, ignored)
     return cast("AsyncResult[Any]", await publishing.run(lambda: app.send_task(name, args, kwargs, **options), early))
 
 
 class _Publishing:
     """One call of ``apply_async`` or ``send_task``."""
 
-    def __init__(self, app: App, what: str, backend: Backend | None, timeout: float | None) -> None:
+    def __init__(
+        self, app: App, what: str, timeout: float | None, backend: Backend | None, *, ignored: bool | None
+    ) -> None:
         check_timeout(timeout)
         self._app = edge.unproxied(app)
         self._what = what
         self._timeout = None if self._app.conf.get("task_always_eager") else timeout
-        self._backend = backend or _backend_of(self._app)
-
-    def result_of(self, task_id: str, ignored: bool | None) -> AsyncResult[Any]:
-        """Return the result of one task."""
-        return AsyncResult(task_id, self._backend, ignored=ignored)
+        self.results = Results(backend or backend_of(self._app, ignored=ignored))
 
     async def run(
         self, publish: Callable[[], ResultNode], early: AsyncResult[Any] | None, canvas: Canvas | None = None
     ) -> Result:
         """Publish, and return the results that this gives, all of them watched; ``early`` is watched from before."""
-        watch = Watch(self._backend.runtime)
+        watch = Watch(self.results.backend.runtime)
         if early is not None and not early.ignored:
             watch.add([early])
         try:
@@ -107,8 +106,8 @@ class _Publishing:
         except BaseException:
             watch.close()
             raise
-        result = self._converted(node, early, canvas)
-        watch.add(single for single in _family(result) if single is not early and not single.ignored)
+        result = self.results.of(node, early, canvas)
+        watch.add(single for single in family(result) if single is not early and not single.ignored)
         return result
 
     async def _publish(self, publish: Callable[[], ResultNode]) -> ResultNode:
@@ -133,43 +132,6 @@ class _Publishing:
         broker = _CREDENTIALS.sub("", self._app.connection_for_write().as_uri())
         return BrokerUnavailable(f"task {self._what!r}: the broker at {broker} {what}")
 
-    def _converted(self, node: ResultNode, early: AsyncResult[Any] | None, canvas: Canvas | None) -> Result:
-        """Return Celery's result with its ancestors and members as ours.
-
-        Args:
-            node: Celery's.
-            early: the one that was made before publishing, which becomes that of ``node`` if the ids agree.
-            canvas: what ``node`` is the result of, if that is known.
-        """
-        line = [node]
-        while (ancestor := line[-1].parent) is not None:
-            line.append(ancestor)
-        result: Result | None = None
-        for link in reversed(line[1:]):
-            result = self._converted_alone(link, result, None, None)
-        return self._converted_alone(node, result, early, canvas)
-
-    def _converted_alone(
-        self, node: ResultNode, parent: Result | None, early: AsyncResult[Any] | None, canvas: Canvas | None
-    ) -> Result:
-        members = edge.members(node)
-        if members is not None:
-            parts: Sequence[Canvas | None] = (canvas.members if canvas is not None else None) or ()
-            if len(parts) != len(members):
-                parts = [None] * len(members)
-            results = [self._converted(member, None, part) for member, part in zip(members, parts, strict=True)]
-            return GroupResult(node.id, results, parent, backend=self._backend)
-        if early is None or early.id != node.id:
-            early = self.result_of(node.id, None)
-        told = edge.is_ignored(node)
-        early.ignored = told if told or canvas is None else canvas.ignored
-        early.parent = parent
-        done = edge.eager(node)
-        if done is not None:
-            traceback = None if done.traceback is None else str(done.traceback)
-            early.keep(Record(id=node.id, status=done.state, result=done.result, traceback=traceback))
-        return early
-
 
 def _quietly(app: App, publish: Callable[[], ResultNode]) -> ResultNode:
     """Publish without what Celery's result backend does on the way: subscribing to results that are awaited elsewhere.
@@ -182,20 +144,3 @@ def _quietly(app: App, publish: Callable[[], ResultNode]) -> ResultNode:
         backend.on_task_call = lambda *_: {}
         backend.add_pending_result = backend.remove_pending_result = lambda result, **_: result
     return publish()
-
-
-def _family(result: Result) -> list[AsyncResult[Any]]:
-    """Return the single results in ``result`` and in all its ancestors."""
-    family: list[AsyncResult[Any]] = []
-    node: Result | None = result
-    while node is not None:
-        family.extend(node.leaves())
-        node = node.parent
-    return family
-
-
-def _backend_of(app: App) -> Backend:
-    backend = _backends.get(app)
-    if backend is None:
-        backend = _backends[app] = backend_from_app(app)
-    return backend

@@ -1,0 +1,45 @@
+"""The backend in which the results of an application's tasks are awaited where the caller gives none."""
+
+from __future__ import annotations
+
+from typing import Final
+from weakref import WeakKeyDictionary
+
+from aioresult.backend import Backend
+from aioresult.errors import AioResultError, BackendNotConfigured, UnknownStore
+from aioresult.integrations.celery.configuration import backend_from_app
+from aioresult.integrations.celery.edge import App
+from aioresult.settings import make_settings
+from aioresult.stores.disabled import DisabledStore
+
+
+class UnreadableBackend(Backend):
+    """Stands for the backend of an application whose results cannot be read, and says why to whoever asks for one."""
+
+    def __init__(self, why: Exception) -> None:
+        super().__init__(DisabledStore("disabled://", make_settings({}), str(why)))
+
+
+_backends: Final[WeakKeyDictionary[App, Backend]] = WeakKeyDictionary()
+_unreadable: Final[WeakKeyDictionary[App, Backend]] = WeakKeyDictionary()
+
+
+def backend_of(app: App, *, ignored: bool | None) -> Backend:
+    """Return the backend for all results of ``app``.
+
+    Celery publishes whether or not there is a place for results, and leaves it to ``get()`` to say so; and so do we. A
+    mistake in the settings is told before anything is published, but not to those who want no result.
+
+    Args:
+        app: the application.
+        ignored: whether the result in question is not to be stored.
+
+    Raises:
+        SettingsError, MissingDriver: the result is wanted, and stored where it could be read but for this mistake.
+    """
+    try:
+        return _backends.get(app) or _backends.setdefault(app, backend_from_app(app))
+    except AioResultError as exc:
+        if not ignored and not isinstance(exc, (BackendNotConfigured, UnknownStore)):
+            raise
+        return _unreadable.get(app) or _unreadable.setdefault(app, UnreadableBackend(exc))
