@@ -439,6 +439,25 @@ class TestSecrets:
     def test_are_not_in_what_is_shown_or_pickled(self) -> None:
         url = "redis://user:secret@cache.example/0?password=secret"
         with application(broker="memory://", backend=f"aioresult+{url}") as app:
-            assert app.backend.as_uri() == "aioresult+redis://cache.example/0?"
+            assert app.backend.as_uri() == "aioresult+redis://cache.example:6379/0"
             assert app.backend.as_uri(include_password=True) == f"aioresult+{url}"
             assert b"secret" not in pickle.dumps(app.AsyncResult("task"))
+
+    @pytest.mark.parametrize(
+        ("url", "shown"),
+        [
+            ("redis://:se@cret@h/0", "redis://h:6379/0"),
+            ("rediss://h/0?ssl_password=secret", "rediss://h:6379/0"),
+            ("redis+sentinel://h:1/m/0?sentinel_password=secret", "redis+sentinel://m/0 (sentinels h:1)"),
+            ("sentinel://:secret@h:1;:secret@i:2/0", "sentinel://m/0 (sentinels h:1,i:2)"),
+            ("mongodb://u:secret@h/d?tls=true&tlsCertificateKeyFilePassword=secret", "mongodb://h/d"),
+            ("db+postgresql://h/d?password=secret", "db+postgresql://h/d"),
+            ("db+sqlite:////tmp/results.db", "db+sqlite:////tmp/results.db"),
+            ("memory://", "memory://"),
+        ],
+    )
+    def test_are_not_in_a_uri_whichever_part_of_it_they_are(self, url: str, shown: str) -> None:
+        options = {"master_name": "m"} if url.startswith("sentinel") else {}
+        settings: dict[str, Any] = {"result_backend_transport_options": options}
+        with application(broker="memory://", backend=f"aioresult+{url}", **settings) as app:
+            assert app.backend.as_uri() == f"aioresult+{shown}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -17,13 +16,13 @@ from aioresult.integrations.celery.edge import App, NativeChords, ResultNode
 from aioresult.integrations.celery.metas import Meta, meta_of
 from aioresult.record import Record
 from aioresult.states import PENDING
+from aioresult.stores import opener
 from aioresult.sync.portal import run_anywhere
 
 logger = logging.getLogger("aioresult")
 
 _KEY_VALUE: Final = ("redis", "sentinel")
 _SQL: Final = ("db", "database", "sqlalchemy", "sqlite", "postgresql", "mysql", "mariadb")
-_CREDENTIALS: Final = re.compile(r"(?<=://)[^@/;\s]*@|(?<=[?&])password=[^&;]*")
 
 
 class StoringBackend(CeleryBackend):  # type: ignore[misc]  # Celery has no types
@@ -48,8 +47,11 @@ class StoringBackend(CeleryBackend):  # type: ignore[misc]  # Celery has no type
         self._chords = self._native_chords()
 
     def as_uri(self, include_password: bool = False) -> str:
-        """Return the URL, by default without credentials."""
-        return f"aioresult+{self.url if include_password else _CREDENTIALS.sub('', self.url)}"
+        """Return the URL; by default no more of it than where it leads, since credentials may be anywhere in it."""
+        if include_password:
+            return f"aioresult+{self.url}"
+        location = opener(self.url, self._async.settings)().location
+        return f"aioresult+{self.url.partition('://')[0]}://{location.split('://', 1)[-1]}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Stand for the backend of whichever application it is unpickled in: no URL, and no password, is pickled."""
