@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
-from celery import Celery, chain, chord, group
+from celery import Celery, chain, chord, group, shared_task, signature
 from celery.signals import before_task_publish
 
 from aioresult import (
@@ -60,6 +60,7 @@ STORED: dict[str, Callable[[Any], Any]] = {
 @pytest.fixture(scope="module")
 def worker(celery_redis: RedisServer) -> Iterator[Worker]:
     settings = {**broker_settings(celery_redis, "publishing-"), "result_backend_thread_safe": False}
+    settings["task_inherit_parent_priority"] = True
     with Worker(**settings, backend=celery_redis.url) as worker:
         yield worker
 
@@ -175,6 +176,33 @@ class TestReturns:
                 await result.get(timeout=WAIT)
         stored = await apply_async(ignoring, ignore_result=False, backend=backend)
         assert await stored.get(timeout=WAIT) == 1
+
+
+class TestPublishesAsIfInTheCallersThread:
+    @pytest.mark.parametrize("ours", [False, True], ids=["by Celery", "from a loop"])
+    async def test_from_within_a_task_that_becomes_the_parent(self, app: Celery, backend: Backend, ours: bool) -> None:
+        parent = await apply_async(app.tasks["tests.spawning"], (ours,), priority=3, root_id="root", backend=backend)
+        assert isinstance(parent, AsyncResult)
+        parent_id, child_id = await parent.get(timeout=WAIT)
+        assert await AsyncResult[Any](child_id, backend).get(timeout=WAIT) == [parent_id, "root", 3]
+        assert [child.id for child in await parent.children() or ()] == [child_id]
+
+    def test_tasks_and_signatures_of_its_current_application(self) -> None:
+        @shared_task(name="shared")  # type: ignore[untyped-decorator]  # Celery has no types
+        def shared() -> None: ...
+
+        def publish() -> None:  # in a thread that is left behind with its current application
+            with application(broker="memory://", backend=None) as app:
+                app.set_current()
+                asyncio.run(apply_async(shared))
+                asyncio.run(apply_async(chain(signature("one"), signature("other"))))
+                counts.append(queued(app))
+
+        counts: list[int] = []
+        thread = threading.Thread(target=publish)
+        thread.start()
+        thread.join()
+        assert counts == [2]
 
 
 class TestPublishesWithoutAPlaceForResults:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
 
 import kombu.exceptions
 from celery import current_app
+from celery.app import pop_current_task, push_current_task
 from celery.exceptions import TimeoutError as _TimeoutError
 from celery.local import Proxy as _Proxy
 from celery.result import EagerResult as _EagerResult
@@ -63,12 +64,24 @@ class ResultBackend(Protocol):
     remove_pending_result: Any
 
 
+class RunningTask(Protocol):
+    """A task that is running in this thread."""
+
+    request: object
+    request_stack: Any
+
+
 class App(Protocol):
     """A Celery application."""
 
     main: str | None
     conf: Conf
     backend_cls: object
+    current_task: RunningTask | None
+    current_worker_task: RunningTask | None
+
+    def set_current(self) -> None:
+        """Make it this thread's current application."""
 
     @property
     def backend(self) -> ResultBackend:
@@ -211,6 +224,30 @@ def retry_over_time(
 def unproxied(app: App) -> App:
     """Return the application itself, also where ``celery.current_app`` or a ``shared_task``'s stands for it."""
     return cast("App", app._get_current_object()) if isinstance(app, _Proxy) else app
+
+
+def as_if_here(app: App, fn: Callable[[], T]) -> Callable[[], T]:
+    """Return ``fn``, to be called in another thread as if it were this one.
+
+    By thread Celery keeps its current application, to which shared tasks and many signatures belong, and the tasks that
+    are running: what they publish has them as its parent, and is listed among their children.
+    """
+    running = [task for task in (app.current_worker_task, app.current_task) if task is not None]
+    stack = [(task, task.request) for task in dict.fromkeys(running)]
+
+    def call() -> T:
+        app.set_current()
+        for task, request in stack:
+            push_current_task(task)
+            task.request_stack.push(request)
+        try:
+            return fn()
+        finally:
+            for task, _ in reversed(stack):
+                task.request_stack.pop()
+                pop_current_task()
+
+    return call
 
 
 def is_ignored(node: ResultNode) -> bool | None:

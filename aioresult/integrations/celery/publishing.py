@@ -116,7 +116,7 @@ class _Publishing:
         Raises:
             BrokerUnavailable: it failed for the broker's sake, or took too long.
         """
-        future = get_publisher().submit(lambda: _quietly(self._app, publish))
+        future = get_publisher().submit(edge.as_if_here(self._app, lambda: _quietly(self._app, publish)))
         try:
             async with asyncio.timeout(self._timeout):
                 return await asyncio.wrap_future(future)
