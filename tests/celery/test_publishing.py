@@ -142,6 +142,15 @@ class TestReturns:
         assert [await result.get(timeout=WAIT) for result in results] == [0, 2]
         await results[0].backend.aclose()
 
+    async def test_nothing_where_there_is_nothing_to_publish(self, app: Celery, backend: Backend) -> None:
+        result: object = await apply_async(chain(), backend=backend)
+        assert result is None
+        assert chain().apply_async() is None, "as Celery has it"
+        assert backend.stats().waiting == 0
+        empty = await apply_async(group(), backend=backend)
+        assert isinstance(empty, GroupResult)
+        assert await empty.get(timeout=WAIT) == []
+
     async def test_what_a_task_gave_that_was_run_at_once(self, app: Celery, backend: Backend) -> None:
         app.conf.task_always_eager = True
         result = await apply_async(app.tasks["tests.add"], (2, 3), backend=backend)

@@ -49,7 +49,8 @@ async def apply_async(
         The task's ``AsyncResult``, for a chain or chord with its parents; the ``GroupResult`` of a group. It is watched
         already: whoever awaits it later finds what has arrived until then without another look at the store. Dropping
         it ends the watching. Where the application has no result backend, or one that cannot be read here, it is
-        published all the same, and ``get()`` raises ``ResultNotStored``.
+        published all the same, and ``get()`` raises ``ResultNotStored``. Of an empty chain there is nothing to publish,
+        and it gives ``None``, as in Celery.
 
     Raises:
         BrokerUnavailable: the broker did not take the task within ``timeout``.
@@ -106,11 +107,14 @@ class _Publishing:
         except BaseException:
             watch.close()
             raise
+        if node is None:
+            watch.close()
+            return cast("Result", None)  # no part of the type, since every other caller would have to rule it out
         result = self.results.of(node, early, canvas)
         watch.add(single for single in family(result) if single is not early and not single.ignored)
         return result
 
-    async def _publish(self, publish: Callable[[], ResultNode]) -> ResultNode:
+    async def _publish(self, publish: Callable[[], ResultNode]) -> ResultNode | None:
         """Call ``publish`` in a thread.
 
         Raises:
