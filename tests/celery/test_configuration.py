@@ -13,6 +13,7 @@ from celery import Celery
 
 from aioresult import Backend, BackendNotConfigured, SettingsError
 from aioresult.integrations.celery import backend_from_app
+from aioresult.integrations.celery.plugin import AioResultBackend
 from tests.celery.workers import application
 from tests.servers import MongoServer, RedisSentinels, RedisServer
 
@@ -62,6 +63,17 @@ class TestUnderstands:
 
         app = Celery("shop", backend=RedisBackend, set_as_current=False)
         assert isinstance(backend_from_app(app), Backend)
+
+    async def test_the_plugin_s_class_in_place_of_a_url(self) -> None:
+        class OwnPlace(AioResultBackend):
+            def __init__(self, app: Any, **options: Any) -> None:
+                super().__init__(app, **{**options, "url": "memory://own"})
+
+        app = Celery("shop", backend=OwnPlace, set_as_current=False)
+        async with backend_from_app(app) as backend:
+            assert backend.runtime.store.location == "memory://own"
+        with pytest.raises(SettingsError, match=r"needs a URL: result_backend='aioresult\+redis://"):
+            backend_from_app(Celery("shop", backend=AioResultBackend, set_as_current=False))
 
     def test_the_environment_wins_as_in_celery(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("CELERY_RESULT_BACKEND", "rpc://")

@@ -62,6 +62,8 @@ def _url(app: App) -> str:
             f"the Celery application {app.main!r} has no result_backend: set it to where its workers store results"
         )
     if isinstance(configured, type):
+        if getattr(configured, "is_aioresult", False):
+            return app.backend.url
         configured = f"{configured.__module__}:{configured.__qualname__}"
     return _spelled_out(app, str(configured).removeprefix(_PLUGIN))
 

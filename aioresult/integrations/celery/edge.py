@@ -56,9 +56,10 @@ class BrokerConnection(Protocol):
 
 
 class ResultBackend(Protocol):
-    """What publishing needs of the application's result backend."""
+    """What is needed of the application's result backend."""
 
     thread_safe: bool
+    url: str
     on_task_call: Any
     add_pending_result: Any
     remove_pending_result: Any

@@ -30,7 +30,12 @@ class StoringBackend(CeleryBackend):  # type: ignore[misc]  # Celery has no type
 
     Storing blocks the calling thread for one round trip, also in a thread that runs an event loop (a task may run one);
     while the store is away it is tried again as ``retry_policy`` of ``result_backend_transport_options`` says.
+
+    Attributes:
+        is_aioresult: tells this class, and one made of it that knows its own URL, from other result backends.
     """
+
+    is_aioresult = True
 
     def __init__(self, app: App, url: str | None = None, **options: Any) -> None:
         if not url:
