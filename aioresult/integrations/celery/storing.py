@@ -42,7 +42,7 @@ class StoringBackend(CeleryBackend):  # type: ignore[misc]  # Celery has no type
             raise SettingsError(
                 "the result backend 'aioresult' needs a URL: result_backend='aioresult+redis://localhost:6379/0'"
             )
-        family = url.partition("://")[0].partition("+")[0]
+        family = url.partition("://")[0].partition("+")[0].lower()
         self.supports_autoexpire = self.supports_failure_expires = family.startswith(_KEY_VALUE)
         self.supports_result_compression = family not in _SQL
         self._async = backend_from_app(app, result_backend=url, result_backend_always_retry=False)
@@ -138,7 +138,7 @@ class StoringBackend(CeleryBackend):  # type: ignore[misc]  # Celery has no type
             return None
         from aioresult.integrations.celery.chords import native_chords
 
-        return native_chords(self.app, self.url, self)
+        return native_chords(self.app, self.url, self._async.settings, self)
 
     def apply_chord(self, header_result_args: Any, body: Any, **options: Any) -> None:
         """Prepare for the parts of a chord to come in."""
