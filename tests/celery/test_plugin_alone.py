@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from celery import Celery
@@ -10,6 +11,7 @@ from celery import Celery
 from aioresult.integrations.celery import callbacks
 from aioresult.sync.portal import run_anywhere
 from tests.blocking import eventually
+from tests.celery.conftest import STORES, Places
 from tests.celery.workers import application
 from tests.test_sync_portal import run_script
 
@@ -59,3 +61,21 @@ else:
 
 def test_a_process_may_fork_while_a_thread_is_being_given_its_result() -> None:
     assert run_script(FORK) == "2\n"
+
+
+@pytest.mark.parametrize("timezone", [None, "Asia/Tokyo"])
+@pytest.mark.parametrize("store", STORES)
+def test_dates_have_the_form_that_stock_celery_gives_them(store: str, timezone: str | None, places: Places) -> None:
+    settings = {"broker": "memory://", **({} if timezone is None else {"timezone": timezone})}
+    url = places.url(store)
+    with application(**settings, backend=url) as stock, application(**settings, backend=f"aioresult+{url}") as app:
+        for writer in (stock, app):
+            task_id = str(uuid.uuid4())
+            writer.backend.store_result(task_id, 1, "SUCCESS")
+            theirs, ours = stock.AsyncResult(task_id).date_done, app.AsyncResult(task_id).date_done
+            if store == "mongodb":
+                ours = ours.replace(microsecond=ours.microsecond // 1000 * 1000)
+            assert (ours, ours.utcoffset()) == (theirs, theirs.utcoffset())
+            zone = UTC if store in ("mongodb", "postgresql") else stock.timezone
+            now = datetime.now(zone)
+            assert now - (ours if ours.tzinfo else ours.replace(tzinfo=now.tzinfo)) < timedelta(minutes=5)

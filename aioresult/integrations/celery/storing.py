@@ -12,6 +12,7 @@ from aioresult.codec.records import record_of
 from aioresult.errors import EncodeError, SettingsError, StoreUnavailable
 from aioresult.integrations.celery import edge
 from aioresult.integrations.celery.configuration import backend_from_app
+from aioresult.integrations.celery.dates import form_of
 from aioresult.integrations.celery.edge import App, NativeChords, ResultNode
 from aioresult.integrations.celery.metas import Meta, meta_of
 from aioresult.record import Record
@@ -46,6 +47,8 @@ class StoringBackend(CeleryBackend):  # type: ignore[misc]  # Celery has no type
         self.supports_autoexpire = self.supports_failure_expires = family.startswith(_KEY_VALUE)
         self.supports_result_compression = family not in _SQL
         self._async = backend_from_app(app, result_backend=url, result_backend_always_retry=False)
+        self._location = opener(url, self._async.settings)().location
+        self._date_form = form_of(self._location, self._async.settings.zone)
         super().__init__(app, url=url, **options)
         self.thread_safe = True
         self._policy = {**self.retry_policy, **_transport_options(app).get("retry_policy", {})}
@@ -55,8 +58,7 @@ class StoringBackend(CeleryBackend):  # type: ignore[misc]  # Celery has no type
         """Return the URL; by default no more of it than where it leads, since credentials may be anywhere in it."""
         if include_password:
             return f"aioresult+{self.url}"
-        location = opener(self.url, self._async.settings)().location
-        return f"aioresult+{self.url.partition('://')[0]}://{location.split('://', 1)[-1]}"
+        return f"aioresult+{self.url.partition('://')[0]}://{self._location.split('://', 1)[-1]}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Stand for the backend of whichever application it is unpickled in: no URL, and no password, is pickled."""
@@ -100,7 +102,7 @@ class StoringBackend(CeleryBackend):  # type: ignore[misc]  # Celery has no type
     def _meta(self, record: Record) -> Meta:
         if record.error is not None:
             raise record.error
-        return meta_of(record, self.exception_to_python)
+        return meta_of(record, self.exception_to_python, self._date_form)
 
     def task_result_exists(self, task_id: str) -> bool:
         """Return whether anything is stored of a task."""
