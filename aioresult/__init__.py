@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         SettingsError,
         StoreUnavailable,
         TaskRevokedError,
+        UnknownStore,
         Unsupported,
         WouldBlockLoop,
     )
@@ -60,7 +61,7 @@ _HOMES = {
     "errors": (
         "AioResultError BackendNotConfigured DecodeError EncodeError InvalidTaskId MissingDriver "
         "RemoteTaskError RemoteTraceback ResultNotStored ResultTimeout ResultTooLarge SettingsError "
-        "StoreUnavailable TaskRevokedError Unsupported WouldBlockLoop"
+        "StoreUnavailable TaskRevokedError UnknownStore Unsupported WouldBlockLoop"
     ),
     "groups": "GroupResult ResultSet as_completed gather wait",
     "record": "Record",
@@ -125,6 +126,7 @@ __all__ = [
     "StoreUnavailable",
     "TaskRevokedError",
     "TaskRunner",
+    "UnknownStore",
     "Unsupported",
     "WouldBlockLoop",
     "__version__",

@@ -5,6 +5,7 @@
     AioResultError
     ├── BackendNotConfigured    no backend was given, configured or named in the environment
     ├── SettingsError           a URL or a setting is unknown, malformed or contradictory (also a ValueError)
+    │   └── UnknownStore        there is no store for such a URL
     ├── InvalidTaskId           an id is empty, not a string or too long (also a ValueError and a TypeError)
     ├── MissingDriver           a store's driver is not installed (also an ImportError)
     ├── Unsupported             this store cannot do that (also a NotImplementedError)
@@ -39,6 +40,10 @@ class BackendNotConfigured(AioResultError):
 
 class SettingsError(AioResultError, ValueError):
     """Raised when a URL or a setting is unknown, malformed or contradicts another."""
+
+
+class UnknownStore(SettingsError):
+    """Raised for a URL, or another name of a place, that no store is known for; what is kept there cannot be read."""
 
 
 class InvalidTaskId(AioResultError, ValueError, TypeError):

@@ -96,6 +96,8 @@ class Hub:
         self._fallback: asyncio.TimerHandle | None = None
         self.outage: StoreUnavailable | None = None
         """Why the store could not be reached the last time, or ``None`` where it could."""
+        self.closed = False
+        """Whether it was closed, which ends all waiting for good."""
         self.reconnects = 0
         self.fallback_reads = 0
         self.delivered = 0
@@ -368,6 +370,7 @@ class Hub:
 
     async def aclose(self) -> None:
         """End the background task and give back its feed; whoever still waits gets an error."""
+        self.closed = True
         tasks = [task for task in (self._supervisor, self._looker) if task is not None]
         for task in tasks:
             task.cancel()

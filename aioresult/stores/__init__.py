@@ -8,7 +8,7 @@ from functools import partial
 from typing import Final
 
 from aioresult.abc import Store
-from aioresult.errors import MissingDriver, SettingsError
+from aioresult.errors import MissingDriver, SettingsError, UnknownStore
 from aioresult.settings import Settings
 
 _REDIS: Final = ("aioresult.stores.redis:RedisStore", "redis")
@@ -39,7 +39,7 @@ def opener(url_or_store: object, settings: Settings) -> Callable[[], Store]:
     """Return what makes a store for one event loop out of a URL, a driver's client, or a ready ``Store``.
 
     Raises:
-        SettingsError: the URL or its scheme is not understood.
+        SettingsError: the URL is not understood; an ``UnknownStore`` where its scheme is not.
         MissingDriver: the store's driver is not installed.
     """
     if isinstance(url_or_store, Store):
@@ -81,7 +81,7 @@ def _store_class(scheme: str) -> type[Store]:
     point = added.get(scheme) or added.get(family)
     if point is None:
         known = sorted({*_BUILT_IN, *_BUILT_IN_FULL, *added})
-        raise SettingsError(f"no store for URLs that begin with '{scheme}://'; known are {', '.join(known)}")
+        raise UnknownStore(f"no store for URLs that begin with '{scheme}://'; known are {', '.join(known)}")
     loaded: type[Store] = point.load()
     return loaded
 

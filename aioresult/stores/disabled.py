@@ -5,22 +5,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from aioresult.abc import Capabilities, Store
 from aioresult.errors import ResultNotStored
 from aioresult.record import Record
+from aioresult.settings import Settings
+
+_REASON: Final = "the backend is disabled://; configure a store to read results"
 
 
 class DisabledStore(Store):
-    """Drops what is written, and says so to whoever asks for it."""
+    """Drops what is written, and says so, with the reason, to whoever asks for it."""
 
     loop_bound: ClassVar[bool] = False
 
+    def __init__(self, url: str, settings: Settings, reason: str = _REASON) -> None:
+        super().__init__(url, settings)
+        self._reason = reason
+
     async def get_many(self, ids: Sequence[str]) -> Mapping[str, Record]:
-        raise ResultNotStored(
-            f"no result is stored for {ids[0]!r}: the backend is disabled://; configure a store to read results"
-        )
+        raise ResultNotStored(f"no result is stored for {ids[0]!r}: {self._reason}")
 
     async def put_many(self, records: Sequence[Record]) -> Sequence[bool]:
         return [False] * len(records)

@@ -42,7 +42,7 @@ def backend_for(backend: object, app: App | None = None) -> AsynchronousBackend 
 
 
 def _backend_of(app: App) -> AsynchronousBackend:
-    from aioresult.integrations.celery.configuration import shared_backend
+    from aioresult.integrations.celery.backends import shared_backend
 
     return shared_backend(app)
 

@@ -12,13 +12,22 @@ from fastapi import FastAPI, Query, Request
 from fastapi.responses import FileResponse, JSONResponse
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
-from aioresult import AioResultError, AsyncResult, Backend, ResultTimeout, StoreUnavailable, TaskRevokedError
+from aioresult import (
+    AioResultError,
+    AsyncResult,
+    Backend,
+    InvalidTaskId,
+    ResultTimeout,
+    StoreUnavailable,
+    TaskRevokedError,
+)
 from aioresult.integrations.celery import BrokerUnavailable, apply_async, backend_from_app
 from examples.fastapi_celery import tasks
 
 STATUSES: list[tuple[type[Exception], int]] = [
     (ResultTimeout, 504),  # the task takes longer than the caller would wait; ask again
     (TaskRevokedError, 410),  # it was cancelled, and there will be no result
+    (InvalidTaskId, 404),  # longer than any id that the store could hold
     (StoreUnavailable, 503),
     (BrokerUnavailable, 503),
     (AioResultError, 500),  # the task failed with an exception that is not known here

@@ -20,6 +20,8 @@ from celery.exceptions import Ignore
 from celery.signals import worker_init, worker_ready
 from kombu.serialization import registry
 
+from aioresult.integrations.celery import apply_async
+
 ENVIRONMENT = "AIORESULT_TEST_CELERY"
 READY = "AIORESULT_TEST_CELERY_READY"
 MOMENT = datetime(2026, 2, 3, 4, 5, 6, 700_000, tzinfo=UTC)
@@ -133,6 +135,23 @@ def parent(self: Task) -> str:
     return "parent"
 
 
+def spawning(self: Task, ours: bool) -> tuple[str, str]:
+    """Publish a task from within this one, by Celery itself or from an event loop, and return the ids of both."""
+    lineage = self.app.tasks["tests.lineage"]
+    if not ours:
+        return self.request.id, lineage.apply_async().id
+
+    async def spawn() -> str:
+        return (await apply_async(lineage)).id
+
+    return self.request.id, asyncio.run(spawn())
+
+
+def lineage(self: Task) -> list[Any]:
+    request = self.request
+    return [request.parent_id, request.root_id, request.delivery_info["priority"]]
+
+
 def ignoring() -> int:
     return 1
 
@@ -194,6 +213,8 @@ TASKS: list[tuple[Any, dict[str, Any]]] = [
     (retry_later, {"bind": True}),
     (retry_once, {"bind": True, "default_retry_delay": 0}),
     (parent, {"bind": True}),
+    (spawning, {"bind": True}),
+    (lineage, {"bind": True}),
     (ignoring, {"ignore_result": True}),
     (sleep, {}),
     (progress, {"bind": True}),

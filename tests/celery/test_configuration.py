@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import uuid
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -11,8 +13,9 @@ from celery import Celery
 
 from aioresult import Backend, BackendNotConfigured, SettingsError
 from aioresult.integrations.celery import backend_from_app
+from aioresult.integrations.celery.plugin import AioResultBackend
 from tests.celery.workers import application
-from tests.servers import RedisSentinels, RedisServer
+from tests.servers import MongoServer, RedisSentinels, RedisServer
 
 
 def app_with(**conf: Any) -> Celery:
@@ -60,6 +63,17 @@ class TestUnderstands:
 
         app = Celery("shop", backend=RedisBackend, set_as_current=False)
         assert isinstance(backend_from_app(app), Backend)
+
+    async def test_the_plugin_s_class_in_place_of_a_url(self) -> None:
+        class OwnPlace(AioResultBackend):
+            def __init__(self, app: Any, **options: Any) -> None:
+                super().__init__(app, **{**options, "url": "memory://own"})
+
+        app = Celery("shop", backend=OwnPlace, set_as_current=False)
+        async with backend_from_app(app) as backend:
+            assert backend.runtime.store.location == "memory://own"
+        with pytest.raises(SettingsError, match=r"needs a URL: result_backend='aioresult\+redis://"):
+            backend_from_app(Celery("shop", backend=AioResultBackend, set_as_current=False))
 
     def test_the_environment_wins_as_in_celery(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("CELERY_RESULT_BACKEND", "rpc://")
@@ -134,6 +148,47 @@ class TestRefuses:
     def test_never_quotes_a_password(self) -> None:
         for url in ("dynamodb://user:secret@host", "redis://user:secret@host:port/0", "mongodb://user:sec/ret@host/x"):
             assert "sec" not in refusal(result_backend=url)
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Iterator[MongoServer]:
+    """A server that asks for passwords; ``shop`` is a user of ``admin``, and ``clerk`` one of ``results``."""
+    with MongoServer() as server:
+        with server.client() as client:
+            roles = [{"role": "readWrite", "db": "results"}]
+            client.admin.command("createUser", "shop", pwd="s3cr et", roles=roles)
+            client.results.command("createUser", "clerk", pwd="s3cr et", roles=roles)
+        key = server.folder / "key"
+        key.write_text("A" * 32)
+        key.chmod(0o600)
+        server.options["keyFile"] = str(key)
+        server.restart()
+        yield server
+
+
+SIGNING_IN: list[tuple[str, dict[str, Any]]] = [
+    ("mongodb://shop:s3cr%20et@{host}/results", {}),
+    ("mongodb://shop:s3cr%20et@{host}/results?authSource=admin", {}),
+    ("mongodb://shop:s3cr%20et@{host}/other", {"database": "results"}),
+    ("mongodb://shop:s3cr%20et@nowhere/results", {"mongo_host": ["{host}"]}),
+    ("mongodb://{host}/results", {"user": "shop", "password": "s3cr et"}),
+    ("mongodb://clerk:s3cr%20et@{host}/results?authSource=results", {}),
+    ("mongodb://{host}/results", {"user": "clerk", "password": "s3cr et", "options": {"authsource": "results"}}),
+]
+
+
+@pytest.mark.parametrize(("url", "mongodb"), SIGNING_IN)
+async def test_signs_in_to_mongodb_as_celery_does(guarded: MongoServer, url: str, mongodb: dict[str, Any]) -> None:
+    host = f"127.0.0.1:{guarded.port}"
+    place: dict[str, Any] = {"broker": "memory://", "backend": url.format(host=host)}
+    if mongodb:
+        place["mongodb_backend_settings"] = json.loads(json.dumps(mongodb).replace("{host}", host))
+    task_id = str(uuid.uuid4())
+    with application(**place) as app, application(**{**place, "backend": f"aioresult+{place['backend']}"}) as plugin:
+        app.backend.store_result(task_id, 1, "SUCCESS")
+        async with backend_from_app(app) as backend:
+            assert await backend.AsyncResult(task_id).get(timeout=10) == 1
+        assert plugin.AsyncResult(task_id).result == 1
 
 
 async def test_reads_what_the_application_stores_behind_sentinel() -> None:

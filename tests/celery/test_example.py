@@ -112,6 +112,12 @@ def test_a_report_that_takes_longer_is_a_gateway_timeout(web: httpx.Client) -> N
     assert "not ready within 0.2 s" in answer.json()["detail"]
 
 
+def test_an_id_that_no_report_can_have_is_not_found(web: httpx.Client) -> None:
+    answer = web.get(f"/reports/{'x' * 300}", params={"timeout": 0.2})
+    assert answer.status_code in (404, 504), "Redis could hold such an id"
+    assert "x" * 10 in answer.json()["detail"]
+
+
 def test_an_error_of_the_task_is_an_error_of_the_request(web: httpx.Client) -> None:
     job = start(web, pages=0)
     answer = web.get(job["result"], params={"timeout": WAIT})

@@ -74,6 +74,13 @@ def registered(app: Celery) -> int:
     return len(callbacks._registered)
 
 
+def settled() -> None:
+    """Wait until the portal's loop has done all that it was told to do so far."""
+    done = threading.Event()
+    portal.call_soon(done.set)
+    assert done.wait(WAIT)
+
+
 class TestGet:
     def test_returns_the_value(self, app: Celery) -> None:
         assert app.tasks["tests.rich"].delay().get(timeout=WAIT) == VALUES["json"]
@@ -155,9 +162,17 @@ class TestGet:
             thread.join()
         assert values == {i: 2 * i for i in range(20)}
 
-    async def test_refuses_to_block_an_event_loop(self, app: Celery) -> None:
-        with pytest.raises(WouldBlockLoop):
-            app.AsyncResult(str(uuid.uuid4())).get(timeout=WAIT)
+    def test_refuses_to_block_an_event_loop_and_leaves_nothing_behind(self, app: Celery) -> None:
+        result = app.AsyncResult(str(uuid.uuid4()))
+
+        async def get() -> None:
+            portal.call_soon(time.sleep, 0.1)  # so that it is refused before the result is registered
+            with pytest.raises(WouldBlockLoop):
+                result.get(timeout=WAIT)
+
+        asyncio.run(get())
+        settled()
+        assert result.id not in app.backend._callbacks._registered
 
     async def test_by_aioresult_and_by_a_stock_client_agree(self, app: Celery, stock: Celery) -> None:
         ids = [
@@ -366,10 +381,8 @@ class TestThen:
         called = threading.Event()
         result = app.AsyncResult(str(uuid.uuid4()))
         app.backend.add_pending_result(result)  # what ``then`` does first
-        relaxed = threading.Event()
         portal.call_soon(app.backend._callbacks._relax)
-        portal.call_soon(relaxed.set)
-        assert relaxed.wait(WAIT)
+        settled()
         result.on_ready.then(lambda _: called.set())  # and second
         task_id = result.id
         del result
@@ -426,6 +439,25 @@ class TestSecrets:
     def test_are_not_in_what_is_shown_or_pickled(self) -> None:
         url = "redis://user:secret@cache.example/0?password=secret"
         with application(broker="memory://", backend=f"aioresult+{url}") as app:
-            assert app.backend.as_uri() == "aioresult+redis://cache.example/0?"
+            assert app.backend.as_uri() == "aioresult+redis://cache.example:6379/0"
             assert app.backend.as_uri(include_password=True) == f"aioresult+{url}"
             assert b"secret" not in pickle.dumps(app.AsyncResult("task"))
+
+    @pytest.mark.parametrize(
+        ("url", "shown"),
+        [
+            ("redis://:se@cret@h/0", "redis://h:6379/0"),
+            ("rediss://h/0?ssl_password=secret", "rediss://h:6379/0"),
+            ("redis+sentinel://h:1/m/0?sentinel_password=secret", "redis+sentinel://m/0 (sentinels h:1)"),
+            ("sentinel://:secret@h:1;:secret@i:2/0", "sentinel://m/0 (sentinels h:1,i:2)"),
+            ("mongodb://u:secret@h/d?tls=true&tlsCertificateKeyFilePassword=secret", "mongodb://h/d"),
+            ("db+postgresql://h/d?password=secret", "db+postgresql://h/d"),
+            ("db+sqlite:////tmp/results.db", "db+sqlite:////tmp/results.db"),
+            ("memory://", "memory://"),
+        ],
+    )
+    def test_are_not_in_a_uri_whichever_part_of_it_they_are(self, url: str, shown: str) -> None:
+        options = {"master_name": "m"} if url.startswith("sentinel") else {}
+        settings: dict[str, Any] = {"result_backend_transport_options": options}
+        with application(broker="memory://", backend=f"aioresult+{url}", **settings) as app:
+            assert app.backend.as_uri() == f"aioresult+{shown}"

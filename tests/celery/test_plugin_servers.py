@@ -34,12 +34,26 @@ def sentinel() -> Iterator[dict[str, Any]]:
 
 
 @contextmanager
+def sentinel_in_one_url() -> Iterator[dict[str, Any]]:
+    with RedisSentinels(password="se/cret", sentinel_password="own") as servers:
+        places = ",".join(f"{host}:{port}" for host, port in servers.addresses)
+        url = f"redis+sentinel://:se%2Fcret@{places}/{servers.service}/0?sentinel_password=own"
+        yield {"backend": f"aioresult+{url}"}
+
+
+@contextmanager
+def shouted() -> Iterator[dict[str, Any]]:
+    with RedisServer() as server:
+        yield {"backend": f"aioresult+{server.url.replace('redis', 'REDIS')}"}
+
+
+@contextmanager
 def cluster() -> Iterator[dict[str, Any]]:
     with RedisClusterServers() as servers:
         yield {"backend": f"aioresult+{servers.url}"}
 
 
-@pytest.mark.parametrize("servers", [unix_socket, sentinel, cluster])
+@pytest.mark.parametrize("servers", [unix_socket, sentinel, sentinel_in_one_url, shouted, cluster])
 def test_tasks_groups_and_chords_work_there_too(servers: Any, celery_redis: RedisServer, keyprefix: str) -> None:
     with servers() as place:
         settings = {**broker_settings(celery_redis, keyprefix), **place}
@@ -51,3 +65,4 @@ def test_tasks_groups_and_chords_work_there_too(servers: Any, celery_redis: Redi
             assert GroupResult.restore(members.id, app=app).get(timeout=WAIT) == [0, 2, 4, 6, 8]
             assert chord([add.s(i, i) for i in range(5)])(total.s()).get(timeout=WAIT) == 20
             assert "secret" not in worker.log
+            assert ("chord_unlock" in worker.log) == (servers is cluster), "elsewhere Redis counts"

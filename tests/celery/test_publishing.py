@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import re
 import socket
 import threading
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
-from celery import Celery, chain, chord, group
+from celery import Celery, chain, chord, group, shared_task, signature
 from celery.signals import before_task_publish
 
-from aioresult import AsyncResult, Backend, GroupResult, RemoteTaskError, ResultNotStored, StoreUnavailable
+from aioresult import (
+    AsyncResult,
+    Backend,
+    GroupResult,
+    RemoteTaskError,
+    ResultNotStored,
+    SettingsError,
+    StoreUnavailable,
+)
 from aioresult.integrations.celery import BrokerUnavailable, apply_async, backend_from_app, send_task
 from aioresult.testing.conformance import eventually
 from tests.celery.conftest import broker_settings
@@ -23,11 +32,35 @@ from tests.servers import RedisServer
 from tests.servers.process import HOST
 
 WAIT = 20.0
+IGNORED: dict[str, Callable[[Any], Any]] = {
+    "a task that is declared so": lambda tasks: tasks["tests.ignoring"],
+    "its signature": lambda tasks: tasks["tests.ignoring"].s(),
+    "a signature that says so": lambda tasks: tasks["tests.add"].s(1, 2).set(ignore_result=True),
+    "a chain of one": lambda tasks: chain(tasks["tests.ignoring"].s()),
+    "a chain that ends so": lambda tasks: chain(tasks["tests.add"].s(1, 2), tasks["tests.ignoring"].si()),
+    "a chord whose body is such": lambda tasks: chord([tasks["tests.add"].s(1, 2)], tasks["tests.ignoring"].si()),
+    "a group": lambda tasks: group(tasks["tests.ignoring"].s() for _ in range(2)),
+    "a group that says so": lambda tasks: group(tasks["tests.add"].s(1, 2)).set(ignore_result=True),
+    "a chain that ends in a group": lambda tasks: chain(
+        tasks["tests.add"].s(1, 2), group(tasks["tests.ignoring"].si())
+    ),
+}
+STORED: dict[str, Callable[[Any], Any]] = {
+    "a signature that says so": lambda tasks: tasks["tests.ignoring"].s().set(ignore_result=False),
+    "a chain whose first task is ignored": lambda tasks: chain(
+        tasks["tests.ignoring"].s(), tasks["tests.add"].si(1, 2)
+    ),
+    "a chain that says so of its first task": lambda tasks: chain(
+        tasks["tests.add"].s(1, 1), tasks["tests.add"].si(1, 2)
+    ).set(ignore_result=True),
+    "a group": lambda tasks: group(tasks["tests.ignoring"].s().set(ignore_result=False), tasks["tests.add"].s(1, 2)),
+}
 
 
 @pytest.fixture(scope="module")
 def worker(celery_redis: RedisServer) -> Iterator[Worker]:
     settings = {**broker_settings(celery_redis, "publishing-"), "result_backend_thread_safe": False}
+    settings["task_inherit_parent_priority"] = True
     with Worker(**settings, backend=celery_redis.url) as worker:
         yield worker
 
@@ -109,6 +142,15 @@ class TestReturns:
         assert [await result.get(timeout=WAIT) for result in results] == [0, 2]
         await results[0].backend.aclose()
 
+    async def test_nothing_where_there_is_nothing_to_publish(self, app: Celery, backend: Backend) -> None:
+        result: object = await apply_async(chain(), backend=backend)
+        assert result is None
+        assert chain().apply_async() is None, "as Celery has it"
+        assert backend.stats().waiting == 0
+        empty = await apply_async(group(), backend=backend)
+        assert isinstance(empty, GroupResult)
+        assert await empty.get(timeout=WAIT) == []
+
     async def test_what_a_task_gave_that_was_run_at_once(self, app: Celery, backend: Backend) -> None:
         app.conf.task_always_eager = True
         result = await apply_async(app.tasks["tests.add"], (2, 3), backend=backend)
@@ -117,11 +159,103 @@ class TestReturns:
         with pytest.raises(ValueError, match="boom"):
             await failed.get()
 
-    async def test_an_ignored_result_as_one(self, app: Celery, backend: Backend) -> None:
-        result = await apply_async(app.tasks["tests.ignoring"], backend=backend)
-        assert backend.stats().waiting == 0
+    @pytest.mark.parametrize("form", IGNORED)
+    async def test_an_ignored_result_as_one(self, app: Celery, backend: Backend, form: str) -> None:
+        result = await apply_async(IGNORED[form](app.tasks), backend=backend)
         with pytest.raises(ResultNotStored):
             await result.get(timeout=WAIT)
+        if not isinstance(result, GroupResult) and result.parent is None:
+            assert backend.stats().waiting == 0, "it was never watched"
+
+    @pytest.mark.parametrize("form", STORED)
+    async def test_a_result_that_is_stored_against_the_rule_as_one(
+        self, app: Celery, backend: Backend, form: str
+    ) -> None:
+        result = await apply_async(STORED[form](app.tasks), backend=backend)
+        assert await result.get(timeout=WAIT) in (1, 3, [1, 3])
+
+    async def test_an_ignored_result_as_one_where_the_call_says_so(self, app: Celery, backend: Backend) -> None:
+        add, ignoring = app.tasks["tests.add"], app.tasks["tests.ignoring"]
+        for result in (
+            await apply_async(add.s(1, 2), ignore_result=True, backend=backend),
+            await apply_async(ignoring.s().set(ignore_result=False), ignore_result=True, backend=backend),
+            await send_task(app, "tests.add", (1, 2), ignore_result=True, backend=backend),
+        ):
+            with pytest.raises(ResultNotStored):
+                await result.get(timeout=WAIT)
+        stored = await apply_async(ignoring, ignore_result=False, backend=backend)
+        assert await stored.get(timeout=WAIT) == 1
+
+
+class TestPublishesAsIfInTheCallersThread:
+    @pytest.mark.parametrize("ours", [False, True], ids=["by Celery", "from a loop"])
+    async def test_from_within_a_task_that_becomes_the_parent(self, app: Celery, backend: Backend, ours: bool) -> None:
+        parent = await apply_async(app.tasks["tests.spawning"], (ours,), priority=3, root_id="root", backend=backend)
+        assert isinstance(parent, AsyncResult)
+        parent_id, child_id = await parent.get(timeout=WAIT)
+        assert await AsyncResult[Any](child_id, backend).get(timeout=WAIT) == [parent_id, "root", 3]
+        assert [child.id for child in await parent.children() or ()] == [child_id]
+
+    def test_tasks_and_signatures_of_its_current_application(self) -> None:
+        @shared_task(name="shared")  # type: ignore[untyped-decorator]  # Celery has no types
+        def shared() -> None: ...
+
+        def publish() -> None:  # in a thread that is left behind with its current application
+            with application(broker="memory://", backend=None) as app:
+                app.set_current()
+                asyncio.run(apply_async(shared))
+                asyncio.run(apply_async(chain(signature("one"), signature("other"))))
+                counts.append(queued(app))
+
+        counts: list[int] = []
+        thread = threading.Thread(target=publish)
+        thread.start()
+        thread.join()
+        assert counts == [2]
+
+
+class TestPublishesWithoutAPlaceForResults:
+    @pytest.mark.parametrize(
+        ("place", "reason"),
+        [
+            ({"backend": None}, "'tests' has no result_backend"),
+            ({"backend": "rpc://"}, "'rpc://', which cannot be used here: it sends each result"),
+            ({"backend": "file:///tmp"}, "'file://', which cannot be used here: a shared folder"),
+        ],
+    )
+    async def test_and_says_so_when_a_result_is_awaited(self, place: dict[str, Any], reason: str) -> None:
+        with application(broker="memory://", **place) as app:
+            add = app.tasks["tests.add"]
+            results = [
+                await apply_async(add, (1, 2)),
+                await apply_async(add.s(1, 2), ignore_result=True),
+                await apply_async(group(add.s(1, 2), add.s(3, 4))),
+                await apply_async(chain(add.s(1, 2), add.s(3))),
+                await send_task(app, "tests.add", (1, 2)),
+            ]
+            for result in results:
+                with pytest.raises(ResultNotStored, match=re.escape(reason)):
+                    await result.get(timeout=WAIT)
+            assert queued(app) == 6
+
+    async def test_that_could_be_read_only_where_no_result_is_wanted(self) -> None:
+        mistake = {"result_serializer": "pickle", "accept_content": ["json"], "task_serializer": "json"}
+        with application(broker="memory://", backend="redis://", **mistake) as app:
+            with pytest.raises(SettingsError, match="not among the accepted"):
+                await apply_async(app.tasks["tests.add"], (1, 2))
+            result = await apply_async(app.tasks["tests.ignoring"])
+            with pytest.raises(ResultNotStored, match="not among the accepted"):
+                await result.get(timeout=WAIT)
+            with pytest.raises(SettingsError, match="not among the accepted"):
+                await send_task(app, "tests.add", (1, 2))
+            assert queued(app) == 1
+
+
+def queued(app: Celery) -> int:
+    """Return how many tasks are in the queue, and empty it."""
+    with app.connection_for_write() as connection:
+        count: int = connection.default_channel.queue_purge("celery")
+    return count
 
 
 class TestWatches:

@@ -23,7 +23,7 @@ from celery.utils.graph import GraphFormatter
 import aioresult
 from aioresult import BackendNotConfigured, SettingsError, WouldBlockLoop, sync
 from aioresult.codec import exceptions
-from aioresult.integrations.celery.configuration import shared_backend
+from aioresult.integrations.celery.backends import shared_backend
 from aioresult.sync import errors
 from tests.celery.workers import application
 from tests.servers import RedisServer

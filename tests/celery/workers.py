@@ -127,7 +127,8 @@ def close(app: Celery) -> None:
     if consumer is not None:
         backend.remove_pending_result = lambda result: result  # results that are collected later would reconnect
         consumer.stop()
-        backend.client.close()
+        if hasattr(backend, "client"):  # rpc:// has none
+            backend.client.close()
     if getattr(backend, "_connection", None) is not None:
         backend._connection.close()
     if isinstance(backend, AioResultBackend):

@@ -78,6 +78,7 @@ class PostgresServer(Server):
             "port": self.port,
             "unix_socket_directories": str(self.folder),
             "fsync": "off",
+            "timezone": "UTC",
             "full_page_writes": "off",
             "shared_buffers": "32MB",
             "max_connections": 200,

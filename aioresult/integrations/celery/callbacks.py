@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import threading
@@ -12,6 +13,7 @@ from typing import Final
 from weakref import ref
 
 from aioresult.backend import Backend
+from aioresult.hub import Hub
 from aioresult.integrations.celery import edge
 from aioresult.integrations.celery.edge import PendingResult
 from aioresult.record import Record
@@ -42,6 +44,7 @@ class Callbacks:
 
     def _start_afresh(self) -> None:
         self._pid = os.getpid()
+        self._hub: Hub | None = None
         self._registered: dict[str, dict[int, Callable[[], PendingResult | None]]] = {}
         self._rejoining = False
         self._to_relax: list[tuple[str, int]] = []
@@ -56,8 +59,8 @@ class Callbacks:
         portal.call_soon(self._add, result.id, id(result), ref(result) if weak else lambda: result)
 
     def remove(self, result: PendingResult) -> None:
-        """Take ``result`` away, if it is registered; may be called by the garbage collector."""
-        if result.id in self._registered and self._pid == os.getpid():
+        """Take ``result`` away, also if it is only about to be registered; may be called by the garbage collector."""
+        if self._pid == os.getpid():
             portal.call_soon(self._remove, result.id, id(result))
 
     def forget(self, task_id: str) -> None:
@@ -70,15 +73,15 @@ class Callbacks:
     def _add(self, task_id: str, key: int, reference: Callable[[], PendingResult | None]) -> None:
         if reference() is None:  # dropped already
             return
-        runtime = self._backend.runtime
+        hub = self._hub = self._backend.runtime.hub
         members = self._registered.setdefault(task_id, {})
         members[key] = reference
         if not isinstance(reference, ref):
             if not self._to_relax:
-                runtime.loop.call_later(_RELAX_AFTER, self._relax)
+                asyncio.get_running_loop().call_later(_RELAX_AFTER, self._relax)
             self._to_relax.append((task_id, key))
         if len(members) == 1:
-            runtime.hub.join((task_id,), self)
+            hub.join((task_id,), self)
 
     def _relax(self) -> None:
         """Let go of results that only groups listen to.
@@ -98,17 +101,16 @@ class Callbacks:
             elif edge.only_groups_listen(result.on_ready):
                 members[key] = ref(result)
         if self._to_relax:
-            self._backend.runtime.loop.call_later(_RELAX_AFTER, self._relax)
+            asyncio.get_running_loop().call_later(_RELAX_AFTER, self._relax)
 
     def _remove(self, task_id: str, key: int) -> None:
         members = self._registered.get(task_id, {})
         if members.pop(key, None) is not None and not members:
-            del self._registered[task_id]
-            self._backend.runtime.hub.leave((task_id,), self)
+            self._forget(task_id)
 
     def _forget(self, task_id: str) -> None:
-        if self._registered.pop(task_id, None) is not None:
-            self._backend.runtime.hub.leave((task_id,), self)
+        if self._registered.pop(task_id, None) is not None and self._hub is not None:
+            self._hub.leave((task_id,), self)
 
     def push(self, record: Record) -> None:
         """Take a record from the hub."""
@@ -123,12 +125,18 @@ class Callbacks:
         """Take the error that ended all waiting: nobody is there to see it, so try again."""
         if not self._rejoining:
             self._rejoining = True
-            self._backend.runtime.loop.call_later(_PAUSE, self._rejoin, error)
+            asyncio.get_running_loop().call_later(_PAUSE, self._rejoin, error)
 
     def _rejoin(self, error: Exception) -> None:
-        logger.warning("waiting for %d results with callbacks was interrupted: %s", len(self._registered), error)
+        """Wait again, unless the backend has been closed since: that is never opened only to wait."""
         self._rejoining = False
-        self._backend.runtime.hub.join(list(self._registered), self)
+        hub, ids = self._hub, list(self._registered)
+        if hub is None or hub.closed:
+            self._registered.clear()
+            logger.info("no longer waiting for %d results with callbacks: %s", len(ids), error)
+        else:
+            logger.warning("waiting for %d results with callbacks was interrupted: %s", len(ids), error)
+            hub.join(ids, self)
 
 
 # --- the thread, one for each process: callbacks are the user's code, and must not stop the portal's loop ---

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from typing import Any, Final, Protocol
+from urllib.parse import quote
 
 from celery.backends.redis import RedisBackend, SentinelBackend
 
 from aioresult.integrations.celery.edge import App
+from aioresult.settings import Settings
+from aioresult.stores.redis.sentinel import SentinelAddress
+from aioresult.stores.redis.urls import from_url
 
 
 class ErrorHandler(Protocol):
@@ -29,22 +33,42 @@ class Chords(RedisBackend):  # type: ignore[misc]  # Celery has no types
 
 
 class SentinelChords(Chords, SentinelBackend):  # type: ignore[misc]  # Celery has no types
-    """The same behind Sentinel."""
+    """The same behind Sentinel, however the URL is spelled."""
+
+    def __init__(self, app: App, address: SentinelAddress, plugin: ErrorHandler) -> None:
+        self.__dict__["_transport_options"] = {  # in place of the application's own, of which it consists
+            **app.conf.get("result_backend_transport_options", {}),
+            "master_name": address.service,
+            "min_other_sentinels": address.min_other_sentinels,
+            "sentinel_kwargs": address.sentinel_options,
+        }
+        super().__init__(app, _spelled_for_celery(address), plugin)
+
+
+def _spelled_for_celery(address: SentinelAddress) -> str:
+    """Return the one URL for each sentinel that Celery knows; user, password and database are those of the first."""
+    user, password = (quote(str(address.options.get(name) or ""), safe="") for name in ("username", "password"))
+    credentials = f"{user}:{password}@" if user or password else ""
+    places = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in address.sentinels]
+    return ";".join(f"sentinel://{credentials}{place}/{address.options.get('db') or 0}" for place in places)
 
 
 _SPELLINGS: Final = {"redis+unix": "socket", "redis+socket": "socket", "unix": "socket"}
 """Celery's names for a Unix socket's URL, once it has chosen the backend."""
 
 
-def native_chords(app: App, url: str, plugin: ErrorHandler) -> Chords | None:
+def native_chords(app: App, url: str, settings: Settings, plugin: ErrorHandler) -> Chords | None:
     """Return what counts chords in the Redis of ``url``; ``None`` for one that Celery cannot use, such as a cluster."""
     scheme, _, rest = url.partition("://")
-    if scheme == "sentinel":
-        return SentinelChords(app, url, plugin)
+    scheme = scheme.lower()
+    if scheme in ("sentinel", "redis+sentinel"):
+        address = from_url(url, settings)
+        assert isinstance(address, SentinelAddress)  # noqa: S101  (by its scheme)
+        return SentinelChords(app, address, plugin)
     if scheme == "rediss" and "ssl_cert_reqs" not in rest and not app.conf.get("redis_backend_use_ssl"):
-        url = f"{url}{'&' if '?' in rest else '?'}ssl_cert_reqs=required"
+        rest = f"{rest}{'&' if '?' in rest else '?'}ssl_cert_reqs=required"
     if scheme in _SPELLINGS:
-        url = f"{_SPELLINGS[scheme]}://{rest.replace('?db=', '?virtual_host=')}"
+        scheme, rest = _SPELLINGS[scheme], rest.replace("?db=", "?virtual_host=")
     elif scheme not in ("redis", "rediss"):
         return None
-    return Chords(app, url, plugin)
+    return Chords(app, f"{scheme}://{rest}", plugin)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from threading import Lock
 from typing import Any, Final
-from weakref import WeakKeyDictionary
+from urllib.parse import unquote_plus
 
 from aioresult.backend import Backend
-from aioresult.errors import BackendNotConfigured, SettingsError
-from aioresult.integrations.celery.edge import App, unproxied
+from aioresult.errors import BackendNotConfigured, SettingsError, UnknownStore
+from aioresult.integrations.celery.edge import App
 from aioresult.settings import SERIALIZERS, Settings
 
 _PLUGIN: Final = "aioresult+"
@@ -26,11 +25,11 @@ _UNSUITABLE: Final = {
     "cache": "memcached cannot say when a result is stored, and drops results as it likes",
     "file": "a shared folder cannot say when a result is stored",
 }
+_NOT_IN_NAMES: Final = frozenset('/\\@ "$')
+"""Of a database; ``@`` is permitted, but rather means that a password is not percent-encoded."""
 _CONTENT: Final = ("accept_content", "result_accept_content")
 _NOT_TAKEN: Final = frozenset({"result_backend", "database_url"})
 _SETTINGS: Final = frozenset(Settings.__struct_fields__) - _NOT_TAKEN
-_shared: Final[WeakKeyDictionary[App, Backend]] = WeakKeyDictionary()
-_shared_lock: Final = Lock()
 
 
 def backend_from_app(app: App, **overrides: Any) -> Backend:
@@ -45,26 +44,15 @@ def backend_from_app(app: App, **overrides: Any) -> Backend:
 
     Raises:
         BackendNotConfigured: the application has no result backend.
-        SettingsError: its result backend, a serializer or another setting cannot be used here.
+        UnknownStore: it has one that cannot be used here.
+        SettingsError: a serializer or another setting cannot be used here.
     """
     url = overrides.pop("result_backend", None) or _url(app)
+    url, settings = _signing_in_as_celery(url, {**_settings(app), **overrides})
     try:
-        return Backend(url, **{**_settings(app), **overrides})
+        return Backend(url, **settings)
     except SettingsError as exc:
-        raise SettingsError(f"the configuration of the Celery application {app.main!r}: {exc}") from exc
-
-
-def shared_backend(app: App) -> Backend:
-    """Return what ``backend_from_app`` makes of an application: the same one each time, and with it its connections.
-
-    As Celery's own does, it keeps to the configuration that the application has when it is first used.
-    """
-    app = unproxied(app)
-    with _shared_lock:
-        backend = _shared.get(app)
-        if backend is None:
-            backend = _shared[app] = backend_from_app(app)
-        return backend
+        raise type(exc)(f"the configuration of the Celery application {app.main!r}: {exc}") from exc
 
 
 def _url(app: App) -> str:
@@ -74,6 +62,8 @@ def _url(app: App) -> str:
             f"the Celery application {app.main!r} has no result_backend: set it to where its workers store results"
         )
     if isinstance(configured, type):
+        if getattr(configured, "is_aioresult", False):
+            return app.backend.url
         configured = f"{configured.__module__}:{configured.__qualname__}"
     return _spelled_out(app, str(configured).removeprefix(_PLUGIN))
 
@@ -102,8 +92,8 @@ def _spelled_out(app: App, configured: str) -> str:
     return _BARE_NAMES[kind]
 
 
-def _refusal(app: App, what: str, why: str) -> SettingsError:
-    return SettingsError(
+def _refusal(app: App, what: str, why: str) -> UnknownStore:
+    return UnknownStore(
         f"the Celery application {app.main!r} has the result backend {what!r}, which cannot be used here: {why}; "
         f"aioresult reads Redis (also with Sentinel), MongoDB, SQLite, PostgreSQL and MySQL"
     )
@@ -118,6 +108,24 @@ def _settings(app: App) -> dict[str, Any]:
         if name in values:  # other content is of no use here, and as long as nobody stores it, none of an obstacle
             values[name] = tuple(content for content in _listed(values[name]) if content in SERIALIZERS)
     return values
+
+
+def _signing_in_as_celery(url: Any, settings: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Move the database from a MongoDB URL into the settings, as far as both are well formed.
+
+    A driver takes the URL's database for that to which its user belongs. Celery gives it the hosts alone, so that users
+    belong to ``admin``, or whatever is the mechanism's default, unless ``authSource`` says otherwise.
+    """
+    scheme, _, rest = url.removeprefix(_PLUGIN).partition("://") if isinstance(url, str) else ("", "", "")
+    place, question, options = rest.partition("?")
+    hosts, _, name = place.partition("/")
+    database = unquote_plus(name).partition(".")[0]  # what follows a dot would be a collection
+    given = settings.get("mongodb_backend_settings") or {}
+    odd = _NOT_IN_NAMES.intersection(database) or not isinstance(given, dict)
+    if scheme.lower().partition("+")[0] != "mongodb" or not database or odd:
+        return url, settings
+    chosen = {**given, "database": given.get("database") or database}
+    return f"{scheme}://{hosts}/{question}{options}", {**settings, "mongodb_backend_settings": chosen}
 
 
 def _listed(content: Any) -> list[str]:

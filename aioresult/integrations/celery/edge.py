@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
 
 import kombu.exceptions
 from celery import current_app
-from celery.canvas import Signature as _Signature
-from celery.canvas import group as _group
+from celery.app import pop_current_task, push_current_task
 from celery.exceptions import TimeoutError as _TimeoutError
 from celery.local import Proxy as _Proxy
 from celery.result import EagerResult as _EagerResult
@@ -57,9 +56,10 @@ class BrokerConnection(Protocol):
 
 
 class ResultBackend(Protocol):
-    """What publishing needs of the application's result backend."""
+    """What is needed of the application's result backend."""
 
     thread_safe: bool
+    url: str
     on_task_call: Any
     add_pending_result: Any
     remove_pending_result: Any
@@ -75,12 +75,24 @@ class Control(Protocol):
         """Tell them to leave the tasks with these headers alone."""
 
 
+class RunningTask(Protocol):
+    """A task that is running in this thread."""
+
+    request: object
+    request_stack: Any
+
+
 class App(Protocol):
     """A Celery application."""
 
     main: str | None
     conf: Conf
     backend_cls: object
+    current_task: RunningTask | None
+    current_worker_task: RunningTask | None
+
+    def set_current(self) -> None:
+        """Make it this thread's current application."""
 
     @property
     def control(self) -> Control:
@@ -171,17 +183,6 @@ PublishError: Final = cast("type[Exception]", kombu.exceptions.OperationalError)
 """What kombu makes of all errors of a broker's driver."""
 
 
-def name_of(task: Applicable) -> str:
-    """Return the name under which workers know a task, or the kind of a canvas."""
-    name = task.get("task") if isinstance(task, _Signature) else getattr(task, "name", None)
-    return str(name or type(task).__name__)
-
-
-def own_options(task: Applicable) -> Mapping[str, Any]:
-    """Return the options that a signature brings along."""
-    return cast("Mapping[str, Any]", task.options) if isinstance(task, _Signature) else {}
-
-
 def is_set(node: PendingResult | PendingSet) -> TypeIs[PendingSet]:
     """Return whether ``node`` is a group or set, and not the result of one task."""
     return isinstance(node, _ResultSet)
@@ -240,20 +241,33 @@ def unproxied(app: App) -> App:
     return cast("App", app._get_current_object()) if isinstance(app, _Proxy) else app
 
 
-def is_group(task: Applicable) -> bool:
-    """Return whether ``task`` is a group, whose id is not that of a task."""
-    return isinstance(task, _group)
+def as_if_here(app: App, fn: Callable[[], T]) -> Callable[[], T]:
+    """Return ``fn``, to be called in another thread as if it were this one.
+
+    By thread Celery keeps its current application, to which shared tasks and many signatures belong, and the tasks that
+    are running: what they publish has them as its parent, and is listed among their children.
+    """
+    running = [task for task in (app.current_worker_task, app.current_task) if task is not None]
+    stack = [(task, task.request) for task in dict.fromkeys(running)]
+
+    def call() -> T:
+        app.set_current()
+        for task, request in stack:
+            push_current_task(task)
+            task.request_stack.push(request)
+        try:
+            return fn()
+        finally:
+            for task, _ in reversed(stack):
+                task.request_stack.pop()
+                pop_current_task()
+
+    return call
 
 
 def is_ignored(node: ResultNode) -> bool | None:
     """Return whether a task was published with the wish to store no result; ``None`` where only the settings tell."""
     ignored: bool | None = getattr(node, "ignored", None)
-    return ignored
-
-
-def ignores_result(task: Applicable) -> bool | None:
-    """Return whether a task was declared to store no result; ``None`` where only the settings tell."""
-    ignored: bool | None = getattr(task, "ignore_result", None)
     return ignored
 
 

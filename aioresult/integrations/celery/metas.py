@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from aioresult.codec.exceptions import identity
 from aioresult.errors import RemoteTaskError, TaskRevokedError
+from aioresult.integrations.celery.dates import Form
 from aioresult.record import Record
 from aioresult.states import EXCEPTION_STATES
 
@@ -18,7 +19,7 @@ Rebuild = Callable[[dict[str, Any]], object]
 _OPTIONAL: Final = ("group_id", "parent_id", "name", "args", "kwargs", "worker", "retries", "queue")
 
 
-def meta_of(record: Record, rebuild: Rebuild) -> Meta:
+def meta_of(record: Record, rebuild: Rebuild, date_form: Form) -> Meta:
     """Return what Celery's own backend would make of a stored record."""
     result = record.result
     if record.status in EXCEPTION_STATES and isinstance(result, BaseException):
@@ -29,7 +30,7 @@ def meta_of(record: Record, rebuild: Rebuild) -> Meta:
         "result": result,
         "traceback": record.traceback,
         "children": record.children,
-        "date_done": record.date_done,
+        "date_done": None if record.date_done is None else date_form(record.date_done),
     }
     meta.update({name: value for name in _OPTIONAL if (value := getattr(record, name)) is not None})
     if record.stamps:

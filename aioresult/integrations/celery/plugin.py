@@ -11,10 +11,11 @@ threads may store and wait, and a forked worker process begins afresh.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 
 from aioresult.errors import ResultTimeout
 from aioresult.integrations.celery import edge
@@ -44,7 +45,6 @@ class AioResultBackend(StoringBackend):
     def __init__(self, app: App, url: str | None = None, **options: Any) -> None:
         super().__init__(app, url, **options)
         self._callbacks = Callbacks(self._async, self._fulfil)
-        self._fulfilling = threading.Lock()
 
     # --- waiting for one ---
 
@@ -186,10 +186,11 @@ class AioResultBackend(StoringBackend):
 
     def _fulfil(self, result: PendingResult, record: Record) -> None:
         """Give a result its final state, once, and call those who wait for it."""
-        with self._fulfilling:
+        meta = self._meta(record)
+        with _fulfilling():
             if result._cache is not None:
                 return
-            result._set_cache(self._meta(record))
+            result._set_cache(meta)
         result.on_ready(result)
 
     # --- callbacks ---
@@ -208,6 +209,14 @@ class AioResultBackend(StoringBackend):
         """Undo ``add_pending_result``; also called when ``result`` is garbage, and therefore without any I/O."""
         self._callbacks.remove(result)
         return result
+
+
+_locks: Final[dict[int, threading.Lock]] = {}
+
+
+def _fulfilling() -> threading.Lock:
+    """Return this process's lock: whoever holds that of its parent is not in a forked child, to give it back."""
+    return _locks.get(os.getpid()) or _locks.setdefault(os.getpid(), threading.Lock())
 
 
 class _Member:

@@ -9,14 +9,15 @@ from collections.abc import Callable
 from typing import Any, Final, cast
 
 from aioresult.backend import Backend
-from aioresult.groups import GroupResult, Result
+from aioresult.groups import Result
 from aioresult.integrations.celery import edge
-from aioresult.integrations.celery.configuration import shared_backend
+from aioresult.integrations.celery.backends import backend_of
+from aioresult.integrations.celery.canvases import Canvas
 from aioresult.integrations.celery.edge import App, Applicable, ResultNode
 from aioresult.integrations.celery.errors import BrokerUnavailable
 from aioresult.integrations.celery.publisher import get_publisher
+from aioresult.integrations.celery.results import Results, family
 from aioresult.integrations.celery.watching import Watch
-from aioresult.record import Record
 from aioresult.result import AsyncResult, check_timeout
 
 PUBLISH_TIMEOUT: Final = 5.0
@@ -47,16 +48,21 @@ async def apply_async(
     Returns:
         The task's ``AsyncResult``, for a chain or chord with its parents; the ``GroupResult`` of a group. It is watched
         already: whoever awaits it later finds what has arrived until then without another look at the store. Dropping
-        it ends the watching.
+        it ends the watching. Where the application has no result backend, or one that cannot be read here, it is
+        published all the same, and ``get()`` raises ``ResultNotStored``. Of an empty chain there is nothing to publish,
+        and it gives ``None``, as in Celery.
 
     Raises:
         BrokerUnavailable: the broker did not take the task within ``timeout``.
+        SettingsError, MissingDriver: the result could be read but for a mistake in the configuration.
     """
-    if "task_id" not in options and "task_id" not in edge.own_options(task) and not edge.is_group(task):
-        options["task_id"] = str(uuid.uuid4())
-    ignored = options.get("ignore_result", edge.ignores_result(task))
-    publishing = _Publishing(task.app, edge.name_of(task), backend, timeout)
-    return await publishing.run(lambda: task.apply_async(args, kwargs, **options), options.get("task_id"), ignored)
+    canvas = Canvas(task, options)
+    publishing = _Publishing(task.app, canvas.name, timeout, backend, ignored=canvas.ignored)
+    early: AsyncResult[Any] | None = None
+    if not canvas.is_group:
+        options["task_id"] = canvas.options.get("task_id") or str(uuid.uuid4())
+        early = publishing.results.single(options["task_id"], canvas.ignored)
+    return await publishing.run(lambda: task.apply_async(args, kwargs, **options), early, canvas)
 
 
 async def send_task(
@@ -71,45 +77,50 @@ async def send_task(
 ) -> AsyncResult[Any]:
     """Publish a task by its name as ``app.send_task`` does; see ``apply_async`` for the rest."""
     task_id = options.setdefault("task_id", str(uuid.uuid4()))
-    publishing = _Publishing(app, name, backend, timeout)
-    ignored = options.get("ignore_result")
-    return cast(
-        "AsyncResult[Any]", await publishing.run(lambda: app.send_task(name, args, kwargs, **options), task_id, ignored)
-    )
+    ignored: bool | None = options.get("ignore_result")
+    publishing = _Publishing(app, name, timeout, backend, ignored=ignored)
+    early = publishing.results.single(task_id, ignored)
+    return cast("AsyncResult[Any]", await publishing.run(lambda: app.send_task(name, args, kwargs, **options), early))
 
 
 class _Publishing:
     """One call of ``apply_async`` or ``send_task``."""
 
-    def __init__(self, app: App, what: str, backend: Backend | None, timeout: float | None) -> None:
+    def __init__(
+        self, app: App, what: str, timeout: float | None, backend: Backend | None, *, ignored: bool | None
+    ) -> None:
         check_timeout(timeout)
         self._app = edge.unproxied(app)
         self._what = what
         self._timeout = None if self._app.conf.get("task_always_eager") else timeout
-        self._backend = backend or shared_backend(self._app)
+        self.results = Results(backend or backend_of(self._app, ignored=ignored))
 
-    async def run(self, publish: Callable[[], ResultNode], task_id: str | None, ignored: bool | None) -> Result:
-        """Watch ``task_id``, publish, and return the results that this gives, all of them watched."""
-        watch = Watch(self._backend.runtime)
-        early = None if task_id is None else AsyncResult[Any](task_id, self._backend, ignored=ignored)
-        if early is not None and not ignored:
+    async def run(
+        self, publish: Callable[[], ResultNode], early: AsyncResult[Any] | None, canvas: Canvas | None = None
+    ) -> Result:
+        """Publish, and return the results that this gives, all of them watched; ``early`` is watched from before."""
+        watch = Watch(self.results.backend.runtime)
+        if early is not None and not early.ignored:
             watch.add([early])
         try:
             node = await self._publish(publish)
         except BaseException:
             watch.close()
             raise
-        result = self._converted(node, early)
-        watch.add(single for single in _family(result) if single is not early and not single.ignored)
+        if node is None:
+            watch.close()
+            return cast("Result", None)  # no part of the type, since every other caller would have to rule it out
+        result = self.results.of(node, early, canvas)
+        watch.add(single for single in family(result) if single is not early and not single.ignored)
         return result
 
-    async def _publish(self, publish: Callable[[], ResultNode]) -> ResultNode:
+    async def _publish(self, publish: Callable[[], ResultNode]) -> ResultNode | None:
         """Call ``publish`` in a thread.
 
         Raises:
             BrokerUnavailable: it failed for the broker's sake, or took too long.
         """
-        future = get_publisher().submit(lambda: _quietly(self._app, publish))
+        future = get_publisher().submit(edge.as_if_here(self._app, lambda: _quietly(self._app, publish)))
         try:
             async with asyncio.timeout(self._timeout):
                 return await asyncio.wrap_future(future)
@@ -125,31 +136,6 @@ class _Publishing:
         broker = _CREDENTIALS.sub("", self._app.connection_for_write().as_uri())
         return BrokerUnavailable(f"task {self._what!r}: the broker at {broker} {what}")
 
-    def _converted(self, node: ResultNode, early: AsyncResult[Any] | None) -> Result:
-        """Return Celery's result with its ancestors and members as ours; ``early`` where it is one of those."""
-        line = [node]
-        while (ancestor := line[-1].parent) is not None:
-            line.append(ancestor)
-        result: Result | None = None
-        for link in reversed(line):
-            result = self._converted_alone(link, result, early if link is node else None)
-        assert result is not None  # noqa: S101  (the line begins with the node itself)
-        return result
-
-    def _converted_alone(self, node: ResultNode, parent: Result | None, early: AsyncResult[Any] | None) -> Result:
-        members = edge.members(node)
-        if members is not None:
-            results = [self._converted(member, None) for member in members]
-            return GroupResult(node.id, results, parent, backend=self._backend)
-        if early is None or early.id != node.id:
-            early = AsyncResult(node.id, self._backend, ignored=edge.is_ignored(node))
-        early.parent = parent
-        done = edge.eager(node)
-        if done is not None:
-            traceback = None if done.traceback is None else str(done.traceback)
-            early.keep(Record(id=node.id, status=done.state, result=done.result, traceback=traceback))
-        return early
-
 
 def _quietly(app: App, publish: Callable[[], ResultNode]) -> ResultNode:
     """Publish without what Celery's result backend does on the way: subscribing to results that are awaited elsewhere.
@@ -162,13 +148,3 @@ def _quietly(app: App, publish: Callable[[], ResultNode]) -> ResultNode:
         backend.on_task_call = lambda *_: {}
         backend.add_pending_result = backend.remove_pending_result = lambda result, **_: result
     return publish()
-
-
-def _family(result: Result) -> list[AsyncResult[Any]]:
-    """Return the single results in ``result`` and in all its ancestors."""
-    family: list[AsyncResult[Any]] = []
-    node: Result | None = result
-    while node is not None:
-        family.extend(node.leaves())
-        node = node.parent
-    return family

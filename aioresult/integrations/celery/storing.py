@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -13,17 +12,18 @@ from aioresult.codec.records import record_of
 from aioresult.errors import EncodeError, SettingsError, StoreUnavailable
 from aioresult.integrations.celery import edge
 from aioresult.integrations.celery.configuration import backend_from_app
+from aioresult.integrations.celery.dates import form_of
 from aioresult.integrations.celery.edge import App, NativeChords, ResultNode
 from aioresult.integrations.celery.metas import Meta, meta_of
 from aioresult.record import Record
 from aioresult.states import PENDING
+from aioresult.stores import opener
 from aioresult.sync.portal import run_anywhere
 
 logger = logging.getLogger("aioresult")
 
 _KEY_VALUE: Final = ("redis", "sentinel")
 _SQL: Final = ("db", "database", "sqlalchemy", "sqlite", "postgresql", "mysql", "mariadb")
-_CREDENTIALS: Final = re.compile(r"(?<=://)[^@/;\s]*@|(?<=[?&])password=[^&;]*")
 
 
 class StoringBackend(CeleryBackend):  # type: ignore[misc]  # Celery has no types
@@ -31,25 +31,34 @@ class StoringBackend(CeleryBackend):  # type: ignore[misc]  # Celery has no type
 
     Storing blocks the calling thread for one round trip, also in a thread that runs an event loop (a task may run one);
     while the store is away it is tried again as ``retry_policy`` of ``result_backend_transport_options`` says.
+
+    Attributes:
+        is_aioresult: tells this class, and one made of it that knows its own URL, from other result backends.
     """
+
+    is_aioresult = True
 
     def __init__(self, app: App, url: str | None = None, **options: Any) -> None:
         if not url:
             raise SettingsError(
                 "the result backend 'aioresult' needs a URL: result_backend='aioresult+redis://localhost:6379/0'"
             )
-        family = url.partition("://")[0].partition("+")[0]
+        family = url.partition("://")[0].partition("+")[0].lower()
         self.supports_autoexpire = self.supports_failure_expires = family.startswith(_KEY_VALUE)
         self.supports_result_compression = family not in _SQL
         self._async = backend_from_app(app, result_backend=url, result_backend_always_retry=False)
+        self._location = opener(url, self._async.settings)().location
+        self._date_form = form_of(self._location, self._async.settings.zone)
         super().__init__(app, url=url, **options)
         self.thread_safe = True
         self._policy = {**self.retry_policy, **_transport_options(app).get("retry_policy", {})}
         self._chords = self._native_chords()
 
     def as_uri(self, include_password: bool = False) -> str:
-        """Return the URL, by default without credentials."""
-        return f"aioresult+{self.url if include_password else _CREDENTIALS.sub('', self.url)}"
+        """Return the URL; by default no more of it than where it leads, since credentials may be anywhere in it."""
+        if include_password:
+            return f"aioresult+{self.url}"
+        return f"aioresult+{self.url.partition('://')[0]}://{self._location.split('://', 1)[-1]}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Stand for the backend of whichever application it is unpickled in: no URL, and no password, is pickled."""
@@ -93,7 +102,7 @@ class StoringBackend(CeleryBackend):  # type: ignore[misc]  # Celery has no type
     def _meta(self, record: Record) -> Meta:
         if record.error is not None:
             raise record.error
-        return meta_of(record, self.exception_to_python)
+        return meta_of(record, self.exception_to_python, self._date_form)
 
     def task_result_exists(self, task_id: str) -> bool:
         """Return whether anything is stored of a task."""
@@ -131,7 +140,7 @@ class StoringBackend(CeleryBackend):  # type: ignore[misc]  # Celery has no type
             return None
         from aioresult.integrations.celery.chords import native_chords
 
-        return native_chords(self.app, self.url, self)
+        return native_chords(self.app, self.url, self._async.settings, self)
 
     def apply_chord(self, header_result_args: Any, body: Any, **options: Any) -> None:
         """Prepare for the parts of a chord to come in."""

@@ -22,6 +22,12 @@ class SentinelAddress(Address):
     """The primary of a service; asked for at each connection, and so followed wherever it moves.
 
     A server that is demoted answers ``READONLY`` or is told by its sentinel to drop its clients: both lead here.
+
+    Attributes:
+        sentinels: hosts and ports of the sentinels, the one that was right the last time first.
+        service: the name under which they know the primary.
+        min_other_sentinels: how many others a sentinel has to know to be believed.
+        sentinel_options: what the connections to them are made with.
     """
 
     def __init__(
@@ -34,38 +40,38 @@ class SentinelAddress(Address):
         options: Mapping[str, Any],
         settings: Settings,
     ) -> None:
-        self._sentinels = list(sentinels)
-        self._service = service
-        self._min_other_sentinels = min_other_sentinels
-        self._sentinel_options = dict(sentinel_options)
+        self.sentinels = list(sentinels)
+        self.service = service
+        self.min_other_sentinels = min_other_sentinels
+        self.sentinel_options = dict(sentinel_options)
         super().__init__(connection_class, options, settings)
 
     def _describe(self) -> str:
-        places = ",".join(f"{host}:{port}" for host, port in self._sentinels)
-        return f"{self._service}/{self.options.get('db') or 0} (sentinels {places})"
+        places = ",".join(f"{host}:{port}" for host, port in self.sentinels)
+        return f"{self.service}/{self.options.get('db') or 0} (sentinels {places})"
 
     def check(self) -> None:
         """Find out whether the options, those for the sentinels included, are understood, without connecting."""
         super().check()
         with self._understood():
-            for host, port in self._sentinels:
+            for host, port in self.sentinels:
                 self._client(host, port)
 
     async def _find(self) -> Mapping[str, Any]:
         """Ask one sentinel after the other, the one that knew it last time first."""
         problems = []
-        for place in list(self._sentinels):
+        for place in list(self.sentinels):
             try:
-                async with asyncio.timeout(self.connect_timeout / len(self._sentinels)):
+                async with asyncio.timeout(self.connect_timeout / len(self.sentinels)):
                     found = await self._ask(*place)
             except (redis.exceptions.RedisError, OSError) as exc:
                 problems.append(f"{place[0]}:{place[1]}: {_reason(exc)}")
                 continue
             if found is not None:
-                self._sentinels.remove(place)
-                self._sentinels.insert(0, place)
+                self.sentinels.remove(place)
+                self.sentinels.insert(0, place)
                 return found
-            problems.append(f"{place[0]}:{place[1]}: knows no primary {self._service!r} that is up")
+            problems.append(f"{place[0]}:{place[1]}: knows no primary {self.service!r} that is up")
         raise Lost(f"no sentinel knows the primary ({'; '.join(problems)})")
 
     async def _ask(self, host: str, port: int) -> Mapping[str, Any] | None:
@@ -75,15 +81,15 @@ class SentinelAddress(Address):
             masters: Any = await client.sentinel_masters()
         finally:
             await client.aclose()
-        state = masters.get(self._service)
-        if state is None or not sentinel.check_master_state(state, self._service):
+        state = masters.get(self.service)
+        if state is None or not sentinel.check_master_state(state, self.service):
             return None
         return {"host": state["ip"], "port": state["port"]}
 
     def _client(self, host: str, port: int) -> Sentinel:
         """Return redis-py's client of one sentinel; RESP2, since that is what all of them speak."""
-        options = {"protocol": 2, "retry": Retry(NoBackoff(), 0), "max_connections": 1, **self._sentinel_options}
-        return Sentinel([(host, port)], self._min_other_sentinels, options)  # type: ignore[no-untyped-call]  # redis-py's
+        options = {"protocol": 2, "retry": Retry(NoBackoff(), 0), "max_connections": 1, **self.sentinel_options}
+        return Sentinel([(host, port)], self.min_other_sentinels, options)  # type: ignore[no-untyped-call]  # redis-py's
 
 
 def _reason(exc: Exception) -> str:

@@ -1,0 +1,75 @@
+"""What is known of a task or canvas before it is published: its name, its id, and whether its result will be stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from celery.canvas import Signature as _Signature
+from celery.canvas import _chain, _chord
+from celery.canvas import group as _group
+
+from aioresult.integrations.celery.edge import Applicable
+
+
+class Canvas:
+    """A task, or a signature of any kind, with the options of the call that publishes it.
+
+    Attributes:
+        options: what it is published with: the call's options win over those that a signature brings along.
+    """
+
+    __slots__ = ("_task", "options")
+
+    def __init__(self, task: Applicable, options: Mapping[str, Any]) -> None:
+        self._task = task
+        self.options = options
+        if isinstance(task, _Signature):  # there, as in Celery, an option that is None is none
+            self.options = {**task.options, **{key: value for key, value in options.items() if value is not None}}
+
+    @property
+    def name(self) -> str:
+        """The name under which workers know the task, or the kind of the canvas."""
+        task = self._task
+        name = task.get("task") if isinstance(task, _Signature) else getattr(task, "name", None)
+        return str(name or type(task).__name__)
+
+    @property
+    def is_group(self) -> bool:
+        """Whether this is a group, whose id is not that of a task."""
+        return isinstance(self._task, _group)
+
+    @property
+    def ignored(self) -> bool | None:
+        """Whether the result will not be stored; ``None`` where only the settings tell, and for a group.
+
+        As Celery decides it when it publishes a task. What its results say of it is of no use beyond that: it makes
+        those of chains, chords and members of groups beforehand, and they always say no.
+        """
+        last = self._last
+        task: Any = last._task
+        given: bool | None = last.options.get("ignore_result")
+        if given is not None or last.is_group:
+            return given
+        try:
+            declared: bool | None = getattr(task.type if isinstance(task, _Signature) else task, "ignore_result", None)
+        except KeyError:  # a signature of a task that is known by name only
+            return None
+        return declared
+
+    @property
+    def members(self) -> list[Canvas] | None:
+        """What the members of the group are made of that publishing this results in; ``None`` where there is none."""
+        last = self._last
+        return [Canvas(member, last.options) for member in last._task.tasks] if isinstance(last._task, _group) else None
+
+    @property
+    def _last(self) -> Canvas:
+        """The part whose result is that of the whole: the last task of a chain, the body of a chord."""
+        task = self._task
+        if isinstance(task, _chain) and task.tasks:
+            alone = len(task.tasks) == 1  # the options of a chain are for its first task
+            return Canvas(task.tasks[-1], self.options if alone else {})._last
+        if isinstance(task, _chord):
+            return Canvas(task.body, self.options)._last
+        return self
