@@ -21,7 +21,8 @@ from aioresult.errors import DecodeError, EncodeError, SettingsError, StoreUnava
 from aioresult.sync import Backend
 from tests.blocking import PATIENCE, eventually
 from tests.commandline import COMMAND, aioresult, end, environment, start
-from tests.servers.process import free_port
+from tests.servers import RedisServer
+from tests.servers.process import HOST, free_port
 
 NOBODY = "0.05"
 """Seconds to wait for what never comes."""
@@ -217,11 +218,11 @@ def in_a_terminal(*arguments: str, url: str) -> str:
 
 
 def test_watch_draws_a_live_table_on_a_terminal(url: str, backend: Backend) -> None:
-    backend.mark_as_done("[bold]done[/]", 1)
+    backend.mark_as_done("[bold]a:key:1[/]", 1)
     backend.mark_as_failure("failed", ValueError("boom"))
-    drawn = in_a_terminal("watch", "[bold]done[/]", "failed", url=url)
+    drawn = in_a_terminal("watch", "[bold]a:key:1[/]", "failed", url=url)
     assert "\x1b[" in drawn
-    assert "[bold]done[/]" in drawn  # an id is text, not markup
+    assert "[bold]a:key:1[/]" in drawn  # an id is text, neither markup nor the picture of a key
     assert "2 of 2 final" in drawn
     assert "boom" in drawn
 
@@ -363,6 +364,25 @@ def test_doctor_speaks_to_people_and_advises(url: str) -> None:
     assert "Pickle is accepted" in text
     assert "aioresult purge" in text
     assert "round trip" in text
+
+
+@pytest.mark.parametrize("folder", ["[bold]", "q[/bold]", "a:key:b"])
+def test_doctor_shows_places_as_they_are(folder: str, tmp_path: Path) -> None:
+    (tmp_path / folder).mkdir(parents=True)
+    url = f"sqlite+aiosqlite:///{tmp_path}/{folder}/results.db"
+    ended = aioresult("doctor", url)
+    assert (ended.code, ended.err) == (0, "")
+    assert f"{folder}/results.db" in "".join(line.strip() for line in ended.out.splitlines())
+
+
+def test_doctor_says_that_it_may_not_write() -> None:
+    with RedisServer() as server:
+        server.call("ACL", "SETUSER", "reader", "on", ">pw", "~*", "&*", "+@all", "-@write", "-@scripting")
+        ended = aioresult("doctor", f"redis://reader:pw@{HOST}:{server.port}/0", "--json")
+    (report,) = ended.objects
+    assert ended.code == Exit.REFUSED
+    assert report["error"] in ended.err
+    assert "no permissions to run the 'evalsha' command" in ended.err, "and not that it could not be tidied up either"
 
 
 def test_doctor_reports_what_it_could_not_reach() -> None:

@@ -6,16 +6,18 @@ import asyncio
 import statistics
 import time
 import uuid
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Annotated, Any, Final
 
 import msgspec
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from aioresult.abc import Capabilities
 from aioresult.backend import Backend
+from aioresult.batching import owned_task
 from aioresult.cli.exits import Exit
 from aioresult.cli.output import say, to_json
 from aioresult.cli.session import Json, Session, Settings, Url, Verbose
@@ -102,19 +104,22 @@ async def _ping(backend: Backend) -> float:
 async def _wake_up(backend: Backend, writer: Backend) -> float:
     """Return the milliseconds from storing a test record by one connection to waking who waits for it on another."""
     result = backend.AsyncResult(f"aioresult-doctor-{uuid.uuid4()}")
+    waiting = owned_task(_woken(backend, result.id), "aioresult doctor")
     try:
-        waiting = asyncio.create_task(_woken(backend, result.id))
         await asyncio.sleep(_PAUSE)
         began = time.perf_counter()
-        try:
-            await writer.mark_as_done(result.id, _VALUE)
-        finally:
-            record, woken = await waiting
+        await writer.mark_as_done(result.id, _VALUE)
+        record, woken = await waiting
         if record != _VALUE:
             raise AioResultError(f"{backend.runtime.store.location} gave back {record!r} instead of {_VALUE!r}")
-        return (woken - began) * 1000
-    finally:
-        await result.forget()
+    except BaseException:
+        waiting.cancel()
+        with suppress(AioResultError):  # the first error says what is wrong
+            await result.forget()
+        await asyncio.gather(waiting, return_exceptions=True)
+        raise
+    await result.forget()
+    return (woken - began) * 1000
 
 
 async def _woken(backend: Backend, task_id: str) -> tuple[Any, float]:
@@ -164,10 +169,10 @@ def _show(report: Report) -> None:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for good, topic, text in _findings(report):
-        table.add_row("[green]ok[/]" if good else "[yellow]--[/]", topic, text)
+        table.add_row(Text("ok", "green") if good else Text("--", "yellow"), Text(topic), Text(text))
     for text in report.advice:
-        table.add_row("[yellow]![/]", "advice", text)
-    Console(highlight=False, markup=True).print(table)
+        table.add_row(Text("!", "yellow"), "advice", Text(text))
+    Console(highlight=False).print(table)
 
 
 def _findings(report: Report) -> list[tuple[bool, str, str]]:

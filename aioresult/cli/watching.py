@@ -11,7 +11,6 @@ from typing import Any, Final
 
 from rich.console import Console, RenderableType
 from rich.live import Live
-from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -93,7 +92,7 @@ class _Board:
         table.add_column(no_wrap=True, overflow="ellipsis")
         for record in records:
             colour = COLOURS.get(record.status, "yellow")
-            table.add_row(escape(record.id), f"[{colour}]{escape(record.status)}[/]", _detail(record))
+            table.add_row(Text(record.id), Text(record.status, colour), _detail(record))
         hidden = f", {len(self._records) - len(records)} not shown" if len(records) < len(self._records) else ""
         elapsed = time.monotonic() - self._began
         table.caption = f"{ready} of {len(self._records)} final after {elapsed:.1f} s{hidden}"

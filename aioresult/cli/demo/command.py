@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.live import Live
-from rich.markup import escape
+from rich.text import Text
 
 from aioresult.backend import Backend
 from aioresult.cli.demo.display import Board, Lane, milliseconds, show_outcomes
@@ -66,7 +66,8 @@ async def _demo(session: Session, count: int, *, temporary: bool) -> None:
         await polling.ping()
         location = push.runtime.store.location
         async with Worker(session.url or "", session.assignments()) as worker:
-            console.print(f"[bold]Store [/]  {escape(location)}{' (temporary)' if temporary else ''}", soft_wrap=True)
+            place = f"  {location}{' (temporary)' if temporary else ''}"
+            console.print(Text.assemble(("Store ", "bold"), place), soft_wrap=True)
             console.print(f"[bold]Worker[/]  process {worker.pid}: runs {count} tasks, stores progress and results")
             console.print("[bold]Here  [/]  awaits them all: by push, then the same work by polling every 0.5 s\n")
             outcomes = await _both(console, worker, {"push": push, "polling": polling}, count)
@@ -107,7 +108,7 @@ def _facts(outcome: Outcome) -> dict[str, Any]:
 def _conclude(console: Console, count: int, push: Outcome, polling: Outcome, *, temporary: bool) -> None:
     console.print()
     show_outcomes(console, push, polling)
-    console.print(f"\nPush: {escape(push.mechanism)}.", soft_wrap=True)
+    console.print(Text(f"\nPush: {push.mechanism}."), soft_wrap=True)
     if temporary:
         console.print(
             "(SQLite has no server that could notify: each write of the worker is looked at, in the local file.)"
