@@ -393,6 +393,20 @@ async def test_nothing_shows_a_password() -> None:
     await backend.aclose()
 
 
+@pytest.mark.parametrize("scheme", ["memory", "disabled"])
+async def test_a_password_meant_for_another_store_is_not_shown(scheme: str) -> None:
+    async with Backend(f"{scheme}://user:s3cret@cache.example/0") as backend:
+        await backend.ping()
+        assert "s3cret" not in f"{backend!r} {backend.runtime.store.location}"
+
+
+@pytest.mark.parametrize("url", ["redis:user:s3cret@h", "user:s3cret@h://0", "redis:/user:s3cret@h/?x=y://"])
+def test_what_is_no_url_is_not_quoted(url: str) -> None:
+    with pytest.raises(SettingsError, match="looks like") as caught:
+        Backend(url)
+    assert "s3cret" not in str(caught.value)
+
+
 # --- forks ---
 
 

@@ -426,6 +426,12 @@ class TestSecrets:
     def test_are_not_in_what_is_shown_or_pickled(self) -> None:
         url = "redis://user:secret@cache.example/0?password=secret"
         with application(broker="memory://", backend=f"aioresult+{url}") as app:
-            assert app.backend.as_uri() == "aioresult+redis://cache.example/0?"
+            assert app.backend.as_uri() == "aioresult+redis://***@cache.example/0?***"
             assert app.backend.as_uri(include_password=True) == f"aioresult+{url}"
             assert b"secret" not in pickle.dumps(app.AsyncResult("task"))
+
+    @pytest.mark.parametrize("password", ["12/secret", "12;secret", "12 secret", "12?secret", "12#secret"])
+    def test_are_not_shown_where_they_are_not_percent_encoded(self, password: str) -> None:
+        """SQLAlchemy takes such URLs, and Celery's workers print where they store."""
+        with application(broker="memory://", backend=f"aioresult+postgresql://user:{password}@db.example/shop") as app:
+            assert "secret" not in app.backend.as_uri()

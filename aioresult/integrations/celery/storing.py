@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from celery.backends.base import Backend as CeleryBackend
 
 from aioresult.codec.records import record_of
+from aioresult.credentials import without_credentials
 from aioresult.errors import EncodeError, SettingsError, StoreUnavailable
 from aioresult.integrations.celery import edge
 from aioresult.integrations.celery.configuration import backend_from_app
@@ -23,7 +23,6 @@ logger = logging.getLogger("aioresult")
 
 _KEY_VALUE: Final = ("redis", "sentinel")
 _SQL: Final = ("db", "database", "sqlalchemy", "sqlite", "postgresql", "mysql", "mariadb")
-_CREDENTIALS: Final = re.compile(r"(?<=://)[^@/;\s]*@|(?<=[?&])password=[^&;]*")
 
 
 class StoringBackend(CeleryBackend):  # type: ignore[misc]  # Celery has no types
@@ -49,7 +48,7 @@ class StoringBackend(CeleryBackend):  # type: ignore[misc]  # Celery has no type
 
     def as_uri(self, include_password: bool = False) -> str:
         """Return the URL, by default without credentials."""
-        return f"aioresult+{self.url if include_password else _CREDENTIALS.sub('', self.url)}"
+        return f"aioresult+{self.url if include_password else without_credentials(self.url)}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Stand for the backend of whichever application it is unpickled in: no URL, and no password, is pickled."""
