@@ -162,7 +162,7 @@ class Backend:
             EncodeError: the value cannot be encoded; nothing was stored.
             StoreUnavailable: the store cannot be reached.
         """
-        check_task_id(task_id)
+        task_id = check_task_id(task_id)
         if meta and (unknown := meta.keys() - _META):
             raise TypeError(
                 f"store_result() got unknown meta {', '.join(sorted(unknown))}; known are {', '.join(sorted(_META))}"
@@ -247,7 +247,8 @@ class Backend:
         Raises:
             DecodeError: something is stored that cannot be read.
         """
-        record = await self.runtime.look(check_task_id(task_id))
+        task_id = check_task_id(task_id)
+        record = await self.runtime.look(task_id)
         if record is None:
             return Record(id=task_id)
         if record.error is not None:

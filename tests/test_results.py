@@ -6,6 +6,7 @@ import asyncio
 import os
 import pickle
 import sys
+import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -62,6 +63,18 @@ async def test_get_gives_the_value_and_await_does_the_same(backend: Backend) -> 
     assert await backend.AsyncResult("a") == {"x": 1}
     await backend.mark_as_done("none", None)
     assert await backend.AsyncResult("none") is None
+
+
+async def test_a_uuid_is_an_id_for_writers_and_readers(backend: Backend) -> None:
+    identity: Any = uuid.uuid4()
+    assert (await backend.fetch(identity)).id == str(identity)
+    assert await backend.update_state(identity, "PROGRESS", 1)
+    assert await backend.store_result(identity, 2, "SUCCESS")
+    assert (await backend.fetch(identity)).result == 2
+    assert list(await backend.fetch_many([identity])) == [str(identity)]
+    assert await backend.AsyncResult(identity).get(timeout=PATIENCE) == 2
+    await backend.forget(identity)
+    assert not await backend.AsyncResult(str(identity)).ready()
 
 
 async def test_a_failed_task_raises_its_exception_or_returns_it(backend: Backend) -> None:

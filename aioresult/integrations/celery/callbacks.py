@@ -53,12 +53,13 @@ class Callbacks:
         if self._pid != os.getpid():
             self._start_afresh()
         portal.start()
-        portal.call_soon(self._add, result.id, id(result), ref(result) if weak else lambda: result)
+        portal.call_soon(self._add, str(result.id), id(result), ref(result) if weak else lambda: result)
 
     def remove(self, result: PendingResult) -> None:
         """Take ``result`` away, if it is registered; may be called by the garbage collector."""
-        if result.id in self._registered and self._pid == os.getpid():
-            portal.call_soon(self._remove, result.id, id(result))
+        task_id = str(result.id)
+        if task_id in self._registered and self._pid == os.getpid():
+            portal.call_soon(self._remove, task_id, id(result))
 
     def forget(self, task_id: str) -> None:
         """Take all results of a task away, also those that are about to be registered."""
