@@ -222,9 +222,9 @@ class Backend:
 
     async def put_record(self, record: Record) -> bool:
         """Store ``record`` as it is, and return whether it was written."""
-        settings, runtime = self.settings, self.runtime
+        settings = self.settings
         if not settings.result_backend_always_retry:
-            return await runtime.put(record)
+            return await self.runtime.put(record)
         backoff = Backoff(
             settings.result_backend_base_sleep_between_retries_ms / 1000,
             settings.result_backend_max_sleep_between_retries_ms / 1000,
@@ -232,7 +232,7 @@ class Backend:
         attempt = 0
         while True:
             try:
-                return await runtime.put(record)
+                return await self.runtime.put(record)  # the present one: the last may have been closed meanwhile
             except StoreUnavailable:
                 attempt += 1
                 if attempt > settings.result_backend_max_retries:

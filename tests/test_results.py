@@ -296,6 +296,21 @@ async def test_writing_to_a_store_that_is_away_fails_unless_retries_are_on() -> 
         assert await writing
 
 
+async def test_a_write_that_is_tried_again_leaves_alone_what_was_closed_meanwhile() -> None:
+    store = FaultyStore(make_settings({"result_backend_always_retry": True}))
+    async with Backend(store) as backend:
+        store.down = True
+        closed = backend.runtime
+        writing = asyncio.create_task(backend.mark_as_done("a", 1))
+        await asyncio.sleep(0)
+        await backend.aclose()  # which lets what has been submitted finish
+        assert store.writes
+        store.down = False
+        assert await writing
+        assert not closed.batcher.reached
+        assert backend.runtime.batcher.reached
+
+
 async def test_one_bad_record_does_not_fail_the_batch_it_is_in(monkeypatch: pytest.MonkeyPatch) -> None:
     store = FaultyStore()
     put_many = store.put_many
