@@ -161,7 +161,7 @@ class Backend:
             EncodeError: the value cannot be encoded; nothing was stored.
             StoreUnavailable: the store cannot be reached.
         """
-        check_task_id(task_id)
+        task_id = check_task_id(task_id)
         if meta and (unknown := meta.keys() - _META):
             raise TypeError(
                 f"store_result() got unknown meta {', '.join(sorted(unknown))}; known are {', '.join(sorted(_META))}"
@@ -208,9 +208,9 @@ class Backend:
 
     async def put_record(self, record: Record) -> bool:
         """Store ``record`` as it is, and return whether it was written."""
-        settings, runtime = self.settings, self.runtime
+        settings = self.settings
         if not settings.result_backend_always_retry:
-            return await runtime.put(record)
+            return await self.runtime.put(record)
         backoff = Backoff(
             settings.result_backend_base_sleep_between_retries_ms / 1000,
             settings.result_backend_max_sleep_between_retries_ms / 1000,
@@ -218,7 +218,7 @@ class Backend:
         attempt = 0
         while True:
             try:
-                return await runtime.put(record)
+                return await self.runtime.put(record)  # the present one: the last may have been closed meanwhile
             except StoreUnavailable:
                 attempt += 1
                 if attempt > settings.result_backend_max_retries:
@@ -233,7 +233,8 @@ class Backend:
         Raises:
             DecodeError: something is stored that cannot be read.
         """
-        record = await self.runtime.look(check_task_id(task_id))
+        task_id = check_task_id(task_id)
+        record = await self.runtime.look(task_id)
         if record is None:
             return Record(id=task_id)
         if record.error is not None:

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from aioresult.credentials import MASK, without_credentials
 from aioresult.errors import SettingsError
 from aioresult.states import EXCEPTION_STATES
 
@@ -47,10 +48,19 @@ SERIALIZERS: Final[dict[str, str]] = {
     "application/x-python-serialize": "pickle",
 }
 """Celery's aliases and MIME types of the serializers that can be used."""
+_HARMLESS: Final = frozenset(
+    """
+    result_serializer accept_content result_accept_content result_compression timezone global_keyprefix
+    redis_host redis_client_name database_result_format
+    """.split()
+)
+"""Settings whose text is shown. All other text, and whatever has parts, may hold a credential; numbers do not."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """All settings of one backend, checked. Times are seconds.
+
+    Its ``repr`` shows what is not the default, and of that nothing that may hold a credential.
 
     Attributes:
         result_expires: lifetime of a stored result; ``None`` keeps it for ever.
@@ -168,8 +178,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ignored = self.task_ignore_result if ignore_result is None else ignore_result
         return ignored and not (status in EXCEPTION_STATES and self.task_store_errors_even_if_ignored)
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        values = ((name, getattr(self, name)) for name in self.__struct_fields__)
+        return [(name, _shown(name, value)) for name, value in values if value != getattr(_DEFAULTS, name)]
 
+    def __repr__(self) -> str:
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
+
+
+_DEFAULTS: Final = Settings()
 _KNOWN: Final = Settings.__struct_fields__
+
+
+def _shown(name: str, value: Any) -> Any:
+    """Return what ``repr`` shows of a setting: of a URL the place, of most else that it was set."""
+    if value is None or isinstance(value, (bool, int, float)) or (name in _HARMLESS and "@" not in str(value)):
+        return value
+    return without_credentials(value) if isinstance(value, str) else MASK
 
 
 def make_settings(values: Mapping[str, Any]) -> Settings:

@@ -56,6 +56,9 @@ def without_defaults(options: dict[str, Any]) -> dict[str, Any]:
         ("redis+unix:///run/r.sock?db=2", {"path": "/run/r.sock", "db": 2}),
         ("redis+socket:///run/r.sock?virtual_host=4", {"path": "/run/r.sock", "db": 4}),
         ("redis+unix://:pw@/run/r.sock", {"path": "/run/r.sock", "db": 0, "password": "pw"}),
+        ("redis://h?client_name=me@here", {"host": "h", "port": 6379, "db": 0, "client_name": "me@here"}),
+        ("redis://h?password=p@w", {"host": "h", "port": 6379, "db": 0, "password": "p@w"}),
+        ("redis+unix:///run/me@here.sock", {"path": "/run/me@here.sock", "db": 0}),
         ("redis://h?max_connections=5&timeout=3", {"host": "h", "port": 6379, "db": 0}),
         ("rediss://h", {"host": "h", "port": 6379, "db": 0}),
         (
@@ -138,6 +141,27 @@ def test_a_url_that_cannot_be_understood_is_refused_at_once_and_not_quoted(url: 
     with pytest.raises(SettingsError, match=said) as caught:
         Backend(url)
     assert "secret" not in str(caught.value)
+
+
+TORN = ["SEC\u2100RET", "SEC[RET", "SEC]RET", "12?SECRET", "12?SEC=RET", "12?db=1&SEC@RET", "12/SECRET", "/SECRET"]
+
+
+@pytest.mark.parametrize("scheme", ["redis", "rediss", "redis+cluster", "redis+sentinel", "sentinel", "redis+unix"])
+@pytest.mark.parametrize("password", [*TORN, "12/SEC?RET", "12#SECRET", "12#SEC/RET"])
+def test_a_password_that_is_not_percent_encoded_is_told_of_and_never_shown(scheme: str, password: str) -> None:
+    """What follows a ``/``, ``?`` or ``#`` looks like a path, an option or a fragment; it is not quoted as one."""
+    for user in ("user", ""):
+        with pytest.raises(SettingsError) as caught:
+            Backend(f"{scheme}://{user}:{password}@host:26379/mymaster/0")
+        shown = f"{caught.value} {caught.value.__cause__}"
+        assert "malformed" in shown or "unix:///path" in shown
+        assert "SEC" not in shown
+        assert "RET" not in shown
+
+
+def test_a_password_with_a_semicolon_is_not_taken_for_two_sentinels() -> None:
+    with pytest.raises(SettingsError, match="malformed"):
+        Backend("sentinel://user:12;SECRET@host:26379/mymaster/0")
 
 
 def test_settings_that_cannot_be_understood_are_refused_at_once() -> None:

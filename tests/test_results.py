@@ -6,6 +6,7 @@ import asyncio
 import os
 import pickle
 import sys
+import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -62,6 +63,18 @@ async def test_get_gives_the_value_and_await_does_the_same(backend: Backend) -> 
     assert await backend.AsyncResult("a") == {"x": 1}
     await backend.mark_as_done("none", None)
     assert await backend.AsyncResult("none") is None
+
+
+async def test_a_uuid_is_an_id_for_writers_and_readers(backend: Backend) -> None:
+    identity: Any = uuid.uuid4()
+    assert (await backend.fetch(identity)).id == str(identity)
+    assert await backend.update_state(identity, "PROGRESS", 1)
+    assert await backend.store_result(identity, 2, "SUCCESS")
+    assert (await backend.fetch(identity)).result == 2
+    assert list(await backend.fetch_many([identity])) == [str(identity)]
+    assert await backend.AsyncResult(identity).get(timeout=PATIENCE) == 2
+    await backend.forget(identity)
+    assert not await backend.AsyncResult(str(identity)).ready()
 
 
 async def test_a_failed_task_raises_its_exception_or_returns_it(backend: Backend) -> None:
@@ -290,6 +303,21 @@ async def test_writing_to_a_store_that_is_away_fails_unless_retries_are_on() -> 
         assert await writing
 
 
+async def test_a_write_that_is_tried_again_leaves_alone_what_was_closed_meanwhile() -> None:
+    store = FaultyStore(make_settings({"result_backend_always_retry": True}))
+    async with Backend(store) as backend:
+        store.down = True
+        closed = backend.runtime
+        writing = asyncio.create_task(backend.mark_as_done("a", 1))
+        await asyncio.sleep(0)
+        await backend.aclose()  # which lets what has been submitted finish
+        assert store.writes
+        store.down = False
+        assert await writing
+        assert not closed.batcher.reached
+        assert backend.runtime.batcher.reached
+
+
 async def test_one_bad_record_does_not_fail_the_batch_it_is_in(monkeypatch: pytest.MonkeyPatch) -> None:
     store = FaultyStore()
     put_many = store.put_many
@@ -398,6 +426,20 @@ async def test_nothing_shows_a_password() -> None:
     shown = repr(backend) + repr(caught.value) + str(caught.value) + str(backend.runtime.store.location)
     assert "s3cret" not in shown
     await backend.aclose()
+
+
+@pytest.mark.parametrize("scheme", ["memory", "disabled"])
+async def test_a_password_meant_for_another_store_is_not_shown(scheme: str) -> None:
+    async with Backend(f"{scheme}://user:s3cret@cache.example/0") as backend:
+        await backend.ping()
+        assert "s3cret" not in f"{backend!r} {backend.runtime.store.location}"
+
+
+@pytest.mark.parametrize("url", ["redis:user:s3cret@h", "user:s3cret@h://0", "redis:/user:s3cret@h/?x=y://"])
+def test_what_is_no_url_is_not_quoted(url: str) -> None:
+    with pytest.raises(SettingsError, match="looks like") as caught:
+        Backend(url)
+    assert "s3cret" not in str(caught.value)
 
 
 # --- forks ---

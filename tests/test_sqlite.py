@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from aioresult import Backend, Record
 from aioresult.errors import EncodeError, InvalidTaskId, MissingDriver, SettingsError, StoreUnavailable
 from aioresult.stores.sqlalchemy.admin import create_tables
+from aioresult.stores.sqlalchemy.urls import parse
 from aioresult.testing import StoreTests
 from tests.sql import PATIENCE, celery_app, sql_store, until_watched
 
@@ -96,10 +97,35 @@ def test_a_url_that_cannot_be_used_says_what_can(url: str, complaint: str) -> No
         Backend(url)
 
 
-def test_a_malformed_url_is_refused_without_its_password() -> None:
-    with pytest.raises(SettingsError) as caught:
-        Backend("postgresql://user:secret@host:port/database")
-    assert "secret" not in str(caught.value)
+@pytest.mark.parametrize("family", ["postgresql", "mysql"])
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "secret@host:port/database",
+        "12@secret@host/database",
+        "12@x/secret@host/database",
+        "12@x:secret@host/database",
+        "12@x?a=1&secret@=1",
+    ],
+)
+def test_a_malformed_url_is_refused_without_its_password(family: str, rest: str) -> None:
+    """SQLAlchemy ends a password at its first ``@``, and takes the rest for a host, a port or a database."""
+    with pytest.raises(SettingsError, match="cannot be understood") as caught:
+        Backend(f"{family}://user:{rest}")
+    assert "secret" not in f"{caught.value} {caught.value.__cause__}"
+
+
+@pytest.mark.parametrize("password", ["12/secret", "12?secret", "12#secret", "se[cret", "secret"])
+def test_a_password_is_in_no_representation(password: str) -> None:
+    target = parse(f"postgresql://user:{password}@host/database?sslmode=require&password=secret")
+    assert target.url.password == password
+    assert "cret" not in f"{target.location} {target!r} {target.__rich_repr__()}"
+    assert target.location == "postgresql://host/database"
+
+
+def test_a_timeout_that_is_none_is_told() -> None:
+    with pytest.raises(SettingsError, match="connect_timeout"):
+        Backend("postgresql://host/database?connect_timeout=soon")
 
 
 def test_a_missing_driver_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,12 +6,14 @@ import inspect
 import pickle
 import uuid
 from datetime import timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
 import aioresult
 from aioresult import errors, states
+from aioresult.credentials import without_credentials
 from aioresult.errors import AioResultError, DecodeError, InvalidTaskId, RemoteTaskError, SettingsError
 from aioresult.record import Record, check_task_id
 from aioresult.settings import Settings, make_settings
@@ -176,6 +178,50 @@ def test_lifetimes_follow_celerys_rules() -> None:
     both = make_settings({"result_expires": 10, "result_failure_expires": 20})
     assert (both.expires_for("SUCCESS"), both.expires_for("FAILURE"), both.expires_for("REVOKED")) == (10, 20, 10)
     assert make_settings({"result_failure_expires": 0}).expires_for("FAILURE") is None
+
+
+HARMLESS = """result_serializer accept_content result_accept_content result_compression timezone global_keyprefix
+    redis_host redis_client_name database_result_format""".split()
+
+
+@pytest.mark.parametrize("name", Settings.__struct_fields__)
+def test_text_that_is_not_known_to_be_harmless_is_not_shown(name: str) -> None:
+    """A setting that is added tomorrow is masked until somebody says otherwise."""
+    values: list[Any] = ["s3cret", {"password": "s3cret"}, ["s3cret"]]
+    for value in values:
+        settings = Settings(**{name: value})
+        for shown in (repr(settings), str(settings), repr(settings.__rich_repr__())):
+            assert name in shown
+            assert ("s3cret" in shown) is (name in HARMLESS)
+    url: Any = "redis://u:s3cret@h"
+    assert "s3cret" not in repr(Settings(**{name: url}))
+
+
+def test_settings_show_what_is_not_the_default() -> None:
+    assert repr(Settings()) == "Settings()"
+    settings = make_settings({"result_expires": 60, "push": False, "result_backend": "redis://:s3cret@h:7/1"})
+    assert repr(settings) == "Settings(result_expires=60.0, result_backend='redis://***@h:7/1', push=False)"
+    assert "s3cret" not in repr(aioresult.Backend("redis://:s3cret@h", redis_password="s3cret").settings)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://h:7/1", "redis://h:7/1"),
+        ("redis://user:s3cret@h:7/1", "redis://***@h:7/1"),
+        ("redis://h/0?password=s3cret", "redis://h/0?***"),
+        ("sentinel://:s3cret@a:1;sentinel://b:2", "sentinel://***@a:1;sentinel://b:2"),
+        ("sentinel://:s3cret@a:1;sentinel://:s3cret@b:2", "sentinel://***@b:2"),
+        ("postgresql://u:12/s3c;r et@h/d", "postgresql://***@h/d"),
+        ("postgresql://u:12?s3cret@h/d", "postgresql://***"),
+        ("redis://u:12#s3cret@h/0", "redis://***@h/0"),
+        ("u:s3cret@h://", "***"),
+        ("s3cret", "***"),
+        ("redis://", "redis://"),
+    ],
+)
+def test_a_url_is_shown_without_what_may_be_a_password(url: str, shown: str) -> None:
+    assert without_credentials(url) == shown
 
 
 def test_the_public_names_are_these() -> None:

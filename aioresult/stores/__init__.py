@@ -61,7 +61,7 @@ def _by_url(url: str, settings: Settings) -> Callable[[], Store]:
     for prefix in _CELERYS_PREFIXES:
         url = url.removeprefix(prefix)
     scheme, separator, _ = url.partition("://")
-    if not separator:
+    if not separator or "@" in scheme:
         raise SettingsError("a store's URL looks like 'redis://localhost:6379/0'; there is no '://' in the one given")
     store_class = _store_class(scheme.lower())
     probe = store_class(url, settings)

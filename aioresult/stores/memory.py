@@ -123,7 +123,7 @@ class MemoryStore(Store):
     def __init__(self, url: str, settings: Settings) -> None:
         super().__init__(url, settings)
         name = url.partition("://")[2].strip("/")
-        self.location = f"memory://{name}"
+        self.location = f"memory://{name.rpartition('@')[2]}"  # a URL meant for another store may hold a password
         self._space = _space(name)
 
     async def get_many(self, ids: Sequence[str]) -> Mapping[str, Record]:

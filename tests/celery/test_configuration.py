@@ -131,6 +131,10 @@ class TestRefuses:
         assert f"'shop' has the result backend {url.partition('://')[0]!r}"[:-1] in text
         assert "aioresult reads Redis" in text
 
+    @pytest.mark.parametrize("url", ["redis:user:secret@h", "redis:/user:secret@h/0", "user:secret@h://x/0"])
+    def test_what_is_no_url_without_showing_its_password(self, url: str) -> None:
+        assert "secret" not in refusal(result_backend=url)
+
     def test_a_store_that_nobody_knows(self) -> None:
         assert "no store for URLs that begin with 'dynamodb://'" in refusal(
             result_backend="dynamodb://@us-east-1/results"

@@ -435,6 +435,19 @@ def test_the_failure_of_a_parent_explains_that_of_its_child(celery_redis: RedisS
         failing.join()
 
 
+def test_a_uuid_is_an_id() -> None:
+    with application(broker="memory://", backend="aioresult+memory://uuids") as app:
+        tasks = [uuid.uuid4() for _ in range(3)]
+        child = app.AsyncResult(tasks[0], parent=app.AsyncResult(tasks[1]))
+        called = threading.Event()
+        app.AsyncResult(tasks[2]).then(lambda _: called.set())
+        for task_id in tasks:
+            app.backend.store_result(task_id, 5, "SUCCESS")
+        assert child.get(timeout=WAIT) == 5
+        assert ResultSet([app.AsyncResult(task_id) for task_id in tasks], app=app).join_native(timeout=WAIT) == [5] * 3
+        assert called.wait(WAIT)
+
+
 class TestSecrets:
     def test_are_not_in_what_is_shown_or_pickled(self) -> None:
         url = "redis://user:secret@cache.example/0?password=secret"
@@ -461,3 +474,9 @@ class TestSecrets:
         settings: dict[str, Any] = {"result_backend_transport_options": options}
         with application(broker="memory://", backend=f"aioresult+{url}", **settings) as app:
             assert app.backend.as_uri() == f"aioresult+{shown}"
+
+    @pytest.mark.parametrize("password", ["12/secret", "12;secret", "12 secret", "12?secret", "12#secret"])
+    def test_are_not_shown_where_they_are_not_percent_encoded(self, password: str) -> None:
+        """SQLAlchemy takes such URLs, and Celery's workers print where they store."""
+        with application(broker="memory://", backend=f"aioresult+postgresql://user:{password}@db.example/shop") as app:
+            assert "secret" not in app.backend.as_uri()

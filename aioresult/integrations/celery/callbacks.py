@@ -56,12 +56,12 @@ class Callbacks:
         if self._pid != os.getpid():
             self._start_afresh()
         portal.start()
-        portal.call_soon(self._add, result.id, id(result), ref(result) if weak else lambda: result)
+        portal.call_soon(self._add, str(result.id), id(result), ref(result) if weak else lambda: result)
 
     def remove(self, result: PendingResult) -> None:
         """Take ``result`` away, also if it is only about to be registered; may be called by the garbage collector."""
         if self._pid == os.getpid():
-            portal.call_soon(self._remove, result.id, id(result))
+            portal.call_soon(self._remove, str(result.id), id(result))
 
     def forget(self, task_id: str) -> None:
         """Take all results of a task away, also those that are about to be registered."""

@@ -88,7 +88,8 @@ def _spelled_out(app: App, configured: str) -> str:
             )
         return str(url)
     if kind not in _BARE_NAMES:
-        raise _refusal(app, kind, _UNSUITABLE.get(kind, "it is not known here"))
+        shown = kind.partition(":")[0] if "@" in kind else kind  # a URL that lacks its slashes may hold a password
+        raise _refusal(app, shown, _UNSUITABLE.get(kind, "it is not known here"))
     return _BARE_NAMES[kind]
 
 

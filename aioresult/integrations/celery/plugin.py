@@ -64,11 +64,12 @@ class AioResultBackend(StoringBackend):
         A parent that fails ends the wait with its own exception where ``AsyncResult.get`` was asked to follow parents.
         """
         self._ensure_not_eager()
+        task_id = str(result.id)
         parents = _ancestors(result) if edge.follows_parents(on_interval) else {}
-        ids = list(dict.fromkeys([result.id, *parents]))
+        ids = list(dict.fromkeys([task_id, *parents]))
         try:
             for record in self._records(ids, timeout, on_message, edge.recurring(on_interval), interval):
-                if record.id != result.id:
+                if record.id != task_id:
                     self._raise_if_failed(parents[record.id], record)
                     continue
                 self._tell(on_message, record)
@@ -145,7 +146,7 @@ class AioResultBackend(StoringBackend):
             member = _Member(node)
             for leaf in member.leaves:
                 if leaf._cache is None:
-                    unfinished[leaf.id].append(member)
+                    unfinished[str(leaf.id)].append(member)
                     member.missing += 1
             if not member.missing:
                 yield member.outcome()
@@ -153,7 +154,7 @@ class AioResultBackend(StoringBackend):
             self._tell(on_message, record)
             for member in unfinished.pop(record.id, ()) if record.ended else ():
                 for leaf in member.leaves:
-                    if leaf.id == record.id:
+                    if str(leaf.id) == record.id:
                         self._fulfil(leaf, record)
                 member.missing -= 1
                 if not member.missing:
@@ -247,6 +248,6 @@ def _ancestors(result: PendingResult) -> dict[str, PendingResult]:
     ancestors: dict[str, PendingResult] = {}
     node = result.parent
     while node is not None:
-        ancestors.update((leaf.id, leaf) for leaf in _leaves(node))
+        ancestors.update((str(leaf.id), leaf) for leaf in _leaves(node))
         node = node.parent
     return ancestors

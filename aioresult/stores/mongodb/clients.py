@@ -73,6 +73,9 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     groups: str
     location: str
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("location", self.location)]
+
     def __repr__(self) -> str:
         return f"Target({self.location})"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Final, Self
-from urllib.parse import urlsplit
 
 import redis.asyncio.connection as driver
 from redis.asyncio import RedisCluster
@@ -20,7 +19,7 @@ from aioresult.stores.redis.scripts import PUT, PUT_SHARDED
 from aioresult.stores.redis.servers import details, parsed
 from aioresult.stores.redis.store import RedisStore
 from aioresult.stores.redis.topology import Place
-from aioresult.stores.redis.urls import authenticate, common, database, hosts, query_options, secure
+from aioresult.stores.redis.urls import authenticate, common, database, hosts, query_options, secure, split
 from aioresult.stores.redis.wire import Reply, pack
 
 _FALSE: Final = ("0", "false", "no", "off")
@@ -36,7 +35,7 @@ class RedisClusterStore(RedisStore):
 
     def __init__(self, url: str, settings: Settings) -> None:
         Store.__init__(self, url, settings)
-        parts = urlsplit(url)
+        parts = split(url)
         options = query_options(parts)
         sharded = str(options.pop("sharded", "true")).lower() not in _FALSE
         if database(options, parts.path, settings):

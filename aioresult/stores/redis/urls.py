@@ -24,6 +24,8 @@ _SENTINEL_OPTIONS: Final = (
     "sentinel_username",
     "sentinel_password",
 )
+_MAY_HOLD_AT: Final = ("name", "password")
+"""Ends of the names of options whose value may hold an ``@`` as it is, as may those of TLS, which name files."""
 _CERT_REQS: Final = {
     **dict.fromkeys(("none", "cert_none", str(int(ssl.CERT_NONE))), "none"),
     **dict.fromkeys(("optional", "cert_optional", str(int(ssl.CERT_OPTIONAL))), "optional"),
@@ -41,17 +43,18 @@ def from_url(url: str, settings: Settings) -> Address:
     if scheme in _SENTINEL_SCHEMES:
         return _sentinels(url, settings)
     parts = split(url)
+    host, port = _place(parts)
     options = query_options(parts)
     connection_class: type[driver.AbstractConnection] = driver.Connection
     if scheme in ("redis+unix", "redis+socket", "unix"):
         connection_class = driver.UnixDomainSocketConnection
         options["path"] = unquote(parts.path)
-        if not parts.path.strip("/") or parts.hostname:
+        if not parts.path.strip("/") or host:
             raise SettingsError("the URL of a Unix socket looks like 'redis+unix:///path/to/redis.sock?db=0'")
         options["db"] = database(options, "", settings)
     elif scheme in ("redis", "rediss"):
-        options["host"] = unquote(parts.hostname or "") or settings.redis_host or "localhost"
-        options["port"] = parts.port or settings.redis_port or 6379
+        options["host"] = host or settings.redis_host or "localhost"
+        options["port"] = port or settings.redis_port or 6379
         options["db"] = database(options, parts.path, settings)
         connection_class = secure(scheme == "rediss", options, settings, driver.Connection, driver.SSLConnection)
     else:
@@ -66,7 +69,7 @@ def _sentinels(url: str, settings: Settings) -> SentinelAddress:
     Celery separates whole URLs by semicolons; database, user and password are those of the first. Others name all hosts
     in one URL, separated by commas, and put the service's name before the database.
     """
-    chunks = [urlsplit(chunk if "://" in chunk else f"sentinel://{chunk}") for chunk in url.split(";") if chunk]
+    chunks = _chunks(url)
     first = chunks[0]
     options: dict[str, Any] = {}
     for chunk in reversed(chunks):
@@ -100,33 +103,51 @@ def _sentinels(url: str, settings: Settings) -> SentinelAddress:
     )
 
 
+def _chunks(url: str) -> list[SplitResult]:
+    chunks = [split(chunk if "://" in chunk else f"sentinel://{chunk}") for chunk in url.split(";") if chunk]
+    if "@" not in chunks[0].netloc and any("@" in chunk.netloc for chunk in chunks):
+        raise _malformed()  # a semicolon in the password
+    return chunks
+
+
 def split(url: str) -> SplitResult:
-    """Split a URL; what is wrong with it is told without quoting it, since it may hold a password."""
+    """Split a URL; what is wrong with it is told without quoting it, since it may hold a password.
+
+    Raises:
+        SettingsError: it cannot be split, or a password seems to go on where another part begins.
+    """
     try:
         parts = urlsplit(url)
-        parts.port  # noqa: B018  (raises if it is no number)
     except ValueError:
         raise _malformed() from None  # the original quotes what may be a part of the password
+    behind = parts.path if parts.netloc else ""  # without a middle part, that is a file's
+    if "@" in behind + parts.fragment or any(map(_holds_password, parts.query.split("&"))):
+        raise _malformed()
     return parts
+
+
+def _holds_password(option: str) -> bool:
+    """Return whether one option of a query looks like the rest of a password with a ``?`` in it."""
+    name, _, value = option.partition("=")
+    return "@" in name or ("@" in value and not name.endswith(_MAY_HOLD_AT) and not name.startswith("ssl_"))
 
 
 def hosts(netloc: str) -> list[tuple[str, int | None]]:
     """Return the hosts and ports of a URL's middle part, which may name several, separated by commas."""
-    found = []
-    for place in netloc.rpartition("@")[2].split(","):
-        try:
-            parts = urlsplit(f"//{place}")
-            if place:
-                found.append((unquote(parts.hostname or ""), parts.port))
-        except ValueError:
-            raise _malformed() from None
-    return found
+    return [_place(split(f"//{place}")) for place in netloc.rpartition("@")[2].split(",") if place]
+
+
+def _place(parts: SplitResult) -> tuple[str, int | None]:
+    try:
+        return unquote(parts.hostname or ""), parts.port
+    except ValueError:
+        raise _malformed() from None
 
 
 def _malformed() -> SettingsError:
     return SettingsError(
-        "the Redis URL is malformed: host or port cannot be understood (in a password, '/', '@', '#' and '?' are "
-        "written as %2F, %40, %23, %3F)"
+        "the Redis URL is malformed: host or port cannot be understood (percent-encode user and password: in them, "
+        "'/', '@', '#', '?', '[' and ';' are written as %2F, %40, %23, %3F, %5B and %3B)"
     )
 
 
@@ -149,8 +170,6 @@ def database(options: dict[str, Any], path: str, settings: Settings) -> int:
     text = text.strip("/")
     if not text:
         return settings.redis_db or 0
-    if "@" in text:
-        raise _malformed()
     return _number(text, "the database")
 
 

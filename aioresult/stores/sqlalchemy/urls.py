@@ -51,6 +51,12 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     location: str
     connect_args: dict[str, Any] = {}
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("location", self.location)]
+
+    def __repr__(self) -> str:
+        return f"Target({self.location})"
+
 
 def parse(text: str) -> Target:
     """Return what ``text`` means.
@@ -61,13 +67,11 @@ def parse(text: str) -> Target:
     """
     try:
         url = make_url(text)
-        family = family_of(url.get_backend_name())
-    except (ArgumentError, ValueError) as exc:
-        scheme = text.partition("://")[0]
-        raise SettingsError(
-            f"the database URL beginning with {scheme}:// cannot be understood; it looks like "
-            f"'{scheme}://user:password@host:port/database', or 'sqlite:///file.db'"
-        ) from exc
+    except (ArgumentError, ValueError):
+        raise _malformed(text) from None  # the original quotes what may be a part of the password
+    family = family_of(url.get_backend_name())
+    if family != "sqlite" and any("@" in part for part in (url.host or "", url.database or "", *url.query)):
+        raise _malformed(text)  # the rest of a password with an '@' in it
     name = url.drivername.partition("+")[2].lower()
     driver = _DRIVERS[family].get(name)
     if driver is None:
@@ -77,6 +81,15 @@ def parse(text: str) -> Target:
     backend = "mariadb" if url.get_backend_name() == "mariadb" else family
     url, connect_args = _respell(url.set(drivername=f"{backend}+{driver}"), driver)
     return Target(url=url, family=family, location=location_of(url), connect_args=connect_args)
+
+
+def _malformed(text: str) -> SettingsError:
+    scheme = text.partition("://")[0]
+    return SettingsError(
+        f"the database URL beginning with {scheme}:// cannot be understood; it looks like "
+        f"'{scheme}://user:password@host:port/database', or 'sqlite:///file.db'; "
+        f"in a password, '@' is written as %40, and '/' as %2F"
+    )
 
 
 def family_of(backend: str) -> Family:
@@ -123,7 +136,14 @@ def _respell(url: URL, driver: str) -> tuple[URL, dict[str, Any]]:
     if "sslmode" in url.query:
         connect_args["ssl"] = url.query["sslmode"]
     if "connect_timeout" in url.query:
-        connect_args["timeout"] = float(str(url.query["connect_timeout"]))
+        connect_args["timeout"] = _seconds(url.query["connect_timeout"])
     if "application_name" in url.query:
         connect_args["server_settings"] = {"application_name": url.query["application_name"]}
     return url.difference_update_query(["sslmode", "connect_timeout", "application_name"]), connect_args
+
+
+def _seconds(value: object) -> float:
+    try:
+        return float(str(value))
+    except ValueError:
+        raise SettingsError("the database URL's connect_timeout is a number of seconds") from None
