@@ -19,6 +19,8 @@ from benchmarks.stats import CURVE, median, paired_ratio, quantile, summarise
 from benchmarks.targets import TARGETS, judge
 from benchmarks.values import WrongValue, check_all, record_of, task_ids, value_of
 
+pytestmark = pytest.mark.once
+
 
 def _figure(contestant: str, values: list[float], **about: str) -> Figure:
     wanted = {"case": "wake", "store": "redis", "condition": "1 waiter", "metric": "p50", "unit": "ms"} | about

@@ -35,6 +35,7 @@ from tests.servers import (
 )
 
 pytest_plugins = ["pytester"]
+pytestmark = pytest.mark.once
 ROOT = Path(__file__).parent.parent
 
 
