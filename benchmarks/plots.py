@@ -71,6 +71,7 @@ def wake(results: Results) -> Canvas | None:
     for row, figure in enumerate(figures):
         _range(axes, row, figure)
     axes.set_yticks(range(len(figures)), [figure.contestant for figure in figures])
+    axes.set_ylim(-0.5, len(figures) - 0.3)  # room for the number above the topmost
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(_milliseconds))
     axes.grid(axis="x", color="#dddddd", linewidth=0.6)
