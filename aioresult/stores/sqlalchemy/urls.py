@@ -68,6 +68,7 @@ def parse(text: str) -> Target:
             f"the database URL beginning with {scheme}:// cannot be understood; it looks like "
             f"'{scheme}://user:password@host:port/database', or 'sqlite:///file.db'"
         ) from exc
+    _check_authority(url)
     name = url.drivername.partition("+")[2].lower()
     driver = _DRIVERS[family].get(name)
     if driver is None:
@@ -93,13 +94,23 @@ def family_of(backend: str) -> Family:
     return family
 
 
+def _check_authority(url: URL) -> None:
+    """Refuse a password that ends at the wrong ``@``: the rest of it would be taken for the host, and shown as such."""
+    if "@" in (url.host or "") or (url.password is not None and "@" in (url.database or "")):
+        raise SettingsError(
+            f"the database URL beginning with {url.drivername}:// has an '@' behind the one that ends the password: "
+            f"write the special characters of user and password percent-encoded, '@' as %40 and '/' as %2F"
+        )
+
+
 def location_of(url: URL) -> str:
     """Return the place that ``url`` names, as shown in messages."""
     backend = url.get_backend_name()
     if backend == "sqlite":
         return f"sqlite:///{url.database}" if url.database and url.database != ":memory:" else "sqlite:// (in memory)"
     port = f":{url.port}" if url.port else ""
-    return f"{backend}://{url.host or 'localhost'}{port}/{url.database or ''}"
+    host = (url.host or "localhost").rpartition("@")[2]  # what precedes it may be the end of somebody's password
+    return f"{backend}://{host}{port}/{url.database or ''}"
 
 
 def _require(driver: str, family: Family) -> None:
