@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from aioresult import Backend, Record
 from aioresult.errors import SettingsError, StoreUnavailable
 from aioresult.stores.sqlalchemy import database
-from aioresult.stores.sqlalchemy.admin import create_tables
+from aioresult.stores.sqlalchemy.admin import create_tables, install_trigger, uninstall_trigger
 from aioresult.stores.sqlalchemy.dialects.postgresql import PostgreSQLDialect
 from aioresult.testing import StoreTests
 from tests.servers import ExternalServer, PostgresServer
@@ -221,10 +221,12 @@ async def test_celery_and_stores_may_create_the_tables_at_the_same_time(url: str
 
 
 async def test_tables_may_have_other_names_and_schemas(url: str) -> None:
-    on_postgresql(url, 'CREATE SCHEMA "My Results"')
+    schema = 'My "100%" Results'
+    quoted = schema.replace('"', '""')
+    on_postgresql(url, f'CREATE SCHEMA "{quoted}"')
     settings: dict[str, Any] = {
-        "database_table_names": {"task": "my tasks", "group": "my-groups"},
-        "database_table_schemas": {"task": "My Results", "group": "My Results"},
+        "database_table_names": {"task": 'my %s "tasks"', "group": "my-%%-groups"},
+        "database_table_schemas": {"task": schema, "group": schema},
         "fallback_interval": 3600,
     }
     try:
@@ -236,10 +238,18 @@ async def test_tables_may_have_other_names_and_schemas(url: str) -> None:
             await sql_store(backend).put_group("g", [["g", None], []])
             assert await sql_store(backend).get_group("g") == [["g", None], []]
             assert await backend.purge() == 0
-        sequences = "SELECT sequencename FROM pg_sequences WHERE schemaname = 'My Results' ORDER BY 1"
-        assert on_postgresql(url, sequences) == [("task_id_sequence",), ("taskset_id_sequence",)]
+            store = backend.runtime.store
+            assert [await install_trigger(store) for _ in range(2)] == [True, False]
+            assert (await backend.capabilities()).details["trigger for foreign writers"] == "ready states"
+            assert [await uninstall_trigger(store) for _ in range(2)] == [True, False]
+            await backend.forget("a")
+            assert not (await backend.fetch("a")).ready
+        sequences = "SELECT sequencename FROM pg_sequences WHERE schemaname = %s ORDER BY 1"
+        assert on_postgresql(url, sequences, schema) == [("task_id_sequence",), ("taskset_id_sequence",)]
+        tables = "SELECT tablename FROM pg_tables WHERE schemaname = %s ORDER BY 1"
+        assert on_postgresql(url, tables, schema) == [('my %s "tasks"',), ("my-%%-groups",)]
     finally:
-        on_postgresql(url, 'DROP SCHEMA "My Results" CASCADE')
+        on_postgresql(url, f'DROP SCHEMA "{quoted}" CASCADE')
 
 
 async def test_all_states_of_a_task_use_one_number_of_the_sequence(backend: Backend, url: str) -> None:

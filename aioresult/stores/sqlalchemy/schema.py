@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateColumn
 
 from aioresult.errors import SettingsError
-from aioresult.stores.sqlalchemy.tables import COLUMNS, EXTENDED, Layout, Tables
+from aioresult.stores.sqlalchemy.tables import COLUMNS, EXTENDED, Layout, Tables, full_name, undoubled
 
 logger = logging.getLogger("aioresult")
 
@@ -35,11 +35,10 @@ def examine(connection: Connection, tables: Tables, *, extended: bool) -> Layout
     """
     task = _look(connection, tables.task, ("id", "task_id", "status", "result", "date_done", "traceback"))
     group = _look(connection, tables.group, ("id", "taskset_id", "result", "date_done"))
-    formatted = connection.dialect.identifier_preparer.format_table
     columns = tuple(name for name in COLUMNS if name in task.columns)
     return Layout(
-        task=formatted(tables.task),
-        group=formatted(tables.group),
+        task=full_name(tables.task, connection.dialect),
+        group=full_name(tables.group, connection.dialect),
         columns=columns,
         written=tuple(name for name in columns if extended or name not in EXTENDED),
         task_next_id=_next_id(connection, tables.task, task),
@@ -111,7 +110,8 @@ def _next_id(connection: Connection, table: Table, found: Found) -> str | None:
     if not connection.dialect.supports_sequences or not isinstance(sequence, Sequence):
         return None
     if inspect(connection).has_sequence(sequence.name, schema=sequence.schema):
-        return None if found.fills_itself("id") else str(sequence.next_value().compile(dialect=connection.dialect))
+        next_value = str(sequence.next_value().compile(dialect=connection.dialect))
+        return None if found.fills_itself("id") else undoubled(next_value, connection.dialect)
     if found.fills_itself("id"):
         return None
     raise SettingsError(f"table {table.fullname} needs the sequence {sequence.name}, which does not exist")

@@ -15,6 +15,7 @@ from aioresult.errors import SettingsError, Unsupported
 from aioresult.stores.sqlalchemy.dialects.port import READY_LIST, Dialect
 from aioresult.stores.sqlalchemy.dialects.postgresql import PostgreSQLDialect, channel_expression, lock_key
 from aioresult.stores.sqlalchemy.link import Link
+from aioresult.stores.sqlalchemy.tables import undoubled
 
 _NAME: Final = "aioresult_notify"
 _VERSION: Final = "aioresult 1"
@@ -62,16 +63,17 @@ async def install(link: Link, dialect: Dialect, *, all_states: bool = False) -> 
     try:
         async with link.transaction():
             await link.run(text("SELECT pg_advisory_xact_lock(:key)"), {"key": lock_key("trigger")})
-            await link.run(
+            define = (
                 f"CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
                 f"PERFORM pg_catalog.pg_notify({channel}, NEW.task_id); RETURN NULL; END $$"
             )
-            await link.run(f"DROP TRIGGER IF EXISTS {_NAME} ON {table}")
-            await link.run(
+            create = (
                 f"CREATE TRIGGER {_NAME} AFTER INSERT OR UPDATE ON {table} FOR EACH ROW WHEN ({condition}) "
                 f"EXECUTE FUNCTION {function}('{postgresql.channel_prefix}')"
             )
-            await link.run(f"COMMENT ON TRIGGER {_NAME} ON {table} IS '{wanted}'")
+            drop = f"DROP TRIGGER IF EXISTS {_NAME} ON {table}"
+            for statement in (define, drop, create, f"COMMENT ON TRIGGER {_NAME} ON {table} IS '{wanted}'"):
+                await link.run(text(statement))
     except DBAPIError as exc:
         if getattr(exc.orig, "sqlstate", None) != _FORBIDDEN:
             raise
@@ -92,9 +94,9 @@ async def uninstall(link: Link, dialect: Dialect) -> bool:
     try:
         async with link.transaction():
             await link.run(text("SELECT pg_advisory_xact_lock(:key)"), {"key": lock_key("trigger")})
-            await link.run(f"DROP TRIGGER IF EXISTS {_NAME} ON {table}")
+            await link.run(text(f"DROP TRIGGER IF EXISTS {_NAME} ON {table}"))
             if not await link.value(_USERS, {"schema": dialect.facts["schema"]}):
-                await link.run(f"DROP FUNCTION IF EXISTS {_function(link, dialect)}()")
+                await link.run(text(f"DROP FUNCTION IF EXISTS {_function(link, dialect)}()"))
     except DBAPIError as exc:
         if getattr(exc.orig, "sqlstate", None) != _FORBIDDEN:
             raise
@@ -111,7 +113,8 @@ def _only_postgresql(dialect: Dialect) -> PostgreSQLDialect:
 
 
 def _function(link: Link, dialect: Dialect) -> str:
-    return f"{link.connection.dialect.identifier_preparer.quote(dialect.facts['schema'])}.{_NAME}"
+    sqlalchemys = link.connection.dialect
+    return f"{undoubled(sqlalchemys.identifier_preparer.quote(dialect.facts['schema']), sqlalchemys)}.{_NAME}"
 
 
 def _explained(dialect: Dialect) -> SettingsError:
