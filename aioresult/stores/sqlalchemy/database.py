@@ -79,11 +79,11 @@ class Database:
         return await self._insist(on_link)
 
     async def create(self) -> None:
-        """Create the tables, whatever the settings say; raises as ``run``."""
+        """Create tables, columns and indexes that are missing, whatever the settings say; raises as ``run``."""
 
         async def on_link() -> None:
             async with self._link() as link:
-                await self._create_tables(link)
+                await self._create_tables(link, indexes=True)
 
         await self._insist(on_link)
 
@@ -173,7 +173,7 @@ class Database:
         chosen = dialect_class(self.target.family)
         async with self._link() as link:
             if self.settings.database_create_tables_at_setup:
-                await self._create_tables(link)
+                await self._create_tables(link, indexes=False)
             layout = await link.connection.run_sync(
                 partial(schema.examine, tables=self.tables, extended=self.settings.result_extended)
             )
@@ -190,15 +190,18 @@ class Database:
 
         await triggers.install(link, dialect)
 
-    async def _create_tables(self, link: Link) -> None:
-        """Create what is missing of the tables; others may be doing so at the same time."""
+    async def _create_tables(self, link: Link, *, indexes: bool) -> None:
+        """Create what is missing of the tables; others may be doing so at the same time.
+
+        Indexes are added to tables only where an operator asks for it: writers have to wait while that is done.
+        """
         chosen = dialect_class(self.target.family)
         attempt = 0
-        while await link.connection.run_sync(schema.lacks, self.tables):
+        while await link.connection.run_sync(partial(schema.lacks, tables=self.tables, indexes=indexes)):
             try:
                 async with link.transaction(chosen.begin):
                     await chosen.lock_for_creating(link)
-                    await link.connection.run_sync(schema.create, self.tables)
+                    await link.connection.run_sync(partial(schema.create, tables=self.tables, indexes=indexes))
             except DBAPIError:  # a Celery worker was faster, perhaps: the next look finds what it created
                 attempt += 1
                 if attempt == _CREATION_ATTEMPTS:

@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 import msgspec
-from sqlalchemy import Column, Connection, Sequence, Table, inspect
+from sqlalchemy import Column, Connection, Index, Sequence, Table, inspect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateColumn
 
@@ -46,19 +46,33 @@ def examine(connection: Connection, tables: Tables, *, extended: bool) -> Layout
     )
 
 
-def lacks(connection: Connection, tables: Tables) -> bool:
-    """Return whether a table is missing."""
+def lacks(connection: Connection, tables: Tables, *, indexes: bool) -> bool:
+    """Return whether a table is missing, or, where ``indexes`` are asked for, one of these."""
     inspector = inspect(connection)
-    return not all(inspector.has_table(table.name, schema=table.schema) for table in (tables.task, tables.group))
+    if not all(inspector.has_table(table.name, schema=table.schema) for table in (tables.task, tables.group)):
+        return True
+    return indexes and bool(_missing_indexes(connection, tables))
 
 
-def create(connection: Connection, tables: Tables) -> None:
+def create(connection: Connection, tables: Tables, *, indexes: bool) -> None:
     """Create what is missing of ``tables``.
 
     Raises:
         DBAPIError: it is not allowed, or somebody else did the same at the same time.
     """
     tables.metadata.create_all(connection)
+    for index in _missing_indexes(connection, tables) if indexes else ():
+        index.create(connection)
+
+
+def _missing_indexes(connection: Connection, tables: Tables) -> list[Index]:
+    """Return the indexes whose column no index begins with, under whatever name: tables may have been renamed."""
+    inspector = inspect(connection)
+    missing: list[Index] = []
+    for table in (tables.task, tables.group):
+        there = {found["column_names"][0] for found in inspector.get_indexes(table.name, schema=table.schema)}
+        missing += [index for index in table.indexes if index.columns[0].name not in there]
+    return missing
 
 
 def complete(connection: Connection, tables: Tables) -> None:
