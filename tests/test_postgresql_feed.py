@@ -166,6 +166,53 @@ async def test_installing_and_uninstalling_twice_is_harmless(backend: Backend, u
     assert on_postgresql(url, triggers) == on_postgresql(url, functions) == [(0,)]
 
 
+async def test_opening_with_the_setting_keeps_an_operators_trigger_for_all_states(backend: Backend, url: str) -> None:
+    store = sql_store(backend)
+    assert await install_trigger(store, all_states=True)
+    async with Backend(url, database_trigger=True) as opened:
+        await opened.ping()
+        assert await _trigger(opened) == "all states"
+    assert await install_trigger(store), "an operator may have it announce less"
+    assert await _trigger(backend) == "ready states"
+
+
+async def test_of_installations_at_the_same_time_the_one_for_all_states_stays(backend: Backend, url: str) -> None:
+    await backend.ping()
+    others = [Backend(url, database_trigger=True) for _ in range(4)]
+    await asyncio.gather(install_trigger(sql_store(backend), all_states=True), *(other.fetch("a") for other in others))
+    assert await _trigger(backend) == "all states"
+    await asyncio.gather(*(other.aclose() for other in others))
+
+
+async def test_a_trigger_that_announces_nothing_here_is_installed_again(backend: Backend, url: str) -> None:
+    assert await install_trigger(sql_store(backend))
+    on_postgresql(url, "ALTER TABLE celery_taskmeta DISABLE TRIGGER aioresult_notify")
+    assert await _trigger(backend) == "disabled"
+    assert [await install_trigger(sql_store(backend)) for _ in range(2)] == [True, False]
+    assert await _trigger(backend) == "ready states"
+    on_postgresql(url, "COMMENT ON TRIGGER aioresult_notify ON celery_taskmeta IS 'another one'")
+    assert await _trigger(backend) == "installed by something else"
+    async with Backend(url, database_trigger=True) as opened:
+        assert await _trigger(opened) == "ready states"
+
+
+async def test_after_the_table_was_renamed_the_trigger_is_installed_again_and_announces(
+    backend: Backend, url: str
+) -> None:
+    assert await install_trigger(sql_store(backend))
+    on_postgresql(url, "ALTER TABLE celery_taskmeta RENAME TO moved")
+    async with Backend(url, database_table_names={"task": "moved"}, **PUSH_ONLY) as moved:
+        assert await _trigger(moved) == "installed before the table was renamed"
+        assert [await install_trigger(sql_store(moved)) for _ in range(2)] == [True, False]
+        (waiter,) = await waiting_for(moved, ["a"])
+        on_postgresql(url, "INSERT INTO moved (id, task_id, status, result) VALUES (1, 'a', 'SUCCESS', '1')")
+        assert await waiter == 1
+
+
+async def _trigger(backend: Backend) -> str:
+    return (await backend.capabilities()).details["trigger for foreign writers"]
+
+
 async def test_a_lacking_right_is_explained(backend: Backend, url: str) -> None:
     await backend.ping()
     on_postgresql(url, "CREATE ROLE worker LOGIN")

@@ -188,7 +188,7 @@ class Database:
     async def _install_trigger(self, link: Link, dialect: Dialect) -> None:
         from aioresult.stores.sqlalchemy import triggers
 
-        await triggers.install(link, dialect)
+        await triggers.ensure(link, dialect)
 
     async def _create_tables(self, link: Link, *, indexes: bool) -> None:
         """Create what is missing of the tables; others may be doing so at the same time.
