@@ -19,7 +19,7 @@ from aioresult.stores.sqlalchemy import database
 from aioresult.stores.sqlalchemy.admin import create_tables, install_trigger, uninstall_trigger
 from aioresult.stores.sqlalchemy.dialects.postgresql import PostgreSQLDialect
 from aioresult.testing import StoreTests
-from tests.servers import ExternalServer, PostgresServer
+from tests.servers import ExternalServer, PostgresServer, TcpProxy
 from tests.sql import PATIENCE, celery_app, on_postgresql, sql_store, waiting_for
 
 DRIVERS = ["asyncpg", "psycopg"]
@@ -140,6 +140,37 @@ async def test_a_statement_that_took_too_long_does_not_spoil_those_after_it(
         "a": 1,
         "b": 2,
     }
+
+
+async def test_a_silent_connection_is_replaced_and_those_beside_it_are_not_trusted(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PostgreSQLDialect, "patience", 0.5)
+    async with TcpProxy(url) as proxy, Backend(proxy.url) as backend:
+        await backend.store_result("a", 1, "SUCCESS")
+        await asyncio.gather(*(backend.ping() for _ in range(4)))
+        before = proxy.accepted
+        assert before >= 4
+        proxy.silence()
+        assert (await backend.fetch("a")).result == 1
+        monkeypatch.setattr(PostgreSQLDialect, "patience", 3600)
+        assert await backend.store_result("b", 2, "SUCCESS")
+        await asyncio.gather(*(backend.ping() for _ in range(4)))
+        assert (await backend.fetch("b")).result == 2
+        assert proxy.accepted > before
+
+
+async def test_a_server_that_answers_no_connection_is_given_up(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with TcpProxy(postgres_url) as proxy, Backend(proxy.url, connect_timeout=2) as backend:
+        await backend.store_result("a", 1, "SUCCESS")
+        monkeypatch.setattr(PostgreSQLDialect, "patience", 0.3)
+        proxy.freeze()
+        with pytest.raises(StoreUnavailable):
+            await backend.fetch("a")
+        await proxy.resume()
+        assert (await backend.fetch("a")).result == 1
 
 
 async def test_a_value_or_row_that_the_tables_refuse_is_explained(backend: Backend, url: str) -> None:

@@ -70,6 +70,15 @@ class TcpProxy:
         """Accept connections and bytes, and deliver nothing, as behind a dead router."""
         self._flowing.clear()
 
+    def silence(self) -> None:
+        """Deliver nothing more on the connections there are; new ones work, as once a firewall has forgotten the old.
+
+        These stay silent until they are broken.
+        """
+        self._flowing.clear()
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+
     async def refuse(self) -> None:
         """Break all connections and refuse new ones."""
         if self._listener is not None:
@@ -139,12 +148,13 @@ class TcpProxy:
 
     async def _forward(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, way: str) -> None:
         """Forward until ``source`` ends, or either side is gone."""
+        flowing = self._flowing
         while data := await source.read(_CHUNK):
-            await self._flowing.wait()
+            await flowing.wait()
             self.bytes[way] += len(data)
             target.write(data)
             await target.drain()
-        await self._flowing.wait()
+        await flowing.wait()
 
     @staticmethod
     async def _flush(pipe: _Pipe) -> None:

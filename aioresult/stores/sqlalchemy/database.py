@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from aioresult.codec import Codec
 from aioresult.errors import SettingsError, StoreUnavailable
@@ -19,8 +21,9 @@ from aioresult.settings import Settings
 from aioresult.stores.sqlalchemy import schema
 from aioresult.stores.sqlalchemy.dialects.choice import dialect_class
 from aioresult.stores.sqlalchemy.dialects.port import Dialect
-from aioresult.stores.sqlalchemy.failures import Verdict, judge
-from aioresult.stores.sqlalchemy.link import Link, link_class
+from aioresult.stores.sqlalchemy.engines import make_engine
+from aioresult.stores.sqlalchemy.failures import Silence, Verdict, judge
+from aioresult.stores.sqlalchemy.link import Link
 from aioresult.stores.sqlalchemy.rows import Rows
 from aioresult.stores.sqlalchemy.tables import Tables
 from aioresult.stores.sqlalchemy.urls import Target
@@ -56,25 +59,36 @@ class Database:
         self.count = count
         self._client = client
         self._engine: AsyncEngine | None = None
-        self._link_class = Link
+        self._link_class: type[Link] = Link
+        self._trusted_from = -math.inf
+        """When a connection fell silent: those that were there before are probably as dead."""
         self._dialect: Dialect | None = None
         self._file: tuple[int, int] | None = None
         self._opening = asyncio.Lock()
         self._errors: tuple[type[Exception], ...] = (SQLAlchemyError, OSError)  # asyncio's timeout is an OSError
 
-    async def run(self, work: Callable[[Link, Dialect], Awaitable[Outcome]]) -> Outcome:
+    async def run(self, work: Callable[[Link, Dialect], Awaitable[Outcome]], *, small: bool = False) -> Outcome:
         """Do ``work`` on a connection; again if it was dead, another writer was in the way, or the tables had changed.
+
+        Args:
+            work: what to do; it may be done twice.
+            small: it concerns few rows, so that a connection without an answer for ``Dialect.patience`` counts as dead.
 
         Raises:
             StoreUnavailable: the database cannot be reached, or does not answer.
             SettingsError: the tables are missing, or the account may not use them.
             EncodeError: the database does not take a value.
         """
+        chosen = dialect_class(self.target.family)
+        patience = chosen.patience if small else None
 
         async def on_link() -> Outcome:
-            dialect = await self.dialect()
-            async with asyncio.timeout(dialect.deadline), self._link() as link:
-                return await work(link, dialect)
+            nonlocal patience
+            limit, patience = patience, None  # a second attempt has a new connection, and time
+            async with asyncio.timeout(chosen.deadline):
+                dialect = await self.dialect()
+                async with self._link() as link:
+                    return await _answered(work(link, dialect), limit)
 
         return await self._insist(on_link)
 
@@ -155,7 +169,7 @@ class Database:
     @asynccontextmanager
     async def _link(self) -> AsyncIterator[Link]:
         try:
-            connection = await self._made_engine().connect()
+            connection = await self._connected()
         except TypeError as exc:  # what the driver says to an argument that it does not know
             raise SettingsError(f"setting database_engine_options or the URL's query: {exc}") from exc
         try:
@@ -163,7 +177,21 @@ class Database:
         finally:
             await asyncio.shield(connection.close())  # goes back to the pool even if cancelled, as SQLAlchemy does it
 
+    async def _connected(self) -> AsyncConnection:
+        """Check out a connection that was not there yet when another one fell silent."""
+        engine = self._made_engine()
+        while True:
+            connection = await engine.connect()
+            made: float = connection.info.setdefault("aioresult knows it since", time.monotonic())
+            if made >= self._trusted_from:
+                return connection
+            dialect_class(self.target.family).hang_up((await connection.get_raw_connection()).driver_connection)
+            await connection.invalidate()
+            await connection.close()
+
     async def _recover(self, verdict: Verdict, attempt: int) -> None:
+        if verdict.silence:
+            self._trusted_from = time.monotonic()
         if verdict.reexamine:
             self._dialect = None
         if verdict.conflict:
@@ -223,33 +251,12 @@ class Database:
             if self._client is not None:
                 self._engine = self._client.execution_options(isolation_level="AUTOCOMMIT")
             else:
-                self._engine = self._make_engine()
+                self._engine, self._link_class = make_engine(self.target, self.settings)
             # SQLAlchemy wraps what goes wrong in a statement, but not in connecting, and not everything.
             dialect = self._engine.dialect
             unwrapped = dialect_class(self.target.family).driver_errors(dialect.driver)
             self._errors = (SQLAlchemyError, OSError, dialect.loaded_dbapi.Error, *unwrapped)
         return self._engine
-
-    def _make_engine(self) -> AsyncEngine:
-        chosen = dialect_class(self.target.family)
-        own = chosen.engine_options(self.target, self.settings)
-        given = dict(self.settings.database_engine_options or {})
-        if "poolclass" in given:
-            own.pop("pool_size", None)
-        connect_args = {**own.pop("connect_args", {}), **self.target.connect_args, **given.pop("connect_args", {})}
-        options = {"pool_recycle": 3600, **own, **given, "isolation_level": "AUTOCOMMIT", "hide_parameters": True}
-        try:
-            engine = create_async_engine(
-                self.target.url, connect_args=connect_args, skip_autocommit_rollback=True, **options
-            )
-        except (TypeError, ValueError, ArgumentError) as exc:
-            raise SettingsError(f"setting database_engine_options: {exc}") from exc
-        chosen.prepare_engine(engine)
-        self._link_class = link_class(engine.dialect.driver, [*connect_args, *self.target.url.query])
-        callback: Any = self.settings.database_engine_callback
-        if callback is not None:
-            _resolved(callback)(engine.sync_engine)
-        return engine
 
 
 def _identity(path: str) -> tuple[int, int] | None:
@@ -259,6 +266,18 @@ def _identity(path: str) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return found.st_dev, found.st_ino
+
+
+async def _answered(answer: Awaitable[Outcome], patience: float | None) -> Outcome:
+    """Return ``answer``, or raise ``Silence`` where it takes longer than ``patience``."""
+    limit = asyncio.timeout(patience)
+    try:
+        async with limit:
+            return await answer
+    except TimeoutError as exc:
+        if limit.expired():
+            raise Silence from exc
+        raise
 
 
 async def _to_its_end(
@@ -288,17 +307,3 @@ async def _nothing(_outcome: object) -> None:
 
 async def _dialect(_link: Link, dialect: Dialect) -> Dialect:
     return dialect
-
-
-def _resolved(callback: Any) -> Callable[[Any], object]:
-    """Return the function that ``database_engine_callback`` is or names, as ``"module:function"`` or with a dot."""
-    if isinstance(callback, str):
-        module, _, name = callback.partition(":") if ":" in callback else callback.rpartition(".")
-        try:
-            callback = getattr(__import__(module, fromlist=[name]), name)
-        except (ImportError, AttributeError, ValueError) as exc:
-            raise SettingsError(f"setting database_engine_callback: cannot import {callback!r}") from exc
-    if not callable(callback):
-        raise SettingsError(f"setting database_engine_callback: {callback!r} cannot be called")
-    found: Callable[[Any], object] = callback
-    return found

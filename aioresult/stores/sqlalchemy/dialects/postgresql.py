@@ -69,6 +69,11 @@ class PostgreSQLDialect(Dialect):
         return (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
     @staticmethod
+    def hang_up(connection: Any) -> None:
+        if type(connection).__module__.startswith("asyncpg"):
+            connection.terminate()
+
+    @staticmethod
     async def lock_for_creating(link: Link) -> None:
         await link.run(text("SELECT pg_advisory_xact_lock(:key)"), {"key": lock_key("create")})
 
