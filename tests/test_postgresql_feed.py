@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from aioresult import Backend
+from aioresult import Backend, hub
 from aioresult.errors import SettingsError, StoreUnavailable, Unsupported
 from aioresult.stores.sqlalchemy.admin import install_trigger, uninstall_trigger
-from aioresult.stores.sqlalchemy.dialects.postgresql import channel_expression, channel_of
+from aioresult.stores.sqlalchemy.dialects.postgresql import PostgreSQLDialect, channel_expression, channel_of
+from aioresult.stores.sqlalchemy.feeds import listeners
 from aioresult.stores.sqlalchemy.feeds import postgresql as feeds
 from aioresult.testing.conformance import Collected, eventually
 from tests.servers import ExternalServer, PostgresServer, TcpProxy
@@ -298,8 +299,10 @@ async def test_a_connection_that_falls_silent_is_found_out(
 class Swallowing(TcpProxy):
     """Forwards everything but notifications, as poolers in transaction mode do."""
 
+    swallows = True
+
     async def _forward(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, way: str) -> None:
-        if way == "to the server":
+        if way == "to the server" or not self.swallows:
             await super()._forward(source, target, way)
             return
         try:
@@ -331,6 +334,89 @@ async def test_a_pooler_that_swallows_notifications_means_polling_and_one_warnin
         assert not capabilities.push
         assert "pooler" in capabilities.reason
     assert len([record for record in caplog.records if "pooler" in record.message]) == 1
+
+
+async def test_once_notifications_arrive_again_waiters_are_pushed_to_again(
+    url: str, other: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feeds, "_PROBE_DEADLINE", 0.3)
+    monkeypatch.setattr(feeds, "_NEXT_PROBE", 0.1)
+    monkeypatch.setattr(hub, "_SECOND_CHANCE", 0.2)
+    async with Swallowing(url) as proxy, Backend(proxy.url, poll_interval=0.05, **PUSH_ONLY) as backend:
+        (waiter, polled) = await waiting_for(backend, ["a", "b"])
+        await other.store_result("b", "polled", "SUCCESS")
+        assert await polled == "polled"
+        assert not (await backend.capabilities()).push
+        proxy.swallows = False
+        proxy.cut()
+
+        async def pushing() -> bool:
+            return (await backend.capabilities()).push
+
+        await eventually(pushing)
+        await until_silent(backend)
+        await other.store_result("a", "pushed", "SUCCESS")
+        assert await waiter == "pushed"
+
+
+async def test_a_listener_whose_connection_is_silent_fails_in_time(
+    url: str, monkeypatch: pytest.MonkeyPatch, other: Backend
+) -> None:
+    monkeypatch.setattr(listeners, "_ANSWER", 0.2)
+    async with TcpProxy(url) as proxy, Backend(proxy.url, **PUSH_ONLY) as backend:
+        feed = await sql_store(backend).feed()
+        assert isinstance(feed, feeds.NotificationFeed)
+        await feed.watch(["a"])
+        proxy.freeze()
+        with pytest.raises(StoreUnavailable, match="listening connection"):
+            await feed.watch([f"id-{number}" for number in range(100)])
+        await feed.aclose()
+        await proxy.resume()
+
+
+async def test_a_connection_that_is_silent_when_the_feed_opens_is_no_pooler(
+    url: str, monkeypatch: pytest.MonkeyPatch, other: Backend
+) -> None:
+    monkeypatch.setattr(listeners, "_ANSWER", 0.2)
+    monkeypatch.setattr(feeds, "_PROBE_DEADLINE", 0.2)
+    async with TcpProxy(url) as proxy, Backend(proxy.url, **PUSH_ONLY) as backend:
+        await backend.ping()
+        push = sql_store(backend)._push
+        feed = feeds.NotificationFeed(push.database, await push.database.ready())
+
+        async def freeze(_: float) -> bool:
+            proxy.freeze()
+            return False
+
+        monkeypatch.setattr(feed, "_hears_itself", freeze)
+        with pytest.raises(StoreUnavailable, match="listening connection"):
+            await feed.open(1.0)
+        await feed.aclose()
+        await proxy.resume()
+        assert (await backend.capabilities()).push
+
+
+async def test_a_feed_that_is_found_silent_while_it_takes_new_ids_is_replaced(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listeners, "_ANSWER", 3600)
+    monkeypatch.setattr(PostgreSQLDialect, "patience", 0.3)
+    monkeypatch.setattr(feeds.NotificationFeed, "patience", 0.5)
+    monkeypatch.setattr(feeds, "_PROBE_DEADLINE", 0.5)
+    async with TcpProxy(postgres_url) as proxy, Backend(proxy.url, **PUSH_ONLY) as backend:
+        (old,) = await waiting_for(backend, ["old"])
+        proxy.silence()
+        new = await waiting_for(backend, [f"id-{number}" for number in range(50)])
+
+        async def replaced() -> bool:
+            return backend.stats().reconnects > 0 and backend.stats().watched == 51
+
+        await eventually(replaced)
+        async with Backend(postgres_url) as other:
+            await asyncio.gather(*(other.store_result(f"id-{number}", number, "SUCCESS") for number in range(50)))
+            await other.store_result("old", "pushed", "SUCCESS")
+        assert await asyncio.gather(*new) == list(range(50))
+        assert await old == "pushed"
 
 
 async def test_nothing_is_sent_while_nothing_happens_and_nothing_is_left_behind(backend: Backend, url: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 from collections import Counter
 from collections.abc import Collection
@@ -21,11 +20,18 @@ from aioresult.stores.sqlalchemy.feeds.listeners import Listener, make_listener
 from aioresult.stores.sqlalchemy.feeds.port import Push
 from aioresult.stores.sqlalchemy.feeds.waking import WakingFeed
 from aioresult.stores.sqlalchemy.link import Link
-
-logger = logging.getLogger("aioresult")
+from aioresult.stores.sqlalchemy.notices import warn_once
 
 _PROBE_DEADLINE: Final = 5.0
 """Seconds within which a notification to ourselves has to arrive."""
+_NEXT_PROBE: Final = 60.0
+"""Seconds after which one that did not arrive is tried again: perhaps the server was merely busy."""
+_NEXT_PROBE_DEADLINE: Final = 1.0
+"""The same as ``_PROBE_DEADLINE`` then, when nobody is served before it is over."""
+_OBSTACLE: Final = (
+    "a notification to ourselves did not arrive: between us and the server is a connection pooler in "
+    "transaction mode; give a URL that leads to the server itself, or to a pooler in session mode"
+)
 _NOTIFY: Final = text("SELECT pg_notify(:channel, '')")
 
 
@@ -34,37 +40,35 @@ class PostgreSQLPush(Push):
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)
-        self._obstacle = ""
+        self._deaf_until: float | None = None
+        """When to find out whether notifications arrive by now; ``None`` where they do."""
 
     async def open(self) -> Feed | None:
-        if self._obstacle:
+        loop = asyncio.get_running_loop()
+        if self._deaf_until is not None and loop.time() < self._deaf_until:
             return None
         feed = NotificationFeed(self.database, await self.database.ready())
         try:
-            if await feed.open():
+            if await feed.open(_PROBE_DEADLINE if self._deaf_until is None else _NEXT_PROBE_DEADLINE):
+                self._deaf_until = None
                 return feed
         except BaseException:
             await feed.aclose()
             raise
         await feed.aclose()
-        self._obstacle = (
-            "a notification to ourselves did not arrive: between us and the server is a connection pooler in "
-            "transaction mode; give a URL that leads to the server itself, or to a pooler in session mode"
-        )
-        logger.warning("%s: %s; polling instead", self.database.location, self._obstacle)
+        self._deaf_until = loop.time() + _NEXT_PROBE
+        warn_once(self.database.location, f"{_OBSTACLE}; polling instead")
         return None
 
     async def capabilities(self) -> Capabilities:
         facts = (await self.database.ready()).facts
         details = {"postgresql": facts["postgresql"], "table": f"{facts['schema']}.{facts['table']}"}
         details["trigger for foreign writers"] = await self.database.run(triggers.describe)
-        if not self._obstacle:
-            feed = await self.open()
-            if feed is not None:
-                await feed.aclose()
-        if self._obstacle:
+        feed = await self.open()
+        if feed is None:
             mechanism = "polling, one indexed query for all waiters"
-            return Capabilities(push=False, mechanism=mechanism, reason=self._obstacle, details=details)
+            return Capabilities(push=False, mechanism=mechanism, reason=_OBSTACLE, details=details)
+        await feed.aclose()
         return Capabilities(push=True, mechanism="LISTEN and NOTIFY, one connection", details=details)
 
 
@@ -83,8 +87,11 @@ class NotificationFeed(WakingFeed):
         self._echo = asyncio.Event()
         self._listener: Listener | None = None
 
-    async def open(self) -> bool:
+    async def open(self, patience: float) -> bool:
         """Connect, and return whether notifications arrive.
+
+        Args:
+            patience: seconds within which one to ourselves has to.
 
         Raises:
             StoreUnavailable: the database cannot be reached.
@@ -93,11 +100,10 @@ class NotificationFeed(WakingFeed):
         self._listener = await make_listener(connection, self._database.location, self._heard, self._lost)
         self._database.count()
         await self._listener.listen([self._own])
-        if await self._hears_itself():
+        if await self._hears_itself(patience):
             return True
         self._database.count()
-        async with asyncio.timeout(_PROBE_DEADLINE):
-            await self._listener.ping()  # a dead connection is another matter: that raises
+        await self._listener.ping()  # a dead connection is another matter: that raises
         return False
 
     async def watch(self, ids: Collection[str]) -> None:
@@ -135,15 +141,15 @@ class NotificationFeed(WakingFeed):
         self._fail(StoreUnavailable(f"{self._database.location}: {reason}"))
 
     async def _check(self) -> None:
-        if not await self._hears_itself():
+        if not await self._hears_itself(_PROBE_DEADLINE):
             raise StoreUnavailable(f"{self._database.location}: the listening connection has fallen silent")
 
-    async def _hears_itself(self) -> bool:
+    async def _hears_itself(self, patience: float) -> bool:
         """Return whether what another connection announces arrives here in time."""
         self._echo.clear()
-        await self._database.run(self._notify)
+        await self._database.run(self._notify, small=True)
         try:
-            async with asyncio.timeout(_PROBE_DEADLINE):
+            async with asyncio.timeout(patience):
                 await self._echo.wait()
         except TimeoutError:
             return False
