@@ -93,11 +93,11 @@ def _class_of(code: str | int | None) -> str:
 
 
 def _code(error: BaseException) -> str | int | None:
-    state: Any = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
-    if isinstance(state, str):
-        return state
     first = error.args[0] if error.args else None
-    return first if isinstance(first, int) and not isinstance(error, OSError) else None
+    if isinstance(first, int) and not isinstance(error, OSError):
+        return first  # MySQL's number says more than the SQLSTATE that newer drivers give beside it
+    state: Any = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
+    return state if isinstance(state, str) else None
 
 
 def _text(error: BaseException) -> str:
