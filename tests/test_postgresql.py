@@ -31,13 +31,15 @@ COLUMNS = (
 
 class TestConformanceOverAsyncpg(StoreTests):
     driver: ClassVar[str] = "asyncpg"
+    foreign: ClassVar[dict[str, Any]] = {"database_trigger": False}
+    """Settings about foreign writers; with these there is nothing but notifications."""
 
     @pytest.fixture(autouse=True)
     def _server(self, postgres_url: str) -> None:
         self.database = postgres_url.replace("asyncpg", self.driver)
 
     def make_backend(self, **settings: Any) -> Backend:
-        return Backend(self.database, **{"idle_timeout": 0.05, "poll_interval": 0.1, **settings})
+        return Backend(self.database, **{"idle_timeout": 0.05, **self.foreign, **settings})
 
     async def poison(self, backend: Backend, task_id: str) -> None:
         statement = "UPDATE celery_taskmeta SET result = '{broken', status = 'SUCCESS' WHERE task_id = %s"
@@ -46,6 +48,10 @@ class TestConformanceOverAsyncpg(StoreTests):
 
 class TestConformanceOverPsycopg(TestConformanceOverAsyncpg):
     driver = "psycopg"
+
+
+class TestConformanceWithPollingForForeignWriters(TestConformanceOverAsyncpg):
+    foreign: ClassVar[dict[str, Any]] = {"poll_interval": 0.1}
 
 
 @pytest.fixture(params=DRIVERS)

@@ -7,7 +7,7 @@ import math
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -19,11 +19,13 @@ from aioresult.codec import Codec
 from aioresult.errors import SettingsError, StoreUnavailable
 from aioresult.settings import Settings
 from aioresult.stores.sqlalchemy import schema
+from aioresult.stores.sqlalchemy.awaiting import answered, to_its_end
 from aioresult.stores.sqlalchemy.dialects.choice import dialect_class
 from aioresult.stores.sqlalchemy.dialects.port import Dialect
 from aioresult.stores.sqlalchemy.engines import make_engine
-from aioresult.stores.sqlalchemy.failures import Silence, Verdict, judge
+from aioresult.stores.sqlalchemy.failures import Verdict, judge
 from aioresult.stores.sqlalchemy.link import Link
+from aioresult.stores.sqlalchemy.notices import warn_once
 from aioresult.stores.sqlalchemy.rows import Rows
 from aioresult.stores.sqlalchemy.tables import Tables
 from aioresult.stores.sqlalchemy.urls import Target
@@ -88,7 +90,7 @@ class Database:
             async with asyncio.timeout(chosen.deadline):
                 dialect = await self.dialect()
                 async with self._link() as link:
-                    return await _answered(work(link, dialect), limit)
+                    return await answered(work(link, dialect), limit)
 
         return await self._insist(on_link)
 
@@ -125,7 +127,7 @@ class Database:
         """Return the same after opening the database if need be; raises as ``run``."""
         if self._dialect is not None and not self._file_is_another():
             return self._dialect
-        return await _to_its_end(self.run(_dialect), _nothing)
+        return await to_its_end(self.run(_dialect), _nothing)
 
     async def dialect(self) -> Dialect:
         """Return the dialect with the tables that were found, after opening the database if need be.
@@ -152,7 +154,7 @@ class Database:
             StoreUnavailable: the database cannot be reached.
         """
         await self.ready()
-        return await _to_its_end(self._insist(self._detached), _closed)
+        return await to_its_end(self._insist(self._detached), _closed)
 
     async def _detached(self) -> Any:
         connection = await self._made_engine().raw_connection()
@@ -214,9 +216,13 @@ class Database:
         return dialect
 
     async def _install_trigger(self, link: Link, dialect: Dialect) -> None:
+        """Install the trigger that the settings ask for; without the right to, there is polling in its place."""
         from aioresult.stores.sqlalchemy import triggers
 
-        await triggers.ensure(link, dialect)
+        try:
+            await triggers.ensure(link, dialect)
+        except SettingsError as exc:
+            warn_once(self.location, f"database_trigger: {exc}; what other writers store is polled meanwhile")
 
     async def _create_tables(self, link: Link, *, indexes: bool) -> None:
         """Create what is missing of the tables; others may be doing so at the same time.
@@ -266,35 +272,6 @@ def _identity(path: str) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return found.st_dev, found.st_ino
-
-
-async def _answered(answer: Awaitable[Outcome], patience: float | None) -> Outcome:
-    """Return ``answer``, or raise ``Silence`` where it takes longer than ``patience``."""
-    limit = asyncio.timeout(patience)
-    try:
-        async with limit:
-            return await answer
-    except TimeoutError as exc:
-        if limit.expired():
-            raise Silence from exc
-        raise
-
-
-async def _to_its_end(
-    opening: Coroutine[Any, Any, Outcome], discard: Callable[[Outcome], Awaitable[object]]
-) -> Outcome:
-    """Await ``opening`` to its end even if cancelled meanwhile, and then ``discard`` what came of it.
-
-    A connection whose opening is interrupted at the wrong moment is lost to SQLAlchemy, but not closed.
-    """
-    task = asyncio.create_task(opening, name="aioresult opens a database")
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        if not task.cancelled() and task.exception() is None:
-            await discard(task.result())
-        raise
 
 
 async def _closed(connection: Any) -> None:

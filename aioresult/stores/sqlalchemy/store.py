@@ -61,7 +61,7 @@ class SQLStore(Store):
         self.location = target.location
         self._database = Database(target, self.settings, self.codec, self._count, client)
         self._rows = self._database.rows
-        self._push = push_of(self._database)
+        self._push = push_of(self._database, self.get_many)
 
     def _count(self) -> None:
         self.commands += 1
