@@ -12,7 +12,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Collection, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable
+from contextlib import asynccontextmanager, suppress
 from typing import Final, Protocol
 
 from aioresult.abc import Feed, Store
@@ -31,6 +32,8 @@ _BURST: Final = 4
 _TICK: Final = 1.0
 """Seconds between two rounds of housekeeping; a round sends nothing unless something is due."""
 
+_SECOND_CHANCE: Final = 300.0
+"""Seconds after which a store that had to be polled is asked again whether it can push: obstacles come and go."""
 _SHORTEST_REST: Final = 0.05
 """The same where ``idle_timeout`` is shorter than a tick, and may be 0."""
 
@@ -54,6 +57,27 @@ Entry = Waiter | Listener | set[Waiter | Listener]
 
 def _members(entry: Entry) -> Collection[Waiter | Listener]:
     return entry if isinstance(entry, set) else (entry,)
+
+
+@asynccontextmanager
+async def _unless_ended(reader: asyncio.Task[None]) -> AsyncIterator[None]:
+    """Interrupt a call of a feed once its reader has ended, and raise why: over a dead connection the call may hang."""
+    try:
+        async with asyncio.timeout(None) as limit:
+
+            def interrupt(_: object) -> None:
+                with suppress(RuntimeError):  # the call has returned meanwhile
+                    limit.reschedule(asyncio.get_running_loop().time())
+
+            reader.add_done_callback(interrupt)
+            try:
+                yield
+            finally:
+                reader.remove_done_callback(interrupt)
+    except TimeoutError:
+        if reader.done():
+            reader.result()
+        raise
 
 
 class Backoff:
@@ -229,7 +253,7 @@ class Hub:
                 self._fallback.cancel()
 
     async def _serve(self, backoff: Backoff) -> None:
-        """Open a feed and keep it until it fails (raises) or is no longer needed (returns)."""
+        """Open a feed and keep it until it fails (raises), or is not needed or perhaps outdone by another (returns)."""
         feed = await self.open_feed()
         feed.attach(self.deliver)
         reader = owned_task(self._read(feed), "aioresult feed")
@@ -269,28 +293,31 @@ class Hub:
             self._wake.clear()
             if reader.done():
                 reader.result()
-            await self._watch_fresh(feed)
+            await self._watch_fresh(feed, reader)
             self.outage = None
             now = self._loop.time()
             if now >= opened + _TICK:
                 backoff.reset()
+            if isinstance(feed, PollingFeed) and settings.push and now >= opened + _SECOND_CHANCE:
+                return
             if self._entries:
                 idle_since = now
             elif now >= idle_since + settings.idle_timeout:
                 return
             if now >= prune_at + _TICK:
                 prune_at = now
-                await self._drop_surplus(feed)
+                await self._drop_surplus(feed, reader)
             await self._rest(min(_TICK, max(settings.idle_timeout, _SHORTEST_REST)))
 
-    async def _watch_fresh(self, feed: Feed) -> None:
+    async def _watch_fresh(self, feed: Feed, reader: asyncio.Task[None]) -> None:
         fresh, self._fresh = self._fresh, set()
         fresh.intersection_update(self._entries)
         if fresh:
             self._watched |= fresh
-            await feed.watch(fresh)
+            async with _unless_ended(reader):
+                await feed.watch(fresh)
 
-    async def _drop_surplus(self, feed: Feed) -> None:
+    async def _drop_surplus(self, feed: Feed, reader: asyncio.Task[None]) -> None:
         """Unsubscribe from what nobody waits for any more; in a burst of results, later and in fewer pieces."""
         delivered, self._delivered_before = self.delivered - self._delivered_before, self.delivered
         if delivered and len(self._watched) - len(self._entries) <= max(_SURPLUS, _BURST * delivered):
@@ -298,7 +325,8 @@ class Hub:
         surplus = self._watched.difference(self._entries)
         if surplus:
             self._watched -= surplus
-            await feed.unwatch(surplus)
+            async with _unless_ended(reader):
+                await feed.unwatch(surplus)
 
     async def _rest(self, seconds: float) -> None:
         """Sleep until there is something to do, or for ``seconds``."""

@@ -11,24 +11,30 @@ from aioresult.record import Record
 
 _GROWTH = 1.5
 
+Read = Callable[[Sequence[str]], Awaitable[Mapping[str, Record]]]
+"""Reads many records, such as ``Batcher.get_many``; ids without one are left out."""
+
 
 class PollingFeed(Feed):
     """Reads all watched ids at an interval that starts small after each change and grows while nothing happens.
 
     Args:
-        read: reads many records, such as ``Batcher.get_many``.
+        read: reads many records.
         interval: longest pause between two reads, in seconds.
         min_interval: shortest pause, right after an id was watched or became final.
+        share: at most so much of the time is spent on reading: pauses grow where there is very much to read.
     """
 
-    def __init__(
-        self, read: Callable[[Sequence[str]], Awaitable[Mapping[str, Record]]], interval: float, min_interval: float
-    ) -> None:
+    def __init__(self, read: Read, interval: float, min_interval: float, *, share: float = 1.0) -> None:
+        self._loop = asyncio.get_running_loop()
         self._read = read
         self._interval = interval
         self._min_interval = min(min_interval, interval)
         self.pause = self._min_interval
         """Seconds until the next read, unless somebody new asks earlier."""
+        self._least_per_read = 1 / share - 1
+        self._took = 0.0
+        self._timer: asyncio.Timeout | None = None
         self._watched: set[str] = set()
         self._fresh: set[str] = set()
         self._seen: dict[str, tuple[Any, ...]] = {}
@@ -39,6 +45,15 @@ class PollingFeed(Feed):
         self._watched.update(ids)
         self._fresh.update(ids)
         self._wake.set()
+
+    def follow(self, ids: Collection[str]) -> None:
+        """Read ``ids``, too, once the shortest pause is over. No event is owed: somebody else pays it."""
+        self._watched.update(ids)
+        self.pause = self._min_interval
+        if self._timer is not None and not self._timer.expired():
+            planned, due = self._timer.when(), self._loop.time() + self._rest()
+            if planned is None or due < planned:
+                self._timer.reschedule(due)
 
     async def unwatch(self, ids: Collection[str]) -> None:
         self._watched.difference_update(ids)
@@ -57,17 +72,24 @@ class PollingFeed(Feed):
             if self._fresh:
                 continue
             try:
-                async with asyncio.timeout(self.pause if self._watched else None):
+                async with asyncio.timeout(self._rest() if self._watched else None) as self._timer:
                     await self._wake.wait()
             except TimeoutError:
                 self.pause = min(self.pause * _GROWTH, self._interval)
+            finally:
+                self._timer = None
+
+    def _rest(self) -> float:
+        return max(self.pause, self._took * self._least_per_read)
 
     async def _tick(self) -> list[Event]:
         """Read everything watched; owe an event to the fresh ids, and announce what has changed of the others."""
         if not self._watched:
             return []
         fresh, self._fresh = self._fresh, set()
+        began = self._loop.time()
         found = await self._read(list(self._watched))
+        self._took = self._loop.time() - began
         events: list[Event] = []
         for task_id in list(self._watched):
             record = found.get(task_id)

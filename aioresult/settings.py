@@ -85,7 +85,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         connect_timeout: longest time that opening a connection may take.
         database_result_format: ``"serializer"`` writes SQL results as Celery 5.7 does, ``"pickle"`` as Celery up to
             5.6.
-        database_trigger: install the PostgreSQL trigger that announces what foreign writers store.
+        database_trigger: PostgreSQL announces what other writers store, such as Celery's workers, by a trigger. True
+            installs it; without it, ``None`` polls beside the push, and False, where nobody but aioresult stores
+            results, does not.
     """
 
     result_expires: float | None = 86400.0
@@ -142,7 +144,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     idle_timeout: float = 1.0
     connect_timeout: float = 5.0
     database_result_format: Literal["serializer", "pickle"] = "serializer"
-    database_trigger: bool = False
+    database_trigger: bool | None = None
 
     @property
     def accepted(self) -> frozenset[str]:

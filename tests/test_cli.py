@@ -408,6 +408,16 @@ def test_sql_prepares_a_database(url: str, tmp_path: Path) -> None:
     assert_one_line(other.err)
 
 
+def test_doctor_says_whether_postgresql_announces_what_celery_stores(postgres_url: str) -> None:
+    text = " ".join(aioresult("doctor", postgres_url).out.split())
+    assert "-- push LISTEN and NOTIFY, one connection (only for what aioresult stores" in text
+    assert "polled beside it every 0.5 s, since public.celery_taskmeta has no trigger" in text
+    assert "run `aioresult sql install-trigger`" in text
+    assert aioresult("sql", "install-trigger", url=postgres_url).code == 0
+    text = " ".join(aioresult("doctor", postgres_url).out.split())
+    assert "ok push LISTEN and NOTIFY, one connection ok postgresql" in text
+
+
 def test_sql_installs_and_removes_the_trigger(postgres_url: str) -> None:
     assert aioresult("sql", "create", url=postgres_url).code == 0
     assert aioresult("sql", "install-trigger", "--json", url=postgres_url).objects == [{"changed": True}]

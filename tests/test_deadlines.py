@@ -6,6 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -217,6 +218,54 @@ async def test_polling_slows_down_while_nothing_changes_whatever_is_stored(store
         final = await within_patience(announced)
         assert [record and record.status for _, record in (started, final)] == ["STARTED", "SUCCESS"]
         await feed.aclose()
+
+
+async def test_polling_beside_another_feed_owes_nothing_and_looks_soon_at_what_is_new(store: StuckStore) -> None:
+    async with Backend(store) as backend:
+        feed = PollingFeed(store.get_many, interval=3600, min_interval=0.01)
+        feed.follow(["a"])
+        events = aiter(feed)
+        first = asyncio.ensure_future(anext(events))
+
+        async def looked() -> bool:
+            return store.asked >= 2
+
+        async def asleep() -> bool:
+            return feed._timer is not None and (feed._timer.when() or 0) > asyncio.get_running_loop().time() + 1000
+
+        await eventually(looked)
+        assert not first.done(), "somebody else says that nothing is stored"
+        feed.pause = 3600
+        await eventually(asleep)
+        feed.follow(["b"])
+        await backend.store_result("b", 1, "SUCCESS")
+        assert (await within_patience(first))[0] == "b"
+        await feed.aclose()
+
+
+async def test_polling_takes_no_more_than_its_share_of_the_time() -> None:
+    loop = asyncio.get_running_loop()
+    spans: list[tuple[float, float]] = []
+
+    async def read(_: Sequence[str]) -> Mapping[str, Record]:
+        began = loop.time()
+        await asyncio.sleep(0.02)
+        spans.append((began, loop.time()))
+        return {}
+
+    feed = PollingFeed(read, interval=0.01, min_interval=0.01, share=0.2)
+    feed.follow(["a"])
+    reading = asyncio.ensure_future(anext(aiter(feed)))
+
+    async def read_some() -> bool:
+        feed.follow(["a"])
+        return len(spans) >= 5
+
+    await eventually(read_some)
+    for (began, ended), (again, _) in pairwise(spans):
+        assert again - ended >= 3.9 * (ended - began)
+    reading.cancel()
+    await asyncio.wait([reading])
 
 
 def test_polling_without_a_pause_is_refused() -> None:

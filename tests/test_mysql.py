@@ -109,6 +109,22 @@ async def test_an_engine_of_the_callers_in_repeatable_read_sees_what_others_stor
 # --- tables -----------------------------------------------------------------------------------------------------------
 
 
+async def test_tables_may_have_other_names(mariadb_url: str) -> None:
+    names = {"task": "my %s `tasks`", "group": "my-%%-groups"}
+    async with Backend(mariadb_url, database_table_names=names, poll_interval=0.05) as backend:
+        (waiter,) = await waiting_for(backend, ["a"])
+        assert await backend.store_result("a", 1, "SUCCESS")
+        assert await waiter == 1
+        await sql_store(backend).put_group("g", [["g", None], []])
+        assert await sql_store(backend).get_group("g") == [["g", None], []]
+        await sql_store(backend).delete_group("g")
+        assert await backend.purge() == 0
+        await backend.forget("a")
+        assert not (await backend.fetch("a")).ready
+    tables = await asyncio.to_thread(mariadb.execute, mariadb_url, "SHOW TABLES")
+    assert {name for (name,) in tables} >= set(names.values())
+
+
 async def test_in_tables_of_celery_a_result_that_does_not_fit_is_refused_alone(
     backend: Backend, mariadb_url: str
 ) -> None:

@@ -16,10 +16,10 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from aioresult import Backend, Record
 from aioresult.errors import SettingsError, StoreUnavailable
 from aioresult.stores.sqlalchemy import database
-from aioresult.stores.sqlalchemy.admin import create_tables
+from aioresult.stores.sqlalchemy.admin import create_tables, install_trigger, uninstall_trigger
 from aioresult.stores.sqlalchemy.dialects.postgresql import PostgreSQLDialect
 from aioresult.testing import StoreTests
-from tests.servers import ExternalServer, PostgresServer
+from tests.servers import ExternalServer, PostgresServer, TcpProxy
 from tests.sql import PATIENCE, celery_app, on_postgresql, sql_store, waiting_for
 
 DRIVERS = ["asyncpg", "psycopg"]
@@ -31,13 +31,15 @@ COLUMNS = (
 
 class TestConformanceOverAsyncpg(StoreTests):
     driver: ClassVar[str] = "asyncpg"
+    foreign: ClassVar[dict[str, Any]] = {"database_trigger": False}
+    """Settings about foreign writers; with these there is nothing but notifications."""
 
     @pytest.fixture(autouse=True)
     def _server(self, postgres_url: str) -> None:
         self.database = postgres_url.replace("asyncpg", self.driver)
 
     def make_backend(self, **settings: Any) -> Backend:
-        return Backend(self.database, **{"idle_timeout": 0.05, "poll_interval": 0.1, **settings})
+        return Backend(self.database, **{"idle_timeout": 0.05, **self.foreign, **settings})
 
     async def poison(self, backend: Backend, task_id: str) -> None:
         statement = "UPDATE celery_taskmeta SET result = '{broken', status = 'SUCCESS' WHERE task_id = %s"
@@ -46,6 +48,10 @@ class TestConformanceOverAsyncpg(StoreTests):
 
 class TestConformanceOverPsycopg(TestConformanceOverAsyncpg):
     driver = "psycopg"
+
+
+class TestConformanceWithPollingForForeignWriters(TestConformanceOverAsyncpg):
+    foreign: ClassVar[dict[str, Any]] = {"poll_interval": 0.1}
 
 
 @pytest.fixture(params=DRIVERS)
@@ -142,6 +148,37 @@ async def test_a_statement_that_took_too_long_does_not_spoil_those_after_it(
     }
 
 
+async def test_a_silent_connection_is_replaced_and_those_beside_it_are_not_trusted(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PostgreSQLDialect, "patience", 0.5)
+    async with TcpProxy(url) as proxy, Backend(proxy.url) as backend:
+        await backend.store_result("a", 1, "SUCCESS")
+        await asyncio.gather(*(backend.ping() for _ in range(4)))
+        before = proxy.accepted
+        assert before >= 4
+        proxy.silence()
+        assert (await backend.fetch("a")).result == 1
+        monkeypatch.setattr(PostgreSQLDialect, "patience", 3600)
+        assert await backend.store_result("b", 2, "SUCCESS")
+        await asyncio.gather(*(backend.ping() for _ in range(4)))
+        assert (await backend.fetch("b")).result == 2
+        assert proxy.accepted > before
+
+
+async def test_a_server_that_answers_no_connection_is_given_up(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with TcpProxy(postgres_url) as proxy, Backend(proxy.url, connect_timeout=2) as backend:
+        await backend.store_result("a", 1, "SUCCESS")
+        monkeypatch.setattr(PostgreSQLDialect, "patience", 0.3)
+        proxy.freeze()
+        with pytest.raises(StoreUnavailable):
+            await backend.fetch("a")
+        await proxy.resume()
+        assert (await backend.fetch("a")).result == 1
+
+
 async def test_a_value_or_row_that_the_tables_refuse_is_explained(backend: Backend, url: str) -> None:
     await backend.ping()
     await backend.fetch("a")
@@ -221,10 +258,12 @@ async def test_celery_and_stores_may_create_the_tables_at_the_same_time(url: str
 
 
 async def test_tables_may_have_other_names_and_schemas(url: str) -> None:
-    on_postgresql(url, 'CREATE SCHEMA "My Results"')
+    schema = 'My "100%" Results'
+    quoted = schema.replace('"', '""')
+    on_postgresql(url, f'CREATE SCHEMA "{quoted}"')
     settings: dict[str, Any] = {
-        "database_table_names": {"task": "my tasks", "group": "my-groups"},
-        "database_table_schemas": {"task": "My Results", "group": "My Results"},
+        "database_table_names": {"task": 'my %s "tasks"', "group": "my-%%-groups"},
+        "database_table_schemas": {"task": schema, "group": schema},
         "fallback_interval": 3600,
     }
     try:
@@ -236,10 +275,18 @@ async def test_tables_may_have_other_names_and_schemas(url: str) -> None:
             await sql_store(backend).put_group("g", [["g", None], []])
             assert await sql_store(backend).get_group("g") == [["g", None], []]
             assert await backend.purge() == 0
-        sequences = "SELECT sequencename FROM pg_sequences WHERE schemaname = 'My Results' ORDER BY 1"
-        assert on_postgresql(url, sequences) == [("task_id_sequence",), ("taskset_id_sequence",)]
+            store = backend.runtime.store
+            assert [await install_trigger(store) for _ in range(2)] == [True, False]
+            assert (await backend.capabilities()).details["trigger for foreign writers"] == "ready states"
+            assert [await uninstall_trigger(store) for _ in range(2)] == [True, False]
+            await backend.forget("a")
+            assert not (await backend.fetch("a")).ready
+        sequences = "SELECT sequencename FROM pg_sequences WHERE schemaname = %s ORDER BY 1"
+        assert on_postgresql(url, sequences, schema) == [("task_id_sequence",), ("taskset_id_sequence",)]
+        tables = "SELECT tablename FROM pg_tables WHERE schemaname = %s ORDER BY 1"
+        assert on_postgresql(url, tables, schema) == [('my %s "tasks"',), ("my-%%-groups",)]
     finally:
-        on_postgresql(url, 'DROP SCHEMA "My Results" CASCADE')
+        on_postgresql(url, f'DROP SCHEMA "{quoted}" CASCADE')
 
 
 async def test_all_states_of_a_task_use_one_number_of_the_sequence(backend: Backend, url: str) -> None:

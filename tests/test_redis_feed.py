@@ -233,7 +233,7 @@ async def test_what_is_under_way_on_a_connection_that_falls_silent_is_repeated_o
     async with TcpProxy(redis_url) as proxy:
         store = make(proxy.url, connect_timeout=0.2)
         await store.ping()
-        proxy.strand()
+        proxy.silence()
         assert await store.put_many([Record(id="a", status="SUCCESS", result=1)]) == [True]
         assert (await store.get_many(["a"]))["a"].result == 1
 

@@ -305,6 +305,21 @@ async def test_what_is_sent_while_frozen_is_delivered_when_it_resumes(
         assert await other == b"newcomer"
 
 
+async def test_silenced_connections_stay_silent_while_new_ones_work(echo_server: EchoServer, connect: Connect) -> None:
+    async with TcpProxy(echo_server.url) as proxy:
+        client = await connect(proxy)
+        await client.echo(b"before")
+        proxy.silence()
+        answer = asyncio.create_task(client.echo(b"during"))
+        assert await (await connect(proxy)).echo(b"newcomer") == b"newcomer"
+        await proxy.resume()
+        assert await (await connect(proxy)).echo(b"another") == b"another"
+        assert not answer.done()
+        proxy.cut()
+        with pytest.raises((OSError, EOFError)):
+            await answer
+
+
 async def test_a_refusing_proxy_lets_nobody_in_until_it_resumes(echo_server: EchoServer, connect: Connect) -> None:
     async with TcpProxy(echo_server.url) as proxy:
         client = await connect(proxy)

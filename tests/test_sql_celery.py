@@ -14,16 +14,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import inspect
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from aioresult import Backend, Record, RemoteTaskError
 from aioresult.errors import DecodeError
 from aioresult.groups import GroupResult
 from aioresult.stores.sqlalchemy import SQLStore
+from aioresult.stores.sqlalchemy.admin import create_tables
+from aioresult.stores.sqlalchemy.urls import parse
 from tests.sql import PATIENCE, VECTORS, Context, celery_app, sql_store
 from tests.sql import GroupResult as CelerysGroup
 
 pytestmark = pytest.mark.filterwarnings("ignore:The DatabaseBackend result backend cannot store compressed:UserWarning")
 
+TABLES = ("celery_taskmeta", "celery_tasksetmeta")
 SETTINGS: list[dict[str, Any]] = [
     {},
     {"result_serializer": "msgpack", "accept_content": ["msgpack"]},
@@ -339,3 +344,48 @@ async def test_waiters_in_many_loops_of_one_process_are_woken(url: str) -> None:
         waiting = [asyncio.create_task(asyncio.to_thread(asyncio.run, wait())) for _ in range(2)]
         await writer.store_result("a", 1, "SUCCESS")
         assert await asyncio.gather(*waiting) == [1, 1]
+
+
+# --- tables of older generations --------------------------------------------------------------------------------------
+
+
+async def test_indexes_that_older_generations_lack_are_created_where_an_operator_asks_for_it(url: str) -> None:
+    engine = create_async_engine(parse(url).url)
+    async with Backend(url) as backend:
+        await backend.ping()
+    complete = await _indexes(engine)
+    async with engine.begin() as connection:
+        for table in TABLES:
+            where = f" ON {table}" if "mysql" in url else ""
+            await connection.exec_driver_sql(f"DROP INDEX ix_{table}_date_done{where}")
+    lacking = await _indexes(engine)
+    assert lacking < complete
+    async with Backend(url) as backend:
+        await backend.ping()
+    assert await _indexes(engine) == lacking
+    backends = [Backend(url) for _ in range(4)]
+    for _ in range(2):
+        await asyncio.gather(*(create_tables(backend.runtime.store) for backend in backends))
+        assert await _indexes(engine) == complete
+    await asyncio.gather(*(backend.aclose() for backend in backends), engine.dispose())
+
+
+async def test_an_index_of_another_name_serves_as_well(url: str) -> None:
+    engine = create_async_engine(parse(url).url)
+    async with Backend(url) as backend:
+        await backend.ping()
+        async with engine.begin() as connection:
+            await connection.exec_driver_sql("CREATE INDEX of_my_own ON celery_taskmeta (date_done, status)")
+            where = " ON celery_taskmeta" if "mysql" in url else ""
+            await connection.exec_driver_sql(f"DROP INDEX ix_celery_taskmeta_date_done{where}")
+        before = await _indexes(engine)
+        await create_tables(backend.runtime.store)
+    assert await _indexes(engine) == before
+    await engine.dispose()
+
+
+async def _indexes(engine: AsyncEngine) -> set[tuple[str, str | None]]:
+    async with engine.connect() as connection:
+        return await connection.run_sync(
+            lambda sync: {(table, found["name"]) for table in TABLES for found in inspect(sync).get_indexes(table)}
+        )

@@ -128,6 +128,24 @@ def test_a_timeout_that_is_none_is_told() -> None:
         Backend("postgresql://host/database?connect_timeout=soon")
 
 
+@pytest.mark.parametrize("url", ["postgresql://u:sek@ret@h/d", "mysql://u:s@ret/k@h/d", "db+postgresql://u:@ret@h:1/d"])
+def test_a_password_with_a_bare_at_sign_is_refused_and_not_shown(url: str) -> None:
+    with pytest.raises(SettingsError, match="percent-encoded") as caught:
+        Backend(url)
+    assert "ret" not in str(caught.value)
+
+
+async def test_an_engine_whose_password_has_a_bare_at_sign_does_not_show_it() -> None:
+    engine = create_async_engine("postgresql+asyncpg://u:sek@ret@h/d")
+    async with Backend(engine) as backend:
+        assert backend.runtime.store.location == "postgresql://h/d"
+
+
+async def test_a_percent_encoded_password_is_not_shown_either() -> None:
+    async with Backend("postgresql://u:sek%40ret@h/d") as backend:
+        assert backend.runtime.store.location == "postgresql://h/d"
+
+
 def test_a_missing_driver_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingDriver, match=r"'aiosqlite'.*aioresult-backend\[sqlalchemy\]"):

@@ -184,7 +184,8 @@ def _findings(report: Report) -> list[tuple[bool, str, str]]:
     if report.capabilities is not None:
         reason = f" ({report.capabilities.reason})" if report.capabilities.reason else ""
         topic = "push" if report.push else "no push"
-        found.append((bool(report.push), topic, f"{report.capabilities.mechanism}{reason}"))
+        best = bool(report.push) and not reason
+        found.append((best, topic, f"{report.capabilities.mechanism}{reason}"))
         found.extend((True, name, text) for name, text in report.capabilities.details.items())
     if report.wake_up_ms:
         median, slowest = statistics.median(report.wake_up_ms), max(report.wake_up_ms)

@@ -21,7 +21,10 @@ app = typer.Typer(help="Prepare a SQL database.")
 
 @app.command()
 def create(url: Url = None, settings: Settings = None, json: Json = False, verbose: Verbose = 0) -> None:
-    """Create the tables, columns and indexes that are missing."""
+    """Create the tables, columns and indexes that are missing.
+
+    While an index is built on a table that is there already, those who store results have to wait.
+    """
 
     async def change(store: Store) -> bool:
         await _admin().create_tables(store)

@@ -9,6 +9,9 @@ import aioresult
 from aioresult import AsyncResult, Backend, sync
 from benchmarks.contestants.base import Contestant
 
+_NO_OTHERS = {"database_trigger": False}
+"""On PostgreSQL, what Celery's workers store would be polled beside the push; here, nobody but aioresult stores."""
+
 
 class AioResult(Contestant):
     """aioresult by push or, with ``push=False``, by its polling feed.
@@ -20,7 +23,8 @@ class AioResult(Contestant):
         super().__init__(url, options)
         self.restless = options.get("push") is False
         self._join = str(options.get("join", "gather"))
-        self.backend = Backend(url, **{name: value for name, value in options.items() if name != "join"})
+        settings = {name: value for name, value in options.items() if name != "join"}
+        self.backend = Backend(url, **{**_NO_OTHERS, **settings})
 
     async def open(self) -> None:
         await self.backend.ping()
@@ -45,7 +49,7 @@ class AioResult(Contestant):
         return list(await aioresult.gather(*results))
 
     def blocking(self) -> Callable[[str], object]:
-        backend = sync.Backend(self.url)
+        backend = sync.Backend(self.url, **_NO_OTHERS)
 
         def get(task: str) -> object:
             result: sync.AsyncResult[object] = sync.AsyncResult(task, backend)

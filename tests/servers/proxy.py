@@ -44,7 +44,6 @@ class TcpProxy:
         self._listener: asyncio.Server | None = None
         self._pipes: dict[asyncio.Task[None], _Pipe] = {}
         self._flowing = asyncio.Event()
-        self._stranded: set[asyncio.StreamWriter] = set()
         self._changed = asyncio.Condition()
         self.port = 0
         self.accepted = 0
@@ -71,10 +70,14 @@ class TcpProxy:
         """Accept connections and bytes, and deliver nothing, as behind a dead router."""
         self._flowing.clear()
 
-    def strand(self) -> None:
-        """Deliver nothing more on the connections that there are; new ones are welcome."""
-        for pipe in self._pipes.values():
-            self._stranded.update(side for side in (pipe.client, pipe.server) if side is not None)
+    def silence(self) -> None:
+        """Deliver nothing more on the connections there are; new ones work, as once a firewall has forgotten the old.
+
+        These stay silent until they are broken.
+        """
+        self._flowing.clear()
+        self._flowing = asyncio.Event()
+        self._flowing.set()
 
     async def refuse(self) -> None:
         """Break all connections and refuse new ones."""
@@ -145,14 +148,13 @@ class TcpProxy:
 
     async def _forward(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, way: str) -> None:
         """Forward until ``source`` ends, or either side is gone."""
+        flowing = self._flowing
         while data := await source.read(_CHUNK):
-            await self._flowing.wait()
-            if target in self._stranded:
-                continue
+            await flowing.wait()
             self.bytes[way] += len(data)
             target.write(data)
             await target.drain()
-        await self._flowing.wait()
+        await flowing.wait()
 
     @staticmethod
     async def _flush(pipe: _Pipe) -> None:

@@ -13,6 +13,8 @@ from aioresult.stores.sqlalchemy.store import SQLStore
 async def create_tables(store: Store) -> None:
     """Create the tables, columns and indexes that are missing, even if ``database_create_tables_at_setup`` is off.
 
+    Tables of Celery up to 5.6 have no index for expiry; those who store results wait while it is being built.
+
     Raises:
         Unsupported: it is no SQL store.
         SettingsError: the account lacks the right.

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from aioresult.codec import Codec
 from aioresult.errors import SettingsError, StoreUnavailable
 from aioresult.settings import Settings
 from aioresult.stores.sqlalchemy import schema
+from aioresult.stores.sqlalchemy.awaiting import answered, to_its_end
 from aioresult.stores.sqlalchemy.dialects.choice import dialect_class
 from aioresult.stores.sqlalchemy.dialects.port import Dialect
+from aioresult.stores.sqlalchemy.engines import make_engine
 from aioresult.stores.sqlalchemy.failures import Verdict, judge
-from aioresult.stores.sqlalchemy.link import Link, link_class
+from aioresult.stores.sqlalchemy.link import Link
+from aioresult.stores.sqlalchemy.notices import warn_once
 from aioresult.stores.sqlalchemy.rows import Rows
 from aioresult.stores.sqlalchemy.tables import Tables
 from aioresult.stores.sqlalchemy.urls import Target
@@ -56,34 +61,45 @@ class Database:
         self.count = count
         self._client = client
         self._engine: AsyncEngine | None = None
-        self._link_class = Link
+        self._link_class: type[Link] = Link
+        self._trusted_from = -math.inf
+        """When a connection fell silent: those that were there before are probably as dead."""
         self._dialect: Dialect | None = None
         self._file: tuple[int, int] | None = None
         self._opening = asyncio.Lock()
         self._errors: tuple[type[Exception], ...] = (SQLAlchemyError, OSError)  # asyncio's timeout is an OSError
 
-    async def run(self, work: Callable[[Link, Dialect], Awaitable[Outcome]]) -> Outcome:
+    async def run(self, work: Callable[[Link, Dialect], Awaitable[Outcome]], *, small: bool = False) -> Outcome:
         """Do ``work`` on a connection; again if it was dead, another writer was in the way, or the tables had changed.
+
+        Args:
+            work: what to do; it may be done twice.
+            small: it concerns few rows, so that a connection without an answer for ``Dialect.patience`` counts as dead.
 
         Raises:
             StoreUnavailable: the database cannot be reached, or does not answer.
             SettingsError: the tables are missing, or the account may not use them.
             EncodeError: the database does not take a value.
         """
+        chosen = dialect_class(self.target.family)
+        patience = chosen.patience if small else None
 
         async def on_link() -> Outcome:
-            dialect = await self.dialect()
-            async with asyncio.timeout(dialect.deadline), self._link() as link:
-                return await work(link, dialect)
+            nonlocal patience
+            limit, patience = patience, None  # a second attempt has a new connection, and time
+            async with asyncio.timeout(chosen.deadline):
+                dialect = await self.dialect()
+                async with self._link() as link:
+                    return await answered(work(link, dialect), limit)
 
         return await self._insist(on_link)
 
     async def create(self) -> None:
-        """Create the tables, whatever the settings say; raises as ``run``."""
+        """Create tables, columns and indexes that are missing, whatever the settings say; raises as ``run``."""
 
         async def on_link() -> None:
             async with self._link() as link:
-                await self._create_tables(link)
+                await self._create_tables(link, indexes=True)
 
         await self._insist(on_link)
 
@@ -111,7 +127,7 @@ class Database:
         """Return the same after opening the database if need be; raises as ``run``."""
         if self._dialect is not None and not self._file_is_another():
             return self._dialect
-        return await _to_its_end(self.run(_dialect), _nothing)
+        return await to_its_end(self.run(_dialect), _nothing)
 
     async def dialect(self) -> Dialect:
         """Return the dialect with the tables that were found, after opening the database if need be.
@@ -138,7 +154,7 @@ class Database:
             StoreUnavailable: the database cannot be reached.
         """
         await self.ready()
-        return await _to_its_end(self._insist(self._detached), _closed)
+        return await to_its_end(self._insist(self._detached), _closed)
 
     async def _detached(self) -> Any:
         connection = await self._made_engine().raw_connection()
@@ -155,7 +171,7 @@ class Database:
     @asynccontextmanager
     async def _link(self) -> AsyncIterator[Link]:
         try:
-            connection = await self._made_engine().connect()
+            connection = await self._connected()
         except TypeError as exc:  # what the driver says to an argument that it does not know
             raise SettingsError(f"setting database_engine_options or the URL's query: {exc}") from exc
         try:
@@ -163,7 +179,21 @@ class Database:
         finally:
             await asyncio.shield(connection.close())  # goes back to the pool even if cancelled, as SQLAlchemy does it
 
+    async def _connected(self) -> AsyncConnection:
+        """Check out a connection that was not there yet when another one fell silent."""
+        engine = self._made_engine()
+        while True:
+            connection = await engine.connect()
+            made: float = connection.info.setdefault("aioresult knows it since", time.monotonic())
+            if made >= self._trusted_from:
+                return connection
+            dialect_class(self.target.family).hang_up((await connection.get_raw_connection()).driver_connection)
+            await connection.invalidate()
+            await connection.close()
+
     async def _recover(self, verdict: Verdict, attempt: int) -> None:
+        if verdict.silence:
+            self._trusted_from = time.monotonic()
         if verdict.reexamine:
             self._dialect = None
         if verdict.conflict:
@@ -173,7 +203,7 @@ class Database:
         chosen = dialect_class(self.target.family)
         async with self._link() as link:
             if self.settings.database_create_tables_at_setup:
-                await self._create_tables(link)
+                await self._create_tables(link, indexes=False)
             layout = await link.connection.run_sync(
                 partial(schema.examine, tables=self.tables, extended=self.settings.result_extended)
             )
@@ -186,19 +216,26 @@ class Database:
         return dialect
 
     async def _install_trigger(self, link: Link, dialect: Dialect) -> None:
+        """Install the trigger that the settings ask for; without the right to, there is polling in its place."""
         from aioresult.stores.sqlalchemy import triggers
 
-        await triggers.install(link, dialect)
+        try:
+            await triggers.ensure(link, dialect)
+        except SettingsError as exc:
+            warn_once(self.location, f"database_trigger: {exc}; what other writers store is polled meanwhile")
 
-    async def _create_tables(self, link: Link) -> None:
-        """Create what is missing of the tables; others may be doing so at the same time."""
+    async def _create_tables(self, link: Link, *, indexes: bool) -> None:
+        """Create what is missing of the tables; others may be doing so at the same time.
+
+        Indexes are added to tables only where an operator asks for it: writers have to wait while that is done.
+        """
         chosen = dialect_class(self.target.family)
         attempt = 0
-        while await link.connection.run_sync(schema.lacks, self.tables):
+        while await link.connection.run_sync(partial(schema.lacks, tables=self.tables, indexes=indexes)):
             try:
                 async with link.transaction(chosen.begin):
                     await chosen.lock_for_creating(link)
-                    await link.connection.run_sync(schema.create, self.tables)
+                    await link.connection.run_sync(partial(schema.create, tables=self.tables, indexes=indexes))
             except DBAPIError:  # a Celery worker was faster, perhaps: the next look finds what it created
                 attempt += 1
                 if attempt == _CREATION_ATTEMPTS:
@@ -220,33 +257,12 @@ class Database:
             if self._client is not None:
                 self._engine = self._client.execution_options(isolation_level="AUTOCOMMIT")
             else:
-                self._engine = self._make_engine()
+                self._engine, self._link_class = make_engine(self.target, self.settings)
             # SQLAlchemy wraps what goes wrong in a statement, but not in connecting, and not everything.
             dialect = self._engine.dialect
             unwrapped = dialect_class(self.target.family).driver_errors(dialect.driver)
             self._errors = (SQLAlchemyError, OSError, dialect.loaded_dbapi.Error, *unwrapped)
         return self._engine
-
-    def _make_engine(self) -> AsyncEngine:
-        chosen = dialect_class(self.target.family)
-        own = chosen.engine_options(self.target, self.settings)
-        given = dict(self.settings.database_engine_options or {})
-        if "poolclass" in given:
-            own.pop("pool_size", None)
-        connect_args = {**own.pop("connect_args", {}), **self.target.connect_args, **given.pop("connect_args", {})}
-        options = {"pool_recycle": 3600, **own, **given, "isolation_level": "AUTOCOMMIT", "hide_parameters": True}
-        try:
-            engine = create_async_engine(
-                self.target.url, connect_args=connect_args, skip_autocommit_rollback=True, **options
-            )
-        except (TypeError, ValueError, ArgumentError) as exc:
-            raise SettingsError(f"setting database_engine_options: {exc}") from exc
-        chosen.prepare_engine(engine)
-        self._link_class = link_class(engine.dialect.driver, [*connect_args, *self.target.url.query])
-        callback: Any = self.settings.database_engine_callback
-        if callback is not None:
-            _resolved(callback)(engine.sync_engine)
-        return engine
 
 
 def _identity(path: str) -> tuple[int, int] | None:
@@ -256,23 +272,6 @@ def _identity(path: str) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return found.st_dev, found.st_ino
-
-
-async def _to_its_end(
-    opening: Coroutine[Any, Any, Outcome], discard: Callable[[Outcome], Awaitable[object]]
-) -> Outcome:
-    """Await ``opening`` to its end even if cancelled meanwhile, and then ``discard`` what came of it.
-
-    A connection whose opening is interrupted at the wrong moment is lost to SQLAlchemy, but not closed.
-    """
-    task = asyncio.create_task(opening, name="aioresult opens a database")
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        if not task.cancelled() and task.exception() is None:
-            await discard(task.result())
-        raise
 
 
 async def _closed(connection: Any) -> None:
@@ -285,17 +284,3 @@ async def _nothing(_outcome: object) -> None:
 
 async def _dialect(_link: Link, dialect: Dialect) -> Dialect:
     return dialect
-
-
-def _resolved(callback: Any) -> Callable[[Any], object]:
-    """Return the function that ``database_engine_callback`` is or names, as ``"module:function"`` or with a dot."""
-    if isinstance(callback, str):
-        module, _, name = callback.partition(":") if ":" in callback else callback.rpartition(".")
-        try:
-            callback = getattr(__import__(module, fromlist=[name]), name)
-        except (ImportError, AttributeError, ValueError) as exc:
-            raise SettingsError(f"setting database_engine_callback: cannot import {callback!r}") from exc
-    if not callable(callback):
-        raise SettingsError(f"setting database_engine_callback: {callback!r} cannot be called")
-    found: Callable[[Any], object] = callback
-    return found

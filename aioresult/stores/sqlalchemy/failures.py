@@ -22,6 +22,10 @@ _LOST: Final = {2003, 2006, 2013, 2014, 1053, 1927, 4031}
 """SQLSTATE of PostgreSQL as text (libpq tells none of failed connections), error numbers of MySQL as numbers."""
 
 
+class Silence(TimeoutError):
+    """Raised where an answer that takes milliseconds did not come in seconds."""
+
+
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """What to make of a driver's error.
 
@@ -30,12 +34,14 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         repeat: whether the same call may succeed if made again: the connection was dead, say.
         conflict: whether another writer was in the way, so that pausing for a moment is of use.
         reexamine: whether the tables are not as they were when the store was opened.
+        silence: whether the connection is there but does not answer, so that others may be in the same state.
     """
 
     error: AioResultError
     repeat: bool = False
     conflict: bool = False
     reexamine: bool = False
+    silence: bool = False
 
 
 def judge(exc: Exception, location: str) -> Verdict:
@@ -68,7 +74,8 @@ def _by_class(exc: Exception, code: str | int | None, text: str, location: str) 
     if code in _UNUSABLE or "not a database" in text or (_is_refusal(exc, code) and not lost):
         return Verdict(error=SettingsError(f"{location}: the tables cannot be used as they are: {text}"))
     if isinstance(exc, TimeoutError):
-        return Verdict(error=StoreUnavailable(f"{location}: no answer in time"))
+        silence = isinstance(exc, Silence)
+        return Verdict(error=StoreUnavailable(f"{location}: no answer in time"), repeat=silence, silence=silence)
     if "locked" in text and code is None:
         advice = "another process has kept the database locked for longer than the busy timeout"
         return Verdict(error=StoreUnavailable(f"{location}: {advice}: {text}"))
@@ -86,11 +93,11 @@ def _class_of(code: str | int | None) -> str:
 
 
 def _code(error: BaseException) -> str | int | None:
-    state: Any = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
-    if isinstance(state, str):
-        return state
     first = error.args[0] if error.args else None
-    return first if isinstance(first, int) and not isinstance(error, OSError) else None
+    if isinstance(first, int) and not isinstance(error, OSError):
+        return first  # MySQL's number says more than the SQLSTATE that newer drivers give beside it
+    state: Any = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
+    return state if isinstance(state, str) else None
 
 
 def _text(error: BaseException) -> str:

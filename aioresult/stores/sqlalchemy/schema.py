@@ -6,12 +6,12 @@ import logging
 from typing import Any
 
 import msgspec
-from sqlalchemy import Column, Connection, Sequence, Table, inspect
+from sqlalchemy import Column, Connection, Index, Sequence, Table, inspect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateColumn
 
 from aioresult.errors import SettingsError
-from aioresult.stores.sqlalchemy.tables import COLUMNS, EXTENDED, Layout, Tables
+from aioresult.stores.sqlalchemy.tables import COLUMNS, EXTENDED, Layout, Tables, full_name, undoubled
 
 logger = logging.getLogger("aioresult")
 
@@ -35,11 +35,10 @@ def examine(connection: Connection, tables: Tables, *, extended: bool) -> Layout
     """
     task = _look(connection, tables.task, ("id", "task_id", "status", "result", "date_done", "traceback"))
     group = _look(connection, tables.group, ("id", "taskset_id", "result", "date_done"))
-    formatted = connection.dialect.identifier_preparer.format_table
     columns = tuple(name for name in COLUMNS if name in task.columns)
     return Layout(
-        task=formatted(tables.task),
-        group=formatted(tables.group),
+        task=full_name(tables.task, connection.dialect),
+        group=full_name(tables.group, connection.dialect),
         columns=columns,
         written=tuple(name for name in columns if extended or name not in EXTENDED),
         task_next_id=_next_id(connection, tables.task, task),
@@ -47,19 +46,33 @@ def examine(connection: Connection, tables: Tables, *, extended: bool) -> Layout
     )
 
 
-def lacks(connection: Connection, tables: Tables) -> bool:
-    """Return whether a table is missing."""
+def lacks(connection: Connection, tables: Tables, *, indexes: bool) -> bool:
+    """Return whether a table is missing, or, where ``indexes`` are asked for, one of these."""
     inspector = inspect(connection)
-    return not all(inspector.has_table(table.name, schema=table.schema) for table in (tables.task, tables.group))
+    if not all(inspector.has_table(table.name, schema=table.schema) for table in (tables.task, tables.group)):
+        return True
+    return indexes and bool(_missing_indexes(connection, tables))
 
 
-def create(connection: Connection, tables: Tables) -> None:
+def create(connection: Connection, tables: Tables, *, indexes: bool) -> None:
     """Create what is missing of ``tables``.
 
     Raises:
         DBAPIError: it is not allowed, or somebody else did the same at the same time.
     """
     tables.metadata.create_all(connection)
+    for index in _missing_indexes(connection, tables) if indexes else ():
+        index.create(connection)
+
+
+def _missing_indexes(connection: Connection, tables: Tables) -> list[Index]:
+    """Return the indexes whose column no index begins with, under whatever name: tables may have been renamed."""
+    inspector = inspect(connection)
+    missing: list[Index] = []
+    for table in (tables.task, tables.group):
+        there = {found["column_names"][0] for found in inspector.get_indexes(table.name, schema=table.schema)}
+        missing += [index for index in table.indexes if index.columns[0].name not in there]
+    return missing
 
 
 def complete(connection: Connection, tables: Tables) -> None:
@@ -111,7 +124,8 @@ def _next_id(connection: Connection, table: Table, found: Found) -> str | None:
     if not connection.dialect.supports_sequences or not isinstance(sequence, Sequence):
         return None
     if inspect(connection).has_sequence(sequence.name, schema=sequence.schema):
-        return None if found.fills_itself("id") else str(sequence.next_value().compile(dialect=connection.dialect))
+        next_value = str(sequence.next_value().compile(dialect=connection.dialect))
+        return None if found.fills_itself("id") else undoubled(next_value, connection.dialect)
     if found.fills_itself("id"):
         return None
     raise SettingsError(f"table {table.fullname} needs the sequence {sequence.name}, which does not exist")

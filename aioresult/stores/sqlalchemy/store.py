@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import ClassVar, Self
+from typing import ClassVar, Final, Self
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -23,6 +23,11 @@ from aioresult.stores.sqlalchemy.feeds import push_of
 from aioresult.stores.sqlalchemy.link import Link
 from aioresult.stores.sqlalchemy.rows import Row
 from aioresult.stores.sqlalchemy.urls import Target, family_of, location_of, parse
+
+_FEW: Final = 1000
+"""Rows that a database finds or writes within moments."""
+_LITTLE: Final = 2**20
+"""Bytes that get to it within moments."""
 
 
 class SQLStore(Store):
@@ -56,7 +61,7 @@ class SQLStore(Store):
         self.location = target.location
         self._database = Database(target, self.settings, self.codec, self._count, client)
         self._rows = self._database.rows
-        self._push = push_of(self._database)
+        self._push = push_of(self._database, self.get_many)
 
     def _count(self) -> None:
         self.commands += 1
@@ -77,7 +82,7 @@ class SQLStore(Store):
 
         if not wanted:
             return {}
-        rows = await self._database.run(read)
+        rows = await self._database.run(read, small=len(wanted) <= _FEW)
         return {row[0]: self._rows.to_record(row) for row in rows if row[0] in wanted and not self._rows.expired(row)}
 
     async def put_many(self, records: Sequence[Record]) -> Sequence[bool]:
@@ -88,7 +93,7 @@ class SQLStore(Store):
 
         if not rows:
             return []
-        written = await self._database.run(write)
+        written = await self._database.run(write, small=_is_small(rows))
         self._push.announce([row for row in rows if row[0] in written])
         return [row[0] in written for row in rows]
 
@@ -99,7 +104,7 @@ class SQLStore(Store):
             await dialect.delete(link, wanted)
 
         if wanted:
-            await self._database.run(delete)
+            await self._database.run(delete, small=len(wanted) <= _FEW)
 
     async def feed(self) -> Feed | None:
         return await self._push.open()
@@ -112,7 +117,7 @@ class SQLStore(Store):
         async def ping(link: Link, _dialect: Dialect) -> None:
             await link.value("SELECT 1")
 
-        await self._database.run(ping)
+        await self._database.run(ping, small=True)
 
     async def purge(self) -> int:
         """Delete what has expired, results and groups, in small transactions.
@@ -143,13 +148,13 @@ class SQLStore(Store):
         async def write(link: Link, dialect: Dialect) -> None:
             await dialect.write_group(link, group_id, payload, now)
 
-        await self._database.run(write)
+        await self._database.run(write, small=len(payload) <= _LITTLE)
 
     async def get_group(self, group_id: str) -> ResultTree | None:
         async def read(link: Link, dialect: Dialect) -> tuple[bytes | None, object] | None:
             return await dialect.read_group(link, group_id)
 
-        found = await self._database.run(read)
+        found = await self._database.run(read, small=True)
         if found is None or found[0] is None or self._rows.past(found[1]):
             return None
         return self._rows.decode_group(group_id, found[0])
@@ -158,8 +163,13 @@ class SQLStore(Store):
         async def delete(link: Link, dialect: Dialect) -> None:
             await dialect.delete_group(link, group_id)
 
-        await self._database.run(delete)
+        await self._database.run(delete, small=True)
 
     async def aclose(self) -> None:
         await self._push.aclose()
         await self._database.aclose()
+
+
+def _is_small(rows: Sequence[Row]) -> bool:
+    """Return whether a database has written ``rows`` within moments."""
+    return len(rows) <= _FEW and sum(len(row[2] or b"") for row in rows) <= _LITTLE

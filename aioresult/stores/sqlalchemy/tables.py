@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Column, DateTime, Index, Integer, LargeBinary, MetaData, Sequence, String, Table, Text
+from sqlalchemy import Column, DateTime, Dialect, Index, Integer, LargeBinary, MetaData, Sequence, String, Table, Text
 from sqlalchemy.dialects.mysql import DATETIME, LONGBLOB, LONGTEXT
 
 from aioresult.settings import Settings
@@ -96,11 +96,24 @@ class Tables:
         return table
 
 
+def full_name(table: Table, dialect: Dialect) -> str:
+    """Return the quoted name of ``table`` as the server takes it."""
+    return undoubled(dialect.identifier_preparer.format_table(table), dialect)
+
+
+def undoubled(sql: str, dialect: Dialect) -> str:
+    """Return ``sql``, made by SQLAlchemy, with its percent signs single.
+
+    For some drivers it doubles them in names, and then once more in the ``text()`` that the names are put into.
+    """
+    return sql.replace("%%", "%") if "%%" in dialect.identifier_preparer.quote_identifier("%") else sql
+
+
 class Layout(msgspec.Struct, frozen=True, kw_only=True):
     """What a database has: the result of looking, not of wishing.
 
     Attributes:
-        task: the quoted name of the results' table.
+        task: the quoted name of the results' table, as the server takes it.
         group: the quoted name of the groups' table.
         columns: those of ``COLUMNS`` that the results' table has; older generations lack some.
         written: those of them that are written, by the settings.

@@ -6,6 +6,7 @@ within the same transaction, which the server sends once.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 from sqlalchemy import text
@@ -15,14 +16,21 @@ from aioresult.errors import SettingsError, Unsupported
 from aioresult.stores.sqlalchemy.dialects.port import READY_LIST, Dialect
 from aioresult.stores.sqlalchemy.dialects.postgresql import PostgreSQLDialect, channel_expression, lock_key
 from aioresult.stores.sqlalchemy.link import Link
+from aioresult.stores.sqlalchemy.tables import undoubled
 
 _NAME: Final = "aioresult_notify"
 _VERSION: Final = "aioresult 1"
-_FORBIDDEN: Final = "42501"
+_READY: Final = "ready states"
+_ALL: Final = "all states"
+ANNOUNCING: Final = frozenset({_READY, _ALL})
+"""What ``describe`` returns where results of foreign writers are announced."""
+_FORBIDDEN: Final = frozenset({"42501", "25006"})
+"""SQLSTATE of a lacking right, and of an account or server that only reads."""
 
-_COMMENT: Final = text(
-    "SELECT obj_description(pg_trigger.oid, 'pg_trigger') FROM pg_trigger "
-    f"WHERE tgrelid = to_regclass(:table) AND tgname = '{_NAME}'"
+_LOOK: Final = text(
+    "SELECT obj_description(pg_trigger.oid, 'pg_trigger'), tgenabled IN ('O', 'A'), "
+    "tgargs = convert_to(CAST(:prefix AS text), 'UTF8') || decode('00', 'hex') FROM pg_trigger "
+    f"WHERE tgrelid = to_regclass(CAST(:table AS text)) AND tgname = '{_NAME}'"
 )
 _USERS: Final = text(
     "SELECT count(*) FROM pg_trigger JOIN pg_proc ON pg_proc.oid = tgfoid "
@@ -32,11 +40,18 @@ _USERS: Final = text(
 
 
 async def describe(link: Link, dialect: Dialect) -> str:
-    """Return for which states the trigger is there: ``"ready states"``, ``"all states"`` or ``"not installed"``."""
-    comment = await link.value(_COMMENT, {"table": dialect.layout.task})
-    if comment is None:
+    """Return for which states the trigger announces, ``"ready states"`` or ``"all states"``, or why for none."""
+    postgresql = _only_postgresql(dialect)
+    found = await link.rows(_LOOK, {"table": dialect.layout.task, "prefix": postgresql.channel_prefix})
+    if not found:
         return "not installed"
-    return str(comment).partition(", ")[2] or "installed by something else"
+    comment, enabled, same_channels = found[0]
+    version, _, states = str(comment).partition(", ")
+    if version != _VERSION or states not in ANNOUNCING:
+        return "installed by something else"
+    if not same_channels:
+        return "installed before the table was renamed"
+    return states if enabled else "disabled"
 
 
 async def install(link: Link, dialect: Dialect, *, all_states: bool = False) -> bool:
@@ -51,32 +66,47 @@ async def install(link: Link, dialect: Dialect, *, all_states: bool = False) -> 
         Unsupported: it is no PostgreSQL.
         SettingsError: the account lacks the right.
     """
-    postgresql = _only_postgresql(dialect)
-    wanted = f"{_VERSION}, {'all' if all_states else 'ready'} states"
-    table = dialect.layout.task
-    if await link.value(_COMMENT, {"table": table}) == wanted:
+    wanted = _ALL if all_states else _READY
+    return await _install(link, dialect, wanted, frozenset({wanted}))
+
+
+async def ensure(link: Link, dialect: Dialect) -> bool:
+    """Install the trigger unless results are announced already, be it with progress; else as ``install``."""
+    return await _install(link, dialect, _READY, ANNOUNCING)
+
+
+async def _install(link: Link, dialect: Dialect, wanted: str, enough: Collection[str]) -> bool:
+    if await describe(link, dialect) in enough:
         return False
-    condition = "NEW.task_id IS NOT NULL" + ("" if all_states else f" AND NEW.status IN ({READY_LIST})")
-    function = _function(link, dialect)
-    channel = channel_expression("TG_ARGV[0]", "NEW.task_id")
     try:
         async with link.transaction():
             await link.run(text("SELECT pg_advisory_xact_lock(:key)"), {"key": lock_key("trigger")})
-            await link.run(
-                f"CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
-                f"PERFORM pg_catalog.pg_notify({channel}, NEW.task_id); RETURN NULL; END $$"
-            )
-            await link.run(f"DROP TRIGGER IF EXISTS {_NAME} ON {table}")
-            await link.run(
-                f"CREATE TRIGGER {_NAME} AFTER INSERT OR UPDATE ON {table} FOR EACH ROW WHEN ({condition}) "
-                f"EXECUTE FUNCTION {function}('{postgresql.channel_prefix}')"
-            )
-            await link.run(f"COMMENT ON TRIGGER {_NAME} ON {table} IS '{wanted}'")
+            if await describe(link, dialect) in enough:  # now, by somebody who was faster
+                return False
+            for statement in _statements(link, _only_postgresql(dialect), wanted):
+                await link.run(text(statement))
     except DBAPIError as exc:
-        if getattr(exc.orig, "sqlstate", None) != _FORBIDDEN:
+        if getattr(exc.orig, "sqlstate", None) not in _FORBIDDEN:
             raise
         raise _explained(dialect) from exc
     return True
+
+
+def _statements(link: Link, dialect: PostgreSQLDialect, states: str) -> list[str]:
+    """Return what puts a trigger for ``states`` in the place of the one that may be there."""
+    table, function = dialect.layout.task, _function(link, dialect)
+    channel = channel_expression("TG_ARGV[0]", "NEW.task_id")
+    condition = "NEW.task_id IS NOT NULL" + ("" if states == _ALL else f" AND NEW.status IN ({READY_LIST})")
+    define = (
+        f"CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        f"PERFORM pg_catalog.pg_notify({channel}, NEW.task_id); RETURN NULL; END $$"
+    )
+    drop = f"DROP TRIGGER IF EXISTS {_NAME} ON {table}"
+    create = (
+        f"CREATE TRIGGER {_NAME} AFTER INSERT OR UPDATE ON {table} FOR EACH ROW WHEN ({condition}) "
+        f"EXECUTE FUNCTION {function}('{dialect.channel_prefix}')"
+    )
+    return [define, drop, create, f"COMMENT ON TRIGGER {_NAME} ON {table} IS '{_VERSION}, {states}'"]
 
 
 async def uninstall(link: Link, dialect: Dialect) -> bool:
@@ -88,18 +118,18 @@ async def uninstall(link: Link, dialect: Dialect) -> bool:
     """
     _only_postgresql(dialect)
     table = dialect.layout.task
-    there = await link.value(_COMMENT, {"table": table})
+    there = await describe(link, dialect) != "not installed"
     try:
         async with link.transaction():
             await link.run(text("SELECT pg_advisory_xact_lock(:key)"), {"key": lock_key("trigger")})
-            await link.run(f"DROP TRIGGER IF EXISTS {_NAME} ON {table}")
+            await link.run(text(f"DROP TRIGGER IF EXISTS {_NAME} ON {table}"))
             if not await link.value(_USERS, {"schema": dialect.facts["schema"]}):
-                await link.run(f"DROP FUNCTION IF EXISTS {_function(link, dialect)}()")
+                await link.run(text(f"DROP FUNCTION IF EXISTS {_function(link, dialect)}()"))
     except DBAPIError as exc:
-        if getattr(exc.orig, "sqlstate", None) != _FORBIDDEN:
+        if getattr(exc.orig, "sqlstate", None) not in _FORBIDDEN:
             raise
         raise _explained(dialect) from exc
-    return there is not None
+    return there
 
 
 def _only_postgresql(dialect: Dialect) -> PostgreSQLDialect:
@@ -111,7 +141,8 @@ def _only_postgresql(dialect: Dialect) -> PostgreSQLDialect:
 
 
 def _function(link: Link, dialect: Dialect) -> str:
-    return f"{link.connection.dialect.identifier_preparer.quote(dialect.facts['schema'])}.{_NAME}"
+    sqlalchemys = link.connection.dialect
+    return f"{undoubled(sqlalchemys.identifier_preparer.quote(dialect.facts['schema']), sqlalchemys)}.{_NAME}"
 
 
 def _explained(dialect: Dialect) -> SettingsError:
@@ -120,5 +151,5 @@ def _explained(dialect: Dialect) -> SettingsError:
     return SettingsError(
         f"this database account may not install or remove the trigger: that takes the right TRIGGER on the table "
         f"{schema}.{dialect.facts['table']} (or its owner, to replace or remove one) and CREATE on the schema "
-        f"{schema}; let the owner run `aioresult sql install-trigger` once, and leave database_trigger off"
+        f"{schema}; let the owner run `aioresult sql install-trigger` once"
     )

@@ -88,7 +88,7 @@ def _malformed(text: str) -> SettingsError:
     return SettingsError(
         f"the database URL beginning with {scheme}:// cannot be understood; it looks like "
         f"'{scheme}://user:password@host:port/database', or 'sqlite:///file.db'; "
-        f"in a password, '@' is written as %40, and '/' as %2F"
+        f"special characters of a password are percent-encoded, '@' as %40 and '/' as %2F"
     )
 
 
@@ -112,7 +112,8 @@ def location_of(url: URL) -> str:
     if backend == "sqlite":
         return f"sqlite:///{url.database}" if url.database and url.database != ":memory:" else "sqlite:// (in memory)"
     port = f":{url.port}" if url.port else ""
-    return f"{backend}://{url.host or 'localhost'}{port}/{url.database or ''}"
+    host = (url.host or "localhost").rpartition("@")[2]  # what precedes it may be the end of somebody's password
+    return f"{backend}://{host}{port}/{url.database or ''}"
 
 
 def _require(driver: str, family: Family) -> None:

@@ -45,7 +45,7 @@ class MySQLDialect(Dialect):
         self._packet = int(facts["max_allowed_packet"])
         self._positions = [COLUMNS.index(name) for name in layout.written]
         id_column, id_value = _id_of(layout.task_next_id)
-        self._into = f"INSERT INTO {table} ({id_column}{', '.join(layout.written)}) VALUES "
+        self._into = f"INSERT INTO {_escaped(table)} ({id_column}{', '.join(layout.written)}) VALUES "
         self._row = f"({id_value}{', '.join(['%s'] * len(layout.written))})"
         self._keeping = "task_id = task_id"
         self._replacing = ", ".join(f"{name} = VALUES({name})" for name in layout.written if name != "task_id")
@@ -178,31 +178,38 @@ class MySQLDialect(Dialect):
         if not await link.value("SELECT GET_LOCK(%s, 0)", (lock,)):
             return None
         try:
-            statement = f"DELETE FROM {table} WHERE date_done < %s ORDER BY date_done LIMIT {PURGE_BATCH}"
+            statement = f"DELETE FROM {_escaped(table)} WHERE date_done < %s ORDER BY date_done LIMIT {PURGE_BATCH}"
             return await link.run(statement, (self.dates.to_column(cutoff),))
         finally:
             await link.value("SELECT RELEASE_LOCK(%s)", (lock,))
 
     async def write_group(self, link: Link, group_id: str, payload: bytes, date: datetime) -> None:
         id_column, id_value = _id_of(self.layout.group_next_id)
+        table = _escaped(self.layout.group)
         statement = (
-            f"INSERT INTO {self.layout.group} ({id_column}taskset_id, result, date_done) VALUES ({id_value}%s, %s, %s) "
+            f"INSERT INTO {table} ({id_column}taskset_id, result, date_done) VALUES ({id_value}%s, %s, %s) "
             f"ON DUPLICATE KEY UPDATE result = VALUES(result), date_done = VALUES(date_done)"
         )
         await link.run(statement, (group_id, payload, self.dates.to_column(date)))
 
     async def read_group(self, link: Link, group_id: str) -> tuple[bytes | None, Any] | None:
-        statement = f"SELECT result, date_done, taskset_id FROM {self.layout.group} WHERE taskset_id = %s"
+        table = _escaped(self.layout.group)
+        statement = f"SELECT result, date_done, taskset_id FROM {table} WHERE taskset_id = %s"
         found = [row for row in await link.rows(statement, (group_id,)) if row[2] == group_id]
         return (found[0][0], found[0][1]) if found else None
 
     async def delete_group(self, link: Link, group_id: str) -> None:
-        await link.run(f"DELETE FROM {self.layout.group} WHERE taskset_id = %s", (group_id,))
+        await link.run(f"DELETE FROM {_escaped(self.layout.group)} WHERE taskset_id = %s", (group_id,))
 
 
 def _id_of(next_id: str | None) -> tuple[str, str]:
     """Return what to put before the columns and before the values of an INSERT."""
-    return ("id, ", f"{next_id}, ") if next_id else ("", "")
+    return ("id, ", f"{_escaped(next_id)}, ") if next_id else ("", "")
+
+
+def _escaped(name: str) -> str:
+    """Return ``name`` for a statement that the driver formats."""
+    return name.replace("%", "%%")
 
 
 def lock_name(database: str, table: str) -> str:

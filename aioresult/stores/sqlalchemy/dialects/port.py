@@ -30,10 +30,14 @@ class Dialect(ABC):
         layout: what the database has.
         facts: what else was found when the store was opened, by ``look``.
         deadline: seconds within which an answer is expected; ``None`` for no limit.
+        patience: the same for work on few rows, which takes milliseconds. A server that is busy, or whose disk is, may
+            take seconds; after ten, it is more likely that the network has forgotten the connection, and a caller
+            that serves somebody at a browser is about to give up. What was merely slow has the full deadline then.
         begin: begins a transaction that is going to write.
     """
 
     deadline: ClassVar[float | None] = 60.0
+    patience: ClassVar[float | None] = 10.0
     begin: ClassVar[str] = "BEGIN"
 
     def __init__(self, layout: Layout, dates: Dates, facts: dict[str, str]) -> None:
@@ -61,6 +65,11 @@ class Dialect(ABC):
         """Return errors of ``driver`` that SQLAlchemy lets through as they are."""
         del driver
         return ()
+
+    @staticmethod
+    def hang_up(connection: Any) -> None:
+        """End a driver's connection that is silent, where closing it would wait for an answer: by default, nothing."""
+        del connection
 
     @staticmethod
     async def lock_for_creating(link: Link) -> None:

@@ -22,7 +22,7 @@ from aioresult.stores.sqlalchemy.dates import AwareDates, Dates
 from aioresult.stores.sqlalchemy.dialects.port import PURGE_BATCH, READY_LIST, SUCCESS_TEXT, Dialect
 from aioresult.stores.sqlalchemy.link import Link
 from aioresult.stores.sqlalchemy.rows import Row
-from aioresult.stores.sqlalchemy.tables import COLUMNS, Layout, Tables
+from aioresult.stores.sqlalchemy.tables import COLUMNS, Layout, Tables, full_name
 from aioresult.stores.sqlalchemy.urls import Target
 
 _CHUNK: Final = 5000
@@ -69,18 +69,22 @@ class PostgreSQLDialect(Dialect):
         return (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
     @staticmethod
+    def hang_up(connection: Any) -> None:
+        if type(connection).__module__.startswith("asyncpg"):
+            connection.terminate()
+
+    @staticmethod
     async def lock_for_creating(link: Link) -> None:
         await link.run(text("SELECT pg_advisory_xact_lock(:key)"), {"key": lock_key("create")})
 
     @staticmethod
     async def look(link: Link, tables: Tables) -> dict[str, str]:
-        name = link.connection.dialect.identifier_preparer.format_table(tables.task)
         schema = await link.value(
             text(
                 "SELECT nspname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace "
                 "WHERE pg_class.oid = to_regclass(:name)"
             ),
-            {"name": name},
+            {"name": full_name(tables.task, link.connection.dialect)},
         )
         version = await link.value("SHOW server_version")
         return {"postgresql": str(version), "schema": str(schema), "table": tables.task.name}

@@ -39,7 +39,7 @@ class SQLiteDialect(Dialect):
     """SQLite 3.35 or newer, in any journal mode."""
 
     begin = "BEGIN IMMEDIATE"
-    deadline = None  # there is no server that could fall silent; waiting for a lock has its own limit
+    deadline = patience = None  # there is no server that could fall silent; waiting for a lock has its own limit
 
     def __init__(self, layout: Layout, dates: Dates, facts: dict[str, str]) -> None:
         super().__init__(layout, dates, facts)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from aioresult.polling import Read
 from aioresult.stores.sqlalchemy.database import Database
 from aioresult.stores.sqlalchemy.feeds.port import Polling, Push
 
 
-def push_of(database: Database) -> Push:
-    """Return the way in which the stores of this kind of database announce what they write, and hear of it."""
+def push_of(database: Database, read: Read) -> Push:
+    """Return the way in which the stores of this kind of database announce what they write, and hear of it.
+
+    Args:
+        database: where they store it.
+        read: reads many records, where something has to be polled beside a push.
+    """
     if database.target.family == "sqlite":
         from aioresult.stores.sqlalchemy.feeds.sqlite import SQLitePush
 
@@ -15,5 +21,5 @@ def push_of(database: Database) -> Push:
     if database.target.family == "postgresql":
         from aioresult.stores.sqlalchemy.feeds.postgresql import PostgreSQLPush
 
-        return PostgreSQLPush(database)
+        return PostgreSQLPush(database, read)
     return Polling(database)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from aioresult.errors import SettingsError, StoreUnavailable
@@ -14,6 +17,8 @@ if TYPE_CHECKING:
     import asyncpg
     import psycopg
 
+_ANSWER: Final = 5.0
+"""Seconds within which a command has to be answered: it does nothing but a round trip, so the connection is dead."""
 _CLOSING: Final = 2.0
 """Seconds that a connection may take to say good-bye."""
 
@@ -43,7 +48,7 @@ class Listener(ABC):
         """Listen on ``channels``; when this returns, whatever is announced on them is heard.
 
         Raises:
-            StoreUnavailable: the connection is gone.
+            StoreUnavailable: the connection is gone, or silent.
         """
 
     @abstractmethod
@@ -59,6 +64,8 @@ class Listener(ABC):
         """Close the connection, whatever state it is in."""
 
     def _gone(self, exc: Exception) -> StoreUnavailable:
+        if isinstance(exc, TimeoutError):
+            return StoreUnavailable(f"{self._location}: the listening connection has fallen silent")
         return StoreUnavailable(f"{self._location}: the listening connection is gone: {exc}")
 
 
@@ -80,7 +87,7 @@ class AsyncpgListener(Listener):
     def __init__(self, connection: asyncpg.Connection, location: str, heard: Heard, lost: Lost) -> None:
         super().__init__(location, heard, lost)
         self._connection = connection
-        # The last of these is what asyncpg says when the connection is lost in the midst of a command.
+        # OSError includes asyncio's timeout; the others are what asyncpg says of a lost connection, too.
         self._errors: tuple[type[Exception], ...] = (OSError, *PostgreSQLDialect.driver_errors("asyncpg"))
         connection.add_termination_listener(self._terminated)
 
@@ -101,7 +108,7 @@ class AsyncpgListener(Listener):
 
     async def _do(self, command: Callable[[str], object], arguments: Collection[str]) -> None:
         try:
-            async with self._turn:
+            async with asyncio.timeout(_ANSWER), self._turn:
                 for argument in arguments:
                     await command(argument)  # type: ignore[misc]  # asyncpg's methods are not typed
         except self._errors as exc:
@@ -127,12 +134,24 @@ class PsycopgListener(Listener):
         self._connection = connection
         self._loop = asyncio.get_running_loop()
         self._socket = connection.fileno()
+        self._reading = False
         connection.add_notify_handler(lambda notify: heard(notify.channel, notify.payload))
 
     async def start(self) -> None:
         """Begin reading."""
         await self._connection.set_autocommit(True)
-        self._loop.add_reader(self._socket, self._read)
+        self._resume()
+
+    def _resume(self) -> None:
+        if not self._connection.closed:
+            self._reading = True
+            self._loop.add_reader(self._socket, self._read)
+
+    def _pause(self) -> None:
+        """Read no more: of a closed connection, the number of its socket may be that of another one already."""
+        if self._reading:
+            self._reading = False
+            self._loop.remove_reader(self._socket)
 
     def _read(self) -> None:
         import psycopg
@@ -143,7 +162,7 @@ class PsycopgListener(Listener):
             while (notify := wire.notifies()) is not None:
                 self._heard(notify.relname.decode(), notify.extra.decode())
         except psycopg.OperationalError as exc:
-            self._loop.remove_reader(self._socket)
+            self._pause()
             self._lost(f"the listening connection is gone: {exc}")
 
     async def listen(self, channels: Collection[str]) -> None:
@@ -161,16 +180,23 @@ class PsycopgListener(Listener):
         if not command:
             return
         async with self._turn:
-            self._loop.remove_reader(self._socket)  # psycopg reads the socket itself until the answer is there
+            self._pause()  # psycopg reads the socket itself until the answer is there
+            timer = self._loop.call_later(_ANSWER, self._hang_up)
             try:
                 await self._connection.execute(command.encode())
             except psycopg.Error as exc:
                 raise self._gone(exc) from exc
             finally:
-                if not self._connection.closed:
-                    self._loop.add_reader(self._socket, self._read)
+                timer.cancel()
+                self._resume()
             self._read()  # what came with the answer's last bytes causes no event of the socket
 
+    def _hang_up(self) -> None:
+        """End the connection beneath psycopg, which would wait ten seconds more for it to obey a cancellation."""
+        if not self._connection.closed:
+            with suppress(OSError), socket.socket(fileno=os.dup(self._connection.fileno())) as wire:
+                wire.shutdown(socket.SHUT_RDWR)
+
     async def aclose(self) -> None:
-        self._loop.remove_reader(self._socket)
+        self._pause()
         await self._connection.close()

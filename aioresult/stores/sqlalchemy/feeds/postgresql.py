@@ -1,9 +1,12 @@
-"""PostgreSQL: LISTEN on one connection of its own, on channels over which the ids are spread."""
+"""PostgreSQL: LISTEN on one connection of its own, on channels over which the ids are spread.
+
+What foreign writers store is announced by a trigger. Where that is missing, everything else is announced, and what they
+store is polled.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 from collections import Counter
 from collections.abc import Collection
@@ -13,69 +16,112 @@ from sqlalchemy import text
 
 from aioresult.abc import Capabilities, Feed
 from aioresult.errors import StoreUnavailable
+from aioresult.polling import Read
+from aioresult.settings import Settings
 from aioresult.stores.sqlalchemy import triggers
 from aioresult.stores.sqlalchemy.database import Database
 from aioresult.stores.sqlalchemy.dialects.port import Dialect
 from aioresult.stores.sqlalchemy.dialects.postgresql import channel_of, channel_prefix
+from aioresult.stores.sqlalchemy.feeds.foreign import ForeignNews
 from aioresult.stores.sqlalchemy.feeds.listeners import Listener, make_listener
 from aioresult.stores.sqlalchemy.feeds.port import Push
 from aioresult.stores.sqlalchemy.feeds.waking import WakingFeed
 from aioresult.stores.sqlalchemy.link import Link
-
-logger = logging.getLogger("aioresult")
+from aioresult.stores.sqlalchemy.notices import warn_once
 
 _PROBE_DEADLINE: Final = 5.0
 """Seconds within which a notification to ourselves has to arrive."""
+_NEXT_PROBE: Final = 60.0
+"""Seconds after which one that did not arrive is tried again: perhaps the server was merely busy."""
+_NEXT_PROBE_DEADLINE: Final = 1.0
+"""The same as ``_PROBE_DEADLINE`` then, when nobody is served before it is over."""
+_OBSTACLE: Final = (
+    "a notification to ourselves did not arrive: between us and the server is a connection pooler in "
+    "transaction mode; give a URL that leads to the server itself, or to a pooler in session mode"
+)
 _NOTIFY: Final = text("SELECT pg_notify(:channel, '')")
 
 
 class PostgreSQLPush(Push):
-    """Notifications go out with each write; they come in unless something between us and the server swallows them."""
+    """Notifications go out with each write; they come in unless something between us and the server swallows them.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        database: where results are stored.
+        read: reads many records.
+    """
+
+    def __init__(self, database: Database, read: Read) -> None:
         super().__init__(database)
-        self._obstacle = ""
+        self._read = read
+        self._deaf_until: float | None = None
+        """When to find out whether notifications arrive by now; ``None`` where they do."""
 
     async def open(self) -> Feed | None:
-        if self._obstacle:
+        loop = asyncio.get_running_loop()
+        if self._deaf_until is not None and loop.time() < self._deaf_until:
             return None
-        feed = NotificationFeed(self.database, await self.database.ready())
+        feed = NotificationFeed(self.database, await self.database.ready(), self._read)
         try:
-            if await feed.open():
+            if await feed.open(_PROBE_DEADLINE if self._deaf_until is None else _NEXT_PROBE_DEADLINE):
+                self._deaf_until = None
                 return feed
         except BaseException:
             await feed.aclose()
             raise
         await feed.aclose()
-        self._obstacle = (
-            "a notification to ourselves did not arrive: between us and the server is a connection pooler in "
-            "transaction mode; give a URL that leads to the server itself, or to a pooler in session mode"
-        )
-        logger.warning("%s: %s; polling instead", self.database.location, self._obstacle)
+        self._deaf_until = loop.time() + _NEXT_PROBE
+        warn_once(self.database.location, f"{_OBSTACLE}; polling instead")
         return None
 
     async def capabilities(self) -> Capabilities:
         facts = (await self.database.ready()).facts
         details = {"postgresql": facts["postgresql"], "table": f"{facts['schema']}.{facts['table']}"}
-        details["trigger for foreign writers"] = await self.database.run(triggers.describe)
-        if not self._obstacle:
-            feed = await self.open()
-            if feed is not None:
-                await feed.aclose()
-        if self._obstacle:
+        trigger = await self.database.run(triggers.describe, small=True)
+        details["trigger for foreign writers"] = trigger
+        feed = await self.open()
+        if feed is None:
             mechanism = "polling, one indexed query for all waiters"
-            return Capabilities(push=False, mechanism=mechanism, reason=self._obstacle, details=details)
-        return Capabilities(push=True, mechanism="LISTEN and NOTIFY, one connection", details=details)
+            return Capabilities(push=False, mechanism=mechanism, reason=_OBSTACLE, details=details)
+        await feed.aclose()
+        mechanism = "LISTEN and NOTIFY, one connection"
+        if trigger in triggers.ANNOUNCING:
+            return Capabilities(push=True, mechanism=mechanism, details=details)
+        reason = _why_not_all(self.database.settings, details["table"], trigger)
+        return Capabilities(push=True, mechanism=mechanism, reason=reason, details=details)
+
+
+def _why_not_all(settings: Settings, table: str, trigger: str) -> str:
+    """Return what comes of there being no trigger on ``table`` that announces what foreign writers store."""
+    if settings.database_trigger is False:
+        return (
+            f"database_trigger=False says that nobody but aioresult stores results here: what others store is seen "
+            f"every {settings.fallback_interval:g} s (fallback_interval)"
+        )
+    return (
+        f"only for what aioresult stores: what others do, such as Celery's workers, is polled beside it every "
+        f"{settings.poll_interval:g} s, since {table} has no trigger that announces it ({trigger}); run `aioresult sql "
+        f"install-trigger`, or set database_trigger=True, or database_trigger=False where there are no others"
+    )
 
 
 class NotificationFeed(WakingFeed):
-    """Emits the ids that are announced; what is stored is then read by whoever waits."""
+    """Emits the ids that are announced; what is stored is then read by whoever waits.
+
+    As long as there is no trigger to announce what foreign writers store, that is polled beside it.
+
+    Args:
+        database: where results are stored.
+        dialect: its dialect.
+        read: reads many records.
+    """
 
     patience: ClassVar[float | None] = 20.0
 
-    def __init__(self, database: Database, dialect: Dialect) -> None:
+    def __init__(self, database: Database, dialect: Dialect, read: Read) -> None:
         super().__init__()
         self._database = database
+        self._foreign = ForeignNews(read, database.settings, self._emit, self._fail)
+        self._polling_needed = False
         self._prefix = channel_prefix(dialect.facts["schema"], dialect.facts["table"])
         self._listening: Counter[str] = Counter()
         """Channels, with the number of watched ids on each."""
@@ -83,8 +129,11 @@ class NotificationFeed(WakingFeed):
         self._echo = asyncio.Event()
         self._listener: Listener | None = None
 
-    async def open(self) -> bool:
+    async def open(self, patience: float) -> bool:
         """Connect, and return whether notifications arrive.
+
+        Args:
+            patience: seconds within which one to ourselves has to.
 
         Raises:
             StoreUnavailable: the database cannot be reached.
@@ -93,11 +142,11 @@ class NotificationFeed(WakingFeed):
         self._listener = await make_listener(connection, self._database.location, self._heard, self._lost)
         self._database.count()
         await self._listener.listen([self._own])
-        if await self._hears_itself():
+        if await self._hears_itself(patience):
+            await self._mind_foreign_writers()
             return True
         self._database.count()
-        async with asyncio.timeout(_PROBE_DEADLINE):
-            await self._listener.ping()  # a dead connection is another matter: that raises
+        await self._listener.ping()  # a dead connection is another matter: that raises
         return False
 
     async def watch(self, ids: Collection[str]) -> None:
@@ -108,6 +157,7 @@ class NotificationFeed(WakingFeed):
         if new:
             self._database.count()
             await self._connected().listen(new)
+        self._foreign.watch(ids)
         for task_id in ids:
             self._emit(task_id, None)
 
@@ -115,6 +165,7 @@ class NotificationFeed(WakingFeed):
         gone = Counter(channel_of(self._prefix, task_id) for task_id in ids if task_id in self._watched)
         self._watched.difference_update(ids)
         self._listening -= gone  # drops the channels that nobody needs
+        await self._foreign.unwatch(ids)
         silent = [channel for channel in gone if channel not in self._listening]
         if silent:
             self._database.count()
@@ -135,25 +186,40 @@ class NotificationFeed(WakingFeed):
         self._fail(StoreUnavailable(f"{self._database.location}: {reason}"))
 
     async def _check(self) -> None:
-        if not await self._hears_itself():
+        if not await self._hears_itself(_PROBE_DEADLINE):
             raise StoreUnavailable(f"{self._database.location}: the listening connection has fallen silent")
+        await self._mind_foreign_writers()
 
-    async def _hears_itself(self) -> bool:
+    async def _mind_foreign_writers(self) -> None:
+        """Begin to poll where the trigger is missing, and end it where it is there by now."""
+        if self._foreign.polled == self._polling_needed:
+            return
+        if self._polling_needed:
+            self._foreign.begin(self._watched)
+        else:
+            await self._foreign.aclose()
+        for task_id in list(self._watched):  # what was stored since the trigger went, or since the last poll
+            self._emit(task_id, None)
+
+    async def _hears_itself(self, patience: float) -> bool:
         """Return whether what another connection announces arrives here in time."""
         self._echo.clear()
-        await self._database.run(self._notify)
+        await self._database.run(self._notify, small=True)
         try:
-            async with asyncio.timeout(_PROBE_DEADLINE):
+            async with asyncio.timeout(patience):
                 await self._echo.wait()
         except TimeoutError:
             return False
         return True
 
-    async def _notify(self, link: Link, _dialect: Dialect) -> None:
+    async def _notify(self, link: Link, dialect: Dialect) -> None:
         await link.run(_NOTIFY, {"channel": self._own})
+        if self._database.settings.database_trigger is not False:
+            self._polling_needed = await triggers.describe(link, dialect) not in triggers.ANNOUNCING
 
     async def aclose(self) -> None:
         await super().aclose()
+        await self._foreign.aclose()
         listener, self._listener = self._listener, None
         if listener is not None:
             await listener.aclose()

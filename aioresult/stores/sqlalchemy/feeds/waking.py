@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Collection
 from typing import ClassVar
 
 from aioresult.abc import Event, Feed, Sink
-from aioresult.errors import StoreUnavailable
 from aioresult.record import Record
 
 
@@ -27,7 +26,7 @@ class WakingFeed(Feed):
         self._events: deque[Event] = deque()
         self._sink: Sink | None = None
         self._wake = asyncio.Event()
-        self._failure: StoreUnavailable | None = None
+        self._failure: Exception | None = None
         self._closed = False
 
     def attach(self, sink: Sink) -> None:
@@ -43,7 +42,7 @@ class WakingFeed(Feed):
             self._events.append((task_id, record))
             self._wake.set()
 
-    def _fail(self, error: StoreUnavailable) -> None:
+    def _fail(self, error: Exception) -> None:
         """End the iteration by ``error``."""
         self._failure = self._failure or error
         self._wake.set()
