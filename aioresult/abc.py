@@ -87,7 +87,7 @@ class Store(ABC):
 
     A store is made once for each event loop that uses it (unless ``loop_bound`` is false), opens its connections at the
     first call, and is called by the batcher: never twice at a time for the same kind of call, never twice with the
-    same id in one call.
+    same id in one call. One that a backend was given ready-made serves the first loop, ``another`` each further one.
 
     Every method raises ``StoreUnavailable`` when the store cannot be reached, naming ``location``. A connection that
     was found dead is replaced and the call repeated once before that, since an idle connection may have been cut.
@@ -116,6 +116,7 @@ class Store(ABC):
         self.codec = Codec(settings)
         self.location = url.partition("://")[0] + "://"
         self.commands = 0
+        self._made_from: object = url
 
     def encode(self, record: Record) -> Record:
         """Return ``record`` with its result in the store's own format (``Encoded``), ready for ``put_many``.
@@ -130,8 +131,34 @@ class Store(ABC):
 
     @classmethod
     def from_client(cls, client: object, settings: Settings) -> Self:
-        """Return a store over a driver's client that the caller owns, and that ``aclose`` leaves open."""
+        """Return a store over a driver's client that the caller owns, and that ``aclose`` leaves open.
+
+        Called for each event loop, with the same client; whether that may serve several is up to its driver.
+        """
         raise Unsupported(f"{cls.__name__} takes a URL, not a ready client")
+
+    def another(self) -> Store:
+        """Return an unused store at the same place, for another event loop or a forked child.
+
+        The default calls the class as backends do, with a URL and settings: those that ``Store.__init__`` was given. A
+        class that is made of something else overrides this.
+
+        Raises:
+            Unsupported: this one cannot be made again.
+        """
+        source = self._made_from
+        if not isinstance(source, str):
+            return self.from_client(source, self.settings)
+        try:
+            other = type(self)(source, self.settings)
+        except (TypeError, ValueError):  # the constructor takes something else
+            other = None
+        if other is None or other.location != self.location:
+            raise Unsupported(
+                f"{type(self).__name__} at {self.location} belongs to the event loop that used it first, and cannot be "
+                f"made again for another: give the backend a URL, make one backend for each loop, or define another()"
+            )
+        return other
 
     @abstractmethod
     async def get_many(self, ids: Sequence[str]) -> Mapping[str, Record]:

@@ -47,7 +47,9 @@ class Backend:
 
     Args:
         url_or_store: a URL such as ``redis://localhost:6379/0``, a ``Store``, or a client of redis-py, PyMongo, Motor
-            or SQLAlchemy, which remains the caller's to close. ``None`` takes the setting ``result_backend``.
+            or SQLAlchemy, which remains the caller's to close. ``None`` takes the setting ``result_backend``. A
+            store serves the loop that uses it first, and ``Store.another`` each further one; a client serves those that
+            its driver lets it serve: redis-py's any, the others' the one that they were made in.
         settings: see ``aioresult.Settings``; Celery's names, times in seconds. A ready ``Store`` has its own.
 
     Raises:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
+import os
 from collections.abc import Callable
 from functools import partial
 from typing import Final
+from weakref import WeakKeyDictionary, ref
 
 from aioresult.abc import Store
 from aioresult.errors import MissingDriver, SettingsError, UnknownStore
@@ -33,6 +36,8 @@ _BUILT_IN: Final[dict[str, tuple[str, str | None]]] = {
 _BUILT_IN_FULL: Final = {"redis+cluster": _CLUSTER, "rediss+cluster": _CLUSTER}
 _CELERYS_PREFIXES: Final = ("aioresult+", "db+", "sqlalchemy+", "database+")
 _CLIENTS: Final = {"redis": _REDIS, "pymongo": _MONGODB, "motor": _MONGODB, "sqlalchemy": _SQL}
+_USERS: Final[WeakKeyDictionary[Store, tuple[int, ref[asyncio.AbstractEventLoop]]]] = WeakKeyDictionary()
+"""The process and the event loop to which each store belongs that a backend was given."""
 
 
 def opener(url_or_store: object, settings: Settings) -> Callable[[], Store]:
@@ -43,7 +48,7 @@ def opener(url_or_store: object, settings: Settings) -> Callable[[], Store]:
         MissingDriver: the store's driver is not installed.
     """
     if isinstance(url_or_store, Store):
-        return lambda: url_or_store
+        return partial(_for_this_loop, url_or_store)
     if isinstance(url_or_store, str):
         return _by_url(url_or_store, settings)
     module = type(url_or_store).__module__.partition(".")[0]
@@ -55,6 +60,12 @@ def opener(url_or_store: object, settings: Settings) -> Callable[[], Store]:
     client = url_or_store
     store_class = _load(*_CLIENTS[module])
     return lambda: store_class.from_client(client, settings)
+
+
+def _for_this_loop(store: Store) -> Store:
+    """Return ``store`` itself to the loop that asks first; to others, and to a forked child, another one like it."""
+    user = os.getpid(), ref(asyncio.get_running_loop())
+    return store if not store.loop_bound or _USERS.setdefault(store, user) == user else store.another()
 
 
 def _by_url(url: str, settings: Settings) -> Callable[[], Store]:

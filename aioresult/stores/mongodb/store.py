@@ -68,6 +68,7 @@ class MongoStore(Store):
         return store
 
     def _adopt(self, client: clients.Client) -> None:
+        self._made_from = client
         self._target = clients.target_of_client(client, self._target, self.settings)
         self.location = self._target.location
         self._client = client

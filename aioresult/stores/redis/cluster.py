@@ -54,6 +54,7 @@ class RedisClusterStore(RedisStore):
         nodes: list[Any] = list(client.nodes_manager.startup_nodes.values())
         store = cls.__new__(cls)
         Store.__init__(store, "redis+cluster://", settings)
+        store._made_from = client
         places = [(node.host, int(node.port)) for node in nodes]
         options = clients_options(nodes[0].connection_kwargs)
         store._connect_to(places, nodes[0].connection_class, options, sharded=True)

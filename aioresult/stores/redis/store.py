@@ -71,6 +71,7 @@ class RedisStore(Store):
             return cast("Self", RedisClusterStore.from_client(client, settings))
         store = cls.__new__(cls)
         Store.__init__(store, "redis://", settings)
+        store._made_from = client
         store._prepare()
         store._use(from_client(client, settings))
         return store

@@ -53,6 +53,7 @@ class SQLStore(Store):
             )
         store = cls.__new__(cls)
         Store.__init__(store, "", settings)
+        store._made_from = client
         family = family_of(client.dialect.name)
         store._use(Target(url=client.url, family=family, location=location_of(client.url)), client)
         return store
