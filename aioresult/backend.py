@@ -6,16 +6,16 @@ import asyncio
 import os
 import socket
 import traceback as tracebacks
-import weakref
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from threading import Lock
 from typing import Any, Final, Self, TypeVar, overload
 from weakref import WeakKeyDictionary
 
-from aioresult import groups, states
+from aioresult import forks, groups, states
 from aioresult import result as results
 from aioresult.abc import Capabilities, Store
+from aioresult.backoff import Backoff
 from aioresult.errors import (
     BackendNotConfigured,
     EncodeError,
@@ -24,7 +24,6 @@ from aioresult.errors import (
     TaskRevokedError,
 )
 from aioresult.groups import Result
-from aioresult.hub import Backoff
 from aioresult.record import Record, check_task_id
 from aioresult.runtime import Runtime, Stats
 from aioresult.settings import make_settings
@@ -68,7 +67,7 @@ class Backend:
         self._runtimes: WeakKeyDictionary[asyncio.AbstractEventLoop, Runtime] = WeakKeyDictionary()
         self._lock = Lock()
         self._current: Runtime | None = None
-        _follow_forks(self)
+        forks.follow(self)
 
     def __repr__(self) -> str:
         runtimes = list(self._runtimes.values())
@@ -279,9 +278,9 @@ class Backend:
     async def __aexit__(self, *exc_info: object) -> None:
         await self.aclose()
 
-    def _start_afresh(self) -> None:
+    def start_afresh(self) -> None:
         """Forget, in a forked child, what belongs to the parent: its connections must be neither used nor closed."""
-        _INHERITED.append(self._runtimes)
+        forks.keep(self._runtimes)
         self._runtimes = WeakKeyDictionary()
         self._lock = Lock()
         self._current = None
@@ -310,26 +309,6 @@ def _check_exception(task_id: str, result: Any, state: str) -> None:
         f"task {task_id!r}: the result of state {state} is the exception that led to it, not {type(result).__name__}; "
         f"pass an exception, or use a state of your own"
     )
-
-
-# --- forks ---
-
-_INHERITED: Final[list[object]] = []
-_FOLLOWED: Final[weakref.WeakSet[Backend]] = weakref.WeakSet()
-_following = False
-
-
-def _follow_forks(backend: Backend) -> None:
-    global _following  # noqa: PLW0603  (a registration with the interpreter, which is process-wide)
-    _FOLLOWED.add(backend)
-    if not _following and hasattr(os, "register_at_fork"):
-        _following = True
-        os.register_at_fork(after_in_child=_start_all_afresh)
-
-
-def _start_all_afresh() -> None:
-    for backend in _FOLLOWED:
-        backend._start_afresh()
 
 
 # --- the process-wide default ---

@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Final, Protocol
 
 from aioresult.abc import Feed, Store
+from aioresult.backoff import Backoff
 from aioresult.batching import Batcher, owned_task
 from aioresult.deadlines import Deadlines
 from aioresult.errors import AioResultError, StoreUnavailable
@@ -78,25 +79,6 @@ async def _unless_ended(reader: asyncio.Task[None]) -> AsyncIterator[None]:
         if reader.done():
             reader.result()
         raise
-
-
-class Backoff:
-    """Pauses that double up to a limit, with full jitter."""
-
-    def __init__(self, base: float = 0.05, limit: float = 2.0) -> None:
-        self._base = base
-        self._limit = limit
-        self._attempt = 0
-
-    def reset(self) -> None:
-        """Begin again with short pauses."""
-        self._attempt = 0
-
-    def next(self) -> float:
-        """Return the next pause, in seconds."""
-        ceiling = min(self._limit, self._base * 2.0 ** min(self._attempt, 16))
-        self._attempt += 1
-        return random.uniform(ceiling / 10, ceiling)
 
 
 class Hub:

@@ -10,8 +10,8 @@ import msgspec
 
 from aioresult import states
 from aioresult.backend import Backend, record_of
+from aioresult.backoff import Backoff
 from aioresult.errors import AioResultError, EncodeError, ResultNotStored, StoreUnavailable
-from aioresult.hub import Backoff
 from aioresult.record import Record
 
 logger = logging.getLogger("aioresult")

@@ -18,7 +18,7 @@ ROOT = "the package itself"
 
 # From the bottom up; a module may import what stands on lines before its own. Those on one line do not know each other.
 LAYERS = [
-    ["credentials", "errors", "states"],
+    ["backoff", "credentials", "errors", "forks", "states"],
     ["record"],
     ["settings"],
     ["codec"],
