@@ -278,7 +278,7 @@ class Backend:
     async def __aexit__(self, *exc_info: object) -> None:
         await self.aclose()
 
-    def start_afresh(self) -> None:
+    def _start_afresh(self) -> None:
         """Forget, in a forked child, what belongs to the parent: its connections must be neither used nor closed."""
         forks.keep(self._runtimes)
         self._runtimes = WeakKeyDictionary()

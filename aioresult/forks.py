@@ -10,7 +10,7 @@ from typing import Final, Protocol
 class Forkable(Protocol):
     """Holds what must not be shared with a parent process: connections, locks, tasks."""
 
-    def start_afresh(self) -> None:
+    def _start_afresh(self) -> None:
         """Let go of all that, without using or closing it; called in the child."""
 
 
@@ -35,4 +35,4 @@ def keep(inherited: object) -> None:
 
 def _start_all_afresh() -> None:
     for forkable in _FOLLOWED:
-        forkable.start_afresh()
+        forkable._start_afresh()
