@@ -8,7 +8,7 @@
     │   └── UnknownStore        there is no store for such a URL
     ├── InvalidTaskId           an id is empty, not a string or too long (also a ValueError and a TypeError)
     ├── MissingDriver           a store's driver is not installed (also an ImportError)
-    ├── Unsupported             this store cannot do that (also a NotImplementedError)
+    ├── Unsupported             not possible here; says what to do instead (also a NotImplementedError)
     ├── WouldBlockLoop          a blocking call inside a running event loop (also a RuntimeError)
     ├── StoreUnavailable        the store cannot be reached or refuses us (also a ConnectionError)
     ├── ResultTimeout           the result did not come in time (also a TimeoutError)

@@ -63,8 +63,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     Its ``repr`` shows what is not the default, and of that nothing that may hold a credential.
 
     Attributes:
-        result_expires: lifetime of a stored result; ``None`` keeps it for ever.
-        result_failure_expires: the same for FAILURE on Redis; ``None`` means ``result_expires``, 0 for ever.
+        result_expires: lifetime of a stored result; ``None`` or 0 keeps it for ever.
+        result_failure_expires: the same for FAILURE, but not on SQL; ``None`` means ``result_expires``, 0 for ever.
         result_serializer: encoder and only decoder of stored values: json, msgpack, yaml, or pickle if accepted.
         accept_content, result_accept_content: serializers that may be decoded (the second wins); by default json and
             the chosen ``result_serializer``, but never pickle unless it is named here.

@@ -9,7 +9,7 @@ version = release = installed_version("aioresult-backend")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
-# The README links to files of the repository that are no pages here.
+# The README also links to files of the repository that are no pages here.
 suppress_warnings = ["myst.xref_missing"]
 html_theme = "furo"
 html_title = f"aioresult {release}"

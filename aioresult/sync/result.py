@@ -128,7 +128,7 @@ class AsyncResult(Fields, Tree, RevocableTask, Generic[T]):
 
     @property
     def backend(self) -> Backend:
-        """The backend given, or the configured one."""
+        """The backend given, or that of the application given, or the configured one."""
         return Backend(self.mirrored.backend)
 
     @property
