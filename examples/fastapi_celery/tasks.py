@@ -13,6 +13,8 @@ from typing import Any
 
 from celery import Celery
 
+from examples.fastapi_celery import folder  # noqa: F401  (makes folder:// known)
+
 app = Celery("reports")
 
 if redis_url := os.environ.get("REDIS_URL"):
@@ -21,7 +23,7 @@ else:
     data = Path(os.environ.get("DATA", "fastapi_celery_data")).absolute()
     (data / "queue").mkdir(parents=True, exist_ok=True)
     app.conf.update(
-        broker_url="filesystem://",
+        broker_url="folder://",
         broker_transport_options={
             "data_folder_in": str(data / "queue"),
             "data_folder_out": str(data / "queue"),
