@@ -43,7 +43,7 @@ cases:
 
 examples:
   python -m benchmarks                                  the quick run, about three minutes
-  python -m benchmarks --full                           everything, about twenty-five minutes
+  python -m benchmarks --full                           everything, about fifty minutes
   python -m benchmarks --cases wake,store --stores redis --peers none
   python -m benchmarks --url redis=redis://10.0.0.5/7   on a server of your own; its database is emptied!
   python -m benchmarks --redraw benchmarks/results/full.json"""
