@@ -126,19 +126,33 @@ class SQLiteDialect(Dialect):
 
 
 async def _connect(*where: Any, **options: Any) -> aiosqlite.Connection:
-    """Connect as SQLAlchemy would and, where that fails, wait until the connection's thread has ended.
+    """Connect as SQLAlchemy would, but to the end, whatever happens meanwhile.
 
-    aiosqlite tells that thread to end and does not wait for it. Its last message would come to a loop that may have
-    been closed by then, and show up as an error of the thread.
+    aiosqlite's own way forgets what it has opened when it is cancelled, as all tasks are when a loop ends. And where
+    opening fails, it does not wait for the connection's thread, whose last message then comes to a loop that may have
+    been closed.
     """
     connection = aiosqlite.connect(*where, **options)
     thread = connection._thread
     thread.daemon = True
-    try:
-        return await connection
-    except BaseException:
+    opening: asyncio.Future[sqlite3.Connection] = asyncio.get_running_loop().create_future()
+    connection._tx.put_nowait((opening, connection._connector))
+    thread.start()
+    cancelled: asyncio.CancelledError | None = None
+    while not opening.done():
+        try:
+            await asyncio.wait([opening])
+        except asyncio.CancelledError as exc:
+            cancelled = exc
+    if error := opening.exception():
+        connection.stop()
         await asyncio.to_thread(thread.join)
-        raise
+        raise error
+    connection._connection = opening.result()
+    if cancelled is not None:
+        await connection.close()
+        raise cancelled
+    return connection
 
 
 def _on_conflict(layout: Layout) -> str:
