@@ -252,10 +252,12 @@ class Hub:
 
     async def _close(self, feed: Feed, reader: asyncio.Task[None]) -> None:
         reader.cancel()
-        await asyncio.wait([reader])
-        if not reader.cancelled():
-            reader.exception()  # has been raised by _steer, or comes too late to matter
-        await feed.aclose()
+        try:
+            await asyncio.wait([reader])
+            if not reader.cancelled():
+                reader.exception()  # has been raised by _steer, or comes too late to matter
+        finally:
+            await feed.aclose()
 
     async def open_feed(self) -> Feed:
         """Return a new feed of the store, or one that polls it where it cannot push, or is not to."""

@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from aioresult import Backend, Record
 from aioresult.errors import EncodeError, InvalidTaskId, MissingDriver, SettingsError, StoreUnavailable
 from aioresult.stores.sqlalchemy.admin import create_tables
+from aioresult.stores.sqlalchemy.link import Link
 from aioresult.stores.sqlalchemy.urls import parse
 from aioresult.testing import StoreTests
 from tests.sql import PATIENCE, celery_app, sql_store, until_watched
@@ -291,6 +292,24 @@ async def test_where_connecting_fails_the_connections_thread_has_ended(
         with pytest.raises(SettingsError):
             await backend.fetch("a")
     assert not [thread for thread in threading.enumerate() if thread not in before and "connection" in thread.name]
+
+
+async def test_a_loop_that_ends_just_after_a_statement_leaves_no_connection_behind(url: str) -> None:
+    engines: list[Engine] = []
+    here = asyncio.current_task()
+
+    def cancel_everything() -> None:
+        for task in asyncio.all_tasks() - {here}:
+            task.cancel()
+
+    async def last_statement(link: Link, _dialect: object) -> None:
+        await link.value("SELECT 1")
+        asyncio.get_running_loop().call_soon(cancel_everything)
+
+    async with Backend(url, database_engine_callback=engines.append) as backend:
+        last = asyncio.create_task(sql_store(backend).database.run(last_statement))
+        await asyncio.wait([last])
+        assert engines[0].pool.checkedout() == 0  # type: ignore[attr-defined]
 
 
 async def test_celerys_own_engine_options_are_accepted(url: str) -> None:

@@ -177,7 +177,11 @@ class Database:
         try:
             yield self._link_class(connection, self.count)
         finally:
-            await asyncio.shield(connection.close())  # goes back to the pool even if cancelled, as SQLAlchemy does it
+            # Our engines send nothing when a connection goes back to the pool, so that nothing can interrupt it. Others
+            # may, and SQLAlchemy loses a connection that is interrupted then: hence a task of its own (which would be
+            # cancelled before it begins where the loop is just ending).
+            closing = connection.close()
+            await (closing if self._client is None else asyncio.shield(closing))
 
     async def _connected(self) -> AsyncConnection:
         """Check out a connection that was not there yet when another one fell silent."""

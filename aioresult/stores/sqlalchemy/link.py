@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache
@@ -79,7 +78,7 @@ class AsyncpgLink(Link):
             rows: list[Any] = await driver.fetch(sql, *[parameters[name] for name in names])
         except BaseException as exc:
             if driver.is_closed() or getattr(exc, "sqlstate", None) is None:
-                await asyncio.shield(self.connection.invalidate())
+                await self.connection.invalidate()
             raise
         return rows
 
