@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -43,7 +44,7 @@ cases:
 
 examples:
   python -m benchmarks                                  the quick run, about three minutes
-  python -m benchmarks --full                           everything, about fifty minutes
+  python -m benchmarks --full                           everything, about half an hour
   python -m benchmarks --cases wake,store --stores redis --peers none
   python -m benchmarks --url redis=redis://10.0.0.5/7   on a server of your own; its database is emptied!
   python -m benchmarks --redraw benchmarks/results/full.json"""
@@ -152,6 +153,14 @@ def _measure(chosen: argparse.Namespace, console: Console, arguments: Sequence[s
         transient=True,
     ) as progress:
         bar = progress.add_task("", total=total)
+        began = time.monotonic()
+
+        def done(store: str, case: str) -> None:
+            progress.advance(bar)
+            if not console.is_terminal:  # where no bar can be drawn, as in a file
+                minutes, seconds = divmod(round(time.monotonic() - began), 60)
+                console.print(f"{minutes}:{seconds:02} {store}: {case} is measured", markup=False, highlight=False)
+
         return suite.run(
             mode=chosen.mode,
             command=" ".join(["python -m benchmarks", *arguments]),
@@ -163,5 +172,5 @@ def _measure(chosen: argparse.Namespace, console: Console, arguments: Sequence[s
             tell=lambda store, case, text: progress.update(
                 bar, description=" ".join(part for part in (store, case, text) if part).ljust(60)[:60]
             ),
-            done=lambda: progress.advance(bar),
+            done=done,
         )

@@ -55,7 +55,7 @@ def run(
     urls: Mapping[str, str],
     rivals: Rivals,
     tell: Tell,
-    done: Callable[[], None],
+    done: Callable[[str, str], None],
 ) -> Run:
     """Measure ``cases`` on ``stores`` and return what was found.
 
@@ -80,7 +80,7 @@ def run(
                 setting = Setting(store, host, plan, results, entrants, show)
                 CASES[case](setting)
                 left_out |= setting.left_out
-                done()
+                done(store, case)
     return Run(
         command=command,
         mode=mode,
