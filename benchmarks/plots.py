@@ -23,7 +23,10 @@ mpl.use("Agg")
 mpl.rcParams.update({"svg.hashsalt": "aioresult", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
 
 _COLOURS: Final = {PUSH: "#0b6e4f", FLOOR: "#8a8a8a", SLOW_POLL: "#c8553d", QUICK_POLL: "#e8a87c", "Celery": "#37814a"}
-_OTHERS: Final = ("#4361a6", "#7a5195", "#bc5090", "#5c7f99", "#96723b", "#3f8efc", "#6b705c", "#9d4edd")
+_OTHERS: Final = (
+    *("#4361a6", "#7a5195", "#bc5090", "#5c7f99", "#96723b", "#3f8efc"),
+    *("#6b705c", "#9d4edd", "#d4a017", "#00a6a6", "#b56576", "#1d3557"),
+)
 _STORES: Final = {"redis": "Redis", "postgresql": "PostgreSQL", "mongodb": "MongoDB", "sqlite": "SQLite"}
 
 
@@ -130,20 +133,21 @@ def load(results: Results) -> Canvas | None:
     canvas = _canvas(9, 4.2)
     panels = canvas.subplots(1, 2)
     names = list(dict.fromkeys(figure.contestant for figure in figures))
+    others = [name for name in names if name not in _COLOURS]
     for axes, metric, title in zip(
         panels,
         ("server commands", "server CPU"),
         ("commands per second at the server", "CPU of the server, ms per second"),
         strict=True,
     ):
-        for index, name in enumerate(names):
+        for name in names:
             points = sorted((f.n, f.median) for f in figures if f.contestant == name and f.metric == metric)
             if name == NOBODY:
                 axes.axhline(
                     median([value for _, value in points]), color="#bbbbbb", linestyle=":", label="nobody waits"
                 )
                 continue
-            colour = _COLOURS.get(name, _OTHERS[index % len(_OTHERS)])
+            colour = _COLOURS.get(name) or _OTHERS[others.index(name) % len(_OTHERS)]
             width = 2.4 if name == PUSH else 1.3
             axes.plot(*zip(*points, strict=True), marker="o", markersize=3, color=colour, label=name, linewidth=width)
         axes.set_xscale("log")
