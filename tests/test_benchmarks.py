@@ -237,7 +237,7 @@ def test_plans_name_only_cases_and_peers_that_exist() -> None:
         ["wake", "load"],
         ["wake"],
     ]
-    assert TINY.repetitions < QUICK.repetitions < FULL.repetitions
+    assert TINY.repetitions * TINY.wakes < QUICK.repetitions * QUICK.wakes < FULL.repetitions * FULL.wakes
 
 
 def test_every_peer_has_its_script() -> None:
