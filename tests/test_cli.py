@@ -72,6 +72,13 @@ def test_standard_input_that_is_no_json_is_wrong_usage(given: str, said: str) ->
     assert_one_line(ended.err)
 
 
+def test_a_state_that_is_no_text_is_wrong_usage() -> None:
+    ended = aioresult("store", "t", "--state", "\udcff", "--json", url="memory://")
+    assert (ended.code, ended.out) == (Exit.USAGE, "")
+    assert "state is not UTF-8" in ended.err
+    assert_one_line(ended.err)
+
+
 def test_get_waits_for_what_another_process_stores(redis_url: str) -> None:
     waiting = start("get", "t", "--timeout", str(PATIENCE), url=redis_url)
     with Backend(redis_url) as backend:

@@ -347,10 +347,11 @@ async def test_what_sql_text_cannot_hold_is_escaped_in_texts_and_refused_in_ids(
         assert (await backend.fetch("a\0b")).status == "PENDING"
 
 
-async def test_a_state_whose_name_does_not_fit_is_refused(url: str) -> None:
+@pytest.mark.parametrize("state", ["X" * 51, "X\0", "\udcff"], ids=["long", "null", "surrogate"])
+async def test_a_state_that_the_column_cannot_hold_is_refused(url: str, state: str) -> None:
     async with Backend(url) as backend:
         with pytest.raises(EncodeError, match="50 characters"):
-            await backend.store_result("a", 1, "X" * 51)
+            await backend.store_result("a", 1, state)
 
 
 async def test_the_result_column_holds_the_form_that_the_setting_says(path: Path, url: str) -> None:

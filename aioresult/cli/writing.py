@@ -33,6 +33,10 @@ def store(
 
     For FAILURE, RETRY and REVOKED the result is a message, or an object with exc_type and exc_message.
     """
+    try:
+        state.encode()
+    except UnicodeError as exc:
+        raise typer.BadParameter(f"the state is not UTF-8 ({exc})", param_hint="--state") from exc
     value = _outcome(state, _parsed(result))
 
     async def command(backend: Backend) -> Exit:

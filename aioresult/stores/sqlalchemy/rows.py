@@ -92,10 +92,10 @@ class Rows:
             return record
         if "\0" in record.id:
             raise InvalidTaskId(f"task id {record.id!r:.100} contains a null character, which a database cannot store")
-        if len(record.status) > _STATUS_LENGTH or "\0" in record.status:
+        if _storable(record.status, _STATUS_LENGTH) != record.status:
             raise EncodeError(
                 f"task {record.id!r}: state {record.status!r:.80} cannot be stored: the column holds {_STATUS_LENGTH} "
-                f"characters"
+                f"characters, none of them null or a surrogate"
             )
         result = Encoded(self._codec.encode_result(record, compress=False, legacy_pickle=self._pickle))
         if record.args is None and record.kwargs is None and not record.children and not record.stamps:
