@@ -372,7 +372,10 @@ class TestThen:
             raise RuntimeError("in the callback")
 
         called = threading.Event()
-        app.tasks["tests.add"].delay(1, 1).then(fail)
+        result = app.AsyncResult(str(uuid.uuid4()))
+        result.then(fail)  # before there is a result: then() would call it itself, and raise
+        app.backend.mark_as_done(result.id, 1)
+        eventually(lambda: result.on_ready.ready)
         app.tasks["tests.add"].delay(1, 1).then(lambda _: called.set())
         assert called.wait(WAIT)
         eventually(lambda: "in the callback" in caplog.text)
