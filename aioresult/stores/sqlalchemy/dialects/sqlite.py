@@ -147,7 +147,7 @@ async def _connect(*where: Any, **options: Any) -> aiosqlite.Connection:
     if error := opening.exception():
         connection.stop()
         await asyncio.to_thread(thread.join)
-        raise error
+        raise cancelled or error
     connection._connection = opening.result()
     if cancelled is not None:
         await connection.close()
