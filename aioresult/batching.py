@@ -2,6 +2,9 @@
 
 The first caller of a loop turn starts a flush, which takes whatever has collected by the time it runs; while it is in
 flight, the next batch collects. Nothing is delayed when idle, and batches grow with the load.
+
+Writes may have several lanes, so that one batch is prepared here while another is stored there. An id always takes the
+same lane: its states are stored in order, and no two batches under way have a row in common.
 """
 
 from __future__ import annotations
@@ -164,13 +167,13 @@ class Batcher:
 
     def __init__(self, store: Store) -> None:
         self._reads = _Reads(store, "aioresult reads")
-        self._writes = _Writes(store, "aioresult writes")
+        self._writes = [_Writes(store, "aioresult writes") for _ in range(store.write_lanes)]
         self._deletions = _Deletions(store, "aioresult deletions")
 
     @property
     def reached(self) -> bool:
         """Whether the store has answered before: from then on an outage is something to wait out."""
-        return self._reads.answered or self._writes.answered or self._deletions.answered
+        return self._reads.answered or self._deletions.answered or any(lane.answered for lane in self._writes)
 
     def get_many(self, ids: Sequence[str]) -> asyncio.Future[Mapping[str, Record]]:
         """Give the records of ``ids``, and perhaps of others that were read in the same batch."""
@@ -178,7 +181,8 @@ class Batcher:
 
     def put(self, record: Record) -> asyncio.Future[bool]:
         """Store ``record``, which comes from ``Store.encode``; give whether it was written."""
-        return self._writes.submit(record)
+        lanes = self._writes
+        return lanes[hash(record.id) % len(lanes)].submit(record)
 
     def delete(self, task_id: str) -> asyncio.Future[None]:
         """Delete the record of ``task_id``, if there is one."""
@@ -187,5 +191,6 @@ class Batcher:
     async def aclose(self) -> None:
         """Let writes and deletions finish; a read that is still under way has nothing to lose."""
         await self._reads.abandon()
-        await self._writes.aclose()
+        for lane in self._writes:
+            await lane.aclose()
         await self._deletions.aclose()

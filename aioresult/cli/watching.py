@@ -43,12 +43,15 @@ async def _follow(
 ) -> list[Record]:
     latest = {result.id: Record(id=result.id) for result in results}
 
+    def take(record: Record) -> None:
+        latest[record.id] = record
+        show(record)
+
     async def follow(result: AsyncResult[Any]) -> None:
         try:
             with suppress(ResultTimeout):  # told by the last state, which is not final
                 async for record in result.updates(timeout):
-                    latest[record.id] = record
-                    show(record)
+                    take(record)
         except DecodeError as exc:
             latest[result.id] = Record.undecodable(result.id, exc)
 
@@ -59,6 +62,11 @@ async def _follow(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+    if late := [result for result in results if not latest[result.id].ended]:
+        found = await late[0].backend.fetch_many([result.id for result in late])
+        for record in found.values():  # as get and wait do: the time may have been too short to look at all
+            if record.appearance() != latest[record.id].appearance():
+                take(record)
     return list(latest.values())
 
 

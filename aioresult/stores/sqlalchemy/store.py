@@ -18,6 +18,7 @@ from aioresult.errors import SettingsError
 from aioresult.record import Record, ResultTree
 from aioresult.settings import Settings
 from aioresult.stores.sqlalchemy.database import Database
+from aioresult.stores.sqlalchemy.dialects.choice import dialect_class
 from aioresult.stores.sqlalchemy.dialects.port import Dialect
 from aioresult.stores.sqlalchemy.feeds import push_of
 from aioresult.stores.sqlalchemy.link import Link
@@ -60,6 +61,7 @@ class SQLStore(Store):
 
     def _use(self, target: Target, client: AsyncEngine | None) -> None:
         self.location = target.location
+        self.write_lanes = dialect_class(target.family).write_lanes
         self._database = Database(target, self.settings, self.codec, self._count, client)
         self._rows = self._database.rows
         self._push = push_of(self._database, self.get_many)
