@@ -96,7 +96,8 @@ class Store(ABC):
         loop_bound: whether an instance belongs to the event loop that first uses it.
         needs_purge: whether expired records, though nobody sees them any more, are kept until ``purge`` is called.
         max_id_length: the longest id, in characters, that can be stored; ``None`` for no limit.
-        write_lanes: how many ``put_many`` may be under way at once; each record's id decides which of them takes it.
+        lanes: how many batches of reads, and as many of writes, may be under way at once. Two, where a server does its
+            half of the work beside us; an id is always written over the same one.
         settings: the checked settings.
         codec: encodes and decodes records by these settings.
         location: host, port and database as shown in messages; never a credential.
@@ -106,7 +107,7 @@ class Store(ABC):
     loop_bound: ClassVar[bool] = True
     needs_purge: ClassVar[bool] = False
     max_id_length: ClassVar[int | None] = None
-    write_lanes: int = 1
+    lanes: int = 1
 
     def __init__(self, url: str, settings: Settings) -> None:
         """Prepare to use ``url``; connects to nothing yet.

@@ -3,8 +3,8 @@
 The first caller of a loop turn starts a flush, which takes whatever has collected by the time it runs; while it is in
 flight, the next batch collects. Nothing is delayed when idle, and batches grow with the load.
 
-Writes may have several lanes, so that one batch is prepared here while another is stored there. An id always takes the
-same lane: its states are stored in order, and no two batches under way have a row in common.
+Where a store has several lanes, one batch is prepared here while another is served there. An id is always written over
+the same lane: its states are stored in order, and no two batches under way have a row in common.
 """
 
 from __future__ import annotations
@@ -29,6 +29,11 @@ _MAX_WRITES = 2000
 def owned_task(coroutine: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
     """Start a background task that never runs inside the call that starts it, whatever the loop's task factory does."""
     return asyncio.Task(coroutine, loop=asyncio.get_running_loop(), name=name)
+
+
+def lane_of(task_id: str, lanes: int) -> int:
+    """Return which of so many lanes ``task_id`` takes."""
+    return hash(task_id) % lanes
 
 
 class _Lane(ABC, Generic[Item, Outcome]):
@@ -166,23 +171,26 @@ class Batcher:
     """
 
     def __init__(self, store: Store) -> None:
-        self._reads = _Reads(store, "aioresult reads")
-        self._writes = [_Writes(store, "aioresult writes") for _ in range(store.write_lanes)]
+        self._reads = [_Reads(store, "aioresult reads") for _ in range(store.lanes)]
+        self._writes = [_Writes(store, "aioresult writes") for _ in range(store.lanes)]
         self._deletions = _Deletions(store, "aioresult deletions")
 
     @property
     def reached(self) -> bool:
         """Whether the store has answered before: from then on an outage is something to wait out."""
-        return self._reads.answered or self._deletions.answered or any(lane.answered for lane in self._writes)
+        return self._deletions.answered or any(
+            reads.answered or writes.answered for reads, writes in zip(self._reads, self._writes, strict=True)
+        )
 
     def get_many(self, ids: Sequence[str]) -> asyncio.Future[Mapping[str, Record]]:
         """Give the records of ``ids``, and perhaps of others that were read in the same batch."""
-        return self._reads.submit(ids)
+        lanes = self._reads
+        return lanes[lane_of(ids[0], len(lanes)) if ids else 0].submit(ids)
 
     def put(self, record: Record) -> asyncio.Future[bool]:
         """Store ``record``, which comes from ``Store.encode``; give whether it was written."""
         lanes = self._writes
-        return lanes[hash(record.id) % len(lanes)].submit(record)
+        return lanes[lane_of(record.id, len(lanes))].submit(record)
 
     def delete(self, task_id: str) -> asyncio.Future[None]:
         """Delete the record of ``task_id``, if there is one."""
@@ -190,7 +198,8 @@ class Batcher:
 
     async def aclose(self) -> None:
         """Let writes and deletions finish; a read that is still under way has nothing to lose."""
-        await self._reads.abandon()
-        for lane in self._writes:
-            await lane.aclose()
+        for reads in self._reads:
+            await reads.abandon()
+        for writes in self._writes:
+            await writes.aclose()
         await self._deletions.aclose()

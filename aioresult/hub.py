@@ -21,6 +21,7 @@ from aioresult.backoff import Backoff
 from aioresult.batching import Batcher, owned_task
 from aioresult.deadlines import Deadlines
 from aioresult.errors import AioResultError, StoreUnavailable
+from aioresult.looking import Looker
 from aioresult.polling import PollingFeed
 from aioresult.record import ENDS, Record
 
@@ -89,15 +90,14 @@ class Hub:
         self._batcher = batcher
         self._loop = asyncio.get_running_loop()
         self._entries: dict[str, Entry] = {}
+        self._looker = Looker(batcher, self._entries, self, store.lanes)
         self._watched: set[str] = set()
         self._new: set[str] = set()
         self._fresh: set[str] = set()
-        self._to_look: set[str] = set()
         self.deadlines = Deadlines(self._loop)
         """When waiters give up."""
         self._wake = asyncio.Event()
         self._supervisor: asyncio.Task[None] | None = None
-        self._looker: asyncio.Task[None] | None = None
         self._closings: set[asyncio.Task[None]] = set()
         self._fallback: asyncio.TimerHandle | None = None
         self.outage: StoreUnavailable | None = None
@@ -157,7 +157,7 @@ class Hub:
         else:
             self._entries[task_id] = {entry, member}
         self._new.add(task_id)
-        self._look_at((task_id,))
+        self._looker.look_at(task_id)
 
     # --- delivering ---
 
@@ -165,7 +165,7 @@ class Hub:
         """Take one event of the feed."""
         if record is None:
             if task_id in self._entries:
-                self._look_at((task_id,))
+                self._looker.look_at(task_id)
             return
         if record.status not in ENDS:
             self._tell_listeners(task_id, record)
@@ -192,8 +192,9 @@ class Hub:
             if not isinstance(member, asyncio.Future):
                 member.push(record)
 
-    def _fail(self, ids: Iterable[str], exc: Exception) -> None:
+    def fail(self, ids: Iterable[str], exc: Exception) -> None:
         """End the waiting for ``ids`` with ``exc`` as the reason; whoever waits next starts afresh."""
+        self._new.difference_update(ids)
         if isinstance(exc, AioResultError):
             error: Exception = exc
         else:
@@ -209,7 +210,7 @@ class Hub:
     def _fail_everybody(self, exc: Exception) -> None:
         if not self._entries:
             logger.error("the feed of %s failed while nobody waited", self._store.location, exc_info=exc)
-        self._fail(list(self._entries), exc)
+        self.fail(list(self._entries), exc)
 
     # --- the background task ---
 
@@ -335,43 +336,9 @@ class Hub:
         self._plan_fallback()
         if self._entries:
             self.fallback_reads += 1
-            self._look_at(self._entries)
+            self._looker.look_at_all(self._entries)
 
-    def _look_at(self, ids: Iterable[str]) -> None:
-        self._to_look.update(ids)
-        if self._looker is None:
-            self._looker = owned_task(self._look(), "aioresult look")
-
-    async def _look(self) -> None:
-        """Read what is owed a look, in ever new batches; go on trying while a store that has answered is away."""
-        backoff = Backoff()
-        asked: set[str] = set()
-        try:
-            while self._to_look:
-                asked, self._to_look = self._to_look, set()
-                try:
-                    found = await self._batcher.get_many([task_id for task_id in asked if task_id in self._entries])
-                except StoreUnavailable as exc:
-                    if not self._batcher.reached:
-                        raise
-                    self.outage = exc
-                    self._subscribe(asked)
-                    await asyncio.sleep(backoff.next())
-                    self._to_look |= asked
-                    continue
-                self.outage = None
-                for task_id, record in found.items():
-                    self.deliver(task_id, record)
-                self._subscribe(asked)
-        except Exception as exc:  # noqa: BLE001  (handed to those whom it concerns)
-            asked |= self._to_look
-            self._new -= asked
-            self._fail(asked, exc)
-        finally:
-            self._looker = None
-            self._to_look.clear()
-
-    def _subscribe(self, ids: set[str]) -> None:
+    def looked(self, ids: set[str]) -> None:
         """Hand those of ``ids`` that are new, and not answered yet, to the background task."""
         self._fresh.update(task_id for task_id in ids if task_id in self._new and task_id in self._entries)
         self._new -= ids
@@ -383,7 +350,9 @@ class Hub:
     async def aclose(self) -> None:
         """End the background task and give back its feed; whoever still waits gets an error."""
         self.closed = True
-        tasks = [task for task in (self._supervisor, self._looker) if task is not None]
+        tasks = self._looker.tasks
+        if self._supervisor is not None:
+            tasks.append(self._supervisor)
         for task in tasks:
             task.cancel()
         if tasks:

@@ -24,7 +24,7 @@ LAYERS = [
     ["codec"],
     ["abc"],
     ["batching", "deadlines"],
-    ["polling"],
+    ["looking", "polling"],
     ["hub", "stores"],
     ["inbox", "runtime"],
     ["collecting"],

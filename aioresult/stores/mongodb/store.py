@@ -43,6 +43,7 @@ class MongoStore(Store):
         motor_silence: the same with Motor, one of whose threads waits for the answer and cannot be interrupted.
     """
 
+    lanes = 2
     silence: ClassVar[float] = 5.0
     motor_silence: ClassVar[float] = 1.0
 

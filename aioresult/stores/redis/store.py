@@ -55,6 +55,7 @@ class RedisStore(Store):
     meet; ``global_keyprefix`` keeps chosen ones apart).
     """
 
+    lanes = 2
     _script = PUT
 
     def __init__(self, url: str, settings: Settings) -> None:

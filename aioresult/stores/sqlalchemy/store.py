@@ -61,7 +61,7 @@ class SQLStore(Store):
 
     def _use(self, target: Target, client: AsyncEngine | None) -> None:
         self.location = target.location
-        self.write_lanes = dialect_class(target.family).write_lanes
+        self.lanes = dialect_class(target.family).lanes
         self._database = Database(target, self.settings, self.codec, self._count, client)
         self._rows = self._database.rows
         self._push = push_of(self._database, self.get_many)

@@ -34,13 +34,13 @@ class Dialect(ABC):
             take seconds; after ten, it is more likely that the network has forgotten the connection, and a caller
             that serves somebody at a browser is about to give up. What was merely slow has the full deadline then.
         begin: begins a transaction that is going to write.
-        write_lanes: how many batches may be on their way into it at once, see ``Store.write_lanes``.
+        lanes: how many batches may be under way at once, see ``Store.lanes``.
     """
 
     deadline: ClassVar[float | None] = 60.0
     patience: ClassVar[float | None] = 10.0
     begin: ClassVar[str] = "BEGIN"
-    write_lanes: ClassVar[int] = 1
+    lanes: ClassVar[int] = 1
 
     def __init__(self, layout: Layout, dates: Dates, facts: dict[str, str]) -> None:
         self.layout = layout

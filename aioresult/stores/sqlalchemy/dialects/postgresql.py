@@ -35,12 +35,9 @@ _TYPES: Final = {"retries": "integer", "date_done": "timestamptz"} | dict.fromke
 
 
 class PostgreSQLDialect(Dialect):
-    """PostgreSQL 11 or newer, by asyncpg or psycopg.
+    """PostgreSQL 11 or newer, by asyncpg or psycopg."""
 
-    Its server takes half as long over a batch as we take to prepare the next one, so two of them overlap.
-    """
-
-    write_lanes: ClassVar[int] = 2
+    lanes: ClassVar[int] = 2
 
     def __init__(self, layout: Layout, dates: Dates, facts: dict[str, str]) -> None:
         super().__init__(layout, dates, facts)

@@ -1,0 +1,105 @@
+"""Looking: ids whose waiters are owed a look at the store are read in ever new batches.
+
+As many batches are under way at once as the store has lanes: while one is read there, another is delivered here. Within
+a lane one follows the other, so that what arrives meanwhile is read together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Container, Iterable
+from typing import Protocol
+
+from aioresult.backoff import Backoff
+from aioresult.batching import Batcher, lane_of, owned_task
+from aioresult.errors import StoreUnavailable
+from aioresult.record import Record
+
+
+class Patron(Protocol):
+    """Whoever wants to know what there is.
+
+    Attributes:
+        outage: why the store could not be reached the last time, or ``None`` where it could.
+    """
+
+    outage: StoreUnavailable | None
+
+    def deliver(self, task_id: str, record: Record) -> None:
+        """Take what is stored of an id, once for each look that finds something."""
+
+    def looked(self, ids: set[str]) -> None:
+        """Take note that these have been looked at, or cannot be before the store is back."""
+
+    def fail(self, ids: set[str], exc: Exception) -> None:
+        """Take the error for which these cannot be looked at."""
+
+
+class _Lane:
+    """Some of the ids; one batch of them is under way at a time."""
+
+    __slots__ = ("ids", "task")
+
+    def __init__(self) -> None:
+        self.ids: set[str] = set()
+        self.task: asyncio.Task[None] | None = None
+
+
+class Looker:
+    """Reads ids, and goes on trying while a store that has answered before is away.
+
+    Args:
+        batcher: reads.
+        wanted: the ids that somebody still waits for; others are not read.
+        patron: is told.
+        lanes: how many batches may be under way at once.
+    """
+
+    def __init__(self, batcher: Batcher, wanted: Container[str], patron: Patron, lanes: int) -> None:
+        self._batcher = batcher
+        self._wanted = wanted
+        self._patron = patron
+        self._lanes = [_Lane() for _ in range(lanes)]
+
+    def look_at(self, task_id: str) -> None:
+        """Read ``task_id`` soon."""
+        lane = self._lanes[lane_of(task_id, len(self._lanes))]
+        lane.ids.add(task_id)
+        if lane.task is None:
+            lane.task = owned_task(self._look(lane), "aioresult look")
+
+    def look_at_all(self, ids: Iterable[str]) -> None:
+        """Read ``ids`` soon."""
+        for task_id in ids:
+            self.look_at(task_id)
+
+    @property
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """What is under way."""
+        return [lane.task for lane in self._lanes if lane.task is not None]
+
+    async def _look(self, lane: _Lane) -> None:
+        backoff = Backoff()
+        asked: set[str] = set()
+        try:
+            while lane.ids:
+                asked, lane.ids = lane.ids, set()
+                try:
+                    found = await self._batcher.get_many([task_id for task_id in asked if task_id in self._wanted])
+                except StoreUnavailable as exc:
+                    if not self._batcher.reached:
+                        raise
+                    self._patron.outage = exc
+                    self._patron.looked(asked)
+                    await asyncio.sleep(backoff.next())
+                    lane.ids |= asked
+                    continue
+                self._patron.outage = None
+                for task_id, record in found.items():
+                    self._patron.deliver(task_id, record)
+                self._patron.looked(asked)
+        except Exception as exc:  # noqa: BLE001  (handed to those whom it concerns)
+            self._patron.fail(asked | lane.ids, exc)
+        finally:
+            lane.task = None
+            lane.ids.clear()

@@ -1,0 +1,115 @@
+"""How many batches are under way at once, and what that leaves as it was."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+
+from aioresult import Backend, Record
+from aioresult.batching import lane_of
+from aioresult.testing import FaultyStore
+from aioresult.testing.conformance import eventually
+
+PATIENCE = 10.0
+"""Seconds after which something that should happen counts as not happening."""
+
+
+class SlowStore(FaultyStore):
+    """Takes a few turns of the loop for each batch, and keeps those with an id of ``held`` until they are released."""
+
+    def __init__(self, lanes: int) -> None:
+        super().__init__()
+        self.lanes = lanes
+        self.held: set[str] = set()
+        self.released = asyncio.Event()
+        self.under_way: list[set[str]] = []
+        self.most = 0
+
+    @asynccontextmanager
+    async def _slowly(self, ids: set[str]) -> AsyncIterator[None]:
+        assert all(ids.isdisjoint(others) for others in self.under_way)
+        self.under_way.append(ids)
+        self.most = max(self.most, len(self.under_way))
+        try:
+            for _ in range(random.randint(1, 5)):
+                await asyncio.sleep(0)
+            if self.held & ids:
+                await self.released.wait()
+            yield
+        finally:
+            self.under_way.remove(ids)
+
+    async def get_many(self, ids: Sequence[str]) -> Mapping[str, Record]:
+        async with self._slowly(set(ids)):
+            return await super().get_many(ids)
+
+    async def put_many(self, records: Sequence[Record]) -> Sequence[bool]:
+        async with self._slowly({record.id for record in records}):
+            return await super().put_many(records)
+
+
+def ids_of_both_lanes() -> tuple[list[str], list[str]]:
+    """Return some ids of each of two lanes."""
+    ids = [f"id-{number}" for number in range(100)]
+    return [task_id for task_id in ids if lane_of(task_id, 2) == 0], [
+        task_id for task_id in ids if lane_of(task_id, 2) == 1
+    ]
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+async def test_states_of_one_task_are_stored_in_their_order_over_any_number_of_lanes(lanes: int) -> None:
+    store = SlowStore(lanes)
+    async with Backend(store) as backend:
+        writes = [backend.store_result(str(n), step, "PROGRESS") for step in range(5) for n in range(100)]
+        assert all(await asyncio.gather(*writes))
+        found = await backend.fetch_many(map(str, range(100)))
+    assert [record.result for record in found.values()] == [4] * 100
+    assert store.most == lanes
+
+
+async def test_a_batch_that_takes_long_does_not_keep_the_other_lane_from_writing() -> None:
+    store = SlowStore(2)
+    held, free = ids_of_both_lanes()
+    store.held = {held[0]}
+    async with Backend(store) as backend:
+        stuck = [asyncio.create_task(backend.mark_as_done(task_id, 1)) for task_id in held]
+        assert all(await asyncio.gather(*(backend.mark_as_done(task_id, 2) for task_id in free)))
+        assert not any(task.done() for task in stuck)
+        store.released.set()
+        assert all(await asyncio.gather(*stuck))
+
+
+async def test_a_batch_that_takes_long_does_not_keep_the_other_lane_from_reading() -> None:
+    store = SlowStore(2)
+    held, free = ids_of_both_lanes()
+    async with Backend(store) as backend:
+        await asyncio.gather(*(backend.mark_as_done(task_id, task_id) for task_id in held + free))
+        store.held = {held[0]}
+        stuck = [asyncio.create_task(backend.AsyncResult(task_id).get(timeout=PATIENCE)) for task_id in held]
+        got = await asyncio.gather(*(backend.AsyncResult(task_id).get(timeout=PATIENCE) for task_id in free))
+        assert got == free
+        assert not any(task.done() for task in stuck)
+        store.released.set()
+        assert await asyncio.gather(*stuck) == held
+
+
+async def test_closing_waits_for_what_is_being_written_on_every_lane() -> None:
+    store = SlowStore(2)
+    first, second = ids_of_both_lanes()
+    store.held = {first[0], second[0]}
+    backend = Backend(store)
+    writes = [asyncio.create_task(backend.mark_as_done(task_id, 1)) for task_id in first + second]
+
+    async def both_under_way() -> bool:
+        return len(store.under_way) == 2
+
+    await eventually(both_under_way)
+    closing = asyncio.create_task(backend.aclose())
+    await asyncio.sleep(0)
+    store.released.set()
+    await closing
+    assert [task.done() and task.result() for task in writes] == [True] * 100
