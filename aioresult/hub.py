@@ -119,6 +119,11 @@ class Hub:
         """How many ids the feed is subscribed to, a small surplus included."""
         return len(self._watched)
 
+    @property
+    def looking(self) -> bool:
+        """Whether ids are being read."""
+        return bool(self._looker.tasks)
+
     # --- joining and leaving: no awaits, so that nothing can happen in between ---
 
     def add(self, task_id: str, deadline: float | None) -> Waiter:
@@ -298,9 +303,9 @@ class Hub:
         fresh, self._fresh = self._fresh, set()
         fresh.intersection_update(self._entries)
         if fresh:
-            self._watched |= fresh
             async with _unless_ended(reader):
                 await feed.watch(fresh)
+            self._watched |= fresh
 
     async def _drop_surplus(self, feed: Feed, reader: asyncio.Task[None]) -> None:
         """Unsubscribe from what nobody waits for any more; in a burst of results, later and in fewer pieces."""

@@ -106,10 +106,10 @@ async def until_watched(backend: Backend, number: int) -> None:
     """Wait until the feed of ``backend`` watches ``number`` ids, and what was stored before would have been seen."""
 
     async def watched() -> bool:
-        return backend.stats().watched >= number
+        return backend.stats().watched >= number and not backend.runtime.hub.looking
 
     await eventually(watched)
-    for _ in range(2):
+    for _ in range(2):  # where the feed looks by itself, it has begun to
         await backend.ping()
 
 

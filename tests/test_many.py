@@ -112,7 +112,7 @@ async def test_wait_returns_when_told_to(
 
 async def test_wait_returns_what_is_known_at_its_timeout_and_looks_once_at_zero(backend: Backend, three: Three) -> None:
     await backend.store_result("a", 1, "SUCCESS")
-    for timeout in (0, 0.02):
+    for timeout in (0, 0.5):
         done, pending = await aioresult.wait(three, timeout=timeout)
         assert ({result.id for result in done}, {result.id for result in pending}) == ({"a"}, {"b", "c"})
     with pytest.raises(ValueError, match="return_when"):
@@ -171,7 +171,7 @@ async def test_a_set_answers_for_all_its_members_with_one_read(
 
 
 async def test_joining_times_out_for_all_together(three: Three) -> None:
-    for timeout in (0, 0.02):
+    for timeout in (0, 0.5):
         with pytest.raises(ResultTimeout, match="3 of 3"):
             await ResultSet(three).join(timeout=timeout)
 

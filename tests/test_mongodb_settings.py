@@ -214,7 +214,7 @@ async def test_a_wrong_password_is_said_to_be_wrong_and_not_told(guarded: MongoS
         f"{scheme}://readWrite:s3cret@127.0.0.1:{guarded.port}/results",
         f"{scheme}://root:{SECRET}@127.0.0.1:{guarded.port}/results",
     ):
-        async with Backend(url, connect_timeout=0.5) as backend:
+        async with Backend(url, connect_timeout=2) as backend:
             for call in (backend.ping, backend.ping, lambda: backend.store_result("a", 1, "SUCCESS")):
                 with pytest.raises(StoreUnavailable, match=r"refuses the user name or password.*authSource") as caught:
                     await call()

@@ -205,7 +205,7 @@ async def test_iteration_raises_when_the_connection_is_killed_and_ends_when_clos
 
 async def test_a_half_open_connection_is_noticed_by_the_probe(make: Make, redis_url: str) -> None:
     async with TcpProxy(redis_url) as proxy:
-        store = make(proxy.url, redis_backend_health_check_interval=0.05, connect_timeout=0.2)
+        store = make(proxy.url, redis_backend_health_check_interval=0.05, connect_timeout=0.5)
         feed = await store.feed()
         iteration = asyncio.create_task(first_event(feed))
         proxy.freeze()
@@ -216,7 +216,7 @@ async def test_a_half_open_connection_is_noticed_by_the_probe(make: Make, redis_
 
 async def test_a_half_open_command_connection_is_noticed_and_replaced(make: Make, redis_url: str) -> None:
     async with TcpProxy(redis_url) as proxy:
-        store = make(proxy.url, redis_backend_health_check_interval=0.01, connect_timeout=0.2)
+        store = make(proxy.url, redis_backend_health_check_interval=0.01, connect_timeout=0.5)
         await store.ping()
         proxy.freeze()
         await asyncio.sleep(0.02)  # longer than the interval, so that the next call asks for a sign of life
@@ -231,7 +231,7 @@ async def test_what_is_under_way_on_a_connection_that_falls_silent_is_repeated_o
     make: Make, redis_url: str
 ) -> None:
     async with TcpProxy(redis_url) as proxy:
-        store = make(proxy.url, connect_timeout=0.2)
+        store = make(proxy.url, connect_timeout=0.5)
         await store.ping()
         proxy.silence()
         assert await store.put_many([Record(id="a", status="SUCCESS", result=1)]) == [True]
@@ -240,7 +240,7 @@ async def test_what_is_under_way_on_a_connection_that_falls_silent_is_repeated_o
 
 async def test_a_server_that_is_busy_and_lets_nobody_in_is_waited_for(make: Make, redis_url: str) -> None:
     async with TcpProxy(redis_url) as proxy:
-        store = make(proxy.url, connect_timeout=0.1)
+        store = make(proxy.url, connect_timeout=0.5)
         await store.ping()
         proxy.freeze()
         writing = asyncio.create_task(store.put_many([Record(id="a", status="SUCCESS", result=1)]))
@@ -252,10 +252,10 @@ async def test_a_server_that_is_busy_and_lets_nobody_in_is_waited_for(make: Make
 
 async def test_a_reply_that_does_not_come_is_not_waited_for_longer_than_the_setting(make: Make, redis_url: str) -> None:
     async with TcpProxy(redis_url) as proxy:
-        store = make(proxy.url, redis_socket_timeout=0.1, redis_backend_health_check_interval=0)
+        store = make(proxy.url, redis_socket_timeout=0.5, redis_backend_health_check_interval=0)
         await store.ping()
         proxy.freeze()
-        with pytest.raises(StoreUnavailable, match=r"no reply within 0\.1 s"):
+        with pytest.raises(StoreUnavailable, match=r"no reply within 0\.5 s"):
             await store.ping()
         await proxy.resume()
         await store.ping()

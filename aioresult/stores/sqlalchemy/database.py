@@ -63,7 +63,7 @@ class Database:
         self._engine: AsyncEngine | None = None
         self._link_class: type[Link] = Link
         self._trusted_from = -math.inf
-        """When a connection fell silent: those that were there before are probably as dead."""
+        """When a connection was found dead: those that were there before probably are, too."""
         self._dialect: Dialect | None = None
         self._file: tuple[int, int] | None = None
         self._opening = asyncio.Lock()
@@ -184,7 +184,7 @@ class Database:
             await (closing if self._client is None else asyncio.shield(closing))
 
     async def _connected(self) -> AsyncConnection:
-        """Check out a connection that was not there yet when another one fell silent."""
+        """Check out a connection that was not there yet when another one was found dead."""
         engine = self._made_engine()
         while True:
             connection = await engine.connect()
@@ -196,7 +196,7 @@ class Database:
             await connection.close()
 
     async def _recover(self, verdict: Verdict, attempt: int) -> None:
-        if verdict.silence:
+        if verdict.distrust:
             self._trusted_from = time.monotonic()
         if verdict.reexamine:
             self._dialect = None

@@ -18,6 +18,7 @@ _FORBIDDEN: Final = {"42501", "25006", 1142, 1143, 1227, 1290, 1370}
 _CONFLICT: Final = {"40001", "40P01", 1213, 1205}
 _UNUSABLE: Final = {"42P10", 1364}
 _TOO_LONG: Final = {1406, 1366}
+_CUT: Final = {"57P01", "57P02", "57P03", "57P05"}
 _LOST: Final = {2003, 2006, 2013, 2014, 1053, 1927, 4031}
 """SQLSTATE of PostgreSQL as text (libpq tells none of failed connections), error numbers of MySQL as numbers."""
 
@@ -34,14 +35,14 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         repeat: whether the same call may succeed if made again: the connection was dead, say.
         conflict: whether another writer was in the way, so that pausing for a moment is of use.
         reexamine: whether the tables are not as they were when the store was opened.
-        silence: whether the connection is there but does not answer, so that others may be in the same state.
+        distrust: whether the connection is lost, or does not answer, so that others may be in the same state.
     """
 
     error: AioResultError
     repeat: bool = False
     conflict: bool = False
     reexamine: bool = False
-    silence: bool = False
+    distrust: bool = False
 
 
 def judge(exc: Exception, location: str) -> Verdict:
@@ -75,12 +76,13 @@ def _by_class(exc: Exception, code: str | int | None, text: str, location: str) 
         return Verdict(error=SettingsError(f"{location}: the tables cannot be used as they are: {text}"))
     if isinstance(exc, TimeoutError):
         silence = isinstance(exc, Silence)
-        return Verdict(error=StoreUnavailable(f"{location}: no answer in time"), repeat=silence, silence=silence)
+        return Verdict(error=StoreUnavailable(f"{location}: no answer in time"), repeat=silence, distrust=silence)
     if "locked" in text and code is None:
         advice = "another process has kept the database locked for longer than the busy timeout"
         return Verdict(error=StoreUnavailable(f"{location}: {advice}: {text}"))
     unwrapped = not isinstance(exc, SQLAlchemyError | OSError)  # asyncpg's, of a connection that was cut just now
-    return Verdict(error=StoreUnavailable(f"{location}: {text}"), repeat=lost or unwrapped)
+    cut = lost or (unwrapped and (code is None or code in _CUT or _class_of(code) == "08"))
+    return Verdict(error=StoreUnavailable(f"{location}: {text}"), repeat=lost or unwrapped, distrust=cut)
 
 
 def _is_refusal(exc: Exception, code: str | int | None) -> bool:
