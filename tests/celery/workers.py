@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any, Self
 
 import kombu.pools
+import redis
 from celery import Celery
+from redis.sentinel import SentinelConnectionPool
 
 from aioresult.integrations.celery.plugin import AioResultBackend
 from aioresult.sync.portal import run_anywhere
@@ -128,7 +130,7 @@ def close(app: Celery) -> None:
         backend.remove_pending_result = lambda result: result  # results that are collected later would reconnect
         consumer.stop()
         if hasattr(backend, "client"):  # rpc:// has none
-            backend.client.close()
+            disconnect(backend.client)
     if getattr(backend, "_connection", None) is not None:
         backend._connection.close()
     if isinstance(backend, AioResultBackend):
@@ -137,3 +139,15 @@ def close(app: Celery) -> None:
     app.close()
     if published:
         kombu.pools.reset()  # type: ignore[no-untyped-call]  # shared by all applications with the same broker
+
+
+def disconnect(client: redis.Redis) -> None:
+    """Close the connections of a client that Celery made: it gives each one a pool, which ``close()`` then leaves open.
+
+    What is left open is closed by whichever finalizer runs first: the connection's, silently, or the socket's own.
+    """
+    pool = client.connection_pool
+    pool.disconnect()
+    if isinstance(pool, SentinelConnectionPool):
+        for sentinel in pool.sentinel_manager.sentinels:
+            sentinel.close()
