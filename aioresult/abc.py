@@ -86,8 +86,9 @@ class Store(ABC):
     """Where records are kept.
 
     A store is made once for each event loop that uses it (unless ``loop_bound`` is false), opens its connections at the
-    first call, and is called by the batcher: never twice at a time for the same kind of call, never twice with the
-    same id in one call. One that a backend was given ready-made serves the first loop, ``another`` each further one.
+    first call, and is called by the batcher: for one kind of call at most ``lanes`` times at once (deletions: once),
+    and never twice with the same id in one call. One that a backend was given ready-made serves the first loop,
+    ``another`` each further one.
 
     Every method raises ``StoreUnavailable`` when the store cannot be reached, naming ``location``. A connection that
     was found dead is replaced and the call repeated once before that, since an idle connection may have been cut.

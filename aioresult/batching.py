@@ -67,11 +67,15 @@ class _Lane(ABC, Generic[Item, Outcome]):
                         if not future.done():
                             future.set_exception(exc)
         finally:
-            self._task = None
-            for _, future in (*batch, *self._pending):  # none are left unless the task was cancelled
-                if not future.done():
-                    future.set_exception(AioResultError(f"the backend of {self._store.location} was closed meanwhile"))
-            self._pending.clear()
+            self._end(batch)
+
+    def _end(self, batch: Sequence[tuple[Item, asyncio.Future[Outcome]]] = ()) -> None:
+        """Let the next caller start anew; whoever is left of ``batch``, and of those pending, gets an error."""
+        self._task = None
+        for _, future in (*batch, *self._pending):
+            if not future.done():
+                future.set_exception(AioResultError(f"the backend of {self._store.location} was closed meanwhile"))
+        self._pending.clear()
 
     @abstractmethod
     def _take(self) -> list[tuple[Item, asyncio.Future[Outcome]]]:
@@ -91,6 +95,7 @@ class _Lane(ABC, Generic[Item, Outcome]):
         if (task := self._task) is not None:
             task.cancel()
             await asyncio.wait([task])
+            self._end()  # a task that had not begun never will
 
 
 class _Reads(_Lane[Sequence[str], Mapping[str, Record]]):
@@ -103,10 +108,8 @@ class _Reads(_Lane[Sequence[str], Mapping[str, Record]]):
             ids = batch[0][0]
         else:
             ids = list(dict.fromkeys(task_id for item, _ in batch for task_id in item))
-        records: Mapping[str, Record] = {}
-        if ids:
-            records = await self._store.get_many(ids)
-            self.answered = True
+        records = await self._store.get_many(ids)
+        self.answered = True
         for _, future in batch:
             if not future.done():
                 future.set_result(records)
@@ -183,9 +186,9 @@ class Batcher:
         )
 
     def get_many(self, ids: Sequence[str]) -> asyncio.Future[Mapping[str, Record]]:
-        """Give the records of ``ids``, and perhaps of others that were read in the same batch."""
+        """Give the records of ``ids``, of which there is at least one, and perhaps of others of the same batch."""
         lanes = self._reads
-        return lanes[lane_of(ids[0], len(lanes)) if ids else 0].submit(ids)
+        return lanes[lane_of(ids[0], len(lanes))].submit(ids)
 
     def put(self, record: Record) -> asyncio.Future[bool]:
         """Store ``record``, which comes from ``Store.encode``; give whether it was written."""

@@ -193,6 +193,7 @@ class Hub:
         entry = self._entries.get(task_id)
         if entry is None or isinstance(entry, asyncio.Future):
             return
+        self._looker.overtake(task_id)
         for member in _members(entry):
             if not isinstance(member, asyncio.Future):
                 member.push(record)

@@ -38,10 +38,12 @@ class Patron(Protocol):
 class _Lane:
     """Some of the ids; one batch of them is under way at a time."""
 
-    __slots__ = ("ids", "task")
+    __slots__ = ("ids", "overtaken", "task")
 
     def __init__(self) -> None:
         self.ids: set[str] = set()
+        self.overtaken: set[str] = set()
+        """Ids of which the feed has told a state since the batch under way began."""
         self.task: asyncio.Task[None] | None = None
 
 
@@ -63,7 +65,7 @@ class Looker:
 
     def look_at(self, task_id: str) -> None:
         """Read ``task_id`` soon."""
-        lane = self._lanes[lane_of(task_id, len(self._lanes))]
+        lane = self._lane(task_id)
         lane.ids.add(task_id)
         if lane.task is None:
             lane.task = owned_task(self._look(lane), "aioresult look")
@@ -72,6 +74,15 @@ class Looker:
         """Read ``ids`` soon."""
         for task_id in ids:
             self.look_at(task_id)
+
+    def overtake(self, task_id: str) -> None:
+        """Take note that the feed has told a state of ``task_id``: one that is being read may be older."""
+        lane = self._lane(task_id)
+        if lane.task is not None:
+            lane.overtaken.add(task_id)
+
+    def _lane(self, task_id: str) -> _Lane:
+        return self._lanes[lane_of(task_id, len(self._lanes))]
 
     @property
     def tasks(self) -> list[asyncio.Task[None]]:
@@ -85,7 +96,7 @@ class Looker:
             while lane.ids:
                 asked, lane.ids = lane.ids, set()
                 try:
-                    found = await self._batcher.get_many([task_id for task_id in asked if task_id in self._wanted])
+                    await self._look_once(lane, asked)
                 except StoreUnavailable as exc:
                     if not self._batcher.reached:
                         raise
@@ -94,12 +105,22 @@ class Looker:
                     await asyncio.sleep(backoff.next())
                     lane.ids |= asked
                     continue
-                self._patron.outage = None
-                for task_id, record in found.items():
-                    self._patron.deliver(task_id, record)
                 self._patron.looked(asked)
         except Exception as exc:  # noqa: BLE001  (handed to those whom it concerns)
             self._patron.fail(asked | lane.ids, exc)
         finally:
             lane.task = None
             lane.ids.clear()
+            lane.overtaken.clear()
+
+    async def _look_once(self, lane: _Lane, asked: set[str]) -> None:
+        wanted = [task_id for task_id in asked if task_id in self._wanted]
+        if not wanted:
+            return
+        lane.overtaken.clear()
+        found = await self._batcher.get_many(wanted)
+        self._patron.outage = None
+        for task_id in wanted:  # the batch may have had others in it, whose lane knows what has overtaken them
+            record = found.get(task_id)
+            if record is not None and (record.ended or task_id not in lane.overtaken):
+                self._patron.deliver(task_id, record)

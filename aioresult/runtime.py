@@ -68,6 +68,8 @@ class Runtime:
 
     async def look_many(self, ids: Sequence[str]) -> dict[str, Record]:
         """Return what is stored of ``ids`` now."""
+        if not ids:
+            return {}
         found = await self.batcher.get_many([self.check(task_id) for task_id in ids])
         return {task_id: found[task_id] for task_id in ids if task_id in found}
 

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from aioresult import Backend, Record
+from aioresult import AioResultError, Backend, Record
 from aioresult.batching import lane_of
 from aioresult.testing import FaultyStore
 from aioresult.testing.conformance import eventually
@@ -113,3 +113,36 @@ async def test_closing_waits_for_what_is_being_written_on_every_lane() -> None:
     store.released.set()
     await closing
     assert [task.done() and task.result() for task in writes] == [True] * 100
+
+
+async def test_a_look_that_nobody_wants_any_more_reads_nothing_and_waits_for_no_other_lane() -> None:
+    store = SlowStore(2)
+    held, free = ids_of_both_lanes()
+    store.held = {held[0]}
+    async with Backend(store) as backend:
+        await asyncio.gather(*(backend.mark_as_done(task_id, task_id) for task_id in free))
+        stuck = asyncio.create_task(backend.fetch(held[0]))
+        hub = backend.runtime.hub
+        hub.leave([free[0]], hub.add(free[0], None))
+        await asyncio.sleep(0)
+        assert await backend.AsyncResult(free[1]).get(timeout=PATIENCE) == free[1]
+        assert await backend.fetch_many([]) == {}
+        assert not stuck.done()
+        assert all(free[0] not in ids for ids in store.reads)
+        store.released.set()
+        await stuck
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2])
+async def test_closing_ends_what_is_being_read_on_every_lane(turns: int) -> None:
+    store = SlowStore(2)
+    first, second = ids_of_both_lanes()
+    store.held = {first[0], second[0]}
+    backend = Backend(store)
+    reads = [asyncio.create_task(backend.AsyncResult(ids[0]).get(timeout=0)) for ids in (first, second)]
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    await backend.aclose()
+    store.released.set()
+    for ended in await asyncio.wait_for(asyncio.gather(*reads, return_exceptions=True), PATIENCE):
+        assert isinstance(ended, AioResultError)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import pty
@@ -9,16 +10,20 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import redis
 
+from aioresult import Backend as AsyncBackend
+from aioresult import Record
+from aioresult.cli import lastlook
 from aioresult.cli.exits import MEANINGS, Exit, exit_for, worst
 from aioresult.errors import DecodeError, EncodeError, SettingsError, StoreUnavailable, Unsupported
 from aioresult.sync import Backend
+from aioresult.testing import FaultyStore
 from tests.blocking import PATIENCE, eventually
 from tests.commandline import COMMAND, aioresult, end, environment, start
 from tests.servers import RedisServer
@@ -152,7 +157,9 @@ def test_settings_are_given_by_name(url: str, backend: Backend) -> None:
     assert unreadable.code == Exit.UNREADABLE
     assert unreadable.objects[0]["error"] in unreadable.err
     assert_one_line(unreadable.err)
-    assert aioresult("watch", "t", url=url).code == Exit.UNREADABLE
+    for timeout in ([], ["--timeout", "0"], ["--timeout", "1e-9"]):
+        watched = aioresult("watch", "t", "--json", *timeout, url=url)
+        assert (watched.code, watched.objects) == (Exit.UNREADABLE, unreadable.objects)
 
 
 def test_forget_and_purge_delete(url: str, backend: Backend) -> None:
@@ -288,6 +295,17 @@ def test_a_store_that_is_away_is_named_without_its_password(command: list[str]) 
         assert f"127.0.0.1:{port}" in said[0]
     assert "s3cret" not in ended.err
     assert "Traceback" not in ended.err
+
+
+async def test_the_last_look_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    class SilentStore(FaultyStore):
+        async def get_many(self, ids: Sequence[str]) -> Mapping[str, Record]:
+            return await asyncio.Future()
+
+    monkeypatch.setattr(lastlook, "_PATIENCE", 0.01)
+    async with AsyncBackend(SilentStore()) as backend:
+        with pytest.raises(StoreUnavailable, match=r"memory:// has not replied within 0\.01 s"):
+            await lastlook.last_look(backend, ["t"])
 
 
 @pytest.mark.parametrize("command", ["get", "wait", "watch"])

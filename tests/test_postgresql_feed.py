@@ -345,6 +345,18 @@ async def test_waiters_survive_that_the_server_cuts_connections_at_random_moment
     assert backend.stats().reconnects >= 1
 
 
+async def test_a_restart_costs_the_feed_one_reconnect_however_many_connections_had_been_open(
+    backend: Backend, other: Backend, url: str
+) -> None:
+    (waiter,) = await waiting_for(backend, ["a"])
+    await asyncio.gather(*(backend.ping() for _ in range(4)))
+    assert on_postgresql(url, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")[0][0] > 3
+    await asyncio.to_thread(terminate_others, url)
+    assert await other.store_result("a", 1, "SUCCESS")
+    assert await waiter == 1
+    assert backend.stats().reconnects == 1
+
+
 async def test_waiters_survive_a_killed_server(
     backend: Backend, url: str, postgres_server: PostgresServer | ExternalServer
 ) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from aioresult import AioResultError, AsyncResult, Backend, ResultTimeout, StoreUnavailable
+from aioresult import AioResultError, AsyncResult, Backend, Record, ResultTimeout, StoreUnavailable
 from aioresult.settings import make_settings
 from aioresult.testing import FaultyStore
 from aioresult.testing.conformance import eventually, fresh_id
@@ -338,6 +338,48 @@ async def test_updates_keep_what_is_reported_while_nobody_reads(backend: Backend
                 await backend.update_state("a", "PROGRESS", {"current": number})
             await backend.store_result("a", "done", "SUCCESS")
     assert seen == [*({"current": number} for number in range(6)), "done"]
+
+
+async def test_updates_do_not_go_back_to_what_was_read_before_the_news_came() -> None:
+    class LateStore(FaultyStore):
+        """Reads at once, and answers when told to."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.answering = asyncio.Event()
+            self.answering.set()
+
+        async def get_many(self, ids: Sequence[str]) -> Mapping[str, Record]:
+            found = await super().get_many(ids)
+            await self.answering.wait()
+            return found
+
+    store = LateStore()
+    async with Backend(store) as backend:
+        await backend.update_state("a", "PROGRESS", 1)
+        updates = backend.AsyncResult("a").updates(timeout=PATIENCE)
+        assert (await anext(updates)).result == 1
+        await until_watched(backend)
+        store.answering.clear()
+        reads = len(store.reads)
+        another = waiter(backend, "a")  # who causes a read
+
+        async def being_read() -> bool:
+            return len(store.reads) > reads
+
+        await eventually(being_read)
+        for number in (2, 3):
+            await backend.update_state("a", "PROGRESS", number)
+            assert (await anext(updates)).result == number
+        store.answering.set()
+
+        async def answered() -> bool:
+            return not backend.runtime.hub.looking
+
+        await eventually(answered)
+        await backend.store_result("a", "done", "SUCCESS")
+        assert [record.result async for record in updates] == ["done"]
+        assert await another == "done"
 
 
 async def test_leaving_updates_early_leaves_nothing_behind(backend: Backend) -> None:

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from aioresult.batching import owned_task
+from aioresult.cli.lastlook import last_look
 from aioresult.cli.output import as_json, error_text, progress_of, say, summary
 from aioresult.errors import DecodeError, ResultTimeout
 from aioresult.record import Record
@@ -53,7 +54,7 @@ async def _follow(
                 async for record in result.updates(timeout):
                     take(record)
         except DecodeError as exc:
-            latest[result.id] = Record.undecodable(result.id, exc)
+            take(Record.undecodable(result.id, exc))
 
     tasks = [owned_task(follow(result), f"aioresult watch {result.id:.60}") for result in results]
     try:
@@ -63,8 +64,8 @@ async def _follow(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
     if late := [result for result in results if not latest[result.id].ended]:
-        found = await late[0].backend.fetch_many([result.id for result in late])
-        for record in found.values():  # as get and wait do: the time may have been too short to look at all
+        found = await last_look(late[0].backend, [result.id for result in late])
+        for record in found.values():
             if record.appearance() != latest[record.id].appearance():
                 take(record)
     return list(latest.values())

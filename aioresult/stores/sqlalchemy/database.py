@@ -157,10 +157,14 @@ class Database:
         return await to_its_end(self._insist(self._detached), _closed)
 
     async def _detached(self) -> Any:
-        connection = await self._made_engine().raw_connection()
+        connection = await (await self._connected()).get_raw_connection()
         found = connection.driver_connection
         connection.detach()
         return found
+
+    def distrust(self) -> None:
+        """Take note that a connection was found dead, by whoever uses it: those beside it are replaced before use."""
+        self._trusted_from = time.monotonic()
 
     async def aclose(self) -> None:
         """Close the connections, unless they are the caller's."""
@@ -197,7 +201,7 @@ class Database:
 
     async def _recover(self, verdict: Verdict, attempt: int) -> None:
         if verdict.distrust:
-            self._trusted_from = time.monotonic()
+            self.distrust()
         if verdict.reexamine:
             self._dialect = None
         if verdict.conflict:

@@ -65,8 +65,10 @@ class PostgreSQLPush(Push):
             if await feed.open(_PROBE_DEADLINE if self._deaf_until is None else _NEXT_PROBE_DEADLINE):
                 self._deaf_until = None
                 return feed
-        except BaseException:
+        except BaseException as exc:
             await feed.aclose()
+            if isinstance(exc, StoreUnavailable):
+                self.database.distrust()
             raise
         await feed.aclose()
         self._deaf_until = loop.time() + _NEXT_PROBE
@@ -183,6 +185,7 @@ class NotificationFeed(WakingFeed):
             self._emit(payload, None)
 
     def _lost(self, reason: str) -> None:
+        self._database.distrust()
         self._fail(StoreUnavailable(f"{self._database.location}: {reason}"))
 
     async def _check(self) -> None:
