@@ -86,19 +86,20 @@ class PollingFeed(Feed):
         """Read everything watched; owe an event to the fresh ids, and announce what has changed of the others."""
         if not self._watched:
             return []
+        ids = list(self._watched)
         fresh, self._fresh = self._fresh, set()
         began = self._loop.time()
-        found = await self._read(list(self._watched))
+        found = await self._read(ids)
         self._took = self._loop.time() - began
         events: list[Event] = []
-        for task_id in list(self._watched):
+        for task_id in self._watched.intersection(ids):
             record = found.get(task_id)
             if record is not None and self._is_news(record):
                 events.append((task_id, record))
             elif task_id in fresh:
                 events.append((task_id, record or Record(id=task_id)))
-        ended = [task_id for task_id, record in events if record is not None and record.ended]
-        self._watched.difference_update(ended)  # nothing more is to be expected; whoever watches again is answered
+        ended = {task_id for task_id, record in events if record is not None and record.ended}
+        self._watched -= ended - self._fresh  # nothing more is to be expected; whoever watches again is answered
         self._forget(ended)
         if events:
             self.pause = self._min_interval

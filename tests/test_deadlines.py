@@ -268,6 +268,29 @@ async def test_polling_takes_no_more_than_its_share_of_the_time() -> None:
     await asyncio.wait([reading])
 
 
+async def test_polling_owes_its_event_to_whoever_comes_during_a_read_whatever_that_read_brings() -> None:
+    asked: list[set[str]] = []
+
+    async def read(ids: Sequence[str]) -> Mapping[str, Record]:
+        asked.append(set(ids))
+        if len(asked) == 1:
+            await feed.watch(["a", "b"])
+        return {task_id: Record(id=task_id, status="SUCCESS") for task_id in ("a", "b")}  # as batches of several do
+
+    feed = PollingFeed(read, interval=3600, min_interval=3600)
+    await feed.watch(["a"])
+    events = aiter(feed)
+    heard = [(await within_patience(anext(events)))[0] for _ in range(3)]
+    assert (heard[0], sorted(heard[1:])) == ("a", ["a", "b"])
+    assert asked == [{"a"}, {"a", "b"}]
+    quiet = asyncio.ensure_future(anext(events, None))
+    await asyncio.sleep(0)
+    assert not quiet.done()
+    await feed.aclose()
+    assert await within_patience(quiet) is None
+    assert len(asked) == 2
+
+
 def test_polling_without_a_pause_is_refused() -> None:
     with pytest.raises(SettingsError, match=r"poll_min_interval.*> 0"):
         Backend("memory://", poll_min_interval=0)
