@@ -27,7 +27,11 @@ _MAX_WRITES = 2000
 
 
 def owned_task(coroutine: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
-    """Start a background task that never runs inside the call that starts it, whatever the loop's task factory does."""
+    """Start a background task that never runs inside the call that starts it, whatever the loop's task factory does.
+
+    Cancelled before it has begun, as the tasks of a loop that ends may be, it does nothing at all, not even its
+    ``finally``: whoever keeps it for as long as it runs has to ask whether it is ``done``.
+    """
     return asyncio.Task(coroutine, loop=asyncio.get_running_loop(), name=name)
 
 
@@ -51,7 +55,7 @@ class _Lane(ABC, Generic[Item, Outcome]):
         """Add ``item`` to the next batch; the future gives its outcome. Cancelling it leaves the batch alone."""
         future: asyncio.Future[Outcome] = self._loop.create_future()
         self._pending.append((item, future))
-        if self._task is None:
+        if self._task is None or self._task.done():
             self._task = owned_task(self._flush(), self._name)
         return future
 
@@ -88,14 +92,18 @@ class _Lane(ABC, Generic[Item, Outcome]):
     async def aclose(self) -> None:
         """Let what has been submitted finish."""
         while (task := self._task) is not None:
-            await asyncio.wait([task])
+            await self._await_end(task)
 
     async def abandon(self) -> None:
         """End what has been submitted; its callers get an error."""
         if (task := self._task) is not None:
             task.cancel()
-            await asyncio.wait([task])
-            self._end()  # a task that had not begun never will
+            await self._await_end(task)
+
+    async def _await_end(self, task: asyncio.Task[None]) -> None:
+        await asyncio.wait([task])
+        if self._task is task:  # it was cancelled before it began, and has ended nothing
+            self._end()
 
 
 class _Reads(_Lane[Sequence[str], Mapping[str, Record]]):

@@ -350,7 +350,7 @@ class Hub:
         self._new -= ids
         if self._fresh:
             self._wake.set()
-            if self._supervisor is None:
+            if self._supervisor is None or self._supervisor.done():
                 self._supervisor = owned_task(self._supervise(), "aioresult hub")
 
     async def aclose(self) -> None:

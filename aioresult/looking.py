@@ -67,7 +67,7 @@ class Looker:
         """Read ``task_id`` soon."""
         lane = self._lane(task_id)
         lane.ids.add(task_id)
-        if lane.task is None:
+        if lane.task is None or lane.task.done():
             lane.task = owned_task(self._look(lane), "aioresult look")
 
     def look_at_all(self, ids: Iterable[str]) -> None:
@@ -87,7 +87,7 @@ class Looker:
     @property
     def tasks(self) -> list[asyncio.Task[None]]:
         """What is under way."""
-        return [lane.task for lane in self._lanes if lane.task is not None]
+        return [lane.task for lane in self._lanes if lane.task is not None and not lane.task.done()]
 
     async def _look(self, lane: _Lane) -> None:
         backoff = Backoff()

@@ -47,7 +47,7 @@ class Reports:
 
     def _set_next(self, record: Record) -> None:
         self._next = record
-        if self._writer is None:
+        if self._writer is None or self._writer.done():
             self._writer = owned_task(self._write(), f"aioresult states of {self.task_id:.60}")
 
     async def _write(self) -> None:

@@ -27,11 +27,11 @@ class SlowStore(FaultyStore):
         self.held: set[str] = set()
         self.released = asyncio.Event()
         self.under_way: list[set[str]] = []
+        self.writing: set[str] = set()
         self.most = 0
 
     @asynccontextmanager
     async def _slowly(self, ids: set[str]) -> AsyncIterator[None]:
-        assert all(ids.isdisjoint(others) for others in self.under_way)
         self.under_way.append(ids)
         self.most = max(self.most, len(self.under_way))
         try:
@@ -48,8 +48,14 @@ class SlowStore(FaultyStore):
             return await super().get_many(ids)
 
     async def put_many(self, records: Sequence[Record]) -> Sequence[bool]:
-        async with self._slowly({record.id for record in records}):
-            return await super().put_many(records)
+        ids = {record.id for record in records}
+        assert ids.isdisjoint(self.writing)
+        self.writing |= ids
+        try:
+            async with self._slowly(ids):
+                return await super().put_many(records)
+        finally:
+            self.writing -= ids
 
 
 def ids_of_both_lanes() -> tuple[list[str], list[str]]:
@@ -146,3 +152,42 @@ async def test_closing_ends_what_is_being_read_on_every_lane(turns: int) -> None
     store.released.set()
     for ended in await asyncio.wait_for(asyncio.gather(*reads, return_exceptions=True), PATIENCE):
         assert isinstance(ended, AioResultError)
+
+
+@pytest.mark.parametrize("turns", range(5))
+async def test_tasks_that_are_cancelled_before_they_begin_do_not_stop_those_after_them(turns: int) -> None:
+    async with Backend(SlowStore(2)) as backend:
+        await backend.ping()
+        before = asyncio.all_tasks()
+        calls: list[asyncio.Task[object]] = [
+            asyncio.create_task(backend.store_result("a", 1, "PROGRESS")),
+            asyncio.create_task(backend.fetch("a")),
+            asyncio.create_task(backend.forget("a")),
+            asyncio.create_task(backend.AsyncResult("a").get()),
+        ]
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        for task in asyncio.all_tasks() - before:
+            task.cancel()
+        await asyncio.wait(calls)
+        async with asyncio.timeout(PATIENCE):
+            waiting = asyncio.create_task(backend.AsyncResult("a").get())
+            await asyncio.sleep(0)
+            await backend.forget("a")
+            assert await backend.store_result("a", 2, "SUCCESS")
+            assert (await backend.fetch("a")).result == 2
+            assert await waiting == 2
+
+
+@pytest.mark.parametrize("turns", range(5))
+@pytest.mark.parametrize("call", ["fetch", "forget", "mark_as_started"])
+def test_a_loop_that_ends_while_a_call_begins_does_end(call: str, turns: int) -> None:
+    async def main() -> asyncio.Task[object]:
+        backend = Backend(SlowStore(2))
+        await backend.ping()
+        begun: asyncio.Task[object] = asyncio.create_task(getattr(backend, call)("a"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        return begun
+
+    assert asyncio.run(main()).done()

@@ -160,7 +160,7 @@ class ClusterFeed(EventFeed):
     def _follow(self, task_id: str, node: _Node) -> None:
         """Watch an id, whose slot has left ``node``, at its new place."""
         self._homeless[task_id] = node.place
-        if self._mover is None and not self._closed:
+        if (self._mover is None or self._mover.done()) and not self._closed:
             self._mover = owned_task(self._move(), "aioresult cluster feed")
 
     async def _move(self) -> None:
