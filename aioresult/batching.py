@@ -49,6 +49,7 @@ class _Lane(ABC, Generic[Item, Outcome]):
         self._loop = asyncio.get_running_loop()
         self._pending: list[tuple[Item, asyncio.Future[Outcome]]] = []
         self._task: asyncio.Task[None] | None = None
+        self._abandoned = False
         self.answered = False
 
     def submit(self, item: Item) -> asyncio.Future[Outcome]:
@@ -56,30 +57,39 @@ class _Lane(ABC, Generic[Item, Outcome]):
         future: asyncio.Future[Outcome] = self._loop.create_future()
         self._pending.append((item, future))
         if self._task is None or self._task.done():
-            self._task = owned_task(self._flush(), self._name)
+            self._begin()
         return future
 
+    def _begin(self) -> None:
+        if self._abandoned:
+            self._task = None
+            self._refuse()
+        else:
+            self._task = owned_task(self._flush(), self._name)
+
+    def _refuse(self) -> None:
+        for _, future in self._pending:
+            if not future.done():
+                future.set_exception(AioResultError(f"the backend of {self._store.location} was closed meanwhile"))
+        self._pending.clear()
+
     async def _flush(self) -> None:
-        batch: list[tuple[Item, asyncio.Future[Outcome]]] = []
         try:
             while self._pending:
                 batch = self._take()
                 try:
                     await self._call(batch)
+                except asyncio.CancelledError:
+                    self._pending[:0] = [entry for entry in batch if not entry[1].done()]
+                    raise
                 except Exception as exc:  # noqa: BLE001  (handed to every caller of the batch)
                     for _, future in batch:
                         if not future.done():
                             future.set_exception(exc)
         finally:
-            self._end(batch)
-
-    def _end(self, batch: Sequence[tuple[Item, asyncio.Future[Outcome]]] = ()) -> None:
-        """Let the next caller start anew; whoever is left of ``batch``, and of those pending, gets an error."""
-        self._task = None
-        for _, future in (*batch, *self._pending):
-            if not future.done():
-                future.set_exception(AioResultError(f"the backend of {self._store.location} was closed meanwhile"))
-        self._pending.clear()
+            self._task = None
+            if self._pending:  # somebody has cancelled all tasks, and some callers go on
+                self._begin()
 
     @abstractmethod
     def _take(self) -> list[tuple[Item, asyncio.Future[Outcome]]]:
@@ -92,18 +102,17 @@ class _Lane(ABC, Generic[Item, Outcome]):
     async def aclose(self) -> None:
         """Let what has been submitted finish."""
         while (task := self._task) is not None:
-            await self._await_end(task)
+            await asyncio.wait([task])
+            if self._task is task:  # it was cancelled before it began
+                self._begin()
 
     async def abandon(self) -> None:
-        """End what has been submitted; its callers get an error."""
+        """End what has been submitted; its callers get an error, and so does whoever comes later."""
+        self._abandoned = True
         if (task := self._task) is not None:
             task.cancel()
-            await self._await_end(task)
-
-    async def _await_end(self, task: asyncio.Task[None]) -> None:
-        await asyncio.wait([task])
-        if self._task is task:  # it was cancelled before it began, and has ended nothing
-            self._end()
+            await asyncio.wait([task])
+        self._refuse()
 
 
 class _Reads(_Lane[Sequence[str], Mapping[str, Record]]):

@@ -132,9 +132,9 @@ class Hub:
         Whoever added it takes it away: by ``leave``, unless it has got its record, and from the ``deadlines``.
         """
         waiter: Waiter = self._loop.create_future()
+        self._join(task_id, waiter)
         if deadline is not None:
             self.deadlines.add(waiter, deadline)
-        self._join(task_id, waiter)
         return waiter
 
     def join(self, ids: Iterable[str], listener: Listener) -> None:
@@ -154,6 +154,8 @@ class Hub:
                     del self._entries[task_id]
 
     def _join(self, task_id: str, member: Waiter | Listener) -> None:
+        if self.closed:
+            raise self._closed_error()
         entry = self._entries.get(task_id)
         if entry is None:
             self._entries[task_id] = member
@@ -240,6 +242,8 @@ class Hub:
             self._supervisor = None
             if self._fallback is not None:
                 self._fallback.cancel()
+            if self._entries and not self.closed:  # somebody has cancelled all tasks, and some waiters go on
+                self._begin()
 
     async def _serve(self, backoff: Backoff) -> None:
         """Open a feed and keep it until it fails (raises), or is not needed or perhaps outdone by another (returns)."""
@@ -252,10 +256,20 @@ class Hub:
             await self._steer(feed, reader, backoff)
         finally:
             self._watched.clear()
-            closing = owned_task(self._close(feed, reader), "aioresult closing of a feed")
-            self._closings.add(closing)
-            closing.add_done_callback(self._closings.discard)
-            await asyncio.shield(closing)  # a feed that is being closed is closed, whoever is in a hurry
+            await asyncio.shield(self._begin_closing(feed, reader))
+
+    def _begin_closing(self, feed: Feed, reader: asyncio.Task[None]) -> asyncio.Task[None]:
+        """Close ``feed``, whoever is in a hurry, and whatever is cancelled."""
+        closing = owned_task(self._close(feed, reader), "aioresult closing of a feed")
+        self._closings.add(closing)
+
+        def ended(_: object) -> None:
+            self._closings.discard(closing)
+            if closing.cancelled():
+                self._begin_closing(feed, reader)
+
+        closing.add_done_callback(ended)
+        return closing
 
     async def _close(self, feed: Feed, reader: asyncio.Task[None]) -> None:
         reader.cancel()
@@ -351,7 +365,13 @@ class Hub:
         if self._fresh:
             self._wake.set()
             if self._supervisor is None or self._supervisor.done():
-                self._supervisor = owned_task(self._supervise(), "aioresult hub")
+                self._begin()
+
+    def _begin(self) -> None:
+        self._supervisor = owned_task(self._supervise(), "aioresult hub")
+
+    def _closed_error(self) -> AioResultError:
+        return AioResultError(f"the backend of {self._store.location} was closed while waiting")
 
     async def aclose(self) -> None:
         """End the background task and give back its feed; whoever still waits gets an error."""
@@ -366,6 +386,6 @@ class Hub:
         while self._closings:
             await asyncio.wait(self._closings)
         if self._entries:
-            self._fail_everybody(AioResultError(f"the backend of {self._store.location} was closed while waiting"))
+            self._fail_everybody(self._closed_error())
         self._new.clear()
         self.deadlines.clear()

@@ -21,9 +21,11 @@ class Patron(Protocol):
 
     Attributes:
         outage: why the store could not be reached the last time, or ``None`` where it could.
+        closed: whether nothing is to be looked at any more.
     """
 
     outage: StoreUnavailable | None
+    closed: bool
 
     def deliver(self, task_id: str, record: Record) -> None:
         """Take what is stored of an id, once for each look that finds something."""
@@ -68,7 +70,10 @@ class Looker:
         lane = self._lane(task_id)
         lane.ids.add(task_id)
         if lane.task is None or lane.task.done():
-            lane.task = owned_task(self._look(lane), "aioresult look")
+            self._begin(lane)
+
+    def _begin(self, lane: _Lane) -> None:
+        lane.task = owned_task(self._look(lane), "aioresult look")
 
     def look_at_all(self, ids: Iterable[str]) -> None:
         """Read ``ids`` soon."""
@@ -106,12 +111,17 @@ class Looker:
                     lane.ids |= asked
                     continue
                 self._patron.looked(asked)
+        except asyncio.CancelledError:
+            lane.ids |= asked
+            raise
         except Exception as exc:  # noqa: BLE001  (handed to those whom it concerns)
-            self._patron.fail(asked | lane.ids, exc)
+            asked, lane.ids = asked | lane.ids, set()
+            self._patron.fail(asked, exc)
         finally:
             lane.task = None
-            lane.ids.clear()
             lane.overtaken.clear()
+            if lane.ids and not self._patron.closed:  # somebody has cancelled all tasks, and some waiters go on
+                self._begin(lane)
 
     async def _look_once(self, lane: _Lane, asked: set[str]) -> None:
         wanted = [task_id for task_id in asked if task_id in self._wanted]

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from aioresult import AioResultError, Backend, Record
+from aioresult import AioResultError, Backend, Record, TaskRevokedError
 from aioresult.batching import lane_of
 from aioresult.testing import FaultyStore
 from aioresult.testing.conformance import eventually
@@ -191,3 +191,31 @@ def test_a_loop_that_ends_while_a_call_begins_does_end(call: str, turns: int) ->
         return begun
 
     assert asyncio.run(main()).done()
+
+
+@pytest.mark.parametrize("turns", range(12))
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_clean_up_at_the_end_of_a_loop_reads_waits_and_writes(lanes: int, turns: int) -> None:
+    """asyncio cancels all tasks at once, ours among them; theirs may go on for as long as their clean-up takes."""
+    got: list[object] = []
+
+    async def clean_up(backend: Backend, number: int) -> None:
+        try:
+            await backend.AsyncResult(f"never {number}").get()
+        finally:
+            assert await backend.mark_as_revoked(f"given up {number}")
+            got.append(await backend.AsyncResult(f"given up {number}").get(propagate=False))
+            got.append(await backend.AsyncResult("ready").get())
+            got.append((await backend.fetch("ready")).result)
+
+    async def main() -> None:
+        backend = Backend(SlowStore(lanes))
+        await backend.mark_as_done("ready", 1)
+        begun = [asyncio.create_task(clean_up(backend, number)) for number in range(8)]
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        del begun
+
+    asyncio.run(main())
+    assert len(got) == 24
+    assert all(value == 1 or isinstance(value, TaskRevokedError) for value in got)

@@ -279,6 +279,52 @@ async def test_closing_the_backend_ends_the_waiting_with_an_error(store: FaultyS
     assert store.open_feeds == 0
 
 
+async def test_who_comes_to_wait_or_to_read_when_it_was_just_closed_gets_the_error(backend: Backend) -> None:
+    runtime = backend.runtime
+    await backend.aclose()
+    with pytest.raises(AioResultError, match="closed while waiting"):
+        await runtime.final("a", None, None)
+    with pytest.raises(AioResultError, match="closed meanwhile"):
+        await runtime.look("a")
+
+
+async def test_waiters_who_come_while_all_tasks_are_being_cancelled_are_served(
+    backend: Backend, store: FaultyStore
+) -> None:
+    before = asyncio.all_tasks()
+    old = waiter(backend, "never")
+    await until_watched(backend)
+    for task in asyncio.all_tasks() - before:
+        task.cancel()
+    new = waiter(backend, "a")
+    await asyncio.wait([old])
+    await until_watched(backend)
+    await backend.store_result("a", 1, "SUCCESS")
+    assert await new == 1
+
+
+async def test_a_feed_is_closed_also_where_its_closing_is_cancelled_before_it_begins(store: FaultyStore) -> None:
+    async with Backend(store) as backend:
+        before = asyncio.all_tasks()
+        old = waiter(backend, "never")
+        await until_watched(backend)
+        old.cancel()
+        store.break_feeds()
+        for _ in range(100):  # turns of the loop: the task must not have begun
+            if any(task.get_name() == "aioresult closing of a feed" for task in asyncio.all_tasks()):
+                break
+            await asyncio.sleep(0)
+        else:
+            pytest.fail("the feed is not being closed")
+        for task in asyncio.all_tasks() - before:
+            task.cancel()
+
+        async def closed() -> bool:
+            return store.open_feeds == 0
+
+        await eventually(closed)
+
+
 async def test_a_closed_backend_opens_again_when_it_is_used_again(backend: Backend) -> None:
     await backend.store_result("a", 1, "SUCCESS")
     await backend.aclose()
