@@ -61,6 +61,7 @@ class _Lane(ABC, Generic[Item, Outcome]):
         return future
 
     def _begin(self) -> None:
+        """Take care of what is pending."""
         if self._abandoned:
             self._task = None
             self._refuse()

@@ -58,6 +58,13 @@ class SlowStore(FaultyStore):
             self.writing -= ids
 
 
+async def until_under_way(store: SlowStore, batches: int) -> None:
+    async def under_way() -> bool:
+        return len(store.under_way) == batches
+
+    await eventually(under_way)
+
+
 def ids_of_both_lanes() -> tuple[list[str], list[str]]:
     """Return some ids of each of two lanes."""
     ids = [f"id-{number}" for number in range(100)]
@@ -110,10 +117,7 @@ async def test_closing_waits_for_what_is_being_written_on_every_lane() -> None:
     backend = Backend(store)
     writes = [asyncio.create_task(backend.mark_as_done(task_id, 1)) for task_id in first + second]
 
-    async def both_under_way() -> bool:
-        return len(store.under_way) == 2
-
-    await eventually(both_under_way)
+    await until_under_way(store, 2)
     closing = asyncio.create_task(backend.aclose())
     await asyncio.sleep(0)
     store.released.set()
@@ -177,6 +181,29 @@ async def test_tasks_that_are_cancelled_before_they_begin_do_not_stop_those_afte
             assert await backend.store_result("a", 2, "SUCCESS")
             assert (await backend.fetch("a")).result == 2
             assert await waiting == 2
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+async def test_who_goes_on_when_our_tasks_are_cancelled_gets_what_was_under_way(lanes: int) -> None:
+    store = SlowStore(lanes)
+    store.held = {"a", "b", "c"}
+    async with Backend(store) as backend:
+        before = asyncio.all_tasks()
+        writing = asyncio.create_task(backend.mark_as_done("a", 1))
+        reading = asyncio.create_task(backend.fetch("b"))
+        await until_under_way(store, 2)
+        waiting = asyncio.create_task(backend.AsyncResult("c").get())  # whose look may have to wait for that read
+        queueing = asyncio.create_task(backend.mark_as_started("a"))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        for task in asyncio.all_tasks() - before - {writing, reading, waiting, queueing}:
+            task.cancel()
+        store.released.set()
+        async with asyncio.timeout(PATIENCE):
+            assert (await writing, await queueing) == (True, False)
+            assert (await reading).status == "PENDING"
+            await backend.mark_as_done("c", 3)
+            assert await waiting == 3
 
 
 @pytest.mark.parametrize("turns", range(5))
