@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         SUCCESS,
         UNREADY_STATES,
     )
+    from aioresult.stream import Item
 
 __version__ = "0.1.0"
 
@@ -63,7 +64,7 @@ _HOMES = {
     "errors": (
         "AioResultError BackendNotConfigured DecodeError EncodeError InvalidTaskId MissingDriver "
         "RemoteTaskError RemoteTraceback ResultNotStored ResultTimeout ResultTooLarge SettingsError "
-        "StoreUnavailable TaskRevokedError UnknownStore Unsupported WouldBlockLoop"
+        "StoreUnavailable StreamEnded StreamFull StreamGap TaskRevokedError UnknownStore Unsupported WouldBlockLoop"
     ),
     "collecting": "as_completed",
     "groups": "GroupResult ResultSet",
@@ -77,6 +78,7 @@ _HOMES = {
         "ALL_STATES EXCEPTION_STATES FAILURE IGNORED PENDING PROGRESS PROPAGATE_STATES READY_STATES RECEIVED "
         "REJECTED RETRY REVOKED STARTED SUCCESS UNREADY_STATES"
     ),
+    "stream": "Item",
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
 
@@ -117,6 +119,7 @@ __all__ = [
     "EncodeError",
     "GroupResult",
     "InvalidTaskId",
+    "Item",
     "MissingDriver",
     "Record",
     "RemoteTaskError",
@@ -128,6 +131,9 @@ __all__ = [
     "Settings",
     "SettingsError",
     "StoreUnavailable",
+    "StreamEnded",
+    "StreamFull",
+    "StreamGap",
     "TaskRevokedError",
     "TaskRunner",
     "UnknownStore",
