@@ -12,7 +12,7 @@ import msgspec
 from aioresult.errors import StreamEnded, StreamFull
 
 
-class Item(msgspec.Struct, frozen=True, kw_only=True):
+class Item(msgspec.Struct, frozen=True):
     """One item of a task's stream.
 
     Attributes:

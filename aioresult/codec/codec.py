@@ -24,6 +24,7 @@ Payload = bytes | bytearray | memoryview | str
 """What drivers return for a stored value."""
 
 _read_json: Final = msgspec.json.Decoder(Record).decode
+_read_json_item: Final = msgspec.json.Decoder(tuple[float, int, Any]).decode
 
 
 class Codec:
@@ -192,11 +193,17 @@ class Codec:
         Raises:
             DecodeError: it cannot be read.
         """
+        if self._is_json and isinstance(payload, bytes) and TYPED not in payload:
+            try:
+                moment, attempt, value = _read_json_item(payload)
+                return Item(seq, value, datetime.fromtimestamp(moment, UTC), attempt)
+            except (ValueError, RecursionError, OverflowError, OSError):
+                pass  # the general way below decides, and words the error
         what = f"item {seq} of task {task_id!r}"
         value = self._loads(payload, what)
         try:
-            at, attempt, value = value
-            return Item(seq=seq, value=value, at=datetime.fromtimestamp(at, UTC), attempt=attempt)
+            moment, attempt, value = value
+            return Item(seq, value, datetime.fromtimestamp(moment, UTC), attempt)
         except (TypeError, ValueError, OverflowError, OSError) as exc:
             raise DecodeError(f"{what} cannot be read: it is not of the form [timestamp, attempt, value]") from exc
 
