@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from aioresult.backend import Backend, configure, get_backend
     from aioresult.codec.exceptions import register_exception
     from aioresult.collecting import as_completed
+    from aioresult.emitting import emit, flush
     from aioresult.errors import (
         AioResultError,
         BackendNotConfigured,
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
         ResultTooLarge,
         SettingsError,
         StoreUnavailable,
+        StreamEnded,
+        StreamFull,
+        StreamGap,
         TaskRevokedError,
         UnknownStore,
         Unsupported,
@@ -67,6 +71,7 @@ _HOMES = {
         "StoreUnavailable StreamEnded StreamFull StreamGap TaskRevokedError UnknownStore Unsupported WouldBlockLoop"
     ),
     "collecting": "as_completed",
+    "emitting": "emit flush",
     "groups": "GroupResult ResultSet",
     "many": "gather wait",
     "record": "Record",
@@ -142,6 +147,8 @@ __all__ = [
     "__version__",
     "as_completed",
     "configure",
+    "emit",
+    "flush",
     "gather",
     "get_backend",
     "progress",
