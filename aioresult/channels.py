@@ -38,7 +38,8 @@ class Channel:
     """
 
     __slots__ = tuple(
-        "_batcher _codec _deadlines _error _first _last _loop _reads _stale _waiters _window final id readers".split()
+        "_batcher _changes _changes_known _codec _deadlines _error _first _last _loop _reads _waiters _window"
+        " final id readers".split()
     )
 
     def __init__(self, task_id: str, batcher: Batcher, codec: Codec, deadlines: Deadlines) -> None:
@@ -54,8 +55,10 @@ class Channel:
         """The number of the window's first item; without items, of the next one that is expected."""
         self._last = 0
         """The highest number that is known to be stored."""
-        self._stale = True
-        """Whether there may be items that nothing is known of."""
+        self._changes = 1
+        """How often something was told after which there may be items that nothing is known of."""
+        self._changes_known = 0
+        """How many of these a read has followed."""
         self._error: Exception | None = None
         self._reads: dict[int, asyncio.Future[Sequence[Entry]]] = {}
         self._waiters: set[asyncio.Future[None]] = set()
@@ -66,7 +69,7 @@ class Channel:
         """Take news of the feed."""
         first, items = news.first, news.items
         if not first:
-            self._stale = True
+            self._changes += 1
             self._wake()
             return
         last = first + len(items) - 1
@@ -93,7 +96,7 @@ class Channel:
         """Take a state of the task: what was appended before a final one is stored by now."""
         if record.ended:
             self.final = record
-            self._stale = True
+            self._changes += 1
             self._wake()
 
     def fail(self, error: Exception) -> None:
@@ -120,11 +123,11 @@ class Channel:
 
     def has_ended(self, cursor: int) -> bool:
         """Return whether the task is final and nothing follows ``cursor``."""
-        return self.final is not None and not self._stale and cursor >= self._last
+        return self.final is not None and not self.lacks(cursor)
 
     def lacks(self, cursor: int) -> bool:
         """Return whether the store has to be read to know what follows ``cursor``."""
-        return self._stale or cursor < self._last
+        return self._changes_known < self._changes or cursor < self._last
 
     async def wait(self, deadline: float | None) -> None:
         """Wait until something has changed, or until ``deadline``.
@@ -183,18 +186,15 @@ class Channel:
     async def _read(self, cursor: int) -> Sequence[Entry]:
         backoff = Backoff()
         while True:
-            self._stale = False
+            changes = self._changes
             try:
                 chunk = await self._batcher.read_stream(Cursor(self.id, cursor, PAGE))
             except StoreUnavailable:
-                self._stale = True
                 if not self._batcher.reached:
                     raise
                 await asyncio.sleep(backoff.next())
-            except BaseException:
-                self._stale = True
-                raise
             else:
+                self._changes_known = max(self._changes_known, changes)
                 self._last = max(self._last, chunk.last)
                 return entries_of(self.id, cursor, chunk, self._codec)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Collection, Generator, Sequence
 from contextlib import aclosing
 from typing import Any, Generic, Protocol, TypeVar, cast, overload
 
@@ -296,15 +296,23 @@ class AsyncResult(Generic[T]):
             Unsupported: the store keeps no streams.
             Exception: what the task itself raised.
         """
+        async with aclosing(self.pages(after, timeout, propagate)) as pages:
+            async for page in pages:
+                for item in page:
+                    yield item if result_type is None else self._item_as(item, result_type)
+
+    async def pages(
+        self, after: int = 0, timeout: float | None = None, propagate: bool = True
+    ) -> AsyncGenerator[Collection[Item], None]:
+        """Iterate the same items as ``stream``, those that are there together in one list."""
         check_timeout(timeout)
         if after < 0:
             raise ValueError(f"after is the number of an item that was seen, or 0, not {after}")
         runtime, deadline = self.backend.runtime, deadline_after(timeout)
         reader = Reader(runtime, self.id, after, self._record)
         try:
-            while found := await reader.next(deadline):
-                for item in found:
-                    yield item if result_type is None else self._item_as(item, result_type)
+            while page := await reader.next(deadline):
+                yield page
         finally:
             reader.close()
         if reader.final is None:

@@ -162,7 +162,7 @@ class StreamTests:
         self, backend: Backend, task_id: str
     ) -> None:
         calls = (backend.append(task_id, 1, 2), backend.append(task_id, 3), backend.mark_as_done(task_id, "over"))
-        assert await asyncio.gather(*calls) == [2, 3, 1]
+        assert list(await asyncio.gather(*calls)) == [2, 3, 1]
         assert await read(backend, task_id) == numbered([1, 2, 3])
 
     async def test_a_failed_task_raises_at_the_end_of_its_stream(self, backend: Backend, task_id: str) -> None:
