@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Generic, TypeVar
 
-from aioresult.abc import Store
+from aioresult.abc import PartlyUnavailable, Store
 from aioresult.background import Background, is_being_cancelled, unasked_cancellation
 from aioresult.errors import AioResultError, StoreUnavailable, StreamFull
 from aioresult.record import Record
@@ -104,7 +104,12 @@ class _Reads(_Lane[Sequence[str], Mapping[str, Record]]):
             ids = batch[0][0]
         else:
             ids = list(dict.fromkeys(task_id for item, _ in batch for task_id in item))
-        records = await self._store.get_many(ids)
+        records: Mapping[str, Record]
+        try:
+            records = await self._store.get_many(ids)
+        except PartlyUnavailable as exc:
+            _fail([entry for entry in batch if not exc.outcomes.keys() >= set(entry[0])], exc)
+            records = {task_id: record for task_id, record in exc.outcomes.items() if record is not None}
         for _, future in batch:
             if not future.done():
                 future.set_result(records)
@@ -144,11 +149,8 @@ class _Changes(_Lane[Change, Any]):
             await self._append(appends)
         if writes := [(change, future) for change, future in batch if type(change) is Record]:
             await self._write(writes)
-        if deletions := [change for change, _ in batch if isinstance(change, str)]:
-            await self._store.delete_many(deletions)
-            for change, future in batch:
-                if isinstance(change, str) and not future.done():
-                    future.set_result(True)
+        if deletions := [(change, future) for change, future in batch if isinstance(change, str)]:
+            await self._delete(deletions)
 
     async def _append(self, batch: list[tuple[Append, asyncio.Future[Any]]]) -> None:
         """Append what there is for each stream in one call, and tell each caller the number of its own last item."""
@@ -166,17 +168,32 @@ class _Changes(_Lane[Change, Any]):
             if isinstance(outcome, StreamFull) and len(own) > 1:
                 for entry in own:  # the first ones may still have room
                     await self._append([entry])
-                continue
-            last = outcome
-            for change, future in reversed(own):
-                if not future.done():
-                    future.set_exception(last) if isinstance(last, AioResultError) else future.set_result(last)
-                if not isinstance(last, AioResultError):
-                    last -= len(change.items)
+            elif isinstance(outcome, AioResultError):
+                for change, _ in own:
+                    change.repeated = change.repeated or isinstance(outcome, StoreUnavailable)
+                _fail(own, outcome)
+            else:
+                for change, future in reversed(own):
+                    if not future.done():
+                        future.set_result(outcome)
+                    outcome -= len(change.items)
+
+    async def _delete(self, batch: list[tuple[str, asyncio.Future[Any]]]) -> None:
+        try:
+            await self._store.delete_many([task_id for task_id, _ in batch])
+        except PartlyUnavailable as exc:
+            _fail([entry for entry in batch if entry[0] not in exc.outcomes], exc)
+        for _, future in batch:
+            if not future.done():
+                future.set_result(True)
 
     async def _write(self, batch: list[tuple[Record, asyncio.Future[Any]]]) -> None:
+        written: Sequence[bool]
         try:
             written = await self._store.put_many([record for record, _ in batch])
+        except PartlyUnavailable as exc:
+            _fail([entry for entry in batch if entry[0].id not in exc.outcomes], exc)
+            written = [bool(exc.outcomes.get(record.id)) for record, _ in batch]
         except StoreUnavailable:
             raise
         except Exception as exc:  # noqa: BLE001  (handed to the caller that it concerns)
