@@ -168,15 +168,8 @@ class _Changes(_Lane[Change, Any]):
             if isinstance(outcome, StreamFull) and len(own) > 1:
                 for entry in own:  # the first ones may still have room
                     await self._append([entry])
-            elif isinstance(outcome, AioResultError):
-                for change, _ in own:
-                    change.repeated = change.repeated or isinstance(outcome, StoreUnavailable)
-                _fail(own, outcome)
             else:
-                for change, future in reversed(own):
-                    if not future.done():
-                        future.set_result(outcome)
-                    outcome -= len(change.items)
+                _tell_appended(own, outcome)
 
     async def _delete(self, batch: list[tuple[str, asyncio.Future[Any]]]) -> None:
         try:
@@ -206,6 +199,19 @@ class _Changes(_Lane[Change, Any]):
         for (_, future), wrote in zip(batch, written, strict=True):
             if not future.done():
                 future.set_result(wrote)
+
+
+def _tell_appended(batch: Sequence[tuple[Append, asyncio.Future[Any]]], outcome: int | AioResultError) -> None:
+    """Tell the callers of one stream's batch how it ended: by the number of its last item, or by an error."""
+    if isinstance(outcome, AioResultError):
+        for append, _ in batch:
+            append.repeated = append.repeated or isinstance(outcome, StoreUnavailable)
+        _fail(batch, outcome)
+        return
+    for append, future in reversed(batch):
+        if not future.done():
+            future.set_result(outcome)
+        outcome -= len(append.items)
 
 
 def _joined(task_id: str, appends: Sequence[Append]) -> Append:

@@ -185,7 +185,7 @@ class StreamTests:
             await backend.append(task_id, 1, asyncio.sleep)
         async with self.make_backend(max_result_bytes=1000) as small:
             with pytest.raises(ResultTooLarge, match=task_id):
-                await small.append(task_id, 1, "x" * 1000)
+                await small.append(task_id, 1, [str(uuid.uuid4()) for _ in range(200)])
         with pytest.raises(ValueError, match="nothing to append"):
             await backend.append(task_id)
         assert await backend.append(task_id, "good") == 1

@@ -33,8 +33,8 @@ def emit(*values: Any) -> int:
     request = current_task.request if current_task else None
     if request is None or not request.id:
         raise AioResultError(
-            "emit() is for the Celery task that is running, and none is running here; in a function of a TaskRunner use "
-            "aioresult.emit, and anywhere else Backend.append"
+            "emit() is for the Celery task that is running, and none is running here; in a function of a TaskRunner "
+            "use aioresult.emit, and anywhere else Backend.append"
         )
     if request.ignore_result:
         return 0
