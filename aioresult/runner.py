@@ -7,7 +7,7 @@ import functools
 import logging
 import socket
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from concurrent.futures import Executor
 from contextlib import nullcontext
 from typing import Any, NoReturn, ParamSpec, Self, TypeVar, cast, overload
@@ -87,6 +87,16 @@ class TaskRunner:
     def running(self) -> int:
         """How many tasks have been submitted and are not finished."""
         return len(self._calls)
+
+    @overload
+    def submit(
+        self, fn: Callable[P, Generator[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> AsyncResult[T]: ...
+
+    @overload
+    def submit(
+        self, fn: Callable[P, AsyncIterator[Any]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> AsyncResult[None]: ...
 
     @overload
     def submit(

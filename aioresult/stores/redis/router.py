@@ -101,8 +101,8 @@ class Router:
         """Send packed commands, each to the node that holds its key, those for one node in one buffer.
 
         Redirections are followed, and a node that cannot be reached is looked for once more, since another may have
-        taken its place. So all commands must be harmless when done twice, or ``once`` has to forbid that. Where a node cannot be
-        reached all the same, ``StoreUnavailable`` stands in the place of its replies.
+        taken its place. So all commands must be harmless when done twice, or ``once`` has to forbid that. Where a node
+        cannot be reached all the same, ``StoreUnavailable`` stands in the place of its replies.
 
         Raises:
             StoreUnavailable: it cannot be found out which nodes are needed.
