@@ -64,8 +64,7 @@ async def test_what_an_asynchronous_generator_yields_is_its_stream(backend: Back
     async with TaskRunner(backend) as runner:
         result = runner.submit(words, "to", "ken")
         assert await read(backend, result.id) == numbered(["to", "ken"])
-        value: object = await result
-        assert value is None
+        assert (await result.wait(timeout=PATIENCE)).result is None
 
 
 async def test_what_a_plain_generator_yields_is_its_stream_and_what_it_returns_its_value(backend: Backend) -> None:
