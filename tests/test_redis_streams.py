@@ -113,7 +113,7 @@ async def test_a_final_state_that_the_server_cannot_see_ends_a_stream_too(
 
 
 async def test_a_user_without_the_rights_is_told_which_are_needed(redis_server: RedisServer, client: Redis) -> None:
-    await client.execute_command("ACL SETUSER poor on >pw ~* &* +@all -evalsha -eval")
+    await client.execute_command("ACL SETUSER poor on >pw ~* &* +@all -evalsha -eval")  # type: ignore[no-untyped-call]  # it has no types
     url = redis_server.url.replace("redis://", "redis://poor:pw@")
     async with Backend(url) as backend:
         with pytest.raises(AioResultError, match=r"denies it.*evalsha"):
