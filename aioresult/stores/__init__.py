@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary, ref
 from aioresult.abc import Store
 from aioresult.errors import MissingDriver, SettingsError, UnknownStore
 from aioresult.settings import Settings
-from aioresult.stores.foreign import refusal
+from aioresult.stores.foreign import why_not
 
 _REDIS: Final = ("aioresult.stores.redis:RedisStore", "redis")
 _CLUSTER: Final = ("aioresult.stores.redis.cluster:RedisClusterStore", "redis")
@@ -78,8 +78,8 @@ def _by_url(url: str, settings: Settings) -> Callable[[], Store]:
     for prefix in _CELERYS_PREFIXES:
         url = url.removeprefix(prefix)
     scheme, separator, _ = url.partition("://")
-    if not separator and (error := refusal(url)):  # Celery knows some by a name alone
-        raise error
+    if not separator and (reason := why_not(url)):  # Celery knows some by a name alone
+        raise UnknownStore(f"{url.partition('+')[0]!r} is no store: {reason}")
     if not separator or "@" in scheme:
         raise SettingsError("a store's URL looks like 'redis://localhost:6379/0'; there is no '://' in the one given")
     store_class = _store_class(scheme.lower())
@@ -99,10 +99,9 @@ def _store_class(scheme: str) -> type[Store]:
     added = {point.name: point for point in entry_points(group="aioresult.stores")}
     point = added.get(scheme) or added.get(family)
     if point is None:
-        if error := refusal(scheme):
-            raise error
         known = sorted({*_BUILT_IN, *_BUILT_IN_FULL, *added})
-        raise UnknownStore(f"no store for URLs that begin with '{scheme}://'; known are {', '.join(known)}")
+        reason = f": {why}" if (why := why_not(scheme)) else f"; known are {', '.join(known)}"
+        raise UnknownStore(f"no store for URLs that begin with '{scheme}://'{reason}")
     loaded: type[Store] = point.load()
     return loaded
 

@@ -1,10 +1,8 @@
-"""Celery's result backends that cannot be awaited: what each is, and why."""
+"""Celery's result backends that cannot be used here: what each is, and why."""
 
 from __future__ import annotations
 
 from typing import Final
-
-from aioresult.errors import UnknownStore
 
 _BROKER: Final = "sends each result as a message to the process that published the task, and stores nothing"
 _CACHE: Final = "cannot say when a result is stored, and drops results as it likes"
@@ -42,16 +40,16 @@ _KINDS: Final[dict[str, tuple[str, str]]] = {
     "oracle": ("Oracle Database", _DATABASE),
     "mssql": ("Microsoft SQL Server", _DATABASE),
 }
-_ELSEWHERE: Final = (
-    "let the workers store results in Redis (result_backend='redis://host:6379/0'), MongoDB, PostgreSQL, MySQL or "
-    "SQLite, and name the same place here"
-)
+READ_HERE: Final = "aioresult reads Redis (also with Sentinel), MongoDB, SQLite, PostgreSQL and MySQL"
 
 
-def refusal(kind: str) -> UnknownStore | None:
-    """Return what to raise for the backend that Celery calls ``kind``, as in ``rpc://``; ``None`` for unknown ones."""
+def why_not(kind: str) -> str:
+    """Return why the backend that Celery calls ``kind``, as in ``rpc://``, cannot be used; empty for unknown ones."""
     known = _KINDS.get(kind.partition("+")[0].lower())
     if known is None:
-        return None
+        return ""
     what, why = known
-    return UnknownStore(f"{kind!r} is {what}, which cannot be awaited here: it {why}; {_ELSEWHERE}")
+    return (
+        f"{what} cannot be awaited, because it {why}; {READ_HERE}: let the workers store results there, as by "
+        f"result_backend='redis://host:6379/0', and name the same place here"
+    )

@@ -9,7 +9,7 @@ from aioresult.backend import Backend
 from aioresult.errors import BackendNotConfigured, SettingsError, UnknownStore
 from aioresult.integrations.celery.edge import App
 from aioresult.settings import SERIALIZERS, Settings
-from aioresult.stores.foreign import refusal
+from aioresult.stores.foreign import READ_HERE, why_not
 
 _PLUGIN: Final = "aioresult+"
 _BARE_NAMES: Final = {
@@ -47,6 +47,8 @@ def backend_from_app(app: App, **overrides: Any) -> Backend:
     url, settings = _signing_in_as_celery(url, {**_settings(app), **overrides})
     try:
         return Backend(url, **settings)
+    except UnknownStore as exc:
+        raise _refusal(app, f"{url.partition('://')[0]}://", str(exc)) from exc
     except SettingsError as exc:
         raise type(exc)(f"the configuration of the Celery application {app.main!r}: {exc}") from exc
 
@@ -71,8 +73,6 @@ def _spelled_out(app: App, configured: str) -> str:
         SettingsError: it names one that cannot be used here.
     """
     kind, separator, _ = configured.partition("://")
-    if error := refusal(kind):
-        raise UnknownStore(f"the result backend of the Celery application {app.main!r}: {error}")
     if separator:
         return configured
     if kind in _DATABASE:
@@ -84,11 +84,14 @@ def _spelled_out(app: App, configured: str) -> str:
         return str(url)
     if kind not in _BARE_NAMES:
         shown = kind.partition(":")[0] if "@" in kind else kind  # a URL that lacks its slashes may hold a password
-        raise UnknownStore(
-            f"the Celery application {app.main!r} has the result backend {shown!r}, which is not known here; "
-            f"aioresult reads Redis (also with Sentinel), MongoDB, SQLite, PostgreSQL and MySQL"
-        )
+        raise _refusal(app, shown, why_not(kind) or f"it is not known here; {READ_HERE}")
     return _BARE_NAMES[kind]
+
+
+def _refusal(app: App, what: str, why: str) -> UnknownStore:
+    return UnknownStore(
+        f"the Celery application {app.main!r} has the result backend {what!r}, which cannot be used here: {why}"
+    )
 
 
 def _settings(app: App) -> dict[str, Any]:

@@ -17,6 +17,19 @@ MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-fu
 MYSQL_MODES: Final = ("DISABLED", "PREFERRED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY")
 """``ssl_mode`` of MySQL's own clients."""
 
+_NO_TLS: Final = "wrong_version_number"
+"""What OpenSSL says to an answer that is none of TLS."""
+_ADVICE: Final = {
+    "it speaks no TLS: say sslmode=disable in the URL": (
+        "rejected ssl upgrade",
+        "does not support ssl",
+    ),
+    "it speaks no TLS: say ssl_mode=DISABLED in the URL": (_NO_TLS,),
+    "it may want TLS: say sslmode=require in the URL": ("no encryption", "ssl off", "ssl required"),
+    "it may want TLS: say ssl_mode=REQUIRED in the URL": ("insecure transport", "access denied for user"),
+}
+"""What to do, by what drivers and servers say in lower case."""
+
 
 def for_asyncpg(arguments: dict[str, Any]) -> dict[str, Any]:
     """Return ``arguments`` with what they say about TLS in libpq's words as asyncpg takes it.
@@ -67,27 +80,33 @@ def for_mysql(arguments: dict[str, Any], driver: str) -> dict[str, Any]:
         _present(context, given["cert"], given.get("key"), given.get("key_password"))
     if "cipher" in given:
         context.set_ciphers(given["cipher"])
-    if mode != "PREFERRED":
-        arguments.setdefault("async_creator_fn", partial(_encrypted, driver))
+    arguments.setdefault("async_creator_fn", partial(_connect, driver, preferred=mode == "PREFERRED"))
     return {"ssl": context, **arguments}
 
 
-async def _encrypted(driver: str, **options: Any) -> Any:
-    """Connect to a MySQL server by TLS, and not without."""
-    connection = await importlib.import_module(driver).connect(**options)
+async def _connect(driver: str, *, preferred: bool, **options: Any) -> Any:
+    """Connect to a MySQL server by TLS, or if it is merely ``preferred``, to one that has none.
+
+    Such a server ends in an error with asyncmy, and with aiomysql in a connection in the clear.
+    """
+    connect = importlib.import_module(driver).connect
     try:
-        async with connection.cursor() as cursor:
-            await cursor.execute("SHOW STATUS LIKE 'Ssl_cipher'")
-            found = await cursor.fetchone()
-        if not found or not found[1]:
-            raise StoreUnavailable(
-                f"{options.get('host') or 'the server'} speaks no TLS, which the URL or database_engine_options "
-                "demand; say ssl_mode=DISABLED to connect without"
-            )
-    except BaseException:
-        connection.close()
+        connection = await connect(**options)
+    except Exception as exc:
+        if preferred and _NO_TLS in str(exc).lower():
+            return await connect(**{**options, "ssl": None})
         raise
+    if not preferred and not await _encrypted(connection):
+        connection.close()
+        raise StoreUnavailable(f"the connection to {options.get('host')} is not encrypted{advice_on_tls(_NO_TLS)}")
     return connection
+
+
+async def _encrypted(connection: Any) -> bool:
+    async with connection.cursor() as cursor:
+        await cursor.execute("SHOW STATUS LIKE 'Ssl_cipher'")
+        found = await cursor.fetchone()
+    return bool(found and found[1])
 
 
 def _check_files(given: Mapping[str, Any], names: tuple[str, ...], prefix: str = "") -> None:
@@ -102,3 +121,9 @@ def _present(context: ssl.SSLContext, cert: str, key: str | None, password: str 
         context.load_cert_chain(cert, key, password or "")
     except ssl.SSLError as exc:
         raise SettingsError(f"the client's certificate {cert!r} and its key cannot be used: {exc}") from exc
+
+
+def advice_on_tls(words: str) -> str:
+    """Return what to change in the URL where ``words`` tell that only one side speaks TLS; nothing for other errors."""
+    lower = words.lower()
+    return next((f"; {advice}" for advice, signs in _ADVICE.items() if any(sign in lower for sign in signs)), "")
