@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import QueuePool, SingletonThreadPool
 
 from aioresult.errors import SettingsError
 from aioresult.settings import Settings
@@ -28,6 +29,8 @@ _WITHOUT_MEANING: Final = frozenset(
     ).split()
 )
 """Options of engines that synchronous drivers, or older versions of SQLAlchemy, need."""
+
+_BLOCKING_POOLS: Final = (QueuePool, SingletonThreadPool)
 
 
 def make_engine(target: Target, settings: Settings) -> tuple[AsyncEngine, type[Link]]:
@@ -63,8 +66,7 @@ def _meaningful(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return those of the engine's options that mean something to an asynchronous one."""
     kept = dict(given)
     for name, value in given.items():
-        blocking = name == "poolclass" and not getattr(value, "_is_asyncio", True)  # said only of pools that wait
-        if name in _WITHOUT_MEANING or blocking:
+        if name in _WITHOUT_MEANING or (name == "poolclass" and value in _BLOCKING_POOLS):
             logger.debug("setting database_engine_options: %r means nothing here, and is left out", name)
             del kept[name]
     return kept
