@@ -38,7 +38,7 @@ async def setting_of(backend: Backend, name: str) -> str:
 # --- schemes and places -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("scheme", ["postgres://", "db+postgres://", "postgres+psycopg2://", "db+postgresql+pg8000://"])
+@pytest.mark.parametrize("scheme", ["postgres://", "db+postgres://", "postgres+psycopg2://"])
 async def test_postgres_is_another_word_for_postgresql(postgres_url: str, scheme: str) -> None:
     async with Backend(scheme + postgres_url.partition("://")[2]) as backend:
         assert await backend.store_result("a", 1, "SUCCESS")
@@ -81,7 +81,7 @@ def test_hosts_without_a_port_and_addresses_in_brackets_are_hosts_too() -> None:
     target = parse("postgresql://u:p,w@[::1]:7,db.example,%2Frun%2Fpg/d?target_session_attrs=any")
     assert target.url.query == {"host": "::1,db.example,/run/pg", "port": "7,5432,5432"}
     assert (target.url.username, target.url.password) == ("u", "p,w")
-    assert target.location == "postgresql://::1:7,db.example:5432,/run/pg:5432/d"
+    assert target.location == "postgresql://[::1]:7,db.example:5432,/run/pg:5432/d"
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
@@ -154,6 +154,16 @@ async def test_asyncpg_s_server_settings_are_options_to_psycopg(postgres_url: st
 async def test_what_one_driver_s_users_write_is_taken_by_the_other(postgres_url: str, driver: str, query: str) -> None:
     async with Backend(f"{spelled(postgres_url, driver)}?{query}") as backend:
         assert await backend.store_result("a", 1, "SUCCESS")
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+async def test_a_url_made_for_prisma_names_the_schema(postgres_url: str, driver: str) -> None:
+    on_postgresql(postgres_url, "DROP SCHEMA IF EXISTS shop CASCADE")
+    on_postgresql(postgres_url, "CREATE SCHEMA shop")
+    query = "schema=shop&pgbouncer=true&connection_limit=1&connect_timeout=15"
+    async with Backend(f"{spelled(postgres_url, driver)}?{query}") as backend:
+        await backend.store_result("a", 1, "SUCCESS")
+    assert on_postgresql(postgres_url, "SELECT task_id FROM shop.celery_taskmeta") == [("a",)]
 
 
 @pytest.mark.parametrize("driver", DRIVERS)

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from sqlalchemy.engine import make_url
 
 from aioresult import Backend, StoreUnavailable
+from aioresult.stores.sqlalchemy.tls import connect_mysql
 from tests.servers import MariaDBServer, MongoServer, PostgresServer, RedisServer
 from tests.servers.tls import CLERK, TlsMariaDBServer, TlsMongoServer, TlsPostgresServer, TlsRedisServer
 from tests.sql import sql_store
@@ -86,8 +92,44 @@ async def test_postgresql_s_certificate_is_verified_as_the_url_says(
     known = f"sslrootcert={postgresql.folder / 'ca.pem'}"
     for query in ("sslmode=require", "ssl=true", f"sslmode=verify-ca&{known}", f"sslmode=verify-full&{known}"):
         assert (await encrypted(f"{named}?{query}"))[0], query
-    for query in (f"sslmode=verify-full&sslrootcert={stranger}", "sslrootcert=system&sslmode=verify-full"):
+    for query in (f"sslmode=verify-full&sslrootcert={stranger}", "sslrootcert=system"):
         assert "certificate" in (await refusal(f"{named}?{query}")).lower(), query
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+async def test_the_system_s_authorities_are_those_of_openssl(
+    postgresql: TlsPostgresServer, monkeypatch: pytest.MonkeyPatch, driver: str
+) -> None:
+    url = postgresql.url_of("test", f"+{driver}")
+    monkeypatch.setenv("SSL_CERT_FILE", str(postgresql.folder / "ca.pem"))
+    assert (await encrypted(f"{url.replace('127.0.0.1', 'localhost')}?sslrootcert=system"))[0]
+
+
+async def test_a_certificate_that_was_revoked_is_refused_by_asyncpg_too(
+    postgresql: TlsPostgresServer, authority: trustme.CA, tmp_path: Path
+) -> None:
+    url = f"{postgresql.url}?sslmode=verify-ca&sslrootcert={postgresql.folder / 'ca.pem'}"
+    for revoked in (False, True):
+        path = tmp_path / f"{revoked}.crl"
+        path.write_bytes(revocations(authority, postgresql.folder / "cert.pem" if revoked else None))
+        if revoked:
+            assert "revoked" in await refusal(f"{url}&sslcrl={path}")
+        else:
+            assert (await encrypted(f"{url}&sslcrl={path}"))[0]
+
+
+def revocations(authority: trustme.CA, certificate: Path | None) -> bytes:
+    """Return the authority's list of revoked certificates, with one on it or none."""
+    issuer = x509.load_pem_x509_certificate(authority.cert_pem.bytes())
+    key = serialization.load_pem_private_key(authority.private_key_pem.bytes(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    now = datetime.now(UTC)
+    listed = x509.CertificateRevocationListBuilder(issuer.subject, now - timedelta(hours=1), now + timedelta(hours=1))
+    if certificate is not None:
+        number = x509.load_pem_x509_certificate(certificate.read_bytes()).serial_number
+        entry = x509.RevokedCertificateBuilder(number, now - timedelta(hours=1)).build()
+        listed = listed.add_revoked_certificate(entry)
+    return listed.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
@@ -126,21 +168,33 @@ async def test_mariadb_s_certificate_is_verified_as_the_url_says(mariadb: TlsMar
     named = mariadb.url.replace("127.0.0.1", "localhost")
     known = f"ssl_ca={mariadb.folder / 'ca.pem'}"
     accepted = ("ssl=true", "ssl_mode=REQUIRED", "ssl-mode=required", "ssl_mode=PREFERRED", known)
-    for query in (*accepted, f"{known}&ssl_mode=VERIFY_CA", f"{known}&ssl_verify_identity=true"):
+    by_address = (f"{known}&ssl_verify_cert=true", f"{known}&ssl_check_hostname=false", f"{known}&ssl_mode=VERIFY_CA")
+    for query in (*accepted, *by_address, f"{known}&ssl_verify_identity=true&ssl_verify_cert=true"):
         async with Backend(f"{named}?{query}") as backend:
             await backend.ping()
-    for query in (f"ssl_ca={stranger}", "ssl_mode=VERIFY_IDENTITY", f"ssl_mode=VERIFY_CA&ssl_ca={stranger}"):
+    unknown = (f"ssl_ca={stranger}", f"ssl_mode=VERIFY_CA&ssl_ca={stranger}", f"ssl_ca={stranger}&ssl_verify_cert=true")
+    for query in (*unknown, "ssl_mode=VERIFY_IDENTITY"):
         assert "CERTIFICATE_VERIFY_FAILED" in await refusal(f"{named}?{query}"), query
 
 
-async def test_connect_args_of_mysqlclient_mean_the_same_as_the_url(mariadb: TlsMariaDBServer, stranger: Path) -> None:
-    for authority, works in ((mariadb.folder / "ca.pem", True), (stranger, False)):
-        options = {"connect_args": {"ssl": {"ca": str(authority)}, "write_timeout": 5, "compress": True}}
-        if works:
+@pytest.mark.parametrize("known", [True, False])
+async def test_connect_args_of_mysqlclient_mean_the_same_as_the_url(
+    mariadb: TlsMariaDBServer, stranger: Path, known: bool
+) -> None:
+    authority = str(mariadb.folder / "ca.pem" if known else stranger)
+    for tls in ({"ca": authority}, {"ca": authority, "verify_mode": "required"}):
+        options = {"connect_args": {"ssl": tls, "write_timeout": 5, "compress": True}}
+        if known:
             async with Backend(mariadb.url, database_engine_options=options) as backend:
                 await backend.ping()
         else:
             assert "CERTIFICATE_VERIFY_FAILED" in await refusal(mariadb.url, database_engine_options=options)
+
+
+async def test_a_flag_that_means_nothing_asks_for_tls_as_with_pymysql(mariadb: TlsMariaDBServer) -> None:
+    options = {"connect_args": {"ssl": {"fake_flag_to_enable_tls": True}}}
+    async with Backend(mariadb.url, database_engine_options=options) as backend:
+        await backend.ping()
 
 
 async def test_mariadb_with_tls_on_one_side_says_what_to_write(
@@ -152,6 +206,13 @@ async def test_mariadb_with_tls_on_one_side_says_what_to_write(
         assert "it speaks no TLS: say ssl_mode=DISABLED" in await refusal(f"{plain.url}?ssl_mode=REQUIRED")
         async with Backend(f"{plain.url}?ssl_mode=PREFERRED") as backend:
             await backend.ping()
+
+
+async def test_a_driver_that_goes_on_in_the_clear_is_stopped(mariadb_server: MariaDBServer) -> None:
+    place = make_url(mariadb_server.url)
+    plain = {"host": place.host, "port": place.port, "user": place.username, "password": place.password, "ssl": None}
+    with pytest.raises(StoreUnavailable, match=r"127\.0\.0\.1 is not encrypted.*ssl_mode=DISABLED"):
+        await connect_mysql("asyncmy", preferred=False, **plain)
 
 
 # --- Redis and MongoDB ------------------------------------------------------------------------------------------------

@@ -9,12 +9,8 @@ from functools import cache
 from typing import Any, Final, NamedTuple
 
 from aioresult.stores.sqlalchemy import tls
+from aioresult.stores.sqlalchemy.rules import FALSE, TRUE, Rule, as_, each, number, one_of, only, truth, whole, within
 
-Rule = Callable[[Any], Mapping[str, Any]]
-"""Takes an option's value, and returns the driver's arguments for it; its errors say what is expected."""
-
-_TRUE: Final = ("1", "true", "yes", "on")
-_FALSE: Final = ("0", "false", "no", "off")
 _SEPARATORS: Final = re.compile(r"([\s\\])")
 _ESCAPED: Final = r"\\\1"
 _SESSIONS: Final = ("any", "read-write", "read-only", "primary", "standby", "prefer-standby")
@@ -39,74 +35,11 @@ class Driver(NamedTuple):
     normalized: Callable[[str], str] = str
 
 
-# --- values -----------------------------------------------------------------------------------------------------------
-
-
-def _same(value: Any) -> Any:
-    return value
-
-
-def _number(value: Any) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise ValueError("a number") from None
-    if not math.isfinite(number):
-        raise ValueError("a number")
-    return number
-
-
-def _whole(value: Any) -> int:
-    number = _number(value)
-    if not number.is_integer():
-        raise ValueError("a whole number")
-    return int(number)
-
-
-def _truth(value: Any) -> bool:
-    text = str(value).lower()
-    if text not in _TRUE + _FALSE:
-        raise ValueError("true or false")
-    return text in _TRUE
-
-
-def _one_of(*choices: str) -> Callable[[Any], str]:
-    def chosen(value: Any) -> str:
-        if str(value) not in choices:
-            raise ValueError(f"one of {', '.join(choices)}")
-        return str(value)
-
-    return chosen
-
-
 # --- rules ------------------------------------------------------------------------------------------------------------
 
 
-def _as(argument: str, convert: Callable[[Any], Any] = _same) -> Rule:
-    return lambda value: {argument: None if value is None else convert(value)}
-
-
-def _within(group: str, member: str, convert: Callable[[Any], Any] = str) -> Rule:
-    return lambda value: {group: {member: convert(value)}}
-
-
-def _each(names: str, convert: Callable[[Any], Any] = _same) -> dict[str, Rule]:
-    return {name: _as(name, convert) for name in names.split()}
-
-
-def _only(*values: str) -> Rule:
-    """Take values that ask for nothing."""
-    check = _one_of(*values)
-
-    def nothing(value: Any) -> dict[str, Any]:
-        check(value)
-        return {}
-
-    return nothing
-
-
 def _libpqs_timeout(value: Any) -> dict[str, Any]:
-    seconds = _number(value)
+    seconds = number(value)
     return {"timeout": seconds if seconds > 0 else None}  # none, in libpq's terms
 
 
@@ -120,8 +53,8 @@ def _postgresqls_ssl(value: Any) -> dict[str, Any]:
     """Translate asyncpg's ``ssl``, which other drivers' URLs use for yes and no."""
     text = str(value).lower()
     if isinstance(value, str):
-        value = "require" if text in _TRUE else "disable" if text in _FALSE else value
-        return {"tls": {"sslmode": _one_of(*tls.MODES)(value)}}
+        value = "require" if text in TRUE else "disable" if text in FALSE else value
+        return {"tls": {"sslmode": one_of(*tls.MODES)(value)}}
     return {"ssl": value}
 
 
@@ -134,24 +67,26 @@ def _psycopgs_ssl(value: Any) -> dict[str, Any]:
 
 
 def _asyncpg_behind_pooler(value: Any) -> dict[str, Any]:
-    return {"statement_cache_size": 0, "prepared_statement_cache_size": 0} if _truth(value) else {}
+    return {"statement_cache_size": 0, "prepared_statement_cache_size": 0} if truth(value) else {}
 
 
 def _psycopg_behind_pooler(value: Any) -> dict[str, Any]:
-    return {"prepare_threshold": None} if _truth(value) else {}
+    return {"prepare_threshold": None} if truth(value) else {}
 
 
 def _psycopgs_statements(value: Any) -> dict[str, Any]:
-    return {} if _whole(value) else {"prepare_threshold": None}
+    return {} if whole(value) else {"prepare_threshold": None}
 
 
 def _threshold(value: Any) -> int | None:
-    return None if value is None or str(value).lower() == "none" else _whole(value)
+    return None if value is None or str(value).lower() == "none" else whole(value)
 
 
 def _mysqls_ssl(value: Any) -> dict[str, Any]:
     """Translate ``ssl``: the dictionary of mysqlclient and PyMySQL, a context, yes or no, or a mode's name."""
     if isinstance(value, Mapping):
+        if not value:
+            return {}
         collected: dict[str, Any] = {"mode": ""}
         for name, part in value.items():
             rule = _MYSQL_RULES.get(f"ssl_{name}")
@@ -161,16 +96,17 @@ def _mysqls_ssl(value: Any) -> dict[str, Any]:
         return {"tls": collected}
     if isinstance(value, bool | str):
         text = str(value).lower()
-        return _mode("REQUIRED" if text in _TRUE else "DISABLED" if text in _FALSE else text)
+        return _mode("REQUIRED" if text in TRUE else "DISABLED" if text in FALSE else text)
     return {"ssl": value}
 
 
+def _verify_mode(value: Any) -> dict[str, Any]:
+    text = str(value).lower()
+    return {"tls": {"verify_cert": text in ("required", "2") or (text not in ("optional", "none") and truth(value))}}
+
+
 def _mode(value: Any) -> dict[str, Any]:
-    return {"tls": {"mode": _one_of(*tls.MYSQL_MODES)(str(value).upper())}}
-
-
-def _mode_if(mode: str, *, when: bool) -> Rule:
-    return lambda value: {"tls": {"mode": mode} if _truth(value) is when else {}}
+    return {"tls": {"mode": one_of(*tls.MYSQL_MODES)(str(value).upper())}}
 
 
 # --- drivers ----------------------------------------------------------------------------------------------------------
@@ -178,7 +114,10 @@ def _mode_if(mode: str, *, when: bool) -> Rule:
 _TLS_OF_LIBPQ: Final = (
     "sslcert sslkey sslrootcert sslcrl sslpassword sslnegotiation ssl_min_protocol_version ssl_max_protocol_version"
 ).split()
-_PSYCOPG2S: Final = frozenset({"client_encoding", "connection_factory", "cursor_factory", "row_factory", "autocommit"})
+_OF_OTHERS: Final = frozenset(
+    "client_encoding connection_factory cursor_factory row_factory autocommit connection_limit pool_timeout".split()
+)
+"""Options of psycopg2, and of Prisma, whose URLs providers print."""
 _MORE_THAN_ASYNCPG: Final = frozenset(
     (
         "hostaddr sslcertmode sslcrldir requirepeer require_auth replication scram_client_key scram_server_key "
@@ -189,27 +128,28 @@ _MORE_THAN_ASYNCPG: Final = frozenset(
 
 _ASYNCPG: Final = Driver(
     rules={
-        **_each("host port server_settings loop connection_class record_class", _same),
-        **_each("async_creator_fn prepared_statement_name_func", _same),
-        **_each("user password database passfile service servicefile krbsrvname gsslib", str),
-        **_each("timeout command_timeout", _number),
-        **_each("statement_cache_size prepared_statement_cache_size", _whole),
-        **_each("max_cached_statement_lifetime max_cacheable_statement_size", _whole),
-        **_each("direct_tls", _truth),
-        **{name: _within("tls", name) for name in _TLS_OF_LIBPQ},
+        **each("host port server_settings loop connection_class record_class"),
+        **each("async_creator_fn prepared_statement_name_func"),
+        **each("user password database passfile service servicefile krbsrvname gsslib", str),
+        **each("timeout command_timeout", number),
+        **each("statement_cache_size prepared_statement_cache_size", whole),
+        **each("max_cached_statement_lifetime max_cacheable_statement_size", whole),
+        **each("direct_tls", truth),
+        **{name: within("tls", name) for name in _TLS_OF_LIBPQ},
         "server_settings": _settings_of_sessions,
-        "sslmode": _within("tls", "sslmode", _one_of(*tls.MODES)),
+        "sslmode": within("tls", "sslmode", one_of(*tls.MODES)),
         "ssl": _postgresqls_ssl,
-        "target_session_attrs": _as("target_session_attrs", _one_of(*_SESSIONS)),
-        "dbname": _as("database", str),
+        "target_session_attrs": as_("target_session_attrs", one_of(*_SESSIONS)),
+        "dbname": as_("database", str),
         "connect_timeout": _libpqs_timeout,
-        "application_name": _within("server_settings", "application_name"),
+        "application_name": within("server_settings", "application_name"),
+        "schema": within("server_settings", "search_path"),
         # The server itself takes these apart, or the proxy before it, for which they may have a meaning of their own.
-        "options": _within("server_settings", "options"),
-        "gssencmode": _only("disable", "prefer"),
+        "options": within("server_settings", "options"),
+        "gssencmode": only("disable", "prefer"),
         "pgbouncer": _asyncpg_behind_pooler,
     },
-    without_meaning=_PSYCOPG2S
+    without_meaning=_OF_OTHERS
     | frozenset(
         "channel_binding keepalives keepalives_idle keepalives_interval keepalives_count tcp_user_timeout "
         "fallback_application_name sslcompression sslsni gssdelegation load_balance_hosts "
@@ -228,21 +168,22 @@ def _psycopg() -> Driver:
     libpqs = " ".join(option.keyword.decode() for option in pq.Conninfo.get_defaults())
     return Driver(
         rules={
-            **_each(libpqs),
-            **_each("context async_creator_fn"),
-            "prepare_threshold": _as("prepare_threshold", _threshold),
-            "sslmode": _as("sslmode", _one_of(*tls.MODES)),
+            **each(libpqs),
+            **each("context async_creator_fn"),
+            "prepare_threshold": as_("prepare_threshold", _threshold),
+            "sslmode": as_("sslmode", one_of(*tls.MODES)),
             "ssl": _psycopgs_ssl,
-            "target_session_attrs": _as("target_session_attrs", _one_of(*_SESSIONS)),
-            "connect_timeout": _as("connect_timeout", _whole),
-            "timeout": _as("connect_timeout", lambda value: max(2, math.ceil(_number(value)))),
-            "database": _as("dbname", str),
+            "target_session_attrs": as_("target_session_attrs", one_of(*_SESSIONS)),
+            "connect_timeout": as_("connect_timeout", whole),
+            "timeout": as_("connect_timeout", lambda value: max(2, math.ceil(number(value)))),
+            "database": as_("dbname", str),
             "server_settings": _settings_of_sessions,
+            "schema": within("server_settings", "search_path"),
             "statement_cache_size": _psycopgs_statements,
             "prepared_statement_cache_size": _psycopgs_statements,
             "pgbouncer": _psycopg_behind_pooler,
         },
-        without_meaning=_PSYCOPG2S,
+        without_meaning=_OF_OTHERS,
         finish=_with_settings_of_sessions,
     )
 
@@ -259,23 +200,25 @@ def _with_settings_of_sessions(arguments: dict[str, Any]) -> dict[str, Any]:
 _FOUND_ROWS: Final = 2
 """The flag that SQLAlchemy relies on."""
 _MYSQL_RULES: Final[dict[str, Rule]] = {
-    **_each("host port sock conv auth_plugin_map password_creator query_callback async_creator_fn"),
-    **_each("user password database unix_socket charset init_command sql_mode", str),
-    **_each("read_default_file read_default_group program_name server_public_key", str),
-    **_each("connect_timeout max_allowed_packet stmt_cache_size", _whole),
-    **_each("read_timeout", _number),
-    **_each("local_infile use_unicode binary_prefix echo", _truth),
-    "client_flag": _as("client_flag", lambda value: _whole(value) | _FOUND_ROWS),
-    "passwd": _as("password", str),
-    "db": _as("database", str),
+    **each("host port sock conv auth_plugin_map password_creator query_callback async_creator_fn"),
+    **each("user password database unix_socket charset init_command sql_mode", str),
+    **each("read_default_file read_default_group program_name server_public_key", str),
+    **each("connect_timeout max_allowed_packet stmt_cache_size", whole),
+    **each("read_timeout", number),
+    **each("local_infile use_unicode binary_prefix echo", truth),
+    "client_flag": as_("client_flag", lambda value: whole(value) | _FOUND_ROWS),
+    "passwd": as_("password", str),
+    "db": as_("database", str),
     "ssl": _mysqls_ssl,
     "ssl_mode": _mode,
-    **{f"ssl_{name}": _within("tls", name) for name in ("ca", "capath", "cert", "key", "cipher")},
-    "ssl_key_password": _within("tls", "key_password"),
-    "ssl_check_hostname": _within("tls", "check_hostname", _truth),
-    "ssl_disabled": _mode_if("DISABLED", when=True),
-    "ssl_verify_cert": _mode_if("VERIFY_CA", when=True),
-    "ssl_verify_identity": _mode_if("VERIFY_IDENTITY", when=True),
+    "ssl_verify_mode": _verify_mode,
+    "ssl_fake_flag_to_enable_tls": lambda _value: {"tls": {}},  # what many write because an empty dict says nothing
+    **{f"ssl_{name}": within("tls", name) for name in ("ca", "capath", "cert", "key", "cipher")},
+    "ssl_key_password": within("tls", "key_password"),
+    **{
+        f"ssl_{name}": within("tls", name, truth)
+        for name in ("check_hostname", "disabled", "verify_cert", "verify_identity")
+    },
 }
 
 
@@ -296,10 +239,10 @@ _DRIVERS: Final = {
     "aiomysql": _mysql("aiomysql"),
     "aiosqlite": Driver(
         rules={
-            **_each("timeout", _number),
-            **_each("detect_types cached_statements iter_chunk_size", _whole),
-            **_each("check_same_thread uri", _truth),
-            **_each("isolation_level factory autocommit async_creator_fn loop"),
+            **each("timeout", number),
+            **each("detect_types cached_statements iter_chunk_size", whole),
+            **each("check_same_thread uri", truth),
+            **each("isolation_level factory autocommit async_creator_fn loop"),
         }
     ),
 }

@@ -64,8 +64,7 @@ def for_mysql(arguments: dict[str, Any], driver: str) -> dict[str, Any]:
     given = arguments.pop("tls", None)
     if given is None:
         return arguments
-    named = "ca" in given or "capath" in given
-    mode = given.get("mode") or ("VERIFY_IDENTITY" if named else "REQUIRED")
+    mode = given.get("mode") or _mode_of(given)
     if mode == "DISABLED":
         return arguments
     _check_files(given, ("ca", "capath", "cert", "key"), "ssl_")
@@ -80,11 +79,20 @@ def for_mysql(arguments: dict[str, Any], driver: str) -> dict[str, Any]:
         _present(context, given["cert"], given.get("key"), given.get("key_password"))
     if "cipher" in given:
         context.set_ciphers(given["cipher"])
-    arguments.setdefault("async_creator_fn", partial(_connect, driver, preferred=mode == "PREFERRED"))
+    arguments.setdefault("async_creator_fn", partial(connect_mysql, driver, preferred=mode == "PREFERRED"))
     return {"ssl": context, **arguments}
 
 
-async def _connect(driver: str, *, preferred: bool, **options: Any) -> Any:
+def _mode_of(given: Mapping[str, Any]) -> str:
+    named = "ca" in given or "capath" in given
+    if given.get("disabled"):
+        return "DISABLED"
+    if given.get("verify_identity", named and "verify_cert" not in given):
+        return "VERIFY_IDENTITY"
+    return "VERIFY_CA" if given.get("verify_cert", named) else "REQUIRED"
+
+
+async def connect_mysql(driver: str, *, preferred: bool, **options: Any) -> Any:
     """Connect to a MySQL server by TLS, or if it is merely ``preferred``, to one that has none.
 
     Such a server ends in an error with asyncmy, and with aiomysql in a connection in the clear.

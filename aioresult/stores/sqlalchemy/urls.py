@@ -33,7 +33,6 @@ _DRIVERS: Final[dict[Family, dict[str, str]]] = {
         "psycopg_async": "psycopg",
         "psycopg2": "psycopg",
         "psycopg2cffi": "psycopg",
-        "pg8000": "asyncpg",
     },
     "mysql": {
         "": "asyncmy",
@@ -159,10 +158,10 @@ def location_of(url: URL) -> str:
     backend = url.get_backend_name()
     if backend == "sqlite":
         return f"sqlite:///{url.database}" if url.database and url.database != ":memory:" else "sqlite:// (in memory)"
-    hosts, ports = _listed(url.query.get("host", url.host or "localhost")), _listed(url.query.get("port", ""))
-    places = [f"{host}:{port}" if port else host for host, port in zip_longest(hosts, ports, fillvalue="")]
-    if url.port:
-        places = [f"{place}:{url.port}" for place in places]
+    hosts = _listed(url.query.get("host", url.host or "localhost"))
+    ports = _listed(url.query.get("port", str(url.port or "")))
+    named = [f"[{host}]" if host.count(":") > 1 else host for host in hosts]
+    places = [f"{host}:{port}" if port else host for host, port in zip_longest(named, ports, fillvalue="")]
     shown = ",".join(places).rpartition("@")[2]  # what precedes it may be the end of somebody's password
     return f"{backend}://{shown}/{url.database or ''}"
 
