@@ -19,7 +19,6 @@ from aioresult.stores.sqlalchemy.urls import Target
 
 logger = logging.getLogger("aioresult")
 
-
 _CONNECT_ARGS: Final = "setting database_engine_options['connect_args']"
 _WITHOUT_MEANING: Final = frozenset(
     (
@@ -29,7 +28,6 @@ _WITHOUT_MEANING: Final = frozenset(
     ).split()
 )
 """Options of engines that synchronous drivers, or older versions of SQLAlchemy, need."""
-
 _BLOCKING_POOLS: Final = (QueuePool, SingletonThreadPool)
 
 
@@ -45,12 +43,12 @@ def make_engine(target: Target, settings: Settings) -> tuple[AsyncEngine, type[L
     if "poolclass" in given:
         own.pop("pool_size", None)
     driver = target.url.get_driver_name()
-    arguments = connect_args(
+    wanted = connect_args(
         driver,
         Given(target.options, f"the URL {target.location}"),
         Given(given.pop("connect_args", {}), _CONNECT_ARGS),
     )
-    arguments = finished(driver, {**own.pop("connect_args", {}), **arguments})
+    arguments = finished(driver, {**own.pop("connect_args", {}), **wanted})
     options = {"pool_recycle": 3600, **own, **given, "isolation_level": "AUTOCOMMIT", "hide_parameters": True}
     try:
         engine = create_async_engine(target.url, connect_args=arguments, skip_autocommit_rollback=True, **options)
@@ -59,7 +57,7 @@ def make_engine(target: Target, settings: Settings) -> tuple[AsyncEngine, type[L
     chosen.prepare_engine(engine)
     if settings.database_engine_callback is not None:
         _resolved(settings.database_engine_callback)(engine.sync_engine)
-    return engine, link_class(engine.dialect.driver, arguments)
+    return engine, link_class(engine.dialect.driver, wanted)
 
 
 def _meaningful(given: Mapping[str, Any]) -> dict[str, Any]:
