@@ -46,7 +46,7 @@ def make_engine(target: Target, settings: Settings) -> tuple[AsyncEngine, type[L
     wanted = connect_args(
         driver,
         Given(target.options, f"the URL {target.location}"),
-        Given(given.pop("connect_args", {}), _CONNECT_ARGS),
+        Given(given.pop("connect_args", None) or {}, _CONNECT_ARGS),
     )
     arguments = finished(driver, {**own.pop("connect_args", {}), **wanted})
     options = {"pool_recycle": 3600, **own, **given, "isolation_level": "AUTOCOMMIT", "hide_parameters": True}
