@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from aioresult.settings import Settings
 from aioresult.states import READY_STATES, SUCCESS
@@ -35,12 +35,14 @@ class Dialect(ABC):
             that serves somebody at a browser is about to give up. What was merely slow has the full deadline then.
         begin: begins a transaction that is going to write.
         lanes: how many batches may be under way at once, see ``Store.lanes``.
+        greets: whether a connection counts only once it has answered, since a pooler may keep it waiting.
     """
 
     deadline: ClassVar[float | None] = 60.0
     patience: ClassVar[float | None] = 10.0
     begin: ClassVar[str] = "BEGIN"
     lanes: ClassVar[int] = 1
+    greets: ClassVar[bool] = False
 
     def __init__(self, layout: Layout, dates: Dates, facts: dict[str, str]) -> None:
         self.layout = layout
@@ -72,6 +74,11 @@ class Dialect(ABC):
     def hang_up(connection: Any) -> None:
         """End a driver's connection that is silent, where closing it would wait for an answer: by default, nothing."""
         del connection
+
+    @staticmethod
+    async def greet(connection: AsyncConnection) -> bool:
+        """Get a first answer over a new connection; return whether it is one from a pooler."""
+        raise NotImplementedError  # where ``greets`` says so
 
     @staticmethod
     async def lock_for_creating(link: Link) -> None:

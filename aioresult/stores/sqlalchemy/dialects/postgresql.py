@@ -16,15 +16,26 @@ from operator import itemgetter
 from typing import Any, ClassVar, Final
 
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aioresult.settings import Settings
 from aioresult.stores.sqlalchemy.dates import AwareDates, Dates
 from aioresult.stores.sqlalchemy.dialects.port import PURGE_BATCH, READY_LIST, SUCCESS_TEXT, Dialect
-from aioresult.stores.sqlalchemy.link import Link
+from aioresult.stores.sqlalchemy.link import PREPARED, Link
 from aioresult.stores.sqlalchemy.rows import Row
 from aioresult.stores.sqlalchemy.tables import COLUMNS, Layout, Tables, full_name
 from aioresult.stores.sqlalchemy.urls import Target
 
+NAMELESS: Final[dict[str, Any]] = {
+    "statement_cache_size": 0,
+    "prepared_statement_cache_size": 0,
+    "prepared_statement_name_func": str,
+}
+"""With these, asyncpg and SQLAlchemy send statements without a name, in one piece with their values.
+
+A name that is known on another connection to the server, where a pooler may lead us at any time, is a failure if we are
+lucky. If not, another process has given it to a statement of its own.
+"""
 _CHUNK: Final = 5000
 """Rows per statement."""
 CHANNELS: Final = 16
@@ -38,6 +49,7 @@ class PostgreSQLDialect(Dialect):
     """PostgreSQL 11 or newer, by asyncpg or psycopg."""
 
     lanes: ClassVar[int] = 2
+    greets: ClassVar[bool] = True
 
     def __init__(self, layout: Layout, dates: Dates, facts: dict[str, str]) -> None:
         super().__init__(layout, dates, facts)
@@ -59,8 +71,9 @@ class PostgreSQLDialect(Dialect):
     def engine_options(target: Target, settings: Settings) -> dict[str, Any]:
         patience = settings.connect_timeout
         if target.url.get_driver_name() == "asyncpg":
-            return {"connect_args": {"timeout": patience}}
-        return {"connect_args": {"connect_timeout": max(2, round(patience))}}  # libpq's least
+            return {"connect_args": {"timeout": patience, **NAMELESS}}
+        connect_args = {"connect_timeout": max(2, round(patience))}  # libpq's least
+        return {"connect_args": connect_args, "use_native_hstore": False}  # which it would look for in a transaction
 
     @staticmethod
     def driver_errors(driver: str) -> tuple[type[Exception], ...]:
@@ -74,6 +87,23 @@ class PostgreSQLDialect(Dialect):
     def hang_up(connection: Any) -> None:
         if type(connection).__module__.startswith("asyncpg"):
             connection.terminate()
+
+    @staticmethod
+    async def greet(connection: AsyncConnection) -> bool:
+        """Ask for the process that serves us: a pooler does not know it when a client connects, and names another.
+
+        Behind one, the statements that follow may reach another process than the one that has prepared them: they are
+        prepared anew each time, and have no name there.
+        """
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+        process = (await connection.exec_driver_sql("SELECT pg_backend_pid()")).scalar()
+        if type(driver).__module__.startswith("asyncpg"):
+            pooled = bool(driver.get_server_pid() != process)
+            if not pooled:
+                connection.info[PREPARED] = {}
+        elif pooled := driver.info.backend_pid != process:
+            driver.prepare_threshold = None
+        return pooled
 
     @staticmethod
     async def lock_for_creating(link: Link) -> None:
