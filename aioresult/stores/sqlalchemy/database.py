@@ -6,7 +6,7 @@ import asyncio
 import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -21,8 +21,8 @@ from aioresult.stores.sqlalchemy.awaiting import answered, to_its_end
 from aioresult.stores.sqlalchemy.connections import Connections
 from aioresult.stores.sqlalchemy.dialects.choice import dialect_class
 from aioresult.stores.sqlalchemy.dialects.port import Dialect
-from aioresult.stores.sqlalchemy.engines import make_engine
-from aioresult.stores.sqlalchemy.failures import Verdict, judge
+from aioresult.stores.sqlalchemy.engines import make_engine, recycle_of
+from aioresult.stores.sqlalchemy.failures import Lost, Verdict, judge, text_of
 from aioresult.stores.sqlalchemy.link import Link
 from aioresult.stores.sqlalchemy.notices import warn_once
 from aioresult.stores.sqlalchemy.rows import Rows
@@ -33,6 +33,7 @@ Outcome = TypeVar("Outcome")
 
 _REPEATS: Final = 1
 """How often a call is made again after a connection was found dead."""
+_ALONE: Final = "a connection pooler in statement mode is between us and the server, and takes no transactions"
 _CREATION_ATTEMPTS: Final = 10
 _CONFLICT_REPEATS: Final = 8
 """The same after a deadlock with another writer."""
@@ -61,6 +62,10 @@ class Database:
         self._client = client
         self._connections: Connections | None = None
         self._link_class: type[Link] = Link
+        self._named = True
+        """Whether statements may have names, for all that is known."""
+        self._together = True
+        """Whether several statements may be one transaction, for all that is known."""
         self._dialect: Dialect | None = None
         self._file: tuple[int, int] | None = None
         self._opening = asyncio.Lock()
@@ -180,8 +185,13 @@ class Database:
             connection = await connections.acquire()
         except TypeError as exc:  # what the driver says to an argument that it does not know
             raise SettingsError(f"setting database_engine_options or the URL's query: {exc}") from exc
+        link = self._link_class(connection, self.count)
         try:
-            yield self._link_class(connection, self.count)
+            yield link
+        except self._errors as exc:
+            if await dialect_class(self.target.family).demoted(link, exc):
+                raise Lost(f"the server only reads, being no primary (any more): {text_of(exc)}") from exc
+            raise
         finally:
             await connections.release(connection)
 
@@ -190,6 +200,11 @@ class Database:
             self.distrust()
         if verdict.reexamine:
             self._dialect = None
+        if verdict.nameless and self._named:
+            self._named = False
+            await self._reopen()
+        if verdict.alone:
+            self._together = False
         if verdict.conflict:
             await asyncio.sleep(random.uniform(0.001, 0.01) * 2**attempt)
 
@@ -214,6 +229,8 @@ class Database:
         from aioresult.stores.sqlalchemy import triggers
 
         try:
+            if not self._together:
+                raise SettingsError(_ALONE)
             await triggers.ensure(link, dialect)
         except SettingsError as exc:
             warn_once(self.location, f"database_trigger: {exc}; what other writers store is polled meanwhile")
@@ -227,12 +244,12 @@ class Database:
         attempt = 0
         while await link.connection.run_sync(partial(schema.lacks, tables=self.tables, indexes=indexes)):
             try:
-                async with link.transaction(chosen.begin):
+                async with link.transaction(chosen.begin) if self._together else nullcontext():
                     await chosen.lock_for_creating(link)
                     await link.connection.run_sync(partial(schema.create, tables=self.tables, indexes=indexes))
-            except DBAPIError:  # a Celery worker was faster, perhaps: the next look finds what it created
+            except DBAPIError as exc:  # a Celery worker was faster, perhaps: the next look finds what it created
                 attempt += 1
-                if attempt == _CREATION_ATTEMPTS:
+                if attempt == _CREATION_ATTEMPTS or judge(exc, self.location).alone:
                     raise
         await link.connection.run_sync(schema.complete, self.tables)
 
@@ -252,12 +269,14 @@ class Database:
             if self._client is not None:
                 engine = self._client.execution_options(isolation_level="AUTOCOMMIT")
             else:
-                engine, self._link_class = make_engine(self.target, self.settings)
+                engine, self._link_class = make_engine(self.target, self.settings, named=self._named)
             chosen = dialect_class(self.target.family)
             # SQLAlchemy wraps what goes wrong in a statement, but not in connecting, and not everything.
             unwrapped = chosen.driver_errors(engine.dialect.driver)
             self._errors = (SQLAlchemyError, OSError, engine.dialect.loaded_dbapi.Error, *unwrapped)
-            self._connections = Connections(engine, chosen, owned=self._client is None)
+            self._connections = Connections(
+                engine, chosen, owned=self._client is None, recycle=recycle_of(self.settings)
+            )
         return self._connections
 
 

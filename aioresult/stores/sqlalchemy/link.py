@@ -94,8 +94,10 @@ class AsyncpgLink(Link):
             return found
         try:
             return await self._fetch_prepared(driver, prepared, sql, values)
-        except BaseException as exc:
-            if type(exc).__name__ != "InvalidCachedStatementError":  # a column's type has changed since
+        except Exception as exc:
+            import asyncpg
+
+            if not isinstance(exc, asyncpg.InvalidCachedStatementError):  # a column's type has changed since
                 raise
             prepared.clear()
             return await self._fetch_prepared(driver, prepared, sql, values)

@@ -65,6 +65,12 @@ class Dialect(ABC):
         del engine
 
     @staticmethod
+    def nameless(target: Target) -> dict[str, Any]:
+        """Return the driver's arguments for statements that are not prepared under a name: by default, none are."""
+        del target
+        return {}
+
+    @staticmethod
     def driver_errors(driver: str) -> tuple[type[Exception], ...]:
         """Return errors of ``driver`` that SQLAlchemy lets through as they are."""
         del driver
@@ -74,6 +80,12 @@ class Dialect(ABC):
     def hang_up(connection: Any) -> None:
         """End a driver's connection that is silent, where closing it would wait for an answer: by default, nothing."""
         del connection
+
+    @staticmethod
+    async def demoted(link: Link, exc: Exception) -> bool:
+        """Return whether ``exc`` says that the server takes no writes, whoever asks: by default, none says so."""
+        del link, exc
+        return False
 
     @staticmethod
     async def greet(connection: AsyncConnection) -> bool:
@@ -100,7 +112,7 @@ class Dialect(ABC):
 
     @abstractmethod
     async def write(self, link: Link, rows: Sequence[Row], cutoff: datetime | None) -> set[str]:
-        """Store ``rows`` in one transaction and return the ids of those that are now stored as given.
+        """Store ``rows``, each in one step, and return the ids of those that are now stored as given.
 
         A row is left as it is where ``states.replaces`` says so, unless it became final before ``cutoff``.
         """

@@ -21,12 +21,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from aioresult.settings import Settings
 from aioresult.stores.sqlalchemy.dates import AwareDates, Dates
 from aioresult.stores.sqlalchemy.dialects.port import PURGE_BATCH, READY_LIST, SUCCESS_TEXT, Dialect
+from aioresult.stores.sqlalchemy.failures import code_of
 from aioresult.stores.sqlalchemy.link import PREPARED, Link
 from aioresult.stores.sqlalchemy.rows import Row
 from aioresult.stores.sqlalchemy.tables import COLUMNS, Layout, Tables, full_name
 from aioresult.stores.sqlalchemy.urls import Target
 
-NAMELESS: Final[dict[str, Any]] = {
+_NAMELESS: Final[dict[str, Any]] = {
     "statement_cache_size": 0,
     "prepared_statement_cache_size": 0,
     "prepared_statement_name_func": str,
@@ -36,8 +37,10 @@ NAMELESS: Final[dict[str, Any]] = {
 A name that is known on another connection to the server, where a pooler may lead us at any time, is a failure if we are
 lucky. If not, another process has given it to a statement of its own.
 """
+READ_ONLY: Final = "25006"
+"""SQLSTATE of a server, or an account, that only reads."""
 _CHUNK: Final = 5000
-"""Rows per statement."""
+"""Rows per statement; each is a transaction of its own, which poolers in statement mode insist on."""
 CHANNELS: Final = 16
 """Over so many channels the ids are spread: a process hears of what others wait for only where a channel is shared."""
 _TYPES: Final = {"retries": "integer", "date_done": "timestamptz"} | dict.fromkeys(
@@ -71,9 +74,13 @@ class PostgreSQLDialect(Dialect):
     def engine_options(target: Target, settings: Settings) -> dict[str, Any]:
         patience = settings.connect_timeout
         if target.url.get_driver_name() == "asyncpg":
-            return {"connect_args": {"timeout": patience, **NAMELESS}}
+            return {"connect_args": {"timeout": patience, **_NAMELESS}}
         connect_args = {"connect_timeout": max(2, round(patience))}  # libpq's least
         return {"connect_args": connect_args, "use_native_hstore": False}  # which it would look for in a transaction
+
+    @staticmethod
+    def nameless(target: Target) -> dict[str, Any]:
+        return _NAMELESS if target.url.get_driver_name() == "asyncpg" else {"prepare_threshold": None}
 
     @staticmethod
     def driver_errors(driver: str) -> tuple[type[Exception], ...]:
@@ -87,6 +94,10 @@ class PostgreSQLDialect(Dialect):
     def hang_up(connection: Any) -> None:
         if type(connection).__module__.startswith("asyncpg"):
             connection.terminate()
+
+    @staticmethod
+    async def demoted(link: Link, exc: Exception) -> bool:
+        return code_of(exc) == READ_ONLY and bool(await link.value("SELECT pg_is_in_recovery()"))
 
     @staticmethod
     async def greet(connection: AsyncConnection) -> bool:
@@ -128,12 +139,9 @@ class PostgreSQLDialect(Dialect):
 
     async def write(self, link: Link, rows: Sequence[Row], cutoff: datetime | None) -> set[str]:
         rows = sorted(rows, key=itemgetter(0))  # rows are locked in the same order by everybody
-        if len(rows) <= _CHUNK:
-            return await self._write_some(link, rows, cutoff)
         written: set[str] = set()
-        async with link.transaction():
-            for start in range(0, len(rows), _CHUNK):
-                written |= await self._write_some(link, rows[start : start + _CHUNK], cutoff)
+        for start in range(0, len(rows), _CHUNK):
+            written |= await self._write_some(link, rows[start : start + _CHUNK], cutoff)
         return written
 
     async def _write_some(self, link: Link, rows: Sequence[Row], cutoff: datetime | None) -> set[str]:
