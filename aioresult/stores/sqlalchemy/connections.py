@@ -51,6 +51,7 @@ class Connections:
         self._idle: list[AsyncConnection] = []
         self._waiting: deque[asyncio.Future[AsyncConnection]] = deque()
         self._attempt: asyncio.Task[AsyncConnection] | None = None
+        self._attempted_at = -math.inf
         self._not_before = -math.inf
         self._trusted_from = -math.inf
         """When a connection was found dead: those that were there before probably are, too."""
@@ -134,6 +135,7 @@ class Connections:
         """Ask for one more connection, where somebody waits for it and there may be one."""
         rests = self._known > 0 and time.monotonic() < self._not_before
         if self._waiting and self._attempt is None and not rests and self._known < self._most:
+            self._attempted_at = time.monotonic()
             self._attempt = owned_task(self._opened(), "aioresult opens a connection")
             self._attempt.add_done_callback(self._reached)
 
@@ -146,6 +148,8 @@ class Connections:
             if error is None:
                 self._known += 1
                 self._offer(attempt.result())
+            elif self._attempted_at < self._trusted_from:
+                error = None  # cut off together with those that were there
             elif self._known:
                 self._not_before, error = time.monotonic() + _PAUSE, None
         while error is not None and self._waiting:
