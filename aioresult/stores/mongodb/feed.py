@@ -66,16 +66,15 @@ async def open_stream(collection: clients.Collection, now: Timestamp | None, sil
     starts: list[Document] = [{}]
     if now is not None:
         starts.insert(0, {"start_at_operation_time": Timestamp(now.time - _OVERLAP, 1)})
-    first: OperationFailure | None = None
+    refusals: list[OperationFailure] = []
     for stream, start in product(_STREAMS, starts):
         try:
             return await clients.open_stream(collection, **stream, **start, **options)
         except OperationFailure as exc:
             if exc.code == UNAUTHORIZED or not is_refusal(exc):
                 raise
-            first = first or exc
-    assert first is not None
-    raise first
+            refusals.append(exc)
+    raise refusals[0]
 
 
 class MongoFeed(Feed):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
+from asyncio import sleep as pause
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -94,10 +94,10 @@ class MongoStore(Store):
             try:
                 return await clients.heeding(request())
             except PyMongoError as exc:
-                pause = throttled(exc)
-                if pause is not None and asked_to_wait < _ATTEMPTS:
+                seconds = throttled(exc)
+                if seconds is not None and asked_to_wait < _ATTEMPTS:
                     asked_to_wait += 1
-                    await asyncio.sleep(pause)
+                    await pause(seconds)
                     continue
                 dead = isinstance(exc, AutoReconnect) and not isinstance(exc, ServerSelectionTimeoutError)
                 if repeated or not dead:

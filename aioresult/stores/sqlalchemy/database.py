@@ -115,7 +115,8 @@ class Database:
                 if isinstance(exc, StoreUnavailable):
                     raise
                 verdict = judge(exc, self.location)
-                attempt += 1
+                learned = (verdict.nameless and self._named) or (verdict.alone and self._together)
+                attempt += not learned
                 if not verdict.repeat or attempt > (_CONFLICT_REPEATS if verdict.conflict else _REPEATS):
                     raise verdict.error from exc
             await self._recover(verdict, attempt)

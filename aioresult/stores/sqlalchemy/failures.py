@@ -127,7 +127,8 @@ def _by_class(exc: Exception, code: str | int | None, text: str, location: str) 
     if isinstance(exc, PoolTimeout):
         return Verdict(error=StoreUnavailable(f"{location}: no connection became free in time: {text}"))
     if code in _UNUSABLE or "not a database" in text or (_is_rejected(exc, code) and not lost):
-        return Verdict(error=SettingsError(f"{location}: the tables cannot be used as they are: {text}"))
+        error = SettingsError(f"{location}: the tables cannot be used as they are: {text}")
+        return Verdict(error=error, repeat=True, reexamine=True)  # others may be in their place since we looked
     if isinstance(exc, TimeoutError):
         silence = isinstance(exc, Silence)
         return Verdict(error=StoreUnavailable(f"{location}: no answer in time"), repeat=silence, distrust=silence)
