@@ -99,7 +99,8 @@ async def test_two_connections_suffice_for_any_number_of_reads_and_writes(pooler
 
 async def test_a_pooler_that_is_recognised_gets_no_statements_with_names(pooler: Pooler, postgres_url: str) -> None:
     pool = pooler("session")
-    async with Backend(pool.url) as pooled, Backend(postgres_url) as direct:
+    one: dict[str, Any] = {"database_engine_options": {"pool_size": 1}}
+    async with Backend(pool.url, **one) as pooled, Backend(postgres_url, **one) as direct:
         for backend in (pooled, direct):
             for number in range(8):
                 assert await backend.store_result(f"id-{number}", number, "PROGRESS")

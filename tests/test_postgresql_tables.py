@@ -36,6 +36,7 @@ async def backend(url: str) -> AsyncIterator[Backend]:
 @pytest.mark.parametrize("creating", [True, False])
 async def test_a_schema_that_does_not_exist_is_to_be_created(url: str, creating: bool) -> None:
     schemas = {"task": "results", "group": "results"}
+    on_postgresql(url, "DROP SCHEMA IF EXISTS results CASCADE")
     async with Backend(url, database_table_schemas=schemas, database_create_tables_at_setup=creating) as backend:
         with pytest.raises(SettingsError, match=r"schema \"?results.*create the schema|create it, by `CREATE SCHEMA"):
             await backend.store_result("a", 1, "SUCCESS")
@@ -139,23 +140,3 @@ async def test_installing_again_has_an_older_trigger_fire_in_such_sessions(url: 
         (waiter,) = await waiting_for(backend, ["a"])
         await asyncio.to_thread(_store_as_replica, url, "a")
         assert await waiter == 1
-
-
-async def test_who_has_the_right_to_a_trigger_but_not_the_table_installs_one_for_ordinary_sessions(url: str) -> None:
-    async with Backend(url) as owner:
-        await owner.ping()
-    for statement in (
-        "CREATE ROLE guest LOGIN",
-        "GRANT ALL ON SCHEMA public TO guest",
-        "GRANT ALL ON ALL TABLES IN SCHEMA public TO guest",
-        "GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO guest",
-    ):
-        await asyncio.to_thread(on_postgresql, url, statement)
-    try:
-        async with Backend(url.replace("postgres@", "guest@")) as backend:
-            assert await install_trigger(sql_store(backend))
-            assert not await install_trigger(sql_store(backend))
-            assert (await backend.capabilities()).details["trigger for foreign writers"] == "ready states"
-    finally:
-        await asyncio.to_thread(on_postgresql, url, "DROP OWNED BY guest CASCADE")
-        await asyncio.to_thread(on_postgresql, url, "DROP ROLE guest")

@@ -52,6 +52,7 @@ class Connections:
         self._waiting: deque[asyncio.Future[AsyncConnection]] = deque()
         self._attempt: asyncio.Task[AsyncConnection] | None = None
         self._attempted_at = -math.inf
+        """When it began."""
         self._not_before = -math.inf
         self._trusted_from = -math.inf
         """When a connection was found dead: those that were there before probably are, too."""
@@ -162,9 +163,10 @@ class Connections:
 
     async def _opened(self) -> AsyncConnection:
         """Check a connection out of the engine's pool; if it is new, wait for its first answer."""
+        began = time.monotonic()
         connection = await (to_its_end(self._connect(), self._put_back) if self._most else self._connect())
         if _SINCE not in connection.info:
-            connection.info[_SINCE] = time.monotonic()
+            connection.info[_SINCE] = began
             if self._chosen.greets:
                 try:
                     self.pooled = await answered(self._chosen.greet(connection), self._chosen.patience)

@@ -7,6 +7,7 @@ within the same transaction, which the server sends once.
 from __future__ import annotations
 
 from collections.abc import Collection
+from itertools import product
 from typing import Final
 
 from sqlalchemy import text
@@ -76,38 +77,21 @@ async def install(link: Link, dialect: Dialect, *, all_states: bool = False) -> 
         SettingsError: the account lacks the right.
     """
     wanted = _ALL if all_states else _READY
-    changed = await _install(link, dialect, wanted, frozenset({wanted}))
-    if changed or (await _look(link, dialect))[1]:
-        return changed
-    return await _fire_always(link, dialect)
+    return await _install(link, dialect, wanted, frozenset({(wanted, True)}))
 
 
 async def ensure(link: Link, dialect: Dialect) -> bool:
     """Install the trigger unless results are announced already, be it with progress; else as ``install``."""
-    return await _install(link, dialect, _READY, ANNOUNCING)
+    return await _install(link, dialect, _READY, frozenset(product(ANNOUNCING, (True, False))))
 
 
-async def _fire_always(link: Link, dialect: Dialect) -> bool:
-    """Have the trigger fire in sessions that replicate, too; return whether we may.
-
-    Only the table's owner may. Without that, what such sessions store is found by the fallback read.
-    """
-    try:
-        await link.run(text(f"ALTER TABLE {dialect.layout.task} ENABLE ALWAYS TRIGGER {_NAME}"))
-    except DBAPIError as exc:
-        if code_of(exc) not in _FORBIDDEN:
-            raise
-        return False
-    return True
-
-
-async def _install(link: Link, dialect: Dialect, wanted: str, enough: Collection[str]) -> bool:
-    if await describe(link, dialect) in enough:
+async def _install(link: Link, dialect: Dialect, wanted: str, enough: Collection[tuple[str, bool]]) -> bool:
+    if await _look(link, dialect) in enough:
         return False
     try:
         async with link.transaction():
             await link.run(text("SELECT pg_advisory_xact_lock(:key)"), {"key": lock_key("trigger")})
-            if await describe(link, dialect) in enough:  # now, by somebody who was faster
+            if await _look(link, dialect) in enough:  # now, by somebody who was faster
                 return False
             for statement in _statements(link, _only_postgresql(dialect), wanted):
                 await link.run(text(statement))
@@ -115,7 +99,6 @@ async def _install(link: Link, dialect: Dialect, wanted: str, enough: Collection
         if code_of(exc) not in _FORBIDDEN:
             raise
         raise _explained(dialect) from exc
-    await _fire_always(link, dialect)
     return True
 
 
@@ -133,7 +116,8 @@ def _statements(link: Link, dialect: PostgreSQLDialect, states: str) -> list[str
         f"CREATE TRIGGER {_NAME} AFTER INSERT OR UPDATE ON {table} FOR EACH ROW WHEN ({condition}) "
         f"EXECUTE FUNCTION {function}('{dialect.channel_prefix}')"
     )
-    return [define, drop, create, f"COMMENT ON TRIGGER {_NAME} ON {table} IS '{_VERSION}, {states}'"]
+    always = f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {_NAME}"  # in sessions that replicate, too
+    return [define, drop, create, always, f"COMMENT ON TRIGGER {_NAME} ON {table} IS '{_VERSION}, {states}'"]
 
 
 async def uninstall(link: Link, dialect: Dialect) -> bool:
@@ -176,7 +160,7 @@ def _explained(dialect: Dialect) -> SettingsError:
     """Return what to tell whoever lacks the right."""
     schema = dialect.facts["schema"]
     return SettingsError(
-        f"this database account may not install or remove the trigger: that takes the right TRIGGER on the table "
-        f"{schema}.{dialect.facts['table']} (or its owner, to replace or remove one) and CREATE on the schema "
-        f"{schema}; let the owner run `aioresult sql install-trigger` once"
+        f"this database account may not install or remove the trigger: that takes the owner of the table "
+        f"{schema}.{dialect.facts['table']}, with the right CREATE on the schema {schema}; "
+        f"let the owner run `aioresult sql install-trigger` once"
     )
