@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aioresult import Backend, hub
+from aioresult import Backend, subscription
 from aioresult.errors import StoreUnavailable
 from aioresult.stores.mongodb import store as stores
 from aioresult.testing.conformance import eventually
@@ -80,7 +80,7 @@ async def test_a_server_that_no_longer_refuses_pushes_again(mongo_url: str, monk
     def answer(request: Document) -> Document | None:
         return refusal(136) if refused and stream_of(request) is not None else None
 
-    monkeypatch.setattr(hub, "_SECOND_CHANCE", 0.2)
+    monkeypatch.setattr(subscription, "_SECOND_CHANCE", 0.2)
     async with AnsweringMongoProxy(mongo_url, answer) as proxy, Backend(proxy.url, **ONLY_POLLING) as backend:
         waiter = asyncio.create_task(backend.AsyncResult("a").get(timeout=PATIENCE))
         await until_watched(backend, 1)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from aioresult import Backend, hub
+from aioresult import Backend, subscription
 from aioresult.errors import SettingsError, StoreUnavailable, Unsupported
 from aioresult.stores.sqlalchemy import notices
 from aioresult.stores.sqlalchemy.admin import install_trigger, uninstall_trigger
@@ -437,7 +437,7 @@ async def test_once_notifications_arrive_again_waiters_are_pushed_to_again(
 ) -> None:
     monkeypatch.setattr(feeds, "_PROBE_DEADLINE", 0.3)
     monkeypatch.setattr(feeds, "_NEXT_PROBE", 0.1)
-    monkeypatch.setattr(hub, "_SECOND_CHANCE", 0.2)
+    monkeypatch.setattr(subscription, "_SECOND_CHANCE", 0.2)
     async with Swallowing(url) as proxy, Backend(proxy.url, poll_interval=0.05, **PUSH_ONLY) as backend:
         (waiter, polled) = await waiting_for(backend, ["a", "b"])
         await other.store_result("b", "polled", "SUCCESS")

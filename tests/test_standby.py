@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from aioresult import Backend, hub
+from aioresult import Backend, subscription
 from aioresult.errors import SettingsError, StoreUnavailable
 from aioresult.stores.sqlalchemy import notices
 from aioresult.stores.sqlalchemy.dialects.mysql import MySQLDialect
@@ -113,7 +113,7 @@ async def test_once_a_standby_is_promoted_waiters_are_pushed_to(
     primary: PostgresServer, driver: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(feeds, "_NEXT_PROBE", 0.1)
-    monkeypatch.setattr(hub, "_SECOND_CHANCE", 0.2)
+    monkeypatch.setattr(subscription, "_SECOND_CHANCE", 0.2)
     async with Backend(primary.url) as backend:
         await backend.ping()
     with await asyncio.to_thread(PostgresStandby(primary).__enter__) as successor:

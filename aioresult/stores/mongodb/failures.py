@@ -18,7 +18,6 @@ from aioresult.errors import StoreUnavailable
 
 DUPLICATE_KEY: Final = 11000
 UNAUTHORIZED: Final = 13
-NO_SUCH_COMMAND: Final = 59
 _AUTHENTICATION_FAILED: Final = 18
 _PAUSE: Final = re.compile(r"RetryAfterMs=(\d+)")
 _USUAL_PAUSE: Final = 0.1

@@ -21,7 +21,7 @@ from aioresult.settings import Settings
 from aioresult.states import FAILURE, SUCCESS
 from aioresult.stores.mongodb import clients, writes
 from aioresult.stores.mongodb.documents import Document, Documents
-from aioresult.stores.mongodb.failures import NO_SUCH_COMMAND, TRANSIENT, is_refusal, reason_of, throttled, unavailable
+from aioresult.stores.mongodb.failures import TRANSIENT, is_refusal, reason_of, throttled, unavailable
 from aioresult.stores.mongodb.feed import MongoFeed, open_stream
 
 logger = logging.getLogger("aioresult")
@@ -209,7 +209,7 @@ class MongoStore(Store):
 
     async def _open_feed(self) -> MongoFeed | str:
         """Open a feed, or return why there is none."""
-        hello = await self._call(self._hello)
+        hello = await self._call(lambda: clients.hello(self._at.database))
         if "setName" not in hello and hello.get("msg") != "isdbgrid":
             return "a standalone server has no change streams; run it as a replica set, of one member if need be"
         now = hello.get("operationTime")
@@ -224,14 +224,6 @@ class MongoStore(Store):
             location=self.location,
             count=self._count,
         )
-
-    async def _hello(self) -> Document:
-        try:
-            return await self._at.database.command("hello")
-        except OperationFailure as exc:
-            if exc.code != NO_SUCH_COMMAND:
-                raise
-            return await self._at.database.command("isMaster")  # what servers of older versions call it
 
     @property
     def _silence(self) -> float:

@@ -62,10 +62,8 @@ class Database:
         self._client = client
         self._connections: Connections | None = None
         self._link_class: type[Link] = Link
-        self._named = True
-        """Whether statements may have names, for all that is known."""
-        self._together = True
-        """Whether several statements may be one transaction, for all that is known."""
+        self._named = self._together = True
+        """Whether, for all that is known, statements may have names, and several may be one transaction."""
         self._dialect: Dialect | None = None
         self._file: tuple[int, int] | None = None
         self._opening = asyncio.Lock()
