@@ -67,37 +67,32 @@ async def test_ids_that_have_run_out_are_no_fault_of_the_value(backend: Backend,
 # --- tables in the place of others ------------------------------------------------------------------------------------
 
 IDS = {
-    "an identity": "GENERATED ALWAYS AS IDENTITY",
-    "a default": "DEFAULT nextval('task_id_sequence')",
-    "nothing": "",
+    "an identity": "ALTER TABLE {} ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY",
+    "a default": "ALTER TABLE {} ALTER COLUMN id SET DEFAULT nextval('task_id_sequence')",
+    "nothing": "SELECT",
 }
 
 
 @pytest.mark.parametrize("before", IDS)
 @pytest.mark.parametrize("after", IDS)
 async def test_a_table_that_another_one_replaces_is_examined_anew(url: str, before: str, after: str) -> None:
-    await asyncio.to_thread(_tables, url, IDS[before], IDS[after])
+    async with Backend(url) as creator:
+        await creator.ping()
+    for statement in (
+        "CREATE TABLE other (LIKE celery_taskmeta INCLUDING INDEXES)",
+        IDS[before].format("celery_taskmeta"),
+        IDS[after].format("other"),
+    ):
+        await asyncio.to_thread(on_postgresql, url, statement)
     async with Backend(url) as backend:
         assert await backend.store_result("a", 1, "SUCCESS")
         assert (await backend.fetch("a")).result == 1
-        swap = "ALTER TABLE celery_taskmeta RENAME TO celery_taskmeta_old; ALTER TABLE other RENAME TO celery_taskmeta"
-        for statement in swap.split("; "):
+        for statement in ("ALTER TABLE celery_taskmeta RENAME TO old", "ALTER TABLE other RENAME TO celery_taskmeta"):
             await asyncio.to_thread(on_postgresql, url, statement)
         assert (await backend.fetch("a")).status == "PENDING"
         assert await backend.store_result("a", 2, "SUCCESS")
         assert all(await asyncio.gather(*(backend.store_result(f"id-{n}", n, "SUCCESS") for n in range(10))))
         assert (await backend.fetch("a")).result == 2
-
-
-def _tables(url: str, before: str, after: str) -> None:
-    """Create Celery's table and another of that kind, whose ids come from elsewhere."""
-    on_postgresql(url, "CREATE SEQUENCE task_id_sequence")
-    for name, ids in (("celery_taskmeta", before), ("other", after)):
-        on_postgresql(
-            url,
-            f"CREATE TABLE {name} (id integer NOT NULL {ids}, task_id varchar(155) UNIQUE, status varchar(50), "
-            f"result bytea, date_done timestamp, traceback text)",
-        )
 
 
 async def test_a_column_whose_type_changes_does_not_spoil_the_statements_prepared_before(

@@ -174,7 +174,7 @@ def text_of(exc: Exception) -> str:
     error = _original(exc)
     if isinstance(error, SQLAlchemyError):
         return str(error.args[0]) if error.args else type(error).__name__
-    words = str(error.args[-1]) if error.args else ""
+    words = str(error.args[-1]).partition("\nDETAIL:")[0] if error.args else ""  # which may quote the whole row
     words = words.partition(": ")[2] if words.startswith("<class ") else words
     return f"{words or type(error).__name__}{advice_on_tls(words)}"
 

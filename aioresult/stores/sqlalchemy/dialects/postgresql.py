@@ -16,12 +16,13 @@ from operator import itemgetter
 from typing import Any, ClassVar, Final
 
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aioresult.settings import Settings
 from aioresult.stores.sqlalchemy.dates import AwareDates, Dates
 from aioresult.stores.sqlalchemy.dialects.port import PURGE_BATCH, READY_LIST, SUCCESS_TEXT, Dialect
-from aioresult.stores.sqlalchemy.failures import code_of
+from aioresult.stores.sqlalchemy.failures import code_of, is_refusal
 from aioresult.stores.sqlalchemy.link import PREPARED, Link
 from aioresult.stores.sqlalchemy.rows import Row
 from aioresult.stores.sqlalchemy.tables import COLUMNS, Layout, Tables, full_name
@@ -64,7 +65,8 @@ class PostgreSQLDialect(Dialect):
         select = f"SELECT {layout.select_list('CAST(date_done AS timestamptz)')} FROM {table}"
         self._read_one = text(f"{select} WHERE task_id = :id")
         self._read_many = text(f"{select} WHERE task_id = ANY(CAST(:ids AS text[]))")
-        self._delete = text(f"DELETE FROM {table} WHERE task_id = ANY(CAST(:ids AS text[]))")
+        delete = f"DELETE FROM {table} WHERE task_id = ANY(CAST(:ids AS text[])) RETURNING 1"
+        self._delete = text(f"WITH gone AS ({delete}) SELECT count(*) FROM gone")
 
     @staticmethod
     def dates_for(settings: Settings) -> Dates:
@@ -107,7 +109,12 @@ class PostgreSQLDialect(Dialect):
         prepared anew each time, and have no name there.
         """
         driver: Any = (await connection.get_raw_connection()).driver_connection
-        process = (await connection.exec_driver_sql("SELECT pg_backend_pid()")).scalar()
+        try:
+            process = (await connection.exec_driver_sql("SELECT pg_backend_pid()")).scalar()
+        except DBAPIError as exc:
+            if not is_refusal(exc):
+                raise
+            process = None  # a server that does not tell: as well as one that is pooled
         if type(driver).__module__.startswith("asyncpg"):
             pooled = bool(driver.get_server_pid() != process)
             if not pooled:
@@ -155,7 +162,7 @@ class PostgreSQLDialect(Dialect):
         return _written(await link.hot_rows(self._write_many, {**columns, "cutoff": cutoff}))
 
     async def delete(self, link: Link, ids: Sequence[str]) -> None:
-        await link.run(self._delete, {"ids": sorted(ids)})
+        await link.hot_rows(self._delete, {"ids": sorted(ids)})
 
     async def purge(self, link: Link, table: str, cutoff: datetime) -> int | None:
         statement = text(
