@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import CursorResult, Dialect, TextClause
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 if TYPE_CHECKING:
     import asyncpg
+
+PREPARED: Final = "aioresult's prepared statements"
+"""Where a connection keeps them; without that, it is not known to keep its statements."""
 
 
 class Link:
@@ -74,13 +77,39 @@ class AsyncpgLink(Link):
         self._count()
         sql, names = _compiled(statement, self.connection.dialect)
         driver = await self._driver_connection()
+        values = [parameters[name] for name in names]
         try:
-            rows: list[Any] = await driver.fetch(sql, *[parameters[name] for name in names])
+            rows = await self._fetch(driver, sql, values)
         except BaseException as exc:
             if driver.is_closed() or getattr(exc, "sqlstate", None) is None:
                 await self.connection.invalidate()
             raise
         return rows
+
+    async def _fetch(self, driver: asyncpg.Connection, sql: str, values: Sequence[Any]) -> list[Any]:
+        """Prepare a statement once for each connection, where that can be relied upon."""
+        prepared: dict[str, Any] | None = self.connection.info.get(PREPARED)
+        if prepared is None:
+            found: list[Any] = await driver.fetch(sql, *values)
+            return found
+        try:
+            return await self._fetch_prepared(driver, prepared, sql, values)
+        except Exception as exc:
+            import asyncpg
+
+            if not isinstance(exc, asyncpg.InvalidCachedStatementError):  # a column's type has changed since
+                raise
+            prepared.clear()
+            return await self._fetch_prepared(driver, prepared, sql, values)
+
+    @staticmethod
+    async def _fetch_prepared(
+        driver: asyncpg.Connection, prepared: dict[str, Any], sql: str, values: Sequence[Any]
+    ) -> list[Any]:
+        if sql not in prepared:
+            prepared[sql] = await driver.prepare(sql)
+        found: list[Any] = await prepared[sql].fetch(*values)
+        return found
 
     async def _driver_connection(self) -> asyncpg.Connection:
         open_already = self.connection.sync_connection

@@ -106,6 +106,11 @@ def _add(connection: Connection, table: Table, column: Column[Any]) -> None:
 def _look(connection: Connection, table: Table, needed: tuple[str, ...]) -> Found:
     inspector = inspect(connection)
     full_name = f"{table.schema}.{table.name}" if table.schema else table.name
+    if table.schema and not inspector.has_schema(table.schema):
+        raise SettingsError(
+            f"there is no schema {table.schema}; create it, by `CREATE SCHEMA {table.schema}`, "
+            f"or correct database_table_schemas"
+        )
     if not inspector.has_table(table.name, schema=table.schema):
         raise SettingsError(
             f"there is no table {full_name}; let it be created (database_create_tables_at_setup=True), create it with "
