@@ -1,4 +1,4 @@
-"""What is stored is read until it is deleted, in whichever zone its dates are written; deleting allows for the zones."""
+"""What is stored is read until it is deleted, whatever the zone of its dates; deleting allows for the zones."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ async def test_old_documents_of_celery_are_read_and_restored_until_they_are_purg
 async def test_an_old_document_of_celery_may_be_written_over(
     mongo_url: str, database: pymongo.database.Database[Document]
 ) -> None:
-    document = {"_id": "a", "status": "SUCCESS", "result": "1", "traceback": None, "children": []}
+    document: Document = {"_id": "a", "status": "SUCCESS", "result": "1", "traceback": None, "children": []}
     async with Backend(mongo_url) as backend:
         database["celery_taskmeta"].insert_one({**document, "date_done": datetime.now(UTC)})
         assert not await backend.store_result("a", None, "STARTED")

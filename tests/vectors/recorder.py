@@ -11,7 +11,7 @@ the driver gives it.
 import base64
 import json
 import sys
-from datetime import date, datetime
+from datetime import date, datetime, timezone
 from importlib import import_module
 from typing import Any
 
@@ -35,10 +35,11 @@ def store(url: str, zone: str) -> None:
     failed = Context(id="failure", _children=[])
     backend.store_result("failure", ValueError("bad", 42), "FAILURE", traceback="Traceback: it", request=failed)
     backend.store_result("progress", {"current": 1}, "PROGRESS", request=Context(id="progress", _children=[]))
-    app.conf.update(result_extended=True)
-    known = Context(id="extended", _children=[], delivery_info={"routing_key": "q"}, **EXTENDED)
-    backend.store_result("extended", 1, "SUCCESS", request=known)
     backend.save_group("group", GroupResult("group", [app.AsyncResult("a"), app.AsyncResult("b")]))
+    app = Celery("extended", backend=url, set_as_current=False)
+    app.conf.update(timezone=zone, result_extended=True)
+    known = Context(id="extended", _children=[], delivery_info={"routing_key": "q"}, **EXTENDED)
+    app.backend.store_result("extended", 1, "SUCCESS", request=known)
 
 
 def plain(value: Any) -> Any:
@@ -57,13 +58,14 @@ def of_sqlite(url: str) -> Any:
     import sqlite3
 
     connection = sqlite3.connect(url.partition(":///")[2])
+    connection.row_factory = sqlite3.Row
     made = "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name LIKE 'celery%'"
     tables = {}
     for name, statement in connection.execute(made).fetchall():
-        cursor = connection.execute("SELECT * FROM " + name)  # noqa: S608  (a name that Celery gave)
-        rows = [dict(zip([column[0] for column in cursor.description], row)) for row in cursor]
+        cursor = connection.execute("SELECT * FROM " + name)
+        rows = [dict(row) for row in cursor]
         tables[name] = {"schema": statement, "rows": plain(rows)}
-        connection.execute("DELETE FROM " + name)  # noqa: S608  (as above)
+        connection.execute("DELETE FROM " + name)
     connection.commit()
     connection.close()
     return tables
@@ -94,7 +96,7 @@ KINDS = {"sqlite": of_sqlite, "mongodb": of_mongodb, "redis": of_redis}
 def record(url: str, zone: str) -> Any:
     """Store, and return what is stored then."""
     store(("db+" + url) if url.startswith("sqlite") else url, zone)
-    moment = datetime.utcnow()  # noqa: DTZ003  (there is no other way that all these Pythons have)
+    moment = datetime.now(timezone.utc).replace(tzinfo=None)  # noqa: UP017  (older Pythons have no datetime.UTC)
     return {"moment": moment.isoformat(), "stored": KINDS[url.partition(":")[0]](url)}
 
 

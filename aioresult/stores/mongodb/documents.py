@@ -1,7 +1,6 @@
 """Records as Celery's documents and back: no I/O.
 
-Celery keeps the result alone serialized, in ``result``; everything else is native BSON. Celery 4 serializes the
-traceback and the children, too, and versions up to 5.3.1 store ``date_done`` as text. Two fields are ours:
+Celery keeps the result alone serialized, in ``result``; everything else is native BSON. Two fields are ours:
 ``expires_at``, a date under a TTL index (it cannot be ``date_done``, which has an ordinary index from Celery), and
 ``date_done_us``, the microseconds of ``date_done`` that BSON's milliseconds lose.
 """
@@ -19,10 +18,10 @@ from bson.errors import BSONError
 
 from aioresult.codec import Codec
 from aioresult.codec.exceptions import clip
-from aioresult.codec.records import in_utc
 from aioresult.errors import DecodeError, EncodeError, ResultTooLarge
 from aioresult.record import Encoded, Record, ResultTree
 from aioresult.settings import Settings
+from aioresult.stores.mongodb.generations import modern
 
 Document = dict[str, Any]
 
@@ -105,7 +104,7 @@ class Documents:
         """Return a stored document as a record; anything unreadable gives ``Record.undecodable``."""
         task_id = document["_id"]
         try:
-            return self._record(task_id, document)
+            return self._record(task_id, modern(document, self._codec))
         except DecodeError as exc:
             return Record.undecodable(task_id, exc)
 
@@ -113,14 +112,14 @@ class Documents:
         status = _field(document, "status", str)
         if status is None:
             raise DecodeError(f"task {task_id}: its document has no status")
-        traceback = self._traceback(document)
+        traceback = _field(document, "traceback", str)
         headers = [name for name in _field(document, "stamped_headers", list) or () if isinstance(name, str)]
         return Record(
             id=task_id,
             status=status,
             result=self._codec.decode_result(task_id, status, _payload(document), traceback=traceback),
             traceback=clip(traceback) if traceback else traceback,
-            children=self._children(document),
+            children=_field(document, "children", list),
             date_done=_date_done(document),
             group_id=_field(document, "group_id", str),
             parent_id=_field(document, "parent_id", str),
@@ -128,33 +127,10 @@ class Documents:
             args=document.get("args"),
             kwargs=document.get("kwargs"),
             worker=_field(document, "worker", str),
-            retries=_whole(document, "retries"),
+            retries=_field(document, "retries", int),
             queue=_field(document, "queue", str),
             stamps={name: document.get(name) for name in headers if name not in _RESERVED} or None,
         )
-
-    def _traceback(self, document: Document) -> str | None:
-        """Return the traceback, which Celery 4 serializes; it does the same to the children, which tells its own."""
-        stored = document.get("traceback")
-        text = stored if isinstance(stored, str) else None
-        by_celery_4 = isinstance(document.get("children"), str | bytes) or text == "null"
-        if text is None or by_celery_4:
-            try:
-                stored = self._unserialized(document, "traceback")
-            except DecodeError:
-                if text is None:
-                    raise
-        return _field({**document, "traceback": stored}, "traceback", str)
-
-    def _children(self, document: Document) -> list[Any] | None:
-        return _field({**document, "children": self._unserialized(document, "children")}, "children", list)
-
-    def _unserialized(self, document: Document, name: str) -> Any:
-        """Return the value of a field that some versions serialize and others do not."""
-        stored = document.get(name)
-        if not isinstance(stored, str | bytes):
-            return stored
-        return self._codec.decode_value(stored, f"{name} of task {document['_id']!r}")
 
     def is_replaceable(self, document: Document, now: datetime) -> bool:
         """Return whether a document is so old that any state may replace it.
@@ -237,30 +213,11 @@ def _field(document: Document, name: str, kind: type[_T]) -> _T | None:
     raise DecodeError(f"{document['_id']}: the field {name!r} holds {type(value).__name__}, expected {kind.__name__}")
 
 
-def _whole(document: Document, name: str) -> int | None:
-    """Return a whole number, which may have come in as a float."""
-    value = document.get(name)
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return _field(document, name, int)
-
-
 def _date_done(document: Document) -> datetime | None:
-    date_done, microseconds = document.get("date_done"), document.get("date_done_us")
-    if isinstance(date_done, str):
-        return _parsed(date_done, document["_id"])
-    date_done = _field(document, "date_done", datetime)
+    date_done, microseconds = _field(document, "date_done", datetime), document.get("date_done_us")
     if date_done is None or not isinstance(microseconds, int):
         return date_done
     return date_done.replace(microsecond=date_done.microsecond + microseconds % 1000)
-
-
-def _parsed(text: str, task_id: str) -> datetime:
-    """Return a date that Celery up to 5.3.1 stored as text, in UTC."""
-    try:
-        return in_utc(datetime.fromisoformat(text))
-    except ValueError as exc:
-        raise DecodeError(f"{task_id}: the field 'date_done' holds {text!r:.100}, which is no date: {exc}") from exc
 
 
 def _payload(document: Document, name: str = "result") -> str | bytes:

@@ -91,9 +91,10 @@ class SQLStore(Store):
 
     async def put_many(self, records: Sequence[Record]) -> Sequence[bool]:
         rows = [self._rows.to_row(self._rows.encode(record)) for record in records]
+        lifetime = self.settings.result_expires
 
         async def write(link: Link, dialect: Dialect) -> set[str]:
-            return await dialect.write(link, rows, dialect.cutoff(self.settings.result_expires))
+            return await dialect.write(link, rows, dialect.cutoff(lifetime) if lifetime else None)
 
         if not rows:
             return []

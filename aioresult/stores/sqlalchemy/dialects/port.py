@@ -56,14 +56,12 @@ class Dialect(ABC):
         """Whether all who write the table write ``date_done`` in one zone, as far as can be known."""
         return self.dates.zone_is_certain
 
-    def cutoff(self, lifetime: float | None) -> datetime | None:
+    def cutoff(self, lifetime: float) -> datetime:
         """Return the date before which what became final is certainly older than ``lifetime`` seconds.
 
-        ``None`` where nothing ever is. With dates that others may have written in another zone, a day is allowed for
-        the difference: rather than deleting a fresh result, an old one is kept.
+        With dates that others may have written in another zone, a day is allowed for the difference: rather than
+        deleting a fresh result, an old one is kept.
         """
-        if not lifetime:
-            return None
         slack = timedelta() if self.zone_is_certain else ZONES_APART
         return datetime.now(UTC) - timedelta(seconds=min(lifetime, LONGEST)) - slack
 
