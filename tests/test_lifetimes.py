@@ -15,6 +15,7 @@ from sqlalchemy import DateTime, bindparam, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from aioresult import Backend, GroupResult
+from aioresult.stores.sqlalchemy.admin import create_tables
 from aioresult.stores.sqlalchemy.urls import parse
 from tests.mongodb import Document
 from tests.sql import PATIENCE, celery_app, foreign_writer, on_postgresql, waiting_for
@@ -65,10 +66,11 @@ def by_celery(app: Any) -> None:
 
 
 async def test_old_rows_of_celery_are_read_and_restored_until_they_are_purged(url: str) -> None:
-    with celery_app(url) as app:
-        by_celery(app)
-    await date_rows(url, datetime.now(UTC) - OLD)
     async with Backend(url) as backend:
+        await create_tables(backend.runtime.store)  # Celery up to 5.4 does so for one database of a process
+        with celery_app(url) as app:
+            by_celery(app)
+        await date_rows(url, datetime.now(UTC) - OLD)
         assert (await backend.fetch("a")).result == 1
         assert await backend.AsyncResult("a").get(timeout=PATIENCE) == 1
         group = await GroupResult.restore("g", backend=backend)

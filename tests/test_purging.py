@@ -221,6 +221,7 @@ async def test_a_purge_that_is_cancelled_leaves_no_lock_behind(url: str) -> None
         await eventually(begun)
         purge.cancel()
         await asyncio.wait([purge])
+        assert purge.cancelled() or purge.exception() is None
 
         async def all_deleted() -> bool:
             await other.purge()
