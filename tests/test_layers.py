@@ -25,7 +25,7 @@ LAYERS = [
     ["codec"],
     ["abc"],
     ["batching", "deadlines", "members"],
-    ["channels", "looking", "polling"],
+    ["channels", "looking", "polling", "purging"],
     ["subscription", "stores"],
     ["hub"],
     ["runtime"],
