@@ -62,7 +62,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         url: the URL as the driver takes it; holds the credentials, if any.
         options: the client's options beside those in the URL.
         motor: whether Motor is the driver.
-        database, tasks, groups: names of the database and of its collections.
+        database, tasks, groups, streams: names of the database and of its collections.
         location: hosts and database, for messages.
     """
 
@@ -72,6 +72,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     database: str
     tasks: str
     groups: str
+    streams: str
     location: str
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
@@ -97,6 +98,7 @@ def target_of(url: str, settings: Settings) -> Target:
         "database": extra.pop("database", None) or _parse(driver_url)["database"] or _DATABASE,
         "tasks": extra.pop("taskmeta_collection", "celery_taskmeta"),
         "groups": extra.pop("groupmeta_collection", "celery_groupmeta"),
+        "streams": extra.pop("taskstream_collection", "celery_taskstream"),
     }
     if hosts or host or port:
         driver_url = _with_hosts(driver_url, hosts or host or "localhost", port or 27017)
@@ -252,6 +254,7 @@ class Handles(NamedTuple):
     database: Database
     tasks: Collection
     groups: Collection
+    streams: Collection
 
 
 def open_handles(client: Client, target: Target) -> Handles:
@@ -268,7 +271,8 @@ def open_handles(client: Client, target: Target) -> Handles:
         read_concern=ReadConcern("local"),
         write_concern=None if acknowledged else WriteConcern(w=1),
     )
-    return Handles(database, database.get_collection(target.tasks), database.get_collection(target.groups))
+    names = (target.tasks, target.groups, target.streams)
+    return Handles(database, *(database.get_collection(name) for name in names))
 
 
 async def hello(database: Database) -> Document:
@@ -279,6 +283,14 @@ async def hello(database: Database) -> Document:
         if exc.code != _NO_SUCH_COMMAND:
             raise
         return await database.command("isMaster")  # its name on servers of older versions
+
+
+async def aggregate(collection: Collection, pipeline: list[Document], number: int) -> list[Document]:
+    """Return what a pipeline gives, at best ``number`` documents in one reply."""
+    opening = collection.aggregate(pipeline, batchSize=number)
+    cursor = await opening if inspect.isawaitable(opening) else opening
+    documents: list[Document] = await cursor.to_list(None)
+    return documents
 
 
 async def open_stream(collection: Collection, **options: Any) -> ChangeStream:
