@@ -48,8 +48,8 @@ BRIDGE = ("sync", "integrations")
 therefore imported by the function that is handed one."""
 DRIVERS = frozenset(
     """
-    aiosqlite asyncmy asyncpg brotli celery hiredis inotify_simple kombu motor msgpack opentelemetry psycopg
-    pymongo redis rich sqlalchemy taskiq typer uvloop yaml zstandard
+    aiosqlite asyncmy asyncpg attr attrs brotli celery hiredis inotify_simple kombu motor msgpack opentelemetry psycopg
+    numpy pydantic pydantic_core pymongo redis rich sqlalchemy taskiq typer uvloop yaml zstandard
     """.split()
 )
 
