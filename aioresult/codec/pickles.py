@@ -18,9 +18,11 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from aioresult.codec import exceptions
+from aioresult.codec.exceptiongroups import GROUPS
 from aioresult.codec.globals import CELERY, PLAIN
 from aioresult.codec.machine import Foreign, Machine, Name, PickleError
 from aioresult.codec.paths import first_problem
+from aioresult.errors import RemoteTaskError
 from aioresult.states import EXCEPTION_STATES
 
 PROTOCOL: Final = 4
@@ -39,8 +41,17 @@ def _call(name: Name, args: tuple[Any, ...]) -> Any:
     make = PLAIN.get(name) or CELERY.get(name)
     if make is not None:
         return make(*args)
+    if (name.module, name.name) in GROUPS and len(args) == 2 and isinstance(args[1], (list, tuple)):
+        args = (args[0], list(map(_member, args[1])))
     made = exceptions.build(name.module, name.name, _without_foreign(args))
     return made if made is not None else Foreign(name, args)
+
+
+def _member(item: Any) -> Any:
+    """Return a member of an exception group; one that may not be rebuilt is described."""
+    if not isinstance(item, Foreign):
+        return item
+    return RemoteTaskError(item.name.name, item.name.module, _without_foreign(item.args))
 
 
 def _update(target: Any, state: Any) -> Any:
