@@ -222,8 +222,7 @@ def test_exceptions_by_class_reference_are_rebuilt_if_allowed_and_described_othe
     assert read(MaxRetriesExceededError("no more")).exc_module == "celery.exceptions"
     group = read(ExceptionGroup("g", [ValueError("a"), Custom(1)]))
     assert type(group) is ExceptionGroup
-    assert [type(member) for member in group.exceptions] == [ValueError, RemoteTaskError]
-    assert group.exceptions[1].exc_args == (1,)
+    assert repr(group.exceptions) == f"(ValueError('a'), {RemoteTaskError('Custom', Custom.__module__, (1,))!r})"
     assert repr(read(ExceptionGroup("g", [ValueError("a")]))) == "ExceptionGroup('g', [ValueError('a')])"
     for ending in (SystemExit(3), KeyboardInterrupt()):
         assert type(read(ending)) is RemoteTaskError

@@ -1,12 +1,13 @@
 """What Celery's workers store of an exception group: the ``repr`` of its members, and a traceback that lists them.
 
-Both are read as text. The ``repr`` tells the arguments, unless that of a member is not Python's usual one; the
-traceback tells the modules, and the text of each member, but shows no more than fifteen of them.
+Both are read as text. The ``repr`` tells the arguments, unless that of a member is not Python's usual one. The
+traceback tells the modules and texts of the first fifteen members; there is none of a group that pickle cannot copy.
 """
 
 from __future__ import annotations
 
 import ast
+import builtins
 import re
 from collections.abc import Sequence
 from typing import Any, Final
@@ -14,6 +15,8 @@ from typing import Any, Final
 from aioresult.codec.messages import exception_at_end, last_section
 
 GROUPS: Final = frozenset({("builtins", "ExceptionGroup"), ("builtins", "BaseExceptionGroup")})
+_MODULES: Final = {name: "builtins" for name, cls in vars(builtins).items() if isinstance(cls, type)}
+"""The modules of names that no other module is told for."""
 _MAX_REPR: Final = 2**16
 _MAX_DEPTH: Final = 10
 """As deep as Python prints the traceback of a group."""
@@ -65,7 +68,7 @@ def _called(node: ast.expr, shown: str, depth: int) -> Form:
         raise ValueError("not an exception with arguments")
     name = node.func.id
     args = tuple(_value(arg, shown) for arg in node.args)
-    form: Form = {"exc_type": name, "exc_module": "builtins", "exc_message": args}
+    form: Form = {"exc_type": name, "exc_module": _MODULES.get(name), "exc_message": args}
     if ("builtins", name) in GROUPS and len(node.args) == 2:
         form["exc_members"] = _listed(node.args[1], shown, depth - 1)
     return form

@@ -17,8 +17,6 @@ _SECTIONS: Final = (
 _EXCEPTION: Final = re.compile(r"([^\W\d][\w.<>]*)(?:: (.*))?", re.DOTALL)
 _ABOVE: Final = (" ", "Traceback (")
 """How lines above the exception itself begin."""
-_RETRY: Final = "celery.exceptions.Retry"
-"""What ends the traceback of a task that is to be tried again; the reason is another exception."""
 
 
 def own_text(exc: BaseException, args: tuple[Any, ...]) -> str | None:
@@ -37,15 +35,9 @@ def own_text(exc: BaseException, args: tuple[Any, ...]) -> str | None:
 
 
 def text_in(traceback: str, module: str | None, name: str, args: tuple[Any, ...]) -> str | None:
-    """Return the text that a task's exception had by its traceback, where it says what the arguments do not.
-
-    Where nothing else is known of the exception, that of a class of another name is taken, too: a worker of Celery
-    stores a base class, without arguments, of what pickle cannot copy.
-    """
+    """Return the text that a task's exception has in its traceback, where it says what the arguments do not."""
     shown, text = exception_at_end(traceback)
-    if shown in (name, f"{module}.{name}") or (not args and shown != _RETRY):
-        return text if text and not _is_said_by(args, text) else None
-    return None
+    return text if text and shown in (name, f"{module}.{name}") and not _is_said_by(args, text) else None
 
 
 def last_section(traceback: str) -> str:
