@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from aioresult.backend import Backend, configure, get_backend
     from aioresult.codec.exceptions import register_exception
+    from aioresult.collecting import as_completed
     from aioresult.errors import (
         AioResultError,
         BackendNotConfigured,
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
         Unsupported,
         WouldBlockLoop,
     )
-    from aioresult.groups import GroupResult, ResultSet, as_completed, gather, wait
+    from aioresult.groups import GroupResult, ResultSet
+    from aioresult.many import gather, wait
     from aioresult.record import Record
     from aioresult.reporting import progress
     from aioresult.result import AsyncResult
@@ -63,7 +65,9 @@ _HOMES = {
         "RemoteTaskError RemoteTraceback ResultNotStored ResultTimeout ResultTooLarge SettingsError "
         "StoreUnavailable TaskRevokedError UnknownStore Unsupported WouldBlockLoop"
     ),
-    "groups": "GroupResult ResultSet as_completed gather wait",
+    "collecting": "as_completed",
+    "groups": "GroupResult ResultSet",
+    "many": "gather wait",
     "record": "Record",
     "reporting": "progress",
     "result": "AsyncResult",

@@ -86,8 +86,8 @@ class Store(ABC):
     """Where records are kept.
 
     A store is made once for each event loop that uses it (unless ``loop_bound`` is false), opens its connections at the
-    first call, and is called by the batcher: for one kind of call at most ``lanes`` times at once (deletions: once),
-    and never twice with the same id in one call. One that a backend was given ready-made serves the first loop,
+    first call, and is called by the batcher: for one kind of call at most ``lanes`` times at once, and never twice
+    with the same id in one call. One that a backend was given ready-made serves the first loop,
     ``another`` each further one.
 
     Every method raises ``StoreUnavailable`` when the store cannot be reached, naming ``location``. A connection that
@@ -97,8 +97,8 @@ class Store(ABC):
         loop_bound: whether an instance belongs to the event loop that first uses it.
         needs_purge: whether expired records, though nobody sees them any more, are kept until ``purge`` is called.
         max_id_length: the longest id, in characters, that can be stored; ``None`` for no limit.
-        lanes: how many batches of reads, and as many of writes, may be under way at once. Two, where a server does its
-            half of the work beside us; an id is always written over the same one.
+        lanes: how many batches of reads, and as many of writes and deletions, may be under way at once. Two, where a
+            server does its half of the work beside us; an id is always written over the same one.
         settings: the checked settings.
         codec: encodes and decodes records by these settings.
         location: host, port and database as shown in messages; never a credential.

@@ -5,27 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import traceback as tracebacks
 from collections.abc import Iterable
-from datetime import UTC, datetime
-from threading import Lock
-from typing import Any, Final, Self, TypeVar, overload
-from weakref import WeakKeyDictionary
+from typing import Any, Final, Self, TypeVar, cast, overload
 
-from aioresult import forks, groups, states
+from aioresult import groups, states
 from aioresult import result as results
 from aioresult.abc import Capabilities, Store
 from aioresult.backoff import Backoff
-from aioresult.errors import (
-    BackendNotConfigured,
-    EncodeError,
-    SettingsError,
-    StoreUnavailable,
-    TaskRevokedError,
-)
-from aioresult.groups import Result
-from aioresult.record import Record, check_task_id
+from aioresult.default import get_default, set_default
+from aioresult.errors import BackendNotConfigured, SettingsError, StoreUnavailable, TaskRevokedError
+from aioresult.record import Record, ResultTree, check_task_id, record_of
+from aioresult.result import Result
 from aioresult.runtime import Runtime, Stats
+from aioresult.runtimes import Runtimes
 from aioresult.settings import make_settings
 from aioresult.stores import opener
 
@@ -63,14 +55,10 @@ class Backend:
         source = url_or_store if url_or_store is not None else self.settings.result_backend
         if source is None:
             raise BackendNotConfigured("a backend needs a URL, a store or a client, or the setting result_backend")
-        self._open_store = opener(source, self.settings)
-        self._runtimes: WeakKeyDictionary[asyncio.AbstractEventLoop, Runtime] = WeakKeyDictionary()
-        self._lock = Lock()
-        self._current: Runtime | None = None
-        forks.follow(self)
+        self._runtimes = Runtimes(opener(source, self.settings))
 
     def __repr__(self) -> str:
-        runtimes = list(self._runtimes.values())
+        runtimes = self._runtimes.all()
         if not runtimes:
             return f"<{type(self).__name__} (not in use)>"
         waiting = sum(runtime.hub.waiting for runtime in runtimes)
@@ -79,18 +67,7 @@ class Backend:
     @property
     def runtime(self) -> Runtime:
         """What belongs to the running event loop, made at its first use."""
-        loop = asyncio.get_running_loop()
-        current = self._current
-        if current is not None and current.loop is loop:
-            return current
-        with self._lock:
-            runtime = self._runtimes.get(loop)
-            if runtime is None:
-                for other in [other for other in self._runtimes if other.is_closed()]:
-                    del self._runtimes[other]
-                runtime = self._runtimes[loop] = Runtime(self._open_store)
-            self._current = runtime
-        return runtime
+        return self._runtimes.current()
 
     # --- results ---
 
@@ -114,21 +91,21 @@ class Backend:
         """Return a group of results in this backend."""
         return groups.GroupResult(group_id, results, parent, backend=self)
 
+    def result_from_tree(self, tree: ResultTree) -> Result:
+        """Return the result or group in this backend that Celery's tuple form describes (``Record.children``)."""
+        return groups.from_tree(tree, self)
+
     async def restore_group(self, group_id: str) -> groups.GroupResult | None:
         """Return the saved group ``group_id``, or ``None`` where none is saved."""
-        tree = await self.runtime.store.get_group(check_task_id(group_id))
-        if tree is None:
-            return None
-        group = groups.from_tree(tree, self)
-        return group if isinstance(group, groups.GroupResult) else self.GroupResult(group_id, [group])
+        return await groups.GroupResult.restore(group_id, self)
 
     async def save_group(self, group: groups.GroupResult) -> None:
         """Save ``group``, so that ``restore_group`` gives it back."""
-        await self.runtime.store.put_group(group.id, group.as_tuple())
+        await group.save(self)
 
     async def delete_group(self, group_id: str) -> None:
         """Delete the saved group ``group_id``; its members' results stay."""
-        await self.runtime.store.delete_group(check_task_id(group_id))
+        await self.GroupResult(group_id).delete()
 
     # --- writing: each returns whether it wrote ---
 
@@ -248,15 +225,18 @@ class Backend:
 
     async def purge(self) -> int:
         """Delete expired results and return how many; 0 where the store expires them by itself."""
-        return await self.runtime.store.purge()
+        async with self.runtime.calling() as store:
+            return await store.purge()
 
     async def ping(self) -> None:
         """Make one round trip to the store, or raise ``StoreUnavailable``."""
-        await self.runtime.store.ping()
+        async with self.runtime.calling() as store:
+            await store.ping()
 
     async def capabilities(self) -> Capabilities:
         """Say how results are pushed here, and why so."""
-        return await self.runtime.store.capabilities()
+        async with self.runtime.calling() as store:
+            return await store.capabilities()
 
     def stats(self) -> Stats:
         """Return the counters of the running event loop."""
@@ -264,13 +244,7 @@ class Backend:
 
     async def aclose(self) -> None:
         """Close what this backend has opened in the running event loop; whoever still waits gets an error."""
-        loop = asyncio.get_running_loop()
-        with self._lock:
-            runtime = self._runtimes.pop(loop, None)
-            if self._current is runtime:
-                self._current = None
-        if runtime is not None:
-            await runtime.aclose()
+        await self._runtimes.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -278,49 +252,12 @@ class Backend:
     async def __aexit__(self, *exc_info: object) -> None:
         await self.aclose()
 
-    def _start_afresh(self) -> None:
-        """Forget, in a forked child, what belongs to the parent: its connections must be neither used nor closed."""
-        forks.keep(self._runtimes)
-        self._runtimes = WeakKeyDictionary()
-        self._lock = Lock()
-        self._current = None
-
-
-def record_of(task_id: str, result: Any, state: str, traceback: str | None = None, **meta: Any) -> Record:
-    """Return the record of a task that comes to ``state`` now; an exception gives its own traceback.
-
-    Raises:
-        EncodeError: the state is that of an exception, and ``result`` is none.
-    """
-    if state in states.EXCEPTION_STATES:
-        _check_exception(task_id, result, state)
-        if traceback is None and isinstance(result, BaseException) and result.__traceback__ is not None:
-            traceback = "".join(tracebacks.format_exception(result))
-    date_done = datetime.now(UTC) if state in states.READY_STATES else None
-    return Record(id=task_id, status=state, result=result, traceback=traceback, date_done=date_done, **meta)
-
-
-def _check_exception(task_id: str, result: Any, state: str) -> None:
-    if isinstance(result, BaseException) or (isinstance(result, dict) and "exc_type" in result):
-        return
-    if result is None and state == states.RETRY:
-        return
-    raise EncodeError(
-        f"task {task_id!r}: the result of state {state} is the exception that led to it, not {type(result).__name__}; "
-        f"pass an exception, or use a state of your own"
-    )
-
-
-# --- the process-wide default ---
-
-_default: Backend | None = None
-
 
 def configure(url_or_store: object = None, **settings: Any) -> Backend:
     """Make the backend that this process uses where none is given, and return it. See ``Backend`` for the arguments."""
-    global _default  # noqa: PLW0603  (the process-wide default is this function's purpose)
-    _default = Backend(url_or_store, **settings)
-    return _default
+    backend = Backend(url_or_store, **settings)
+    set_default(backend)
+    return backend
 
 
 def get_backend() -> Backend:
@@ -329,12 +266,4 @@ def get_backend() -> Backend:
     Raises:
         BackendNotConfigured: there is neither.
     """
-    if _default is not None:
-        return _default
-    url = os.environ.get("AIORESULT_URL")
-    if not url:
-        raise BackendNotConfigured(
-            "no result backend is configured: call aioresult.configure('redis://...'), pass backend=..., "
-            "or set AIORESULT_URL in the environment"
-        )
-    return configure(url)
+    return cast("Backend", get_default())

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from aioresult.errors import AioResultError, ResultNotStored
-from aioresult.inbox import Inbox
 from aioresult.record import Record
-from aioresult.runtime import LOOK_ONCE, Runtime, deadline_after
-from aioresult.states import PROPAGATE_STATES, SUCCESS
+from aioresult.result import AsyncResult, Result, common_runtime
+from aioresult.runtime import check_timeout, deadline_after
+from aioresult.waiting import finals, refuse_to_wait_in_vain
 
-if TYPE_CHECKING:
-    from aioresult.groups import Result
-    from aioresult.result import AsyncResult
-
-    Single = AsyncResult[Any]
+Single = AsyncResult[Any]
 
 
 def leaves(results: Iterable[Result]) -> list[Single]:
@@ -27,21 +21,6 @@ def leaves(results: Iterable[Result]) -> list[Single]:
     for result in results:
         flat.extend(result.leaves())
     return flat
-
-
-def common_runtime(results: Sequence[Single]) -> Runtime:
-    """Return what the one backend of ``results`` keeps for the running loop.
-
-    Raises:
-        AioResultError: they are of several backends.
-    """
-    backend = results[0].backend
-    if any(result.backend is not backend for result in results):
-        raise AioResultError(
-            "results of different backends cannot be awaited in one call; make one call for each backend and "
-            "combine them with asyncio.gather"
-        )
-    return backend.runtime
 
 
 async def current_records(results: Sequence[Single]) -> list[Record]:
@@ -55,15 +34,13 @@ async def current_records(results: Sequence[Single]) -> list[Record]:
     return [result.final or result.keep(found.get(result.id) or Record(id=result.id)) for result in results]
 
 
-async def arrivals(
-    results: Sequence[Single], deadline: float | None, *, also_ignored: bool = False
-) -> AsyncGenerator[tuple[Single, Record], None]:
+async def arrivals(results: Sequence[Single], deadline: float | None) -> AsyncGenerator[tuple[Single, Record], None]:
     """Yield each of ``results`` once with its final (or unreadable) record, in the order in which they come.
 
     Ends without the rest at ``deadline``, which comes from ``deadline_after``.
 
     Raises:
-        ResultNotStored: one of them is ignored and not stored, unless ``also_ignored`` says to wait all the same.
+        ResultNotStored: one of them is ignored and not stored.
     """
     known = [(result, result.final) for result in results if result.final is not None]
     missing: defaultdict[str, list[Single]] = defaultdict(list)
@@ -78,52 +55,13 @@ async def arrivals(
     runtime = common_runtime(unknown)
     for task_id in missing:
         runtime.check(task_id)
-    if not also_ignored:
-        await refuse_to_wait_in_vain(runtime, [result for result in unknown if result.is_ignored], deadline)
-    async with aclosing(_finals(runtime, list(missing), deadline)) as source:
+    await refuse_to_wait_in_vain(runtime, [result.id for result in unknown if result.is_ignored], deadline)
+    async with aclosing(finals(runtime, list(missing), deadline)) as source:
         async for record in source:
             for result in missing.pop(record.id, ()):
                 if record.error is None:
                     result.keep(record)
                 yield result, record
-
-
-async def _finals(runtime: Runtime, ids: Sequence[str], deadline: float | None) -> AsyncGenerator[Record, None]:
-    if deadline == LOOK_ONCE:
-        for found in (await runtime.look_many(ids)).values():
-            if found.ended:
-                yield found
-        return
-    inbox = Inbox(finals_only=True)
-    outstanding = set(ids)
-    runtime.hub.join(ids, inbox)
-    try:
-        while outstanding and (record := await inbox.next(deadline)) is not None:
-            outstanding.discard(record.id)
-            yield record
-    finally:
-        runtime.hub.leave(outstanding, inbox)
-
-
-async def _found(runtime: Runtime, ids: Sequence[str], deadline: float | None) -> Mapping[str, Record] | None:
-    """Return what is stored of ``ids``, or ``None`` where the store has not said so by ``deadline``."""
-    try:
-        async with asyncio.timeout_at(None if deadline == LOOK_ONCE else deadline):
-            return await runtime.look_many(ids)
-    except TimeoutError:
-        return None
-
-
-async def refuse_to_wait_in_vain(runtime: Runtime, ignored: Sequence[Single], deadline: float | None) -> None:
-    """Raise ``ResultNotStored`` where a result is ignored and nothing at all is stored of it."""
-    if ignored:
-        stored = await _found(runtime, [result.id for result in ignored], deadline)
-        for result in ignored:
-            if stored is not None and result.id not in stored:
-                raise ResultNotStored(
-                    f"task {result.id!r}: its result is ignored (task_ignore_result, or ignored=True), and nothing is "
-                    f"stored in {runtime.store.location}; pass ignored=False if its producer does store it"
-                )
 
 
 async def final_records(
@@ -148,29 +86,18 @@ async def final_records(
     return records
 
 
-async def failed_ancestor(result: Single, deadline: float | None) -> Single | None:
-    """Wait for ``result`` and return the ancestor whose failure explains it, as soon as one is known to have failed.
+async def as_completed(results: Iterable[Result], *, timeout: float | None = None) -> AsyncIterator[AsyncResult[Any]]:
+    """Iterate ``results``, each once, as they become final; groups among them give their members.
 
-    An ancestor that cannot be read, or is not stored, has not failed as far as anybody can tell.
+    Raises:
+        ResultTimeout: not all were final in time; those that were have been yielded.
     """
-    ancestors: list[Single] = []
-    parent = result.parent
-    while parent is not None:
-        ancestors.extend(parent.leaves())
-        parent = parent.parent
-    async with aclosing(arrivals([*reversed(ancestors), result], deadline, also_ignored=True)) as source:
-        async for arrived, record in source:
-            if arrived is result:
-                if record.status == SUCCESS:
-                    return None
-                break
-            if record.status in PROPAGATE_STATES:
-                return arrived
-    unknown = [ancestor for ancestor in ancestors if ancestor.final is None]
-    found = unknown and await _found(common_runtime(unknown), [ancestor.id for ancestor in unknown], deadline)
-    for ancestor in ancestors:
-        record = ancestor.final or (found and found.get(ancestor.id)) or Record(id=ancestor.id)
-        if record.status in PROPAGATE_STATES:
-            ancestor.keep(record)
-            return ancestor
-    return None
+    check_timeout(timeout)
+    singles = list({id(result): result for result in leaves(results)}.values())
+    seen = 0
+    async with aclosing(arrivals(singles, deadline_after(timeout))) as source:
+        async for result, _ in source:
+            seen += 1
+            yield result
+    if seen < len(singles):
+        raise common_runtime(singles).timeout_error(f"{len(singles) - seen} of {len(singles)} results", timeout)

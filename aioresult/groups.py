@@ -1,22 +1,17 @@
-"""Sets and groups of results, and asyncio's verbs for many."""
+"""Sets and groups of results, asked and awaited as one."""
 
 from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from typing import Any, cast
 
-from aioresult.collecting import arrivals, current_records, final_records, leaves
+from aioresult.collecting import as_completed, current_records, final_records, leaves
+from aioresult.default import ResultBackend, get_default
 from aioresult.record import Record, ResultTree, check_task_id
-from aioresult.result import AsyncResult, check_timeout
-from aioresult.runtime import deadline_after
-
-if TYPE_CHECKING:
-    from aioresult.backend import Backend
-
-Result: TypeAlias = "AsyncResult[Any] | GroupResult"
+from aioresult.result import AsyncResult, Result
+from aioresult.runtime import check_timeout
 
 
 class ResultSet:
@@ -25,18 +20,16 @@ class ResultSet:
     Members may be groups themselves; their values are lists then.
     """
 
-    def __init__(self, results: Iterable[Result] = (), *, backend: Backend | None = None) -> None:
+    def __init__(self, results: Iterable[Result] = (), *, backend: ResultBackend | None = None) -> None:
         self.results: list[Result] = []
         self._backend = backend
         self.update(results)
 
     @property
-    def backend(self) -> Backend:
+    def backend(self) -> ResultBackend:
         """The backend given, or that of the members, or the configured one."""
         if self._backend is None:
-            from aioresult.backend import get_backend
-
-            self._backend = self.results[0].backend if self.results else get_backend()
+            self._backend = self.results[0].backend if self.results else cast("ResultBackend", get_default())
         return self._backend
 
     # --- as a collection ---
@@ -133,7 +126,7 @@ class ResultSet:
         """
         check_timeout(timeout)
         records = await final_records(self.leaves(), timeout, stop_at_failure=propagate)
-        return _values(self.results, records, propagate)
+        return values_of(self.results, records, propagate)
 
     async def get(self, timeout: float | None = None, propagate: bool = True) -> list[Any]:
         """Do the same as ``join``."""
@@ -180,7 +173,7 @@ class GroupResult(ResultSet):
         results: Iterable[Result] = (),
         parent: Result | None = None,
         *,
-        backend: Backend | None = None,
+        backend: ResultBackend | None = None,
     ) -> None:
         super().__init__(results, backend=backend)
         self.id = str(uuid.uuid4()) if group_id is None else check_task_id(group_id)
@@ -191,18 +184,26 @@ class GroupResult(ResultSet):
         """The members."""
         return self.results
 
-    async def save(self, backend: Backend | None = None) -> None:
+    async def save(self, backend: ResultBackend | None = None) -> None:
         """Save the group, not its members' results, under its id; it expires as results do."""
-        await (backend or self.backend).save_group(self)
+        async with (backend or self.backend).runtime.calling() as store:
+            await store.put_group(self.id, self.as_tuple())
 
     @classmethod
-    async def restore(cls, group_id: str, backend: Backend | None = None) -> GroupResult | None:
+    async def restore(cls, group_id: str, backend: ResultBackend | None = None) -> GroupResult | None:
         """Return the saved group ``group_id``, or ``None`` where none is saved."""
-        return await cls(group_id, backend=backend).backend.restore_group(group_id)
+        backend = cls(group_id, backend=backend).backend
+        async with backend.runtime.calling() as store:
+            tree = await store.get_group(group_id)
+        if tree is None:
+            return None
+        group = from_tree(tree, backend)
+        return group if isinstance(group, GroupResult) else GroupResult(group_id, [group], backend=backend)
 
-    async def delete(self, backend: Backend | None = None) -> None:
+    async def delete(self, backend: ResultBackend | None = None) -> None:
         """Delete the saved group; its members' results stay."""
-        await (backend or self.backend).delete_group(self.id)
+        async with (backend or self.backend).runtime.calling() as store:
+            await store.delete_group(self.id)
 
     def as_tuple(self) -> ResultTree:
         """Return the ids of the group, its ancestors and its members, in Celery's form."""
@@ -232,7 +233,7 @@ class GroupResult(ResultSet):
         return self.id == other if isinstance(other, str) else NotImplemented
 
 
-def from_tree(tree: ResultTree, backend: Backend | None = None) -> Result:
+def from_tree(tree: ResultTree, backend: ResultBackend | None = None) -> Result:
     """Return the result or group that Celery's tuple form describes: ``[[id, parent], members]`` or ``[id,
     members]``.
     """
@@ -246,68 +247,15 @@ def from_tree(tree: ResultTree, backend: Backend | None = None) -> Result:
     return GroupResult(task_id, [from_tree(member, backend) for member in members], parent, backend=backend)
 
 
-def _values(results: Sequence[Result], records: dict[AsyncResult[Any], Record], propagate: bool) -> list[Any]:
+def values_of(results: Sequence[Result], records: Mapping[AsyncResult[Any], Record], propagate: bool) -> list[Any]:
+    """Return the values of ``results``, given the records of all single ones; groups among them give lists."""
     values: list[Any] = []
     for result in results:
-        if isinstance(result, ResultSet):
-            values.append(_values(result.results, records, propagate))
+        if not isinstance(result, AsyncResult):
+            values.append(values_of(cast("ResultSet", result).results, records, propagate))
         elif propagate:
             values.append(result.value(records[result]))
         else:
             record = records[result]
             values.append(record.error or result.value(record, propagate=False))
     return values
-
-
-async def gather(*results: Result, return_exceptions: bool = False) -> list[Any]:
-    """Wait for all of ``results`` and return their values in order, as ``asyncio.gather`` does.
-
-    Raises:
-        Exception: the first failure that becomes known, unless ``return_exceptions`` puts exceptions among the values.
-    """
-    records = await final_records(leaves(results), None, stop_at_failure=not return_exceptions)
-    return _values(results, records, propagate=not return_exceptions)
-
-
-async def as_completed(results: Iterable[Result], *, timeout: float | None = None) -> AsyncIterator[AsyncResult[Any]]:
-    """Iterate ``results``, each once, as they become final; groups among them give their members.
-
-    Raises:
-        ResultTimeout: not all were final in time; those that were have been yielded.
-    """
-    check_timeout(timeout)
-    singles = list({id(result): result for result in leaves(results)}.values())
-    seen = 0
-    async with aclosing(arrivals(singles, deadline_after(timeout))) as source:
-        async for result, _ in source:
-            seen += 1
-            yield result
-    if seen < len(singles):
-        raise singles[0].backend.runtime.timeout_error(f"{len(singles) - seen} of {len(singles)} results", timeout)
-
-
-async def wait(
-    results: Iterable[Result], *, timeout: float | None = None, return_when: str = asyncio.ALL_COMPLETED
-) -> tuple[set[AsyncResult[Any]], set[AsyncResult[Any]]]:
-    """Wait for ``results`` and return those that are final and those that are not, as ``asyncio.wait`` does.
-
-    Args:
-        results: results, or groups of results.
-        timeout: seconds; when they have passed, what is known is returned.
-        return_when: ``asyncio.FIRST_COMPLETED``, ``FIRST_EXCEPTION`` (failed or revoked) or ``ALL_COMPLETED``.
-    """
-    check_timeout(timeout)
-    if return_when not in (asyncio.FIRST_COMPLETED, asyncio.FIRST_EXCEPTION, asyncio.ALL_COMPLETED):
-        raise ValueError(
-            f"return_when is one of asyncio's FIRST_COMPLETED, FIRST_EXCEPTION, ALL_COMPLETED, not {return_when!r}"
-        )
-    singles = leaves(results)
-    done: set[AsyncResult[Any]] = set()
-    async with aclosing(arrivals(singles, deadline_after(timeout))) as source:
-        async for result, record in source:
-            done.add(result)
-            failed = not record.successful
-            if return_when == asyncio.FIRST_COMPLETED or (failed and return_when == asyncio.FIRST_EXCEPTION):
-                break
-    done.update(result for result in singles if result.final is not None)
-    return done, set(singles) - done

@@ -7,17 +7,18 @@ a lane one follows the other, so that what arrives meanwhile is read together.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Container, Iterable
+from collections.abc import Container
 from typing import Protocol
 
+from aioresult.background import Background
 from aioresult.backoff import Backoff
-from aioresult.batching import Batcher, lane_of, owned_task
+from aioresult.batching import Batcher, lane_of
 from aioresult.errors import StoreUnavailable
 from aioresult.record import Record
 
 
-class Patron(Protocol):
-    """Whoever wants to know what there is.
+class Asker(Protocol):
+    """Wants to know what is stored: the hub.
 
     Attributes:
         outage: why the store could not be reached the last time, or ``None`` where it could.
@@ -37,100 +38,91 @@ class Patron(Protocol):
         """Take the error for which these cannot be looked at."""
 
 
-class _Lane:
-    """Some of the ids; one batch of them is under way at a time."""
-
-    __slots__ = ("ids", "overtaken", "task")
-
-    def __init__(self) -> None:
-        self.ids: set[str] = set()
-        self.overtaken: set[str] = set()
-        """Ids of which the feed has told a state since the batch under way began."""
-        self.task: asyncio.Task[None] | None = None
-
-
 class Looker:
     """Reads ids, and goes on trying while a store that has answered before is away.
 
     Args:
         batcher: reads.
         wanted: the ids that somebody still waits for; others are not read.
-        patron: is told.
+        asker: is told.
         lanes: how many batches may be under way at once.
     """
 
-    def __init__(self, batcher: Batcher, wanted: Container[str], patron: Patron, lanes: int) -> None:
-        self._batcher = batcher
-        self._wanted = wanted
-        self._patron = patron
-        self._lanes = [_Lane() for _ in range(lanes)]
+    def __init__(self, batcher: Batcher, wanted: Container[str], asker: Asker, lanes: int) -> None:
+        self._lanes = [_Lane(batcher, wanted, asker) for _ in range(lanes)]
 
     def look_at(self, task_id: str) -> None:
         """Read ``task_id`` soon."""
-        lane = self._lane(task_id)
-        lane.ids.add(task_id)
-        if lane.task is None or lane.task.done():
-            self._begin(lane)
-
-    def _begin(self, lane: _Lane) -> None:
-        lane.task = owned_task(self._look(lane), "aioresult look")
-
-    def look_at_all(self, ids: Iterable[str]) -> None:
-        """Read ``ids`` soon."""
-        for task_id in ids:
-            self.look_at(task_id)
+        self._lane(task_id).look_at(task_id)
 
     def overtake(self, task_id: str) -> None:
         """Take note that the feed has told a state of ``task_id``: one that is being read may be older."""
-        lane = self._lane(task_id)
-        if lane.task is not None:
-            lane.overtaken.add(task_id)
+        self._lane(task_id).overtaken.add(task_id)
 
     def _lane(self, task_id: str) -> _Lane:
         return self._lanes[lane_of(task_id, len(self._lanes))]
 
     @property
-    def tasks(self) -> list[asyncio.Task[None]]:
-        """What is under way."""
-        return [lane.task for lane in self._lanes if lane.task is not None and not lane.task.done()]
+    def running(self) -> bool:
+        """Whether ids are being read."""
+        return any(lane.looking.running for lane in self._lanes)
 
-    async def _look(self, lane: _Lane) -> None:
+    async def cancel(self) -> None:
+        """End what is under way."""
+        for lane in self._lanes:
+            await lane.looking.cancel()
+
+
+class _Lane:
+    """Some of the ids; one batch of them is under way at a time."""
+
+    __slots__ = ("_asker", "_batcher", "_ids", "_wanted", "looking", "overtaken")
+
+    def __init__(self, batcher: Batcher, wanted: Container[str], asker: Asker) -> None:
+        self._batcher = batcher
+        self._wanted = wanted
+        self._asker = asker
+        self._ids: set[str] = set()
+        self.overtaken: set[str] = set()
+        """Ids of which the feed has told a state since the batch under way began."""
+        self.looking = Background(self._look, "aioresult look", pending=lambda: self._ids and not asker.closed)
+
+    def look_at(self, task_id: str) -> None:
+        self._ids.add(task_id)
+        self.looking.begin()
+
+    async def _look(self) -> None:
         backoff = Backoff()
         asked: set[str] = set()
         try:
-            while lane.ids:
-                asked, lane.ids = lane.ids, set()
+            while self._ids:
+                asked, self._ids = self._ids, set()
                 try:
-                    await self._look_once(lane, asked)
+                    await self._look_once(asked)
                 except StoreUnavailable as exc:
                     if not self._batcher.reached:
                         raise
-                    self._patron.outage = exc
-                    self._patron.looked(asked)
+                    self._asker.outage = exc
+                    self._asker.looked(asked)
                     await asyncio.sleep(backoff.next())
-                    lane.ids |= asked
+                    self._ids |= asked
                     continue
-                self._patron.looked(asked)
+                self._asker.looked(asked)
         except asyncio.CancelledError:
-            lane.ids |= asked
+            self._ids |= asked
             raise
         except Exception as exc:  # noqa: BLE001  (handed to those whom it concerns)
-            asked, lane.ids = asked | lane.ids, set()
-            self._patron.fail(asked, exc)
-        finally:
-            lane.task = None
-            lane.overtaken.clear()
-            if lane.ids and not self._patron.closed:  # somebody has cancelled all tasks, and some waiters go on
-                self._begin(lane)
+            asked, self._ids = asked | self._ids, set()
+            self._asker.fail(asked, exc)
 
-    async def _look_once(self, lane: _Lane, asked: set[str]) -> None:
+    async def _look_once(self, asked: set[str]) -> None:
         wanted = [task_id for task_id in asked if task_id in self._wanted]
+        self.overtaken.clear()
         if not wanted:
             return
-        lane.overtaken.clear()
         found = await self._batcher.get_many(wanted)
-        self._patron.outage = None
+        self._asker.outage = None
         for task_id in wanted:  # the batch may have had others in it, whose lane knows what has overtaken them
             record = found.get(task_id)
-            if record is not None and (record.ended or task_id not in lane.overtaken):
-                self._patron.deliver(task_id, record)
+            if record is not None and (record.ended or task_id not in self.overtaken):
+                self._asker.deliver(task_id, record)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import traceback as tracebacks
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
 import msgspec
 
-from aioresult.errors import DecodeError, InvalidTaskId
-from aioresult.states import FAILURE, PENDING, READY_STATES, SUCCESS
+from aioresult.errors import DecodeError, EncodeError, InvalidTaskId
+from aioresult.states import EXCEPTION_STATES, FAILURE, PENDING, READY_STATES, RETRY, SUCCESS
 
 UNDECODABLE: Final = "UNDECODABLE"
 """Status of the stand-in for a stored record that could not be read; never stored."""
-ENDS: Final = READY_STATES | {UNDECODABLE}
+FINISHED: Final = READY_STATES | {UNDECODABLE}
 """States after which there is nothing to wait for."""
 
 ResultTree = Sequence[Any]
@@ -89,7 +90,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def ended(self) -> bool:
         """Whether there is nothing to wait for any more: final, or not readable."""
-        return self.status in ENDS
+        return self.status in FINISHED
 
     def appearance(self) -> tuple[Any, ...]:
         """Return what tells one state from the next; exceptions are made anew at each read, and known by their text."""
@@ -124,3 +125,28 @@ def check_task_id(task_id: object, max_length: int | None = None) -> str:
             f"task id {task_id[:40]!r}... has {len(task_id)} characters; this store holds at most {max_length}"
         )
     return task_id
+
+
+def record_of(task_id: str, result: Any, state: str, traceback: str | None = None, **meta: Any) -> Record:
+    """Return the record of a task that comes to ``state`` now; an exception gives its own traceback.
+
+    Raises:
+        EncodeError: the state is that of an exception, and ``result`` is none.
+    """
+    if state in EXCEPTION_STATES:
+        _check_exception(task_id, result, state)
+        if traceback is None and isinstance(result, BaseException) and result.__traceback__ is not None:
+            traceback = "".join(tracebacks.format_exception(result))
+    date_done = datetime.now(UTC) if state in READY_STATES else None
+    return Record(id=task_id, status=state, result=result, traceback=traceback, date_done=date_done, **meta)
+
+
+def _check_exception(task_id: str, result: Any, state: str) -> None:
+    if isinstance(result, BaseException) or (isinstance(result, dict) and "exc_type" in result):
+        return
+    if result is None and state == RETRY:
+        return
+    raise EncodeError(
+        f"task {task_id!r}: the result of state {state} is the exception that led to it, not {type(result).__name__}; "
+        f"pass an exception, or use a state of your own"
+    )

@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 
 from aioresult import states
-from aioresult.backend import Backend, record_of
+from aioresult.backend import Backend
 from aioresult.backoff import Backoff
 from aioresult.errors import AioResultError, EncodeError, ResultNotStored, StoreUnavailable
-from aioresult.record import Record
+from aioresult.record import Record, record_of
 
 logger = logging.getLogger("aioresult")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from aioresult import states
 from aioresult.backend import Backend
-from aioresult.batching import owned_task
+from aioresult.background import Background
 from aioresult.errors import AioResultError
 from aioresult.record import Record
 
@@ -32,7 +32,7 @@ class Reports:
         self._store = backend.runtime.store
         self._loop = asyncio.get_running_loop()
         self._next: Record | None = None
-        self._writer: asyncio.Task[None] | None = None
+        self._writing = Background(self._write, f"aioresult states of {task_id:.60}", pending=lambda: self._next)
 
     def report(self, state: str, meta: Any) -> None:
         """Store ``state`` soon, unless the task's result is ignored; may be called from any thread, and never blocks.
@@ -47,24 +47,21 @@ class Reports:
 
     def _set_next(self, record: Record) -> None:
         self._next = record
-        if self._writer is None or self._writer.done():
-            self._writer = owned_task(self._write(), f"aioresult states of {self.task_id:.60}")
+        self._writing.begin()
 
     async def _write(self) -> None:
-        try:
-            while (record := self._next) is not None:
-                self._next = None
+        while (record := self._next) is not None:
+            self._next = None
+            try:
                 await self._backend.put_record(record)
-        except AioResultError:
-            logger.warning("a state of task %r was not stored in %s", self.task_id, self._store.location, exc_info=True)
-        finally:
-            self._writer = None
+            except AioResultError:
+                where = self._store.location
+                logger.warning("a state of task %r was not stored in %s", self.task_id, where, exc_info=True)
 
     async def settle(self) -> None:
         """Drop what has not been sent yet, and let what has been sent arrive: the final state comes next."""
         self._next = None
-        if self._writer is not None:
-            await asyncio.wait([self._writer])
+        await self._writing.finish()
 
 
 current_reports: ContextVar[Reports] = ContextVar("aioresult_current_reports")

@@ -2,27 +2,51 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
+from typing import Any, Generic, Protocol, TypeVar, cast, overload
 
 from aioresult.codec.typed import convert
-from aioresult.collecting import failed_ancestor, refuse_to_wait_in_vain
-from aioresult.errors import DecodeError, RemoteTaskError
-from aioresult.inbox import Inbox
+from aioresult.default import ResultBackend, get_default
+from aioresult.errors import AioResultError, DecodeError, RemoteTaskError
 from aioresult.record import Record, ResultTree, check_task_id
-from aioresult.runtime import LOOK_ONCE, Runtime, deadline_after
+from aioresult.runtime import LOOK_ONCE, Runtime, check_timeout, deadline_after
 from aioresult.states import PENDING, PROPAGATE_STATES, READY_STATES, SUCCESS
-
-if TYPE_CHECKING:
-    from aioresult.backend import Backend
-    from aioresult.groups import Result
+from aioresult.waiting import finals, found, refuse_to_wait_in_vain, states
 
 T = TypeVar("T")
 
-_UNREAD_UPDATES = 1000
-"""States that ``updates`` keeps for a reader that is slower than the task; older ones give way."""
+
+class Result(Protocol):
+    """The result of a task or of a group, as parents, children and members of groups are seen."""
+
+    id: str
+    parent: Result | None
+
+    @property
+    def backend(self) -> ResultBackend:
+        """Where it is stored."""
+
+    async def get(self, timeout: float | None = None, propagate: bool = True) -> Any:
+        """Wait, and return the value, or the list of the members' values."""
+
+    async def ready(self) -> bool:
+        """Return whether everything is final."""
+
+    async def successful(self) -> bool:
+        """Return whether everything has succeeded."""
+
+    async def failed(self) -> bool:
+        """Return whether something has failed."""
+
+    async def forget(self) -> Any:
+        """Delete what is stored of it."""
+
+    def leaves(self) -> list[AsyncResult[Any]]:
+        """Return the single results of which this consists, in order."""
+
+    def as_tuple(self) -> ResultTree:
+        """Return the ids of this, its ancestors and its members, in Celery's form."""
 
 
 class AsyncResult(Generic[T]):
@@ -48,7 +72,7 @@ class AsyncResult(Generic[T]):
     def __init__(
         self: AsyncResult[Any],
         task_id: str,
-        backend: Backend | None = None,
+        backend: ResultBackend | None = None,
         *,
         parent: Result | None = None,
         ignored: bool | None = None,
@@ -58,7 +82,7 @@ class AsyncResult(Generic[T]):
     def __init__(
         self,
         task_id: str,
-        backend: Backend | None = None,
+        backend: ResultBackend | None = None,
         *,
         result_type: type[T] | None,
         parent: Result | None = None,
@@ -68,7 +92,7 @@ class AsyncResult(Generic[T]):
     def __init__(
         self,
         task_id: str,
-        backend: Backend | None = None,
+        backend: ResultBackend | None = None,
         *,
         result_type: type[T] | None = None,
         parent: Result | None = None,
@@ -87,12 +111,10 @@ class AsyncResult(Generic[T]):
         return self.id
 
     @property
-    def backend(self) -> Backend:
+    def backend(self) -> ResultBackend:
         """The backend given, or the configured one."""
         if self._backend is None:
-            from aioresult.backend import get_backend
-
-            self._backend = get_backend()
+            self._backend = cast("ResultBackend", get_default())
         return self._backend
 
     @property
@@ -138,7 +160,7 @@ class AsyncResult(Generic[T]):
             check_timeout(timeout)
             runtime, deadline = self.backend.runtime, deadline_after(timeout)
             if self.is_ignored:
-                await refuse_to_wait_in_vain(runtime, [self], deadline)
+                await refuse_to_wait_in_vain(runtime, [self.id], deadline)
             if self.parent is not None and propagate and follow_parents:
                 await self._raise_failure_of_ancestor(deadline)
             record = self._record or self.keep(await runtime.final(self.id, timeout, deadline))
@@ -160,7 +182,7 @@ class AsyncResult(Generic[T]):
         check_timeout(timeout)
         runtime, deadline = self.backend.runtime, deadline_after(timeout)
         if self.is_ignored:
-            await refuse_to_wait_in_vain(runtime, [self], deadline)
+            await refuse_to_wait_in_vain(runtime, [self.id], deadline)
         return self.keep(await runtime.final(self.id, timeout, deadline))
 
     def __await__(self) -> Generator[Any, None, T]:
@@ -172,9 +194,33 @@ class AsyncResult(Generic[T]):
         return self.backend.settings.task_ignore_result if self.ignored is None else self.ignored
 
     async def _raise_failure_of_ancestor(self, deadline: float | None) -> None:
-        failed = await failed_ancestor(self, deadline)
-        if failed is not None and failed.final is not None:
-            failed.value(failed.final)
+        """Wait for this task, and raise the failure of an ancestor as soon as one is known.
+
+        An ancestor that cannot be read, or is not stored, has not failed as far as anybody can tell.
+        """
+        ancestors = _ancestors(self)
+        for ancestor in reversed(ancestors):
+            ancestor._raise_failure(ancestor.final)
+        unknown = {ancestor.id: ancestor for ancestor in reversed(ancestors) if ancestor.final is None}
+        runtime = common_runtime([*unknown.values(), self])
+        ids = [runtime.check(task_id) for task_id in (*unknown, self.id)]
+        async with aclosing(finals(runtime, ids, deadline)) as source:
+            async for record in source:
+                if record.id == self.id:
+                    if record.status == SUCCESS:
+                        self.keep(record)
+                        return
+                    break
+                unknown[record.id]._raise_failure(record)
+        stored = unknown and await found(runtime, list(unknown), deadline)
+        for ancestor in ancestors:
+            ancestor._raise_failure(ancestor.final or (stored or {}).get(ancestor.id))
+
+    def _raise_failure(self, record: Record | None) -> None:
+        if record is not None and record.status in READY_STATES:
+            self._record = record
+            if record.status in PROPAGATE_STATES:
+                self.value(record)
 
     def value(self, record: Record, propagate: bool = True) -> T:
         """Return what ``get`` makes of a final record: its value, or its exception raised or returned."""
@@ -215,30 +261,11 @@ class AsyncResult(Generic[T]):
                 yield record
         else:
             record = Record(id=self.id)
-            async with aclosing(self._states(runtime, deadline)) as states:
-                async for record in states:
-                    yield record
+            async with aclosing(states(runtime, self.id, deadline)) as source:
+                async for record in source:
+                    yield self.keep(record)
         if not record.ready:
             raise runtime.timeout_error(f"task {self.id!r}", timeout)
-
-    async def _states(self, runtime: Runtime, deadline: float | None) -> AsyncGenerator[Record, None]:
-        """Yield the states until the final one, or until ``deadline``."""
-        inbox = Inbox(finals_only=False, limit=_UNREAD_UPDATES)
-        runtime.hub.join((runtime.check(self.id),), inbox)
-        last: tuple[Any, ...] | None = None
-        try:
-            while (record := await inbox.next(deadline)) is not None:
-                self.keep(record)
-                late = deadline is not None and runtime.loop.time() >= deadline
-                if record.status == PENDING or (late and not record.ready):
-                    continue  # when time is up, only a final state among the unread ones still counts
-                if (seen := record.appearance()) != last:
-                    last = seen
-                    yield record
-                if record.ready:
-                    return
-        finally:
-            runtime.hub.leave((self.id,), inbox)
 
     # --- asking ---
 
@@ -268,10 +295,8 @@ class AsyncResult(Generic[T]):
 
     async def children(self) -> list[Result] | None:
         """Return the results of the tasks that this one started; ``None`` where that was not recorded."""
-        from aioresult.groups import from_tree
-
         trees = (await self.fetch()).children
-        return None if trees is None else [from_tree(tree, self._backend) for tree in trees]
+        return None if trees is None else [self.backend.result_from_tree(tree) for tree in trees]
 
     async def forget(self) -> bool:
         """Delete the result from the store, and what is known of it here."""
@@ -314,11 +339,25 @@ def _restore(task_id: str, result_type: Any, parent: Result | None, ignored: boo
     return AsyncResult(task_id, result_type=result_type, parent=parent, ignored=ignored)
 
 
-def check_timeout(timeout: float | None) -> None:
-    """Refuse what is no number of seconds.
+def _ancestors(result: Result) -> list[AsyncResult[Any]]:
+    """Return the single results that led to ``result``, the nearest first."""
+    ancestors: list[AsyncResult[Any]] = []
+    while (parent := result.parent) is not None:
+        ancestors.extend(parent.leaves())
+        result = parent
+    return ancestors
+
+
+def common_runtime(results: Sequence[AsyncResult[Any]]) -> Runtime:
+    """Return what the one backend of ``results`` keeps for the running loop.
 
     Raises:
-        TypeError, ValueError: ``timeout`` is no number, or not a number.
+        AioResultError: they are of several backends.
     """
-    if timeout is not None and math.isnan(timeout):
-        raise ValueError("timeout is a number of seconds or None, not nan")
+    backend = results[0].backend
+    if any(result.backend is not backend for result in results):
+        raise AioResultError(
+            "results of different backends cannot be awaited in one call; make one call for each backend and "
+            "combine them with asyncio.gather"
+        )
+    return backend.runtime

@@ -18,7 +18,7 @@ import msgspec
 
 from aioresult import states
 from aioresult.backend import Backend, get_backend
-from aioresult.batching import owned_task
+from aioresult.background import owned_task
 from aioresult.codec.exceptions import safe_repr
 from aioresult.errors import AioResultError, EncodeError, TaskRevokedError
 from aioresult.record import check_task_id

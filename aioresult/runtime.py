@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 import msgspec
@@ -28,6 +28,16 @@ def deadline_after(timeout: float | None) -> float | None:
     if timeout is None or timeout == math.inf:
         return None
     return asyncio.get_running_loop().time() + timeout if timeout > 0 else LOOK_ONCE
+
+
+def check_timeout(timeout: float | None) -> None:
+    """Refuse what is no number of seconds.
+
+    Raises:
+        TypeError, ValueError: ``timeout`` is no number, or not a number.
+    """
+    if timeout is not None and math.isnan(timeout):
+        raise ValueError("timeout is a number of seconds or None, not nan")
 
 
 class Stats(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +68,7 @@ class Runtime:
         self.store = open_store()
         self.batcher = Batcher(self.store)
         self.hub = Hub(self.store, self.batcher)
+        self._calls: set[asyncio.Future[None]] = set()
         self._keeper = self._close_at_end()
         with suppress(StopIteration):  # run it up to its yield, so that the loop knows of it
             self._keeper.__anext__().send(None)
@@ -72,6 +83,17 @@ class Runtime:
             return {}
         found = await self.batcher.get_many([self.check(task_id) for task_id in ids])
         return {task_id: found[task_id] for task_id in ids if task_id in found}
+
+    @asynccontextmanager
+    async def calling(self) -> AsyncIterator[Store]:
+        """Give the store for a call that does not go through the batcher; ``aclose`` waits until it has returned."""
+        returned = self.loop.create_future()
+        self._calls.add(returned)
+        try:
+            yield self.store
+        finally:
+            self._calls.discard(returned)
+            returned.set_result(None)
 
     def put(self, record: Record) -> asyncio.Future[bool]:
         """Store ``record``; give whether it was written."""
@@ -151,4 +173,6 @@ class Runtime:
     async def _close(self) -> None:
         await self.hub.aclose()
         await self.batcher.aclose()
+        if self._calls:
+            await asyncio.wait(self._calls)
         await self.store.aclose()

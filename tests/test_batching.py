@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -58,6 +59,29 @@ class SlowStore(FaultyStore):
             self.writing -= ids
 
 
+class HoldingStore(FaultyStore):
+    """Keeps every call that does not go through a batch until it is told to go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.called = asyncio.Event()
+        self.go_on = asyncio.Event()
+        self.under_way = 0
+        self.closed_while_called: bool | None = None
+
+    async def _hold(self, *_: Any) -> Any:
+        self.under_way += 1
+        self.called.set()
+        await self.go_on.wait()
+        self.under_way -= 1
+
+    ping = capabilities = purge = put_group = get_group = delete_group = _hold  # type: ignore[assignment]  # all alike
+
+    async def aclose(self) -> None:
+        self.closed_while_called = self.under_way > 0
+        await super().aclose()
+
+
 async def until_under_way(store: SlowStore, batches: int) -> None:
     async def under_way() -> bool:
         return len(store.under_way) == batches
@@ -82,6 +106,59 @@ async def test_states_of_one_task_are_stored_in_their_order_over_any_number_of_l
         found = await backend.fetch_many(map(str, range(100)))
     assert [record.result for record in found.values()] == [4] * 100
     assert store.most == lanes
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+async def test_writing_and_forgetting_one_task_are_done_in_the_order_of_the_calls(lanes: int) -> None:
+    store = SlowStore(lanes)
+    ids = [str(number) for number in range(50)]
+    async with Backend(store) as backend:
+        calls = [
+            call
+            for task_id in ids
+            for call in (backend.mark_as_done(task_id, 1), backend.forget(task_id), backend.mark_as_done(task_id, 2))
+        ]
+        assert all(await asyncio.gather(*calls))
+        assert {task_id: record.result for task_id, record in (await backend.fetch_many(ids)).items()} == dict.fromkeys(
+            ids, 2
+        )
+        calls = [call for n in ids for call in (backend.update_state(n, "PROGRESS"), backend.forget(n))]
+        await asyncio.gather(*calls)
+        assert await backend.fetch_many(ids) == {}
+
+
+async def test_a_record_that_cannot_be_stored_hurts_no_deletion_of_the_same_batch() -> None:
+    class Refusing(SlowStore):
+        async def put_many(self, records: Sequence[Record]) -> Sequence[bool]:
+            raise ValueError("no such record")
+
+    store = Refusing(1)
+    async with Backend(store) as backend:
+        refused, forgotten = await asyncio.gather(
+            backend.mark_as_done("a", 1), backend.forget("b"), return_exceptions=True
+        )
+    assert (str(refused), forgotten) == ("no such record", True)
+
+
+@pytest.mark.parametrize("call", ["ping", "capabilities", "purge", "save_group", "restore_group", "delete_group"])
+async def test_closing_waits_for_calls_that_do_not_go_through_a_batch(call: str) -> None:
+    store = HoldingStore()
+    backend = Backend(store)
+    arguments: dict[str, list[object]] = {
+        "save_group": [backend.GroupResult("g")],
+        "restore_group": ["g"],
+        "delete_group": ["g"],
+    }
+    argument = arguments.get(call, [])
+    calling = asyncio.create_task(getattr(backend, call)(*argument))
+    await store.called.wait()
+    closing = asyncio.create_task(backend.aclose())
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert (closing.done(), store.closed_while_called) == (False, None)
+    store.go_on.set()
+    await asyncio.gather(closing, calling)
+    assert store.closed_while_called is False
 
 
 async def test_a_batch_that_takes_long_does_not_keep_the_other_lane_from_writing() -> None:

@@ -16,11 +16,11 @@ import aioresult
 from aioresult import Backend, DecodeError, Record, ResultNotStored, ResultTimeout, SettingsError, StoreUnavailable
 from aioresult.abc import Feed
 from aioresult.hub import Hub
-from aioresult.inbox import Inbox
 from aioresult.polling import PollingFeed
 from aioresult.settings import make_settings
 from aioresult.testing import FaultyStore
 from aioresult.testing.conformance import eventually, fresh_id
+from aioresult.waiting import Inbox
 
 PATIENCE = 30.0
 

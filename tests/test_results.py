@@ -32,7 +32,6 @@ from aioresult import (
     StoreUnavailable,
     TaskRevokedError,
 )
-from aioresult import backend as backend_module
 from aioresult.settings import make_settings
 from aioresult.testing import FaultyStore
 
@@ -53,7 +52,7 @@ async def backend() -> AsyncIterator[Backend]:
 
 @pytest.fixture
 def no_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend_module, "_default", None)
+    monkeypatch.setattr("aioresult.default._default", None)
     monkeypatch.delenv("AIORESULT_URL", raising=False)
 
 

@@ -54,7 +54,7 @@ def backend() -> Iterator[Backend]:
 @pytest.fixture
 def default(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Backend]:
     """Return ``configure``, whose effect ends with the test."""
-    monkeypatch.setattr("aioresult.backend._default", None)
+    monkeypatch.setattr("aioresult.default._default", None)
     monkeypatch.delenv("AIORESULT_URL", raising=False)
     return configure_sync
 

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from aioresult.abc import Capabilities
 from aioresult.backend import Backend
-from aioresult.batching import owned_task
+from aioresult.background import owned_task
 from aioresult.cli.exits import Exit
 from aioresult.cli.output import say, to_json
 from aioresult.cli.session import Json, Session, Settings, Url, Verbose

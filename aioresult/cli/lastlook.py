@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final
 
-from aioresult.backend import Backend
+from aioresult.default import ResultBackend
 from aioresult.errors import StoreUnavailable
 from aioresult.record import Record
 
@@ -14,7 +14,7 @@ _PATIENCE: Final = 5.0
 """Seconds for it, however long a store may take otherwise: whoever gives a timeout is in a hurry."""
 
 
-async def last_look(backend: Backend, ids: Iterable[str]) -> dict[str, Record]:
+async def last_look(backend: ResultBackend, ids: Sequence[str]) -> dict[str, Record]:
     """Return what is stored of ``ids`` now; the time may have been too short to look at all.
 
     Raises:
@@ -22,7 +22,7 @@ async def last_look(backend: Backend, ids: Iterable[str]) -> dict[str, Record]:
     """
     try:
         async with asyncio.timeout(_PATIENCE):
-            return await backend.fetch_many(ids)
+            return await backend.runtime.look_many(ids)
     except TimeoutError as exc:
         location = backend.runtime.store.location
         raise StoreUnavailable(f"the store at {location} has not replied within {_PATIENCE:g} s") from exc

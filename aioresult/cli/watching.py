@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from aioresult.batching import owned_task
+from aioresult.background import owned_task
 from aioresult.cli.lastlook import last_look
 from aioresult.cli.output import as_json, error_text, progress_of, say, summary
 from aioresult.errors import DecodeError, ResultTimeout

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import aioresult
 from aioresult.backend import Backend as AsynchronousBackend
@@ -245,7 +245,8 @@ class GroupResult(ResultSet):
         """Return the blocking form of an asynchronous group."""
         parent = None if mirrored.parent is None else mirror(mirrored.parent, app)
         results = [mirror(result, app) for result in mirrored.results]
-        return cls(mirrored.id, results, parent, backend=mirrored.backend, app=app)
+        backend = cast("AsynchronousBackend", mirrored.backend)
+        return cls(mirrored.id, results, parent, backend=backend, app=app)
 
     @property
     def mirrored(self) -> aioresult.GroupResult:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from aioresult import groups
+    from aioresult.result import Result as AnyResult
     from aioresult.sync.result import AsyncResult, Result
 
 
@@ -71,6 +71,6 @@ def leaves_of(results: Iterable[Result]) -> list[AsyncResult[Any]]:
     return [leaf for result in results for leaf in result.leaves()]
 
 
-def mirrored_of(results: Iterable[Result]) -> list[groups.Result]:
+def mirrored_of(results: Iterable[Result]) -> list[AnyResult]:
     """Return the asynchronous forms of ``results``."""
     return [result.mirrored for result in results]

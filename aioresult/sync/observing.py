@@ -11,16 +11,16 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from aioresult.batching import owned_task
+from aioresult.background import owned_task
 from aioresult.codec.records import Layout
-from aioresult.collecting import common_runtime, refuse_to_wait_in_vain
+from aioresult.collecting import as_completed
 from aioresult.errors import DecodeError, ResultTimeout
-from aioresult.groups import as_completed
 from aioresult.record import Record
-from aioresult.result import AsyncResult
+from aioresult.result import AsyncResult, common_runtime
 from aioresult.runtime import deadline_after
 from aioresult.states import PROPAGATE_STATES
 from aioresult.sync.portal import iterate
+from aioresult.waiting import refuse_to_wait_in_vain
 
 Single: TypeAlias = AsyncResult[Any]
 OnValue: TypeAlias = Callable[[str, Any], object]
@@ -126,7 +126,7 @@ async def _states(
     if not results:
         return
     runtime = common_runtime([*results, *ancestors])
-    ignored = [result for result in results if result.is_ignored]
+    ignored = [result.id for result in results if result.is_ignored]
     await refuse_to_wait_in_vain(runtime, ignored, deadline_after(timeout))
     unfinished = {id(result) for result in results}
     async with aclosing(_news([*ancestors, *results], timeout)) as source:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeAlias, TypeVar, cast, overload
 
 import aioresult
 from aioresult.backend import Backend as AsynchronousBackend
 from aioresult.errors import ResultTimeout, TaskRevokedError, Unsupported
 from aioresult.groups import from_tree
 from aioresult.record import Record, ResultTree, check_task_id
+from aioresult.result import Result as AnyResult
 from aioresult.states import PROPAGATE_STATES
 from aioresult.sync.arguments import backend_for, the_id
 from aioresult.sync.backend import Backend
@@ -307,13 +308,13 @@ class AsyncResult(Fields, Tree, RevocableTask, Generic[T]):
         return AsyncResult.mirroring, (self.mirrored,)
 
 
-def mirror(result: aioresult.AsyncResult[Any] | aioresult.GroupResult, app: App | None = None) -> Result:
+def mirror(result: AnyResult, app: App | None = None) -> Result:
     """Return the blocking form of an asynchronous result or group, of the Celery application ``app`` if of any."""
     from aioresult.sync.groups import GroupResult
 
     if isinstance(result, aioresult.GroupResult):
         return GroupResult.mirroring(result, app)
-    return AsyncResult.mirroring(result, app)
+    return AsyncResult.mirroring(cast("aioresult.AsyncResult[Any]", result), app)
 
 
 def result_from_tuple(r: ResultTree | Result, app: App | None = None) -> Result:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from aioresult import groups
+from aioresult import collecting, many
 from aioresult.sync.members import leaves_of, mirrored_of
 from aioresult.sync.portal import iterate, run
 from aioresult.sync.result import AsyncResult, Result
@@ -18,7 +18,7 @@ def gather(*results: Result, return_exceptions: bool = False) -> list[Any]:
     Raises:
         Exception: the first failure that becomes known, unless ``return_exceptions`` puts exceptions among the values.
     """
-    return run(groups.gather, *mirrored_of(results), return_exceptions=return_exceptions)
+    return run(many.gather, *mirrored_of(results), return_exceptions=return_exceptions)
 
 
 def as_completed(results: Iterable[Result], *, timeout: float | None = None) -> Iterator[AsyncResult[Any]]:
@@ -29,7 +29,7 @@ def as_completed(results: Iterable[Result], *, timeout: float | None = None) -> 
     """
     members = {id(leaf.mirrored): leaf for leaf in leaves_of(results)}
     singles = [leaf.mirrored for leaf in members.values()]
-    for arrived in iterate(lambda: groups.as_completed(singles, timeout=timeout)):
+    for arrived in iterate(lambda: collecting.as_completed(singles, timeout=timeout)):
         yield members[id(arrived)]
 
 
@@ -45,5 +45,5 @@ def wait(
     """
     members = {id(leaf.mirrored): leaf for leaf in leaves_of(results)}
     singles = [leaf.mirrored for leaf in members.values()]
-    done, pending = run(groups.wait, singles, timeout=timeout, return_when=return_when)
+    done, pending = run(many.wait, singles, timeout=timeout, return_when=return_when)
     return {members[id(result)] for result in done}, {members[id(result)] for result in pending}

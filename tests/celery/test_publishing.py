@@ -9,7 +9,7 @@ import socket
 import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from celery import Celery, chain, chord, group, shared_task, signature
@@ -140,7 +140,7 @@ class TestReturns:
         results = [await send_task(app, "tests.add", (i, i)) for i in range(2)]
         assert results[0].backend is results[1].backend
         assert [await result.get(timeout=WAIT) for result in results] == [0, 2]
-        await results[0].backend.aclose()
+        await cast("Backend", results[0].backend).aclose()
 
     async def test_nothing_where_there_is_nothing_to_publish(self, app: Celery, backend: Backend) -> None:
         result: object = await apply_async(chain(), backend=backend)

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from aioresult.backend import Backend
-from aioresult.batching import owned_task
+from aioresult.background import owned_task
 from aioresult.cli.demo.process import Worker
 from aioresult.cli.demo.worker import expected_value
 from aioresult.cli.output import summary

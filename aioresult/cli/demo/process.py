@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Self, TypeVar
 
-from aioresult.batching import owned_task
+from aioresult.background import owned_task
 from aioresult.cli.demo.worker import SETTINGS_VARIABLE
 from aioresult.errors import AioResultError
 

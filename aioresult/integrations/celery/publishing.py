@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any, Final, cast
 
 from aioresult.backend import Backend
-from aioresult.groups import Result
 from aioresult.integrations.celery import edge
 from aioresult.integrations.celery.backends import backend_of
 from aioresult.integrations.celery.canvases import Canvas
@@ -18,7 +17,8 @@ from aioresult.integrations.celery.errors import BrokerUnavailable
 from aioresult.integrations.celery.publisher import get_publisher
 from aioresult.integrations.celery.results import Results, family
 from aioresult.integrations.celery.watching import Watch
-from aioresult.result import AsyncResult, check_timeout
+from aioresult.result import AsyncResult, Result
+from aioresult.runtime import check_timeout
 
 PUBLISH_TIMEOUT: Final = 5.0
 """Seconds that publishing may take by default."""

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from aioresult.backend import Backend
-from aioresult.groups import GroupResult, Result
+from aioresult.groups import GroupResult
 from aioresult.integrations.celery import edge
 from aioresult.integrations.celery.backends import UnreadableBackend
 from aioresult.integrations.celery.canvases import Canvas
 from aioresult.integrations.celery.edge import ResultNode
 from aioresult.record import Record
-from aioresult.result import AsyncResult
+from aioresult.result import AsyncResult, Result
 
 
 class Results:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 
 from aioresult.backend import Backend
-from aioresult.inbox import Inbox
 from aioresult.record import Record
 from aioresult.runtime import LOOK_ONCE, deadline_after
+from aioresult.waiting import Inbox
 
 _UNREAD_STATES = 1000
 """States other than final ones that are kept for a caller that is slower than the task; older ones give way."""

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Collection, Iterable
 from functools import partial
 
-from aioresult.batching import owned_task
+from aioresult.background import owned_task
 from aioresult.errors import AioResultError, StoreUnavailable
 from aioresult.stores.redis.errors import ServerError, unasked
 from aioresult.stores.redis.events import EventFeed, Source, Subscriber, chunks

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Collection
 from typing import Final
 
-from aioresult.batching import owned_task
+from aioresult.background import owned_task
 from aioresult.errors import AioResultError
 from aioresult.stores.redis.connect import Address
 from aioresult.stores.redis.errors import Lost, ServerError

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from typing import Final
 
 from aioresult.abc import Sink
-from aioresult.batching import owned_task
+from aioresult.background import owned_task
 from aioresult.polling import PollingFeed, Read
 from aioresult.settings import Settings
 

@@ -1,0 +1,129 @@
+"""Waiting for tasks, known by their ids: for final records of many, or for every state of one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from typing import Any, Final
+
+from aioresult.errors import ResultNotStored
+from aioresult.record import Record
+from aioresult.runtime import LOOK_ONCE, Runtime
+from aioresult.states import PENDING
+
+_UNREAD_STATES: Final = 1000
+"""States that are kept for a reader that is slower than the task; older ones give way."""
+
+
+class Inbox:
+    """A listener that its reader can wait on: records of many tasks, in the order in which they came.
+
+    Args:
+        finals_only: keep only records that end the waiting.
+        limit: how many unread records to keep; older ones give way. ``None`` keeps all.
+    """
+
+    def __init__(self, *, finals_only: bool, limit: int | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._finals_only = finals_only
+        self._records: deque[Record] = deque(maxlen=limit)
+        self._error: Exception | None = None
+        self._reader: asyncio.Future[None] | None = None
+
+    def push(self, record: Record) -> None:
+        """Take a record from the hub."""
+        if record.ended or not self._finals_only:
+            self._records.append(record)
+            self._wake()
+
+    def fail(self, error: Exception) -> None:
+        """Take the error that ended all waiting; what has come before is still given out first."""
+        self._error = error
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+    async def next(self, deadline: float | None) -> Record | None:
+        """Return the next record, or ``None`` once ``deadline`` (in the loop's time) has passed."""
+        if not self._records and self._error is None:
+            self._reader = self._loop.create_future()
+            timer = None if deadline is None else self._loop.call_at(deadline, self._wake)
+            try:
+                await self._reader
+            finally:
+                self._reader = None
+                if timer is not None:
+                    timer.cancel()
+        if self._records:
+            return self._records.popleft()
+        if self._error is not None:
+            raise self._error
+        return None
+
+
+async def finals(runtime: Runtime, ids: Sequence[str], deadline: float | None) -> AsyncGenerator[Record, None]:
+    """Yield the final (or unreadable) record of each of ``ids`` as it comes, until all are there or time is up."""
+    if deadline == LOOK_ONCE:
+        for record in (await runtime.look_many(ids)).values():
+            if record.ended:
+                yield record
+        return
+    inbox = Inbox(finals_only=True)
+    outstanding = set(ids)
+    runtime.hub.join(ids, inbox)
+    try:
+        while outstanding and (arrived := await inbox.next(deadline)) is not None:
+            outstanding.discard(arrived.id)
+            yield arrived
+    finally:
+        runtime.hub.leave(outstanding, inbox)
+
+
+async def states(runtime: Runtime, task_id: str, deadline: float | None) -> AsyncGenerator[Record, None]:
+    """Yield each state of ``task_id`` until the final one, or until ``deadline``.
+
+    Raises:
+        DecodeError: what is stored cannot be read.
+    """
+    inbox = Inbox(finals_only=False, limit=_UNREAD_STATES)
+    runtime.hub.join((runtime.check(task_id),), inbox)
+    last: tuple[Any, ...] | None = None
+    try:
+        while (record := await inbox.next(deadline)) is not None:
+            if record.error is not None:
+                raise record.error
+            late = deadline is not None and runtime.loop.time() >= deadline
+            if record.status == PENDING or (late and not record.ready):
+                continue  # when time is up, only a final state among the unread ones still counts
+            if (seen := record.appearance()) != last:
+                last = seen
+                yield record
+            if record.ready:
+                return
+    finally:
+        runtime.hub.leave((task_id,), inbox)
+
+
+async def found(runtime: Runtime, ids: Sequence[str], deadline: float | None) -> Mapping[str, Record] | None:
+    """Return what is stored of ``ids``, or ``None`` where the store has not said so by ``deadline``."""
+    try:
+        async with asyncio.timeout_at(None if deadline == LOOK_ONCE else deadline):
+            return await runtime.look_many(ids)
+    except TimeoutError:
+        return None
+
+
+async def refuse_to_wait_in_vain(runtime: Runtime, ignored: Collection[str], deadline: float | None) -> None:
+    """Raise ``ResultNotStored`` where nothing at all is stored of one of these ids, whose results are ignored."""
+    if not ignored:
+        return
+    stored = await found(runtime, list(ignored), deadline)
+    for task_id in ignored:
+        if stored is not None and task_id not in stored:
+            raise ResultNotStored(
+                f"task {task_id!r}: its result is ignored (task_ignore_result, or ignored=True), and nothing is "
+                f"stored in {runtime.store.location}; pass ignored=False if its producer does store it"
+            )
