@@ -296,6 +296,27 @@ def test_the_error_names_the_field() -> None:
         codec().encode_value([{object()}], "v")
 
 
+def test_a_model_that_cannot_be_dumped_says_why() -> None:
+    class Holder(pydantic.BaseModel):
+        held: Any
+
+    with pytest.raises(EncodeError, match=r"value\[0\]: object of type .*Holder .*Unable to serialize unknown type"):
+        codec().encode_value([Holder(held=lambda: 0)], "v")
+
+
+def test_a_dataclass_that_contains_itself_is_refused_with_the_place() -> None:
+    item: Any = Item("loop", Decimal(1), NOON)
+    item.price = {"of": [item]}
+    with pytest.raises(EncodeError, match=r"value\.price\['of'\]\[0\]: circular reference"):
+        codec().encode_value(item, "v")
+
+
+def test_other_serializers_say_what_to_do_instead() -> None:
+    for serializer in ("msgpack", "yaml"):
+        with pytest.raises(EncodeError, match=r"msgspec\.to_builtins"):
+            codec(result_serializer=serializer).encode_value(ITEM, "v")
+
+
 def test_keys_that_have_no_plain_form_or_the_same_one_are_refused() -> None:
     keys: list[Any] = [(1, 2), b"k", Corner.TOP, frozenset()]
     for key in keys:

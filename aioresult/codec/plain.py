@@ -6,7 +6,7 @@ Nothing is imported for that: a pydantic model has ``model_dump``, a NumPy scala
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 
@@ -14,13 +14,16 @@ def plain_form(value: Any) -> Any:
     """Return the plain form of a value, whose parts may have to be asked for again.
 
     Raises:
-        TypeError: it has none.
+        TypeError, ValueError: it has none.
     """
     cls = type(value)
     if isinstance(value, deque):
         return list(value)
     if hasattr(cls, "model_dump"):
-        return value.model_dump(mode="json")
+        try:
+            return value.model_dump(mode="json")
+        except ValueError as exc:  # whose text names the kind of value that has no form, and not the value
+            raise ValueError(f"{exc!s:.200}") from exc
     if hasattr(cls, "dtype") and hasattr(cls, "item"):
         return _of_array(value)
     return base_form(value)
@@ -62,13 +65,16 @@ def has_fields(value: object) -> bool:
     return not isinstance(value, type) and any(hasattr(type(value), name) for name in _FIELDS)
 
 
-def fields_of(value: object) -> Iterator[tuple[str, Any]]:
-    """Yield the names and values of the fields that msgspec stores of such a value: not those that are private."""
+def fields_of(value: object) -> list[tuple[str, Any]]:
+    """Return the names and values of the fields that msgspec stores of such a value: not those that are private."""
     declared = next(getattr(type(value), name) for name in _FIELDS if hasattr(type(value), name))
+    fields = []
     for item in declared:
         name = item if isinstance(item, str) else item.name
-        if hasattr(value, name) and not name.startswith("_"):
-            yield name, getattr(value, name)
+        if not name.startswith("_"):
+            with suppress(Exception):  # a field may be unset, or computed by code of the value's own
+                fields.append((name, getattr(value, name)))
+    return fields
 
 
 _FIELDS = ("__struct_fields__", "__dataclass_fields__", "__attrs_attrs__")

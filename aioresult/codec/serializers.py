@@ -89,6 +89,7 @@ def _json() -> Serializer:
     )
 
 
+_OTHERWISE: Final = "what else JSON takes must be made plain first, by msgspec.to_builtins(value) for one"
 _MSGPACK_SCALARS: Final = (str, int, float, bytes, bytearray, memoryview)
 
 
@@ -115,7 +116,7 @@ def _msgpack() -> Serializer:
         loads=msgspec.msgpack.decode,
         judge=judge,
         judge_key=judge,
-        supported="None, bool, int of 64 bits, float, str, bytes, list, tuple and dict",
+        supported=f"None, bool, int of 64 bits, float, str, bytes, list, tuple and dict; {_OTHERWISE}",
     )
 
 
@@ -145,7 +146,7 @@ def _yaml() -> Serializer:
         loads=loads,
         judge=judge,
         judge_key=_judge_by_trying("a key in YAML", dumps),
-        supported="None, bool, int, float, str, bytes, list, tuple, dict, set, datetime and date",
+        supported=f"None, bool, int, float, str, bytes, list, tuple, dict, set, datetime and date; {_OTHERWISE}",
     )
 
 
