@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import pickle
+import subprocess
+import sys
 import traceback
 import urllib.error
 from collections.abc import Awaitable, Callable
@@ -17,6 +19,7 @@ from celery.utils.serialization import get_pickleable_exception
 
 from aioresult import Backend, RemoteTaskError, register_exception
 from aioresult.codec import exceptions
+from aioresult.codec.exceptiongroups import members_of
 from aioresult.record import Record
 from tests.celery_codec import CeleryCodec, codec
 
@@ -333,6 +336,48 @@ def test_groups_beyond_all_bounds_are_still_written_and_read() -> None:
     for shown in ("[" * 100_000, "[ValueError('a'", "[ValueError(" + "(" * 5000 + "]", "['x']", "[]", "{}", "[f(x=1)]"):
         form = {"exc_type": "ExceptionGroup", "exc_message": ["m", shown], "exc_module": "builtins"}
         assert type(_read(form)) is RemoteTaskError
+
+
+HOSTILE = [
+    "[" * 150 + "]" * 150,
+    "-" * 60_000 + "1",
+    "not " * 15_000 + "1",
+    "lambda:" * 8_000 + "1",
+    "1**" * 20_000 + "1",
+    "1-1" * 20_000,
+    "f" + "()" * 30_000,
+    "a" + ".b" * 30_000,
+    "[f(" + "-" * 5_000 + "1)]",
+    "1 if 1 else " * 5_000 + "1",
+    "'" + "\\'" * 30_000,
+]
+
+
+def test_a_stored_text_cannot_exhaust_the_stack_of_a_small_thread() -> None:
+    program = f"""
+import threading
+from aioresult.codec.exceptiongroups import members_of
+threading.stack_size(512 * 1024)
+reader = threading.Thread(target=lambda: print([members_of(shown, None) for shown in {HOSTILE!r}]))
+reader.start()
+reader.join()
+"""
+    run = subprocess.run([sys.executable, "-"], input=program, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout.strip()) == (0, repr([[]] * len(HOSTILE)))
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        (-1, 2.5, -1e-300, 1e22, 1 + 2j, 10**30),
+        ("it's", 'say "x"', "a\\", "\n\t"),
+        (b"\xff'", None, True, [{"k": (1,)}], set()),
+    ],
+)
+def test_arguments_of_members_are_read_from_their_repr(args: tuple[Any, ...]) -> None:
+    (member,) = members_of(repr([ValueError(*args)]), None)
+    assert repr(member["exc_message"]) == repr(args) or args[-1] == set()
+    assert member["exc_message"][:-1] == args[:-1]
 
 
 def test_a_stock_client_reads_what_is_stored() -> None:

@@ -10,6 +10,7 @@ import ast
 import builtins
 import re
 from collections.abc import Sequence
+from keyword import iskeyword
 from typing import Any, Final
 
 from aioresult.codec.messages import exception_at_end, last_section
@@ -20,6 +21,16 @@ _MODULES: Final = {name: "builtins" for name, cls in vars(builtins).items() if i
 _MAX_REPR: Final = 2**16
 _MAX_DEPTH: Final = 10
 """As deep as Python prints the traceback of a group."""
+_MAX_BRACKETS: Final = 40
+_NAMED: Final = ("None", "True", "False")
+_OPEN, _CLOSE = frozenset("([{"), frozenset(")]}")
+_PARTS: Final = re.compile(
+    r"""b?'(?:[^'\\]|\\.)*'|b?"(?:[^"\\]|\\.)*"  # texts and bytes
+    |(?<![\w.)\]}'"])-?\d[\w.]*(?:(?<=e)[-+]\d+)?(?:[-+]\d[\w.]*j)?  # numbers
+    |(?<![\w.])[^\W\d]\w*  # names
+    |[\[\](){},:=\ ]""",
+    re.DOTALL | re.VERBOSE,
+)
 _FIRST: Final = re.compile(r" *\+-\+-{16} 1 -{16}")
 _NEXT: Final = re.compile(r" *\+-{16} \d+ -{16}")
 _END: Final = re.compile(r" *\+(?:-{36}|-{16} \.{3} -{16})")
@@ -49,12 +60,31 @@ def _merged(listed: list[Form], told: Sequence[Form]) -> list[Form]:
 
 
 def _by_repr(shown: str) -> list[Form]:
-    if len(shown) > _MAX_REPR:
+    if len(shown) > _MAX_REPR or not _is_shallow(shown):
         return []
     try:
         return _listed(ast.parse(shown, mode="eval").body, shown, _MAX_DEPTH)
     except (SyntaxError, ValueError, MemoryError, RecursionError):  # some repr is a text, as pydantic's
         return []
+
+
+def _is_shallow(shown: str) -> bool:
+    """Return whether a text holds names, literals and brackets only, and those not deep: Python's parser is recursive.
+
+    Its limits suit the stack of a main thread. In one with a smaller stack a text from the store could end the process.
+    """
+    depth = at = 0
+    before = ""
+    while at < len(shown):
+        found = _PARTS.match(shown, at)
+        if found is None:
+            return False
+        part, at = found[0], found.end()
+        depth += (part in _OPEN) - (part in _CLOSE)
+        if depth > _MAX_BRACKETS or (part in _OPEN and before in _CLOSE) or (iskeyword(part) and part not in _NAMED):
+            return False
+        before = part
+    return True
 
 
 def _listed(node: ast.expr, shown: str, depth: int) -> list[Form]:
