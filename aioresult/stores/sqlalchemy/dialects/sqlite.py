@@ -15,7 +15,7 @@ import aiosqlite
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from aioresult.errors import Unsupported
+from aioresult.errors import StoreUnavailable, Unsupported
 from aioresult.settings import Settings
 from aioresult.stores.sqlalchemy.dates import Dates, TextDates
 from aioresult.stores.sqlalchemy.dialects.port import PURGE_BATCH, READY_LIST, SUCCESS_TEXT, Dialect
@@ -147,12 +147,23 @@ async def _connect(*where: Any, **options: Any) -> aiosqlite.Connection:
     if error := opening.exception():
         connection.stop()
         await asyncio.to_thread(thread.join)
-        raise cancelled or error
+        raise cancelled or _explained(error, str(where[0]))
     connection._connection = opening.result()
     if cancelled is not None:
         await connection.close()
         raise cancelled
     return connection
+
+
+def _explained(error: BaseException, database: str) -> BaseException:
+    """Return ``error``, or one that says more where SQLite says only that it cannot open the file."""
+    folder = Path(database.removeprefix("file:").partition("?")[0]).absolute().parent
+    if not isinstance(error, sqlite3.OperationalError) or folder.is_dir():
+        return error
+    return StoreUnavailable(
+        f"sqlite:///{database}: there is no folder {folder}; create it, or correct the path: sqlite:///here.db is "
+        f"relative to the current folder, sqlite:////there/here.db is not"
+    )
 
 
 def _on_conflict(layout: Layout) -> str:
