@@ -169,6 +169,11 @@ class Batcher:
         """Whether the store has answered before: from then on an outage is something to wait out."""
         return any(lane.answered for lane in self._reads) or any(lane.answered for lane in self._changes)
 
+    @property
+    def has_written(self) -> bool:
+        """Whether something has been stored or deleted through this."""
+        return any(lane.answered for lane in self._changes)
+
     def get_many(self, ids: Sequence[str]) -> asyncio.Future[Mapping[str, Record]]:
         """Give the records of ``ids``, of which there is at least one, and perhaps of others of the same batch."""
         lanes = self._reads

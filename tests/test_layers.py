@@ -25,7 +25,7 @@ LAYERS = [
     ["codec"],
     ["abc"],
     ["batching", "deadlines", "members"],
-    ["looking", "polling"],
+    ["looking", "polling", "purging"],
     ["subscription", "stores"],
     ["hub"],
     ["runtime"],
