@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from itertools import count
 from typing import Any, Final, Self
 
 import redis.asyncio.connection as driver
 from redis.asyncio import RedisCluster
 
-from aioresult.abc import Capabilities, Store
+from aioresult.abc import Store
 from aioresult.errors import SettingsError
 from aioresult.record import Record, ResultTree
 from aioresult.settings import Settings
 from aioresult.stores.redis.clusterfeed import ClusterFeed
 from aioresult.stores.redis.connect import Address, clients_options
+from aioresult.stores.redis.errors import is_denied
 from aioresult.stores.redis.router import Router
 from aioresult.stores.redis.scripts import PUT, PUT_SHARDED
-from aioresult.stores.redis.servers import details, parsed
+from aioresult.stores.redis.servers import QUESTIONS, details
 from aioresult.stores.redis.store import RedisStore
 from aioresult.stores.redis.topology import Place
 from aioresult.stores.redis.urls import as_redis, authenticate, common, database, hosts, query_options, secure, split
@@ -102,7 +104,7 @@ class RedisClusterStore(RedisStore):
         for reply in await self._run([(key, pack("DEL", key)) for key in keys]):
             self._checked(reply)
 
-    async def feed(self) -> ClusterFeed:
+    async def open_feed(self) -> ClusterFeed:
         """Open a feed, which connects to nodes as it needs them."""
         await self._router.topology()
         return ClusterFeed(self._router, self._source, sharded=self._sharded)
@@ -112,20 +114,27 @@ class RedisClusterStore(RedisStore):
         key = self._group_prefix + group_id
         await self._ask(key, *self._set(key, self.codec.encode_group(tree)))
 
-    async def capabilities(self) -> Capabilities:
-        """Say what cluster this is and how it pushes."""
-        info = parsed(await self._ask(self._prefix, "INFO"))
-        (policy,) = await self._run([(self._prefix, pack("CONFIG", "GET", "maxmemory-policy"))])
-        found = details(info, policy, self._router.resp)
-        found["primaries"] = ", ".join(f"{host}:{port}" for host, port in (await self._router.topology()).primaries)
+    async def _probes(self) -> Sequence[str]:
+        """Return an id for each primary: each has users and rights of its own."""
+        topology = await self._router.topology()
+        found: dict[Place, str] = {}
+        for number in count():
+            task_id = f"aioresult-probe-{number}"
+            found.setdefault(topology.owner(self._prefix + task_id), task_id)
+            if len(found) == len(topology.primaries):
+                break
+        return list(found.values())
+
+    def _mechanism(self) -> tuple[str, str]:
         kind = "sharded" if self._sharded else "classic"
-        resp = self._router.resp
-        return Capabilities(
-            push=True,
-            mechanism=f"Redis Cluster {kind} pub/sub (RESP{resp}, one connection per node)",
-            reason="" if self._sharded else "the URL asks for sharded=false",
-            details=found,
-        )
+        mechanism = f"Redis Cluster {kind} pub/sub (RESP{self._router.resp}, one connection per node)"
+        return mechanism, "" if self._sharded else "the URL asks for sharded=false"
+
+    async def _facts(self) -> dict[str, str]:
+        info, policy = await self._run([(self._prefix, command) for command in QUESTIONS])
+        found = details(info if is_denied(info) else self._checked(info), policy, self._router.resp)
+        found["primaries"] = ", ".join(f"{host}:{port}" for host, port in (await self._router.topology()).primaries)
+        return found
 
     async def aclose(self) -> None:
         """Close the command connections; feeds are closed by those who opened them."""

@@ -9,9 +9,10 @@ from functools import partial
 
 from aioresult.background import owned_task
 from aioresult.errors import AioResultError, StoreUnavailable
-from aioresult.stores.redis.errors import ServerError, unasked
-from aioresult.stores.redis.events import EventFeed, Source, Subscriber, chunks
+from aioresult.stores.redis.errors import ServerError
+from aioresult.stores.redis.events import EventFeed, Source, chunks
 from aioresult.stores.redis.router import Router
+from aioresult.stores.redis.subscriptions import Subscriber
 from aioresult.stores.redis.topology import Place, Topology
 from aioresult.stores.redis.wire import Reply, pack
 
@@ -142,10 +143,8 @@ class ClusterFeed(EventFeed):
         elif node.reads and type(reply) is ServerError and reply.code == "ASK":
             self._sink(node.reads.popleft(), None)  # it was a read, since nothing else is redirected like that
         else:
-            error = reply if type(reply) is ServerError else unasked(reply)
             self._doubt()
-            self._fail(node.subscriber.address.refused(error))
-            node.subscriber.abort(error)
+            self._refused(reply, node.subscriber)
 
     def _lost(self, node: _Node, reason: Exception) -> None:
         self._doubt()

@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Collection
 
 from aioresult.stores.redis.connect import Address
-from aioresult.stores.redis.errors import ServerError, unasked
-from aioresult.stores.redis.events import EventFeed, Source, Subscriber, chunks
+from aioresult.stores.redis.events import EventFeed, Source, chunks
+from aioresult.stores.redis.subscriptions import Subscriber
 from aioresult.stores.redis.wire import Reply, pack
 
 
@@ -70,9 +70,7 @@ class RedisFeed(EventFeed):
             for task_id, payload in zip(self._reads.popleft(), reply, strict=True):
                 self._found(task_id, payload)
         else:
-            error = reply if type(reply) is ServerError else unasked(reply)
-            self._fail(self._address.refused(error))
-            self._subscriber.abort(error)
+            self._refused(reply, self._subscriber)
 
     def _lost(self, reason: Exception) -> None:
         self._ended(reason, self._address, reading=bool(self._reads))

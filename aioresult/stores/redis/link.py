@@ -8,9 +8,10 @@ from typing import Final
 
 from aioresult.background import owned_task
 from aioresult.errors import AioResultError
+from aioresult.stores.redis.commands import CommandWire
 from aioresult.stores.redis.connect import Address
 from aioresult.stores.redis.errors import Lost, ServerError
-from aioresult.stores.redis.wire import CommandWire, Meter, Reply
+from aioresult.stores.redis.wire import Meter, Reply
 
 _DEMOTED: Final = frozenset(("READONLY", "MASTERDOWN"))
 """What a server answers that has become a replica: the address may lead to another by now."""

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from hashlib import sha1
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Self
 
 from redis.asyncio import RedisCluster
 
 from aioresult.abc import Capabilities, Store
-from aioresult.errors import AioResultError
+from aioresult.errors import AioResultError, SettingsError, StoreUnavailable
 from aioresult.record import UNDECODABLE, Record, ResultTree
 from aioresult.settings import Settings
 from aioresult.states import READY_STATES, replaces
+from aioresult.stores.notices import warn_once
 from aioresult.stores.redis.connect import Address, from_client
-from aioresult.stores.redis.errors import ServerError, refused
+from aioresult.stores.redis.errors import ServerError, answers_ping, is_denied, refused
 from aioresult.stores.redis.events import EventFeed, Source, chunks
 from aioresult.stores.redis.feed import RedisFeed
 from aioresult.stores.redis.link import Link
 from aioresult.stores.redis.scripts import PUT, Put, lifetime, rest
-from aioresult.stores.redis.servers import details, parsed
+from aioresult.stores.redis.servers import QUESTIONS, details, is_in_cluster
 from aioresult.stores.redis.urls import from_url
-from aioresult.stores.redis.wire import Reply, pack
+from aioresult.stores.redis.wire import PING, Reply, pack
 
 RESULT_KEY: Final = "celery-task-meta-"
 GROUP_KEY: Final = "celery-taskset-meta-"
@@ -67,9 +68,7 @@ class RedisStore(Store):
     def from_client(cls, client: object, settings: Settings) -> Self:
         """Return a store that connects as ``client``, a ``redis.asyncio.Redis``, does, but by itself."""
         if isinstance(client, RedisCluster):
-            from aioresult.stores.redis.cluster import RedisClusterStore
-
-            return cast("Self", RedisClusterStore.from_client(client, settings))
+            raise SettingsError("a client of a cluster was given: hand it to Backend, or to RedisClusterStore")
         store = cls.__new__(cls)
         Store.__init__(store, "redis://", settings)
         store._made_from = client
@@ -80,7 +79,7 @@ class RedisStore(Store):
     def _prepare(self) -> None:
         self._prefix = self.settings.keyprefix + RESULT_KEY
         self._group_prefix = self.settings.keyprefix + GROUP_KEY
-        self._source = Source(self._prefix, self.codec.decode_record, self._count)
+        self._source = Source(self.settings.keyprefix, RESULT_KEY, self.codec.decode_record, self._count)
 
     def _use(self, address: Address) -> None:
         address.check()
@@ -170,11 +169,37 @@ class RedisStore(Store):
         for reply in await self._link.call(commands):
             self._checked(reply)
 
-    async def feed(self) -> EventFeed:
-        """Open a subscriber connection."""
+    async def feed(self) -> EventFeed | None:
+        """Open a feed, unless subscribing was refused lately: then results are polled for."""
+        if refusal := self._source.refusal:
+            warn_once(self.location, f"cannot push, so that results are polled for: {refusal}")
+            return None
+        return await self.open_feed()
+
+    async def open_feed(self) -> EventFeed:
+        """Open a subscriber connection, whether or not subscribing was refused lately."""
         feed = RedisFeed(self._address, self._source)
         await feed.open()
         return feed
+
+    async def _try_to_subscribe(self) -> None:
+        """Find out whether this user may subscribe; the source takes note if not."""
+        feed, owed = await self.open_feed(), set(await self._probes())
+        try:
+            await feed.watch(owed)
+            async for task_id, _ in feed:
+                owed.discard(task_id)
+                if not owed:
+                    break
+        except StoreUnavailable:
+            if not self._source.refusal:
+                raise
+        finally:
+            await feed.aclose()
+
+    async def _probes(self) -> Sequence[str]:
+        """Return ids, of no task, of which each server holds one."""
+        return ["aioresult-probe"]
 
     async def _ask(self, key: str, *command: str | bytes) -> Reply:
         """Send one command that is about ``key`` and return its reply, which is no error."""
@@ -182,24 +207,34 @@ class RedisStore(Store):
         return self._checked(reply)
 
     async def ping(self) -> None:
-        """Make one round trip."""
-        await self._ask(self._prefix, "PING")
+        """Make one round trip; a server that denies ``PING`` has answered, too."""
+        (reply,) = await self._run([(self._prefix, PING)])
+        if not answers_ping(reply):
+            self._checked(reply)
 
     async def capabilities(self) -> Capabilities:
-        """Say which server and protocol these are, and what may drop results there."""
-        info = parsed(await self._ask(self._prefix, "INFO"))
-        (policy,) = await self._run([(self._prefix, pack("CONFIG", "GET", "maxmemory-policy"))])
-        found = details(info, policy, self._link.resp)
-        if info.get("cluster_enabled") == "1":
-            found["cluster"] = "this server is part of a cluster; use a redis+cluster:// URL"
+        """Say which server and protocol these are, whether it pushes, and what may drop results there."""
+        found = await self._facts()
+        await self._try_to_subscribe()
+        if reason := self._source.refusal:
+            return Capabilities(push=False, mechanism="polling, one read for all waiters", reason=reason, details=found)
+        mechanism, reason = self._mechanism()
+        return Capabilities(push=True, mechanism=mechanism, reason=reason, details=found)
+
+    def _mechanism(self) -> tuple[str, str]:
+        """Return how the server pushes, and why not in a better way."""
         if self._link.resp >= 3:
-            return Capabilities(push=True, mechanism="Redis pub/sub (RESP3, one connection)", details=found)
-        return Capabilities(
-            push=True,
-            mechanism="Redis pub/sub (RESP2, a second connection reads)",
-            reason="the server does not speak RESP3, or the URL asks for protocol=2",
-            details=found,
-        )
+            return "Redis pub/sub (RESP3, one connection)", ""
+        reason = "the server does not speak RESP3, or the URL asks for protocol=2"
+        return "Redis pub/sub (RESP2, a second connection reads)", reason
+
+    async def _facts(self) -> dict[str, str]:
+        """Return what the server says of itself."""
+        info, policy = await self._link.call(QUESTIONS)
+        found = details(info if is_denied(info) else self._checked(info), policy, self._link.resp)
+        if is_in_cluster(info):
+            found["cluster"] = "this server is part of a cluster; use a redis+cluster:// URL"
+        return found
 
     async def put_group(self, group_id: str, tree: ResultTree) -> None:
         """Save and announce a group in one transaction, as Celery does."""
