@@ -54,14 +54,14 @@ async def test_chords_behind_sentinels_are_counted_by_tls(
         # It cannot speak TLS, and is not to take the primary for dead because of that.
         sentinel.call("SENTINEL", "SET", "encrypted", "down-after-milliseconds", 3_600_000)
         place = f"127.0.0.1:{sentinel.port}/encrypted/0"
-        settings: dict[str, Any] = {
+        ways: dict[str, dict[str, Any]] = {
             "scheme": {"backend": f"aioresult+rediss+sentinel://:secret@{place}?ssl_ca_certs={certificate[1]}"},
             "setting": {
                 "backend": f"aioresult+redis+sentinel://:secret@{place}",
                 "redis_backend_use_ssl": {"ssl_cert_reqs": "required", "ssl_ca_certs": str(certificate[1])},
             },
-        }[way]
-        value, log = await asyncio.to_thread(chord_of, {**broker_settings(celery_redis, keyprefix), **settings})
+        }
+        value, log = await asyncio.to_thread(chord_of, {**broker_settings(celery_redis, keyprefix), **ways[way]})
     assert value == 20
     assert "chord_unlock" not in log, "Redis counts"
     assert "secret" not in log

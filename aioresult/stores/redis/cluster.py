@@ -10,7 +10,7 @@ import redis.asyncio.connection as driver
 from redis.asyncio import RedisCluster
 
 from aioresult.abc import Store
-from aioresult.errors import SettingsError
+from aioresult.errors import SettingsError, StoreUnavailable
 from aioresult.record import Record, ResultTree
 from aioresult.settings import Settings
 from aioresult.stores.redis.clusterfeed import ClusterFeed
@@ -19,7 +19,7 @@ from aioresult.stores.redis.errors import is_denied
 from aioresult.stores.redis.router import Router
 from aioresult.stores.redis.scripts import PUT, PUT_SHARDED
 from aioresult.stores.redis.servers import QUESTIONS, details
-from aioresult.stores.redis.store import RedisStore
+from aioresult.stores.redis.store import RedisStore, tell_apart
 from aioresult.stores.redis.topology import Place
 from aioresult.stores.redis.urls import as_redis, authenticate, common, database, hosts, query_options, secure, split
 from aioresult.stores.redis.wire import Reply, pack
@@ -93,16 +93,25 @@ class RedisClusterStore(RedisStore):
         replies = await self._run([(key, pack("GET", key)) for key in keys])
         records: dict[str, Record] = {}
         for task_id, reply in zip(ids, replies, strict=True):
-            payload = self._checked(reply)
-            if isinstance(payload, bytes) and payload:  # an empty value is no result, as in Celery
-                records[task_id] = self.codec.decode_record(task_id, payload)
+            if type(reply) is bytes and reply:  # an empty value is no result, as in Celery
+                records[task_id] = self.codec.decode_record(task_id, reply)
+        self._check_all(ids, replies, records)
         return records
+
+    def _check_all(self, ids: Sequence[str], replies: Sequence[Reply], records: Mapping[str, Record]) -> None:
+        """Raise what ``replies`` mean where they are errors, along with what the other nodes have answered."""
+        errors = [reply for reply in replies if isinstance(reply, Exception)]
+        for error in errors:
+            if not isinstance(error, StoreUnavailable):
+                self._checked(error)
+        if errors:
+            outcomes = zip(ids, replies, strict=True)
+            tell_apart({i: each if isinstance(each, Exception) else records.get(i) for i, each in outcomes})
 
     async def delete_many(self, ids: Sequence[str]) -> None:
         """Delete by one ``DEL`` each, in one buffer for each node."""
         keys = [self._prefix + task_id for task_id in ids]
-        for reply in await self._run([(key, pack("DEL", key)) for key in keys]):
-            self._checked(reply)
+        self._check_all(ids, await self._run([(key, pack("DEL", key)) for key in keys]), {})
 
     async def open_feed(self) -> ClusterFeed:
         """Open a feed, which connects to nodes as it needs them."""

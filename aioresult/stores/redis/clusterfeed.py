@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Collection, Iterable
 from functools import partial
 
@@ -49,7 +49,7 @@ class ClusterFeed(EventFeed):
         self._nodes: dict[Place, _Node] = {}
         self._watched: dict[str, _Node] = {}
         self._topology: Topology | None = None
-        self._opening = asyncio.Lock()
+        self._opening: defaultdict[Place, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._homeless: dict[str, Place] = {}
         self._mover: asyncio.Task[None] | None = None
         self._confirms = b"ssubscribe" if sharded else b"subscribe"
@@ -61,11 +61,18 @@ class ClusterFeed(EventFeed):
         places: dict[Place, list[str]] = {}
         for task_id in ids:
             places.setdefault(topology.owner(prefix + task_id), []).append(task_id)
-        for place, held in places.items():
-            self._subscribe(await self._node(place), held)
+        outcomes = await asyncio.gather(
+            *(self._watch_at(place, held) for place, held in places.items()), return_exceptions=True
+        )
+        for outcome in outcomes:  # only now: a node that cannot be reached must not hold up what others hold
+            if outcome is not None:
+                raise outcome
+
+    async def _watch_at(self, place: Place, ids: list[str]) -> None:
+        self._subscribe(await self._node(place), ids)
 
     async def _node(self, place: Place) -> _Node:
-        async with self._opening:
+        async with self._opening[place]:
             node = self._nodes.get(place)
             if node is None:
                 node = await self._open(place)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
+from contextlib import suppress
 from typing import Final
 
+import redis.exceptions
+
 from aioresult.background import owned_task
-from aioresult.errors import AioResultError
+from aioresult.errors import AioResultError, StoreUnavailable
 from aioresult.stores.redis.commands import CommandWire
 from aioresult.stores.redis.connect import Address
 from aioresult.stores.redis.errors import Lost, ServerError
@@ -20,24 +23,32 @@ _DEMOTED: Final = frozenset(("READONLY", "MASTERDOWN"))
 class Link:
     """Carries packed commands to one address and their replies back, for any number of callers at a time.
 
-    A server that owes replies and has fallen silent for ``connect_timeout`` seconds is put to the test by a new
-    connection. Where that opens, perhaps to the successor of a primary that is frozen, the silent one is dead and what
-    is under way on it is repeated. Where it does not, the server may be busy, and is waited for as long as the settings
-    say, unless others can be asked.
+    A server that owes replies and has been silent for ``connect_timeout`` seconds is tested by a new connection. Where
+    that opens, perhaps to the successor of a primary that is frozen, the silent one is dead and what is under way on it
+    is repeated. Where it does not, the server may be busy, and is waited for as long as the settings say.
+
+    A server that is one of several must not hold up what is meant for the others. It is tested after half of that time,
+    and given up after the whole of it. For as long again, calls fail at once, while a new connection is tried beside.
 
     Args:
         address: where to connect.
         meter: counts commands.
-        waits: whether to wait for a server that lets nobody in.
+        waits: whether to wait for a server that accepts no connection; not so where it is one of several.
     """
 
     def __init__(self, address: Address, meter: Meter, *, waits: bool = True) -> None:
         self.address = address
         self._meter = meter
         self._waits = waits
+        self._patience = address.connect_timeout if waits else address.connect_timeout / 2
         self._wire: CommandWire | None = None
         self._opening = asyncio.Lock()
         self._test: asyncio.Task[None] | None = None
+        self._attempt: asyncio.Task[None] | None = None
+        self._outage = ""
+        """Why the server could not be reached the last time, if finding that out took a whole timeout."""
+        self._outage_ends = 0.0
+        """Until when, in the loop's time, calls fail at once because of it."""
 
     @property
     def resp(self) -> int:
@@ -58,6 +69,7 @@ class Link:
         try:
             wire = self._wire
             if wire is None or wire.lost is not None:
+                self._check_outage()
                 wire = await self._open()
             replies = await wire.request(commands)
         except Lost as exc:
@@ -76,8 +88,30 @@ class Link:
         async with self._opening:
             wire = self._wire
             if wire is None or wire.lost is not None:
-                self._wire = wire = await self.address.open(self._make_wire)
+                try:
+                    self._wire = wire = await self.address.open(self._make_wire)
+                except StoreUnavailable as exc:
+                    if isinstance(exc.__cause__, TimeoutError | redis.exceptions.TimeoutError):
+                        self._note_outage(exc)
+                    raise
+                self._outage = ""
         return wire
+
+    def _note_outage(self, exc: StoreUnavailable) -> None:
+        if not self._waits:
+            self._outage = str(exc)
+            self._outage_ends = asyncio.get_running_loop().time() + self.address.connect_timeout
+
+    def _check_outage(self) -> None:
+        """Raise what is known of a server that could not be reached lately, and try it beside."""
+        if self._outage and asyncio.get_running_loop().time() < self._outage_ends:
+            if self._attempt is None or self._attempt.done():
+                self._attempt = owned_task(self._try(), "aioresult tries a server that was silent")
+            raise StoreUnavailable(self._outage)
+
+    async def _try(self) -> None:
+        with suppress(AioResultError):  # it is noted, and told to whoever calls next
+            await self._open()
 
     def _make_wire(self, resp: int) -> CommandWire:
         address = self.address
@@ -87,7 +121,7 @@ class Link:
             patience=address.reply_timeout,
             repeat=address.retry_on_timeout,
             idle_limit=address.probe_interval,
-            idle_patience=address.connect_timeout,
+            idle_patience=self._patience,
             on_silence=self._doubt,
         )
 
@@ -98,10 +132,13 @@ class Link:
     async def _compare(self, silent: CommandWire) -> None:
         """Replace the connection ``silent`` if another one can be had."""
         try:
-            fresh = await self.address.open(self._make_wire)
-        except AioResultError as exc:
+            async with asyncio.timeout(None if self._waits else self._patience):
+                fresh = await self.address.open(self._make_wire)
+        except (AioResultError, TimeoutError):
             if not self._waits and silent.silence:
-                silent.abort(Lost(f"it has fallen silent, and {exc}", repeat=False))
+                lost = Lost(f"no reply within {self.address.connect_timeout:g} s, and no new connection", repeat=False)
+                self._note_outage(self.address.unreachable(lost))
+                silent.abort(lost)
             return
         if silent.silence:
             self._wire = fresh
@@ -116,8 +153,9 @@ class Link:
 
     async def aclose(self) -> None:
         """Close the connection, if there is one; the next call opens another."""
-        if self._test is not None:
-            self._test.cancel()
-            await asyncio.wait([self._test])
+        for task in (self._test, self._attempt):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task])
         if self._wire is not None:
             await self._wire.aclose()

@@ -101,10 +101,11 @@ class Router:
         """Send packed commands, each to the node that holds its key, those for one node in one buffer.
 
         Redirections are followed, and a node that cannot be reached is looked for once more, since another may have
-        taken its place. So all commands must be harmless when done twice.
+        taken its place. So all commands must be harmless when done twice. Where a node cannot be reached all the same,
+        ``StoreUnavailable`` stands in the place of its replies.
 
         Raises:
-            StoreUnavailable: a node that is needed cannot be reached.
+            StoreUnavailable: it cannot be found out which nodes are needed.
         """
         errands = [_Errand(key, command) for key, command in commands]
         todo = errands
@@ -117,7 +118,7 @@ class Router:
             if lost := [errand for errand in todo if errand.asked is None]:
                 await self.look_up(topology, *[errand.moved_to for errand in lost])
         for errand in errands:
-            if isinstance(errand.reply, AioResultError):
+            if isinstance(errand.reply, AioResultError) and not isinstance(errand.reply, StoreUnavailable):
                 raise errand.reply
         return [errand.reply for errand in errands]
 

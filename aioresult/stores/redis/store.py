@@ -8,7 +8,7 @@ from typing import Any, Final, Self
 
 from redis.asyncio import RedisCluster
 
-from aioresult.abc import Capabilities, Store
+from aioresult.abc import Capabilities, PartlyUnavailable, Store
 from aioresult.errors import AioResultError, SettingsError, StoreUnavailable
 from aioresult.record import UNDECODABLE, Record, ResultTree
 from aioresult.settings import Settings
@@ -40,7 +40,7 @@ class _Write:
         self.ttl = ttl
         self.expected = ""
         self.whole = False
-        self.written = False
+        self.written: bool | StoreUnavailable = False
 
     def packed(self, script: Put) -> bytes:
         """Return the call of the script."""
@@ -111,9 +111,11 @@ class RedisStore(Store):
         return None
 
     def _checked(self, reply: Reply) -> Reply:
-        """Return ``reply``, or raise what an error reply means."""
+        """Return ``reply``, or raise what it means: it is an error reply, or there is none."""
         if type(reply) is ServerError:
             raise refused(reply, self.location, self.settings.keyprefix) from reply
+        if isinstance(reply, StoreUnavailable):
+            raise reply
         return reply
 
     def _list(self, reply: Reply) -> list[Any]:
@@ -129,7 +131,8 @@ class RedisStore(Store):
         while pending:
             replies = await self._run([(write.key, write.packed(self._script)) for write in pending])
             pending = self._settle(pending, replies)
-        return [write.written for write in writes]
+        tell_apart({write.record.id: write.written for write in writes})
+        return [write.written is True for write in writes]
 
     def _write(self, record: Record) -> _Write:
         payload = self.codec.encode_record(record)
@@ -154,6 +157,8 @@ class RedisStore(Store):
                 again.append(write)
             elif type(reply) is ServerError:
                 failure = failure or reply
+            elif isinstance(reply, StoreUnavailable):
+                write.written = reply
         if failure is not None:
             self._checked(failure)
         return again
@@ -263,3 +268,11 @@ class RedisStore(Store):
     async def aclose(self) -> None:
         """Close the command connection; feeds are closed by those who opened them."""
         await self._link.aclose()
+
+
+def tell_apart(outcomes: Mapping[str, object]) -> None:
+    """Raise ``StoreUnavailable`` if ``outcomes``, by id, are such errors, or ``PartlyUnavailable`` if some are."""
+    for outcome in outcomes.values():
+        if isinstance(outcome, StoreUnavailable):
+            known = {task_id: each for task_id, each in outcomes.items() if not isinstance(each, StoreUnavailable)}
+            raise PartlyUnavailable(outcome, known) if known else outcome
