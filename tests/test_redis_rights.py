@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from aioresult import AioResultError, Backend, Record, StoreUnavailable, hub
+from aioresult import AioResultError, Backend, Record, StoreUnavailable, subscription
 from aioresult.settings import make_settings
 from aioresult.stores import notices
 from aioresult.stores.redis import RedisStore
@@ -50,7 +50,7 @@ def warnings(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) 
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let what was refused be tried again at once."""
-    monkeypatch.setattr(hub, "_SECOND_CHANCE", 0.1)
+    monkeypatch.setattr(subscription, "_SECOND_CHANCE", 0.1)
     monkeypatch.setattr(Source, "next_try", 0.2)
 
 
