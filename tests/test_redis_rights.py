@@ -112,6 +112,14 @@ async def test_facts_that_may_not_be_asked_for_are_said_to_be_so(server: RedisSe
             assert await value_of(backend, writer, "heard") == "heard"
 
 
+@pytest.mark.parametrize("protocol", [2, 3])
+async def test_a_name_that_may_not_be_given_to_connections_is_left_out(server: RedisServer, protocol: int) -> None:
+    grant(server, "nameless", *ALL, "-client")
+    url = url_of(server, "nameless", f"?protocol={protocol}")
+    async with Backend(server.url) as writer, Backend(url, redis_client_name="mine") as backend:
+        assert await value_of(backend, writer, 1) == 1
+
+
 async def test_a_missing_right_to_ping_ends_no_subscription(server: RedisServer) -> None:
     grant(server, "silent", *ALL, "-ping")
     settings = {"redis_backend_health_check_interval": 0.02}

@@ -153,6 +153,15 @@ class Address:
         return wire
 
     async def _connect(self) -> tuple[driver.AbstractConnection, int]:
+        """Connect, without a name for the connection where the user may not give it one: only operators see it."""
+        try:
+            return await self._agree_and_connect()
+        except redis.exceptions.NoPermissionError:
+            if self.options.pop("client_name", None) is None:
+                raise
+        return await self._agree_and_connect()
+
+    async def _agree_and_connect(self) -> tuple[driver.AbstractConnection, int]:
         """Connect by RESP3 or, where the server does not know ``HELLO``, by RESP2."""
         if self._protocol is not None:
             return await self._connect_by(self._protocol), self._protocol
