@@ -84,7 +84,7 @@ class RedisClusterStore(RedisStore):
     async def _run(self, commands: Sequence[tuple[str, bytes]]) -> list[Reply]:
         return await self._router.run(commands)
 
-    def _home_of(self, key: str) -> Hashable:
+    def _server_of(self, key: str) -> Hashable:
         return self._router.place_of(key)
 
     async def get_many(self, ids: Sequence[str]) -> Mapping[str, Record]:
@@ -119,7 +119,7 @@ class RedisClusterStore(RedisStore):
         return ClusterFeed(self._router, self._source, sharded=self._sharded)
 
     async def put_group(self, group_id: str, tree: ResultTree) -> None:
-        """Save a group; it is announced to nobody, since nobody listens."""
+        """Save a group. It is not announced: Celery, which would listen for it, knows no clusters."""
         key = self._group_prefix + group_id
         await self._ask(key, *self._set(key, self.codec.encode_group(tree)))
 

@@ -9,7 +9,7 @@ from typing import Final
 
 import hiredis
 
-from aioresult.stores.redis.errors import Lost
+from aioresult.stores.redis.errors import ConnectionLost
 from aioresult.stores.redis.wire import INCOMPLETE, PING, Meter, Reply, Wire
 
 _SHORTEST: Final = 0.001
@@ -19,21 +19,21 @@ _SHORTEST: Final = 0.001
 class _Batch:
     """The replies to the commands of one buffer."""
 
-    __slots__ = ("count", "future", "patience", "repeat", "replies", "sent_at")
+    __slots__ = ("count", "future", "repeat", "replies", "sent_at", "timeout")
 
     def __init__(
         self,
         count: int,
         future: asyncio.Future[list[Reply]] | None,
         sent_at: float,
-        patience: float | None,
+        timeout: float | None,
         repeat: bool,
     ) -> None:
         self.count = count
         self.replies: list[Reply] = []
         self.future = future
         self.sent_at = sent_at
-        self.patience = patience
+        self.timeout = timeout
         self.repeat = repeat
 
 
@@ -43,12 +43,11 @@ class CommandWire(Wire):
     Args:
         resp: the protocol's version that was agreed on.
         meter: counts commands.
-        patience: seconds without a byte from the server, while replies are outstanding, after which it is given up.
-        repeat: whether what was given up like that may be repeated.
-        idle_limit: after so many seconds of silence, the next request asks for a sign of life first.
-        idle_patience: seconds that this sign may take.
-        on_silence: called each time that replies have been owed, and nothing was heard, for ``idle_patience`` seconds
-            more.
+        timeout: seconds without a byte from the server, while replies are outstanding, after which it is given up.
+        repeat: whether the commands may be sent again after that.
+        idle_limit: seconds without traffic after which the next request sends a ``PING`` first.
+        ping_timeout: seconds that its answer may take.
+        on_silence: called after each ``ping_timeout`` seconds in which replies were outstanding and none came.
     """
 
     def __init__(
@@ -56,49 +55,49 @@ class CommandWire(Wire):
         resp: int,
         meter: Meter,
         *,
-        patience: float | None,
+        timeout: float | None,
         repeat: bool,
         idle_limit: float,
-        idle_patience: float,
+        ping_timeout: float,
         on_silence: Callable[[], None],
     ) -> None:
         super().__init__(resp, meter)
         self._on_silence = on_silence
-        self._patience = patience
+        self._timeout = timeout
         self._repeat = repeat
         self._idle_limit = idle_limit
-        self._idle_patience = idle_patience
-        self._heard_at = self._loop.time()
+        self._ping_timeout = ping_timeout
+        self._received_at = self._loop.time()
         self._batches: deque[_Batch] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
     def request(self, commands: Collection[bytes]) -> asyncio.Future[list[Reply]]:
-        """Send packed commands and return the future list of their replies; cancelling it disturbs nobody.
+        """Send packed commands and return a future with the list of their replies; it may be cancelled.
 
         Raises:
-            Lost: the connection has ended; also as the future's exception.
+            ConnectionLost: the connection has ended; also as the future's exception.
         """
         now = self._loop.time()
-        if not self._batches and self._idle_limit and now - self._heard_at > self._idle_limit:
+        if not self._batches and self._idle_limit and now - self._received_at > self._idle_limit:
             self.write(PING, 1)
-            self._batches.append(_Batch(1, None, now, self._idle_patience, repeat=True))
+            self._batches.append(_Batch(1, None, now, self._ping_timeout, repeat=True))
             self._unwatch()  # a timer that is left from before may be set to a later time
         self.write(b"".join(commands), len(commands))
         future: asyncio.Future[list[Reply]] = self._loop.create_future()
-        self._batches.append(_Batch(len(commands), future, now, self._patience, self._repeat))
+        self._batches.append(_Batch(len(commands), future, now, self._timeout, self._repeat))
         if self._timer is None:
             self._watch()
         return future
 
-    def _hand_on(self) -> None:
-        """Hand the replies to those who wait for them, in the order of the requests."""
-        self._heard_at = self._loop.time()
+    def _dispatch(self) -> None:
+        """Give the replies to their requests, which are answered in order."""
+        self._received_at = self._loop.time()
         gets, batches, push_type = self._reader.gets, self._batches, hiredis.PushNotification
         while (reply := gets()) is not INCOMPLETE:
             if type(reply) is push_type:
                 continue  # nothing that we asked for
             if not batches:
-                self.abort(Lost(f"the server sent what it was not asked for: {reply!r:.100}"))
+                self.abort(ConnectionLost(f"the server sent what it was not asked for: {reply!r:.100}"))
                 return
             batch = batches[0]
             batch.replies.append(reply)
@@ -109,25 +108,25 @@ class CommandWire(Wire):
 
     @property
     def silence(self) -> float:
-        """For how many seconds replies have been owed while nothing was heard; 0 where none are owed."""
+        """Seconds since the server sent anything, while replies are outstanding; 0 where none are."""
         if not self._batches:
             return 0.0
-        return self._loop.time() - max(self._batches[0].sent_at, self._heard_at)
+        return self._loop.time() - max(self._batches[0].sent_at, self._received_at)
 
     def _watch(self) -> None:
-        """Report, and in the end give up, a server that owes replies and stays silent; runs while replies are owed."""
+        """Report a silent server, and give it up after ``timeout``; called by a timer while replies are due."""
         self._timer = None
         if not self._batches:
             return
         batch, silence = self._batches[0], self.silence
-        if batch.patience is not None and silence >= batch.patience:
-            self.abort(Lost(f"no reply within {batch.patience:g} s", repeat=batch.repeat))
+        if batch.timeout is not None and silence >= batch.timeout:
+            self.abort(ConnectionLost(f"no reply within {batch.timeout:g} s", repeat=batch.repeat))
             return
-        if silence >= self._idle_patience:
+        if silence >= self._ping_timeout:
             self._on_silence()
-        rest = self._idle_patience - silence % self._idle_patience
-        if batch.patience is not None:
-            rest = min(rest, batch.patience - silence)
+        rest = self._ping_timeout - silence % self._ping_timeout
+        if batch.timeout is not None:
+            rest = min(rest, batch.timeout - silence)
         self._timer = self._loop.call_later(max(rest, _SHORTEST), self._watch)
 
     def _unwatch(self) -> None:
@@ -137,10 +136,10 @@ class CommandWire(Wire):
 
     def _end(self, reason: Exception) -> None:
         self._unwatch()
-        repeat = reason.repeat if isinstance(reason, Lost) else True
+        repeat = reason.repeat if isinstance(reason, ConnectionLost) else True
         for batch in self._batches:
             if batch.future is not None and not batch.future.done():
-                lost = Lost(str(reason) or type(reason).__name__, repeat=repeat)
+                lost = ConnectionLost(str(reason) or type(reason).__name__, repeat=repeat)
                 lost.__cause__ = reason
                 batch.future.set_exception(lost)
         self._batches.clear()

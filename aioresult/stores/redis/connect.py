@@ -12,7 +12,7 @@ import redis.exceptions
 
 from aioresult.errors import AioResultError, SettingsError, StoreUnavailable
 from aioresult.settings import Settings
-from aioresult.stores.redis.errors import Lost, ServerError, refused, unreachable
+from aioresult.stores.redis.errors import ConnectionLost, ServerError, refused, unreachable
 from aioresult.stores.redis.schemes import advice
 from aioresult.stores.redis.wire import Wire
 
@@ -144,9 +144,9 @@ class Address:
             raise StoreUnavailable(f"Redis at {self.location} is unavailable: the connection ended at once")
         try:
             if reader.at_eof():
-                raise Lost("the server closed the connection at once")
+                raise ConnectionLost("the server closed the connection at once")
             wire.take_over(writer, bytes(getattr(reader, "_buffer", b"")))
-        except Lost as exc:
+        except ConnectionLost as exc:
             writer.transport.abort()
             wire.abort(exc)
             raise self.unreachable(exc) from exc

@@ -11,7 +11,7 @@ from aioresult.errors import AioResultError, StoreUnavailable
 
 _AWAY: Final = frozenset(
     {"ASK", "BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MISCONF", "MOVED"}
-    | {"NOAUTH", "NOREPLICAS", "OOM", "READONLY", "TRYAGAIN", "UNASKED", "UNBLOCKED", "WRONGPASS"}
+    | {"NOAUTH", "NOREPLICAS", "OOM", "READONLY", "TRYAGAIN", "UNEXPECTED", "UNBLOCKED", "WRONGPASS"}
 )
 """Codes of errors that concern the server (or our standing with it) and not the one command."""
 RIGHTS: Final = (
@@ -35,12 +35,12 @@ class ServerError(Exception):
         return str(self).partition(" ")[0]
 
 
-def unasked(reply: object) -> ServerError:
-    """Return what a reply amounts to that belongs to no command."""
-    return ServerError(f"UNASKED {reply!r:.100}")
+def unexpected(reply: object) -> ServerError:
+    """Return the error for a reply that no command has asked for."""
+    return ServerError(f"UNEXPECTED {reply!r:.100}")
 
 
-class Lost(ConnectionError):
+class ConnectionLost(ConnectionError):
     """The end of a connection.
 
     Attributes:

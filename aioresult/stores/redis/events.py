@@ -1,4 +1,4 @@
-"""What the feeds of one server and of a cluster have in common: events on their way out, and the end."""
+"""What the feeds of one server and of a cluster have in common: how they deliver events, and how they end."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from aioresult.abc import Event, Feed, Sink
 from aioresult.errors import StoreUnavailable
 from aioresult.record import Record
 from aioresult.stores.redis.connect import Address
-from aioresult.stores.redis.errors import ServerError, unasked, why_polled
+from aioresult.stores.redis.errors import ServerError, unexpected, why_polled
 from aioresult.stores.redis.subscriptions import Subscriber
 from aioresult.stores.redis.wire import Meter, Reply
 
 CHUNK = 1024
-"""Most ids in one command: a longer one would keep the server, and then us, busy for too long at a time."""
+"""Most ids in one command. A longer one, and its reply, would keep the server and this process busy for too long."""
 
 
 def chunks(ids: Iterable[str]) -> Iterator[list[str]]:
@@ -32,7 +32,7 @@ class Source:
     Attributes:
         keyprefix: what stands before the names of all keys.
         prefix: what stands before an id in its key and channel, ``keyprefix`` included.
-        cut: how many bytes that is.
+        prefix_length: how many bytes that is.
         decode: makes records of messages.
         meter: counts commands.
         reads: whether the next feed reads on its subscriber connections, too.
@@ -44,7 +44,7 @@ class Source:
     def __init__(self, keyprefix: str, name: str, decode: Callable[[str, bytes], Record], meter: Meter) -> None:
         self.keyprefix = keyprefix
         self.prefix = prefix = keyprefix + name
-        self.cut = len(prefix.encode())
+        self.prefix_length = len(prefix.encode())
         self.decode = decode
         self.meter = meter
         self.reads = True
@@ -70,13 +70,13 @@ class EventFeed(Feed):
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._cut = source.cut
+        self._prefix_length = source.prefix_length
         self._decode = source.decode
         self._reading = source.reads
         self._closed = False
         self._sink: Sink = self._enqueue
         self._queue: deque[Event] = deque()
-        self._stirred = asyncio.Event()
+        self._changed = asyncio.Event()
         self._failure: Exception | None = None
         source.reads = True
 
@@ -86,7 +86,7 @@ class EventFeed(Feed):
 
     def _enqueue(self, task_id: str, record: Record | None) -> None:
         self._queue.append((task_id, record))
-        self._stirred.set()
+        self._changed.set()
 
     async def __aiter__(self) -> AsyncIterator[Event]:
         while True:
@@ -96,15 +96,15 @@ class EventFeed(Feed):
                 raise self._failure
             if self._closed:
                 return
-            self._stirred.clear()
-            await self._stirred.wait()
+            self._changed.clear()
+            await self._changed.wait()
 
     def _found(self, task_id: str, payload: bytes | None) -> None:
         """Emit what a read has found."""
         self._sink(task_id, self._decode(task_id, payload) if payload else Record(id=task_id))
 
     def _ended(self, reason: Exception, address: Address, reading: bool) -> None:
-        """Take note of a connection's end; ``reading`` says whether it owed replies to reads."""
+        """Take note of a connection's end; ``reading`` says whether replies to reads were outstanding."""
         if self._closed or self._failure is not None:
             return
         self._source.reads = not reading
@@ -117,7 +117,7 @@ class EventFeed(Feed):
         The store then knows of the refusal, and has it poll.
         """
         address = subscriber.address
-        error = reply if type(reply) is ServerError else unasked(reply)
+        error = reply if type(reply) is ServerError else unexpected(reply)
         if reason := why_polled(error, self._source.keyprefix):
             self._source.refuse(reason)
             self._fail(StoreUnavailable(f"Redis at {address.location} cannot push: {reason}"))
@@ -128,4 +128,4 @@ class EventFeed(Feed):
     def _fail(self, failure: Exception) -> None:
         if self._failure is None:
             self._failure = failure
-            self._stirred.set()
+            self._changed.set()

@@ -13,11 +13,11 @@ from aioresult.background import owned_task
 from aioresult.errors import AioResultError, StoreUnavailable
 from aioresult.stores.redis.commands import CommandWire
 from aioresult.stores.redis.connect import Address
-from aioresult.stores.redis.errors import Lost, ServerError
+from aioresult.stores.redis.errors import ConnectionLost, ServerError
 from aioresult.stores.redis.wire import Meter, Reply
 
 _DEMOTED: Final = frozenset(("READONLY", "MASTERDOWN"))
-"""What a server answers that has become a replica: the address may lead to another by now."""
+"""Codes of errors by which a server says that it has become a replica. Its address may lead to another one now."""
 
 
 class Link:
@@ -28,7 +28,8 @@ class Link:
     is repeated. Where it does not, the server may be busy, and is waited for as long as the settings say.
 
     A server that is one of several must not hold up what is meant for the others. It is tested after half of that time,
-    and given up after the whole of it. For as long again, calls fail at once, while a new connection is tried beside.
+    and given up after the whole of it. For as long again, calls fail at once, while a new connection is tried in the
+    background.
 
     Args:
         address: where to connect.
@@ -40,7 +41,7 @@ class Link:
         self.address = address
         self._meter = meter
         self._waits = waits
-        self._patience = address.connect_timeout if waits else address.connect_timeout / 2
+        self._silence_limit = address.connect_timeout if waits else address.connect_timeout / 2
         self._wire: CommandWire | None = None
         self._opening = asyncio.Lock()
         self._test: asyncio.Task[None] | None = None
@@ -72,7 +73,7 @@ class Link:
                 self._check_outage()
                 wire = await self._open()
             replies = await wire.request(commands)
-        except Lost as exc:
+        except ConnectionLost as exc:
             if not exc.repeat:
                 raise self.address.unreachable(exc) from exc
         else:
@@ -81,7 +82,7 @@ class Link:
             self._drop()
         try:
             return await (await self._open()).request(commands)
-        except Lost as exc:
+        except ConnectionLost as exc:
             raise self.address.unreachable(exc) from exc
 
     async def _open(self) -> CommandWire:
@@ -103,10 +104,10 @@ class Link:
             self._outage_ends = asyncio.get_running_loop().time() + self.address.connect_timeout
 
     def _check_outage(self) -> None:
-        """Raise what is known of a server that could not be reached lately, and try it beside."""
+        """Raise ``StoreUnavailable`` if the server could not be reached lately, and try again in the background."""
         if self._outage and asyncio.get_running_loop().time() < self._outage_ends:
             if self._attempt is None or self._attempt.done():
-                self._attempt = owned_task(self._try(), "aioresult tries a server that was silent")
+                self._attempt = owned_task(self._try(), "aioresult reconnects to a silent server")
             raise StoreUnavailable(self._outage)
 
     async def _try(self) -> None:
@@ -118,38 +119,40 @@ class Link:
         return CommandWire(
             resp,
             self._meter,
-            patience=address.reply_timeout,
+            timeout=address.reply_timeout,
             repeat=address.retry_on_timeout,
             idle_limit=address.probe_interval,
-            idle_patience=self._patience,
-            on_silence=self._doubt,
+            ping_timeout=self._silence_limit,
+            on_silence=self._test_silent,
         )
 
-    def _doubt(self) -> None:
+    def _test_silent(self) -> None:
         if self._wire is not None and (self._test is None or self._test.done()):
-            self._test = owned_task(self._compare(self._wire), "aioresult tests a silent connection")
+            self._test = owned_task(self._try_another(self._wire), "aioresult tests a silent connection")
 
-    async def _compare(self, silent: CommandWire) -> None:
-        """Replace the connection ``silent`` if another one can be had."""
+    async def _try_another(self, silent: CommandWire) -> None:
+        """Open another connection, and replace ``silent`` by it if that is silent still."""
         try:
-            async with asyncio.timeout(None if self._waits else self._patience):
+            async with asyncio.timeout(None if self._waits else self._silence_limit):
                 fresh = await self.address.open(self._make_wire)
         except (AioResultError, TimeoutError):
             if not self._waits and silent.silence:
-                lost = Lost(f"no reply within {self.address.connect_timeout:g} s, and no new connection", repeat=False)
+                lost = ConnectionLost(
+                    f"no reply within {self.address.connect_timeout:g} s, and no new connection", repeat=False
+                )
                 self._note_outage(self.address.unreachable(lost))
                 silent.abort(lost)
             return
         if silent.silence:
             self._wire = fresh
-            silent.abort(Lost("it has fallen silent, while a new connection opens"))
+            silent.abort(ConnectionLost("it has fallen silent, while a new connection opens"))
         else:
             await fresh.aclose()
 
     def _drop(self) -> None:
-        """Leave the present connection; what others have under way on it is repeated by them."""
+        """End the present connection. Other callers repeat what they have under way on it."""
         if self._wire is not None:
-            self._wire.abort(Lost("the server was demoted"))
+            self._wire.abort(ConnectionLost("the server was demoted"))
 
     async def aclose(self) -> None:
         """Close the connection, if there is one; the next call opens another."""

@@ -29,7 +29,7 @@ GROUP_KEY: Final = "celery-taskset-meta-"
 
 
 class _Write:
-    """One record on its way into the store."""
+    """One record that is being written."""
 
     __slots__ = ("expected", "key", "payload", "record", "ttl", "whole", "written")
 
@@ -106,8 +106,8 @@ class RedisStore(Store):
         """Send packed commands, each with the key that it is about, and return their replies."""
         return await self._link.call([command for _, command in commands])
 
-    def _home_of(self, key: str) -> Hashable:
-        """Return what stands for the server that holds ``key``."""
+    def _server_of(self, key: str) -> Hashable:
+        """Return a value that tells the server which holds ``key`` from others."""
         return None
 
     def _checked(self, reply: Reply) -> Reply:
@@ -139,9 +139,9 @@ class RedisStore(Store):
         return _Write(record, self._prefix + record.id, payload, self.settings.expires_for(record.status))
 
     def _settle(self, writes: list[_Write], replies: list[Reply]) -> list[_Write]:
-        """Note what has been decided, and return what has to be sent again."""
+        """Take note of the outcomes, and return the writes that have to be sent again."""
         again: list[_Write] = []
-        taught: set[Hashable] = set()
+        given: set[Hashable] = set()
         failure: ServerError | None = None
         for write, reply in zip(writes, replies, strict=True):
             if type(reply) is int:
@@ -151,9 +151,9 @@ class RedisStore(Store):
                     write.expected = sha1(reply, usedforsecurity=False).hexdigest()
                     again.append(write)
             elif type(reply) is ServerError and reply.code == "NOSCRIPT":
-                home = self._home_of(write.key)
-                write.whole = home not in taught  # the first brings the script along, for those behind it
-                taught.add(home)
+                server = self._server_of(write.key)
+                write.whole = server not in given  # the first one carries the script itself, which the others then find
+                given.add(server)
                 again.append(write)
             elif type(reply) is ServerError:
                 failure = failure or reply
@@ -164,7 +164,10 @@ class RedisStore(Store):
         return again
 
     def _may_replace(self, write: _Write, payload: bytes) -> bool:
-        """Decide where the server could not: the old value is not plain JSON. What cannot be read may be replaced."""
+        """Return whether ``write`` may replace ``payload``, whose state the server cannot see: it is not plain JSON.
+
+        What cannot be decoded may be replaced.
+        """
         old = self.codec.decode_record(write.record.id, payload)
         return old.status == UNDECODABLE or replaces(write.record.status, old.status)
 
@@ -203,11 +206,11 @@ class RedisStore(Store):
             await feed.aclose()
 
     async def _probes(self) -> Sequence[str]:
-        """Return ids, of no task, of which each server holds one."""
+        """Return ids, which belong to no task: one for each server."""
         return ["aioresult-probe"]
 
     async def _ask(self, key: str, *command: str | bytes) -> Reply:
-        """Send one command that is about ``key`` and return its reply, which is no error."""
+        """Send one command that is about ``key`` and return its reply; an error reply is raised."""
         (reply,) = await self._run([(key, pack(*command))])
         return self._checked(reply)
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Collection
 import hiredis
 
 from aioresult.stores.redis.connect import Address
-from aioresult.stores.redis.errors import Lost, ServerError, answers_ping
+from aioresult.stores.redis.errors import ConnectionLost, ServerError, answers_ping
 from aioresult.stores.redis.wire import INCOMPLETE, PING, Meter, Reply, Wire
 
 
 class SubscriberWire(Wire):
-    """Messages, confirmations and the replies to reads, handed on at the moment they arrive and in their order.
+    """Passes on messages, confirmations and the replies to reads as they arrive, in their order.
 
     Args:
         resp: the protocol's version that was agreed on; below 3, every list is a push.
@@ -20,8 +20,8 @@ class SubscriberWire(Wire):
         on_push: takes kind, channel and payload (or count) of each push.
         on_reply: takes any other reply, but the answers to probes.
         on_end: takes the reason of the end, once.
-        interval: seconds of silence after which a probe is sent; 0 for never.
-        patience: seconds that its answer may take.
+        interval: seconds without traffic after which a ``PING`` is sent; 0 for never.
+        timeout: seconds that its answer may take.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class SubscriberWire(Wire):
         on_reply: Callable[[Reply], None],
         on_end: Callable[[Exception], None],
         interval: float,
-        patience: float,
+        timeout: float,
     ) -> None:
         super().__init__(resp, meter)
         self._push_type = hiredis.PushNotification if resp >= 3 else list
@@ -41,21 +41,21 @@ class SubscriberWire(Wire):
         self._on_reply = on_reply
         self._on_end = on_end
         self._interval = interval
-        self._patience = patience
-        self._heard = True
+        self._timeout = timeout
+        self._received = True
         self._timer = self._loop.call_later(interval, self._probe) if interval else None
 
     def send(self, commands: Collection[bytes]) -> None:
         """Send packed commands.
 
         Raises:
-            Lost: the connection has ended.
+            ConnectionLost: the connection has ended.
         """
         self.write(b"".join(commands), len(commands))
 
-    def _hand_on(self) -> None:
-        """Hand on every complete frame."""
-        self._heard = True
+    def _dispatch(self) -> None:
+        """Pass every complete frame on."""
+        self._received = True
         gets, push_type, on_push = self._reader.gets, self._push_type, self._on_push
         while (frame := gets()) is not INCOMPLETE:
             if type(frame) is push_type:
@@ -68,22 +68,22 @@ class SubscriberWire(Wire):
             else:
                 self._on_reply(frame)
                 if self.lost is not None:
-                    return  # it was an error: what follows, a read for instance, cannot be relied on
+                    return  # it was an error, after which the feed is of no use
 
     def _probe(self) -> None:
-        """Ask for a sign of life if there has been none since the last time."""
-        if self._heard:
-            self._heard = False
+        """Send a ``PING`` if nothing has arrived since the last time."""
+        if self._received:
+            self._received = False
             self._timer = self._loop.call_later(self._interval, self._probe)
         else:
             self.write(PING, 1)
-            self._timer = self._loop.call_later(self._patience, self._give_up)
+            self._timer = self._loop.call_later(self._timeout, self._give_up)
 
     def _give_up(self) -> None:
-        if self._heard:
+        if self._received:
             self._answered()  # there is more than the answer to be read, and it is on its way
         else:
-            self.abort(Lost(f"no answer to PING within {self._patience:g} s"))
+            self.abort(ConnectionLost(f"no answer to PING within {self._timeout:g} s"))
 
     def _answered(self) -> None:
         if self._timer is not None:
@@ -129,7 +129,7 @@ class Subscriber:
                 on_reply=on_reply,
                 on_end=on_end,
                 interval=self.address.probe_interval,
-                patience=self.address.connect_timeout,
+                timeout=self.address.connect_timeout,
             )
 
         self._wire = await self.address.open(make_wire)
@@ -145,7 +145,7 @@ class Subscriber:
             return
         try:
             self._wire.send(commands)
-        except Lost as exc:
+        except ConnectionLost as exc:
             raise self.address.unreachable(exc) from exc
 
     def abort(self, reason: ServerError) -> None:

@@ -14,7 +14,7 @@ from typing import Final
 
 import hiredis
 
-from aioresult.stores.redis.errors import Lost, ServerError
+from aioresult.stores.redis.errors import ConnectionLost, ServerError
 
 Reply = object
 """What hiredis makes of a reply: ``bytes``, ``int``, ``None``, a list of these, a ``ServerError``, ..."""
@@ -37,7 +37,7 @@ PING: Final = pack("PING")
 
 
 class Wire(asyncio.BufferedProtocol):
-    """What both kinds have in common: the transport, the parser and the end.
+    """What both kinds of connection have in common: the transport, the parser and how it ends.
 
     Buffered, because asyncio otherwise allocates 256 KiB for each read, which may cost more than all the rest of it.
 
@@ -60,24 +60,24 @@ class Wire(asyncio.BufferedProtocol):
         """Become the protocol of ``writer``'s transport; ``unread`` is what the previous one had not consumed.
 
         Raises:
-            Lost: the connection has ended already.
+            ConnectionLost: the connection has ended already.
         """
         if writer.transport.is_closing():
-            raise Lost("the server closed the connection at once")
+            raise ConnectionLost("the server closed the connection at once")
         self._writer = writer  # kept, because newer Pythons close the transport when the writer is collected
         writer.transport.set_protocol(self)
         if unread:
             self._reader.feed(unread)
-            self._hand_on()
+            self._dispatch()
 
     def write(self, buffer: bytes, count: int) -> None:
         """Send ``count`` packed commands.
 
         Raises:
-            Lost: the connection has ended.
+            ConnectionLost: the connection has ended.
         """
         if self.lost is not None or self._writer is None:
-            raise Lost(str(self.lost)) from self.lost
+            raise ConnectionLost(str(self.lost)) from self.lost
         self._meter(count)
         self._writer.transport.write(buffer)
 
@@ -89,35 +89,35 @@ class Wire(asyncio.BufferedProtocol):
         """Take what the transport has read."""
         try:
             self._reader.feed(self._buffer, 0, nbytes)  # type: ignore[arg-type]  # any buffer will do
-            self._hand_on()
+            self._dispatch()
         except hiredis.HiredisError as exc:
-            self.abort(Lost(f"what the server sends is not understood: {exc}"))
+            self.abort(ConnectionLost(f"what the server sends is not understood: {exc}"))
 
     @abstractmethod
-    def _hand_on(self) -> None:
-        """Hand on whatever is complete."""
+    def _dispatch(self) -> None:
+        """Pass on every reply that is complete."""
 
     @abstractmethod
     def _end(self, reason: Exception) -> None:
-        """Tell whoever waits for this connection; called once."""
+        """Tell those who wait for something of this connection that it has ended; called once."""
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Take note of the end of the transport, whoever caused it."""
-        self._lose(exc or Lost("the server closed the connection"))
+        self._note_end(exc or ConnectionLost("the server closed the connection"))
         self._gone.set()
 
     def abort(self, reason: Exception) -> None:
-        """End the connection now; nobody may be interested in what is still under way."""
-        self._lose(reason)
+        """End the connection now; replies that are still under way are lost."""
+        self._note_end(reason)
         if self._writer is not None:
             self._writer.transport.abort()
 
-    def _lose(self, reason: Exception) -> None:
+    def _note_end(self, reason: Exception) -> None:
         if self.lost is None:
             self.lost = reason
             self._end(reason)
 
     async def aclose(self) -> None:
         """End the connection and wait until its socket is closed."""
-        self.abort(Lost("closed"))
+        self.abort(ConnectionLost("closed"))
         await self._gone.wait()
