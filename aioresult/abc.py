@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import msgspec
 
 from aioresult.codec import Codec
-from aioresult.errors import Unsupported
+from aioresult.errors import StoreUnavailable, Unsupported
 from aioresult.record import Encoded, Record, ResultTree
 from aioresult.settings import Settings
 
@@ -37,6 +37,27 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     mechanism: str
     reason: str = ""
     details: dict[str, str] = {}
+
+
+class PartlyUnavailable(StoreUnavailable):
+    """Raised by a plural method of a store that consists of several servers, some of which cannot be reached.
+
+    Callers that ask only for what the others hold are then served as usual.
+
+    Args:
+        cause: why some could not be reached.
+        outcomes: what the others have answered, by id: whether the record was written, or the record that was read and
+            ``None`` where there is none, or ``None`` where it was deleted.
+    """
+
+    def __init__(self, cause: StoreUnavailable, outcomes: Mapping[str, Any]) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+        self.outcomes = outcomes
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle all that it was made of."""
+        return type(self), (self.cause, self.outcomes)
 
 
 class Feed(ABC):
@@ -91,7 +112,8 @@ class Store(ABC):
     ``another`` each further one.
 
     Every method raises ``StoreUnavailable`` when the store cannot be reached, naming ``location``. A connection that
-    was found dead is replaced and the call repeated once before that, since an idle connection may have been cut.
+    was found dead is replaced and the call repeated once before that, since an idle connection may have been cut. One
+    of the three required methods may raise ``PartlyUnavailable`` where some servers have answered and others have not.
 
     Attributes:
         loop_bound: whether an instance belongs to the event loop that first uses it.

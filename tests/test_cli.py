@@ -410,6 +410,23 @@ def test_doctor_says_that_it_may_not_write() -> None:
     assert "no permissions to run the 'evalsha' command" in ended.err, "and not that it could not be tidied up either"
 
 
+def test_doctor_goes_on_where_facts_and_subscriptions_are_denied() -> None:
+    with RedisServer() as server:
+        server.call(
+            "ACL", "SETUSER", "new", "on", ">pw", "~*", "&*", "+@all", "-info", "-config", "-subscribe", "-ping"
+        )
+        url = f"redis://new:pw@{HOST}:{server.port}/0"
+        ended = aioresult("doctor", url, "--set", "poll_interval=0.05")
+    text = " ".join(ended.out.split())
+    assert ended.code == 0
+    assert "-- no push polling, one read for all waiters (the user may not subscribe to the tasks' channels" in text
+    assert "grant '&celery-task*' +subscribe +unsubscribe" in text
+    assert "server not permitted (the user lacks +info)" in text
+    assert "eviction not permitted (the user lacks +config|get)" in text
+    assert "round trip" in text
+    assert ended.err.count("polled") == 1
+
+
 def test_doctor_reports_what_it_could_not_reach() -> None:
     port = free_port()
     ended = aioresult("doctor", f"redis://:s3cret@127.0.0.1:{port}/0", "--json")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -22,8 +21,7 @@ from aioresult.stores.mongodb import clients, writes
 from aioresult.stores.mongodb.documents import Document, Documents, is_over
 from aioresult.stores.mongodb.failures import NO_CHANGE_STREAMS, TRANSIENT, reason_of, unavailable
 from aioresult.stores.mongodb.feed import MongoFeed, open_stream
-
-logger = logging.getLogger("aioresult")
+from aioresult.stores.notices import warn_once
 
 _CHUNK: Final = 2000
 """Most ids in one query."""
@@ -31,7 +29,6 @@ _CHUNK_CHARACTERS: Final = 2 * 2**20
 """Most characters of ids in one query, which must stay well below MongoDB's limit for a command."""
 _ATTEMPTS: Final = 10
 _T = TypeVar("_T")
-_warned: Final[set[str]] = set()
 
 
 class MongoStore(Store):
@@ -180,9 +177,10 @@ class MongoStore(Store):
         except OperationFailure as exc:
             if exc.code in TRANSIENT:
                 raise
-            self._warn_once(
-                f"no TTL index on {collection.name}.expires_at",
-                f"{reason_of(exc)}; what has expired is not shown, but stays in the database until it is purged",
+            warn_once(
+                self.location,
+                f"no TTL index on {collection.name}.expires_at: {reason_of(exc)}; what has expired is not shown, but "
+                "stays in the database until it is purged",
             )
 
     async def purge(self) -> int:
@@ -195,7 +193,7 @@ class MongoStore(Store):
     async def feed(self) -> Feed | None:
         feed = await self._open_feed()
         if isinstance(feed, str):
-            self._warn_once("cannot push, so that results are polled for", feed)
+            warn_once(self.location, f"cannot push, so that results are polled for: {feed}")
             return None
         return feed
 
@@ -231,13 +229,6 @@ class MongoStore(Store):
 
     def _announced(self, document: Document) -> Record | None:
         return None if is_over(document, datetime.now(UTC)) else self._documents.decode(document)
-
-    def _warn_once(self, what: str, why: str) -> None:
-        """Log a warning, once per process for each location."""
-        warning = f"{self.location}: {what}"
-        if warning not in _warned:
-            _warned.add(warning)
-            logger.warning("%s: %s", warning, why)
 
     async def capabilities(self) -> Capabilities:
         feed = await self._open_feed()
