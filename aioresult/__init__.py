@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from aioresult.backend import Backend, configure, get_backend
     from aioresult.codec.exceptions import register_exception
     from aioresult.collecting import as_completed
+    from aioresult.emitting import emit, flush
     from aioresult.errors import (
         AioResultError,
         BackendNotConfigured,
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
         ResultTooLarge,
         SettingsError,
         StoreUnavailable,
+        StreamEnded,
+        StreamFull,
+        StreamGap,
         TaskRevokedError,
         UnknownStore,
         Unsupported,
@@ -54,6 +58,7 @@ if TYPE_CHECKING:
         SUCCESS,
         UNREADY_STATES,
     )
+    from aioresult.stream import Item
 
 __version__ = "0.1.0"
 
@@ -63,9 +68,10 @@ _HOMES = {
     "errors": (
         "AioResultError BackendNotConfigured DecodeError EncodeError InvalidTaskId MissingDriver "
         "RemoteTaskError RemoteTraceback ResultNotStored ResultTimeout ResultTooLarge SettingsError "
-        "StoreUnavailable TaskRevokedError UnknownStore Unsupported WouldBlockLoop"
+        "StoreUnavailable StreamEnded StreamFull StreamGap TaskRevokedError UnknownStore Unsupported WouldBlockLoop"
     ),
     "collecting": "as_completed",
+    "emitting": "emit flush",
     "groups": "GroupResult ResultSet",
     "many": "gather wait",
     "record": "Record",
@@ -77,6 +83,7 @@ _HOMES = {
         "ALL_STATES EXCEPTION_STATES FAILURE IGNORED PENDING PROGRESS PROPAGATE_STATES READY_STATES RECEIVED "
         "REJECTED RETRY REVOKED STARTED SUCCESS UNREADY_STATES"
     ),
+    "stream": "Item",
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
 
@@ -117,6 +124,7 @@ __all__ = [
     "EncodeError",
     "GroupResult",
     "InvalidTaskId",
+    "Item",
     "MissingDriver",
     "Record",
     "RemoteTaskError",
@@ -128,6 +136,9 @@ __all__ = [
     "Settings",
     "SettingsError",
     "StoreUnavailable",
+    "StreamEnded",
+    "StreamFull",
+    "StreamGap",
     "TaskRevokedError",
     "TaskRunner",
     "UnknownStore",
@@ -136,6 +147,8 @@ __all__ = [
     "__version__",
     "as_completed",
     "configure",
+    "emit",
+    "flush",
     "gather",
     "get_backend",
     "progress",

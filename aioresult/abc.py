@@ -13,14 +13,17 @@ from typing import Any, ClassVar, Self
 import msgspec
 
 from aioresult.codec import Codec
-from aioresult.errors import StoreUnavailable, Unsupported
+from aioresult.errors import AioResultError, StoreUnavailable, Unsupported
 from aioresult.record import Encoded, Record, ResultTree
 from aioresult.settings import Settings
+from aioresult.stream import Append, Chunk, Cursor, News
 
 Event = tuple[str, Record | None]
 """A task's id and its record, or ``None`` for "look for yourself"."""
 Sink = Callable[[str, Record | None], None]
 """Takes one event; called in the loop's thread, never blocks, never raises."""
+NewsSink = Callable[[str, News], None]
+"""Takes news of a stream, as a ``Sink`` does."""
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +76,9 @@ class Feed(ABC):
        the iteration; the hub then opens a new feed and watches everything again. Never end quietly.
     4. Watching an id again is harmless, and owes an event as the first time.
 
+    5. After ``follow(ids, tell)``, the same holds for the streams of these tasks: ``tell(id, LOOK)`` is owed, not
+       before the subscription is effective, and every later item is announced: with itself in ``News``, or by ``LOOK``.
+
     A feed belongs to one task that iterates it; ``watch`` and ``unwatch`` are called from the same loop, one at a time.
     """
 
@@ -87,6 +93,20 @@ class Feed(ABC):
     @abstractmethod
     async def unwatch(self, ids: Collection[str]) -> None:
         """Drop the subscriptions to ``ids``; events already under way may still arrive."""
+
+    async def follow(self, ids: Collection[str], tell: NewsSink) -> None:
+        """Subscribe to the streams of ``ids``; may return before the subscription is effective.
+
+        Only called where the store ``keeps_streams``, and always with the same ``tell``.
+
+        Raises:
+            StoreUnavailable: the connection is gone.
+        """
+        raise Unsupported(f"{type(self).__name__} has no news of streams")
+
+    async def unfollow(self, ids: Collection[str]) -> None:
+        """Drop the subscriptions to the streams of ``ids``; events already under way may still arrive."""
+        raise Unsupported(f"{type(self).__name__} has no news of streams")
 
     @abstractmethod
     def __aiter__(self) -> AsyncIterator[Event]:
@@ -117,6 +137,7 @@ class Store(ABC):
 
     Attributes:
         loop_bound: whether an instance belongs to the event loop that first uses it.
+        keeps_streams: whether ``append_many`` and ``read_many`` work.
         needs_purge: whether expired records are kept until ``purge`` is called.
         max_id_length: the longest id, in characters, that can be stored; ``None`` for no limit.
         lanes: how many batches of reads, and as many of writes and deletions, may be under way at once. Two, where a
@@ -128,6 +149,7 @@ class Store(ABC):
     """
 
     loop_bound: ClassVar[bool] = True
+    keeps_streams: ClassVar[bool] = False
     needs_purge: ClassVar[bool] = False
     max_id_length: ClassVar[int | None] = None
     lanes: int = 1
@@ -209,7 +231,27 @@ class Store(ABC):
 
     @abstractmethod
     async def delete_many(self, ids: Sequence[str]) -> None:
-        """Delete the records of ``ids``; unknown ids are fine. Waiters are not woken."""
+        """Delete the records and streams of ``ids``; unknown ids are fine. Waiters are not woken."""
+
+    async def append_many(self, appends: Sequence[Append]) -> Sequence[int | AioResultError]:
+        """Append items to streams; return for each, in order, the number of its last item, or why it was refused.
+
+        ``appends`` have distinct ids. Atomic for each of them: the store numbers its items 1, 2, 3, ... without gaps,
+        also where several producers append at once; it refuses all of them with ``StreamEnded`` where the task is
+        final, and with ``StreamFull`` where the stream would hold more than ``stream_max_items``, unless
+        ``stream_trim`` says to delete the oldest ones instead. A stream lives as long as a result would, from its last
+        item on. Readers are told in the same step. Of an append that is ``repeated`` only those items are stored that
+        are not among the newest ``stream.REPEATED_AMONG`` ones.
+        """
+        raise Unsupported(f"{type(self).__name__} keeps no streams; report what happens by update_state() instead")
+
+    async def read_many(self, cursors: Sequence[Cursor]) -> Sequence[Chunk]:
+        """Return for each cursor, in order, what its stream holds behind it; ``EMPTY`` where there is no stream.
+
+        Ids may be repeated. A chunk may hold fewer items than the limit; it holds at least one where there is one,
+        unless the limit is 0.
+        """
+        raise Unsupported(f"{type(self).__name__} keeps no streams; watch the task's states by updates() instead")
 
     async def feed(self) -> Feed | None:
         """Open a new feed of events, or return ``None`` where the store cannot push: it is then polled."""

@@ -5,21 +5,22 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, Self, TypeVar, cast, overload
 
-from aioresult import groups, states
+from aioresult import groups, states, stream
 from aioresult import result as results
 from aioresult.abc import Capabilities, Store
 from aioresult.backoff import Backoff
 from aioresult.default import get_default, set_default
-from aioresult.errors import BackendNotConfigured, SettingsError, StoreUnavailable, TaskRevokedError
+from aioresult.errors import BackendNotConfigured, SettingsError, StoreUnavailable, TaskRevokedError, Unsupported
 from aioresult.record import Record, ResultTree, check_task_id, record_of
 from aioresult.result import Result
 from aioresult.runtime import Runtime, Stats
 from aioresult.runtimes import Runtimes
 from aioresult.settings import make_settings
 from aioresult.stores import opener
+from aioresult.stream import Append
 
 T = TypeVar("T")
 
@@ -178,8 +179,49 @@ class Backend:
         """Store a state of your own, such as PROGRESS, with ``meta`` as its result."""
         return await self.store_result(task_id, meta, state)
 
+    async def append(self, task_id: str, *values: Any, attempt: int = 0) -> int:
+        """Append ``values``, in their order, to the stream of a task, which need not be known yet.
+
+        What is appended in one turn of the event loop, to any streams, is one round trip. ``AsyncResult.stream`` reads
+        it.
+
+        Args:
+            task_id: the task's id.
+            values: at least one encodable value; each becomes an item.
+            attempt: how often the task has been retried before.
+
+        Returns:
+            The number of the last item.
+
+        Raises:
+            StreamEnded: the task is final.
+            StreamFull: the stream would hold more than ``stream_max_items``.
+            EncodeError, ResultTooLarge: a value cannot be encoded.
+            StoreUnavailable: the store cannot be reached; the items may have been stored or not.
+            Unsupported: the store keeps no streams.
+
+            Where it raises, nothing of this call was stored, unless the store was unavailable.
+        """
+        if not values:
+            raise ValueError(f"task {task_id!r}: there is nothing to append; give at least one value")
+        return await self.put_items(self.encode_items(task_id, values, attempt))
+
+    def encode_items(self, task_id: str, values: Sequence[Any], attempt: int = 0) -> Append:
+        """Return ``values`` ready to be stored; later changes to them do not matter."""
+        store = self.runtime.store
+        if not store.keeps_streams:
+            raise Unsupported(
+                f"{store.location} keeps no streams; report what happens by update_state() or progress() instead"
+            )
+        task_id = self.runtime.check(check_task_id(task_id))
+        return Append(task_id, [store.codec.encode_item(task_id, value, stream.now(), attempt) for value in values])
+
+    async def put_items(self, append: Append) -> int:
+        """Store what ``encode_items`` made, and return the number of the last item."""
+        return await self.runtime.batcher.append(append)
+
     async def forget(self, task_id: str) -> bool:
-        """Delete the result of ``task_id``, whether or not there is one."""
+        """Delete the result and the stream of ``task_id``, whether or not there is one."""
         runtime = self.runtime
         await runtime.batcher.delete(runtime.check(check_task_id(task_id)))
         return True

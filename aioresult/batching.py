@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from aioresult.abc import PartlyUnavailable, Store
 from aioresult.background import Background, is_being_cancelled, unasked_cancellation
-from aioresult.errors import AioResultError, StoreUnavailable
+from aioresult.errors import AioResultError, StoreUnavailable, StreamFull
 from aioresult.record import Record
+from aioresult.stream import Append, Chunk, Cursor
 
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
@@ -113,33 +115,63 @@ class _Reads(_Lane[Sequence[str], Mapping[str, Record]]):
                 future.set_result(records)
 
 
-class _Changes(_Lane[Record | str, bool]):
-    """Writes (a record) and deletions (an id). They share a lane, so that those of one id are done in their order."""
+Change = Record | Append | str
+"""A record to write, items to append, or the id of a record to delete."""
 
-    def _take(self) -> list[tuple[Record | str, asyncio.Future[bool]]]:
-        """Take items of distinct ids: a second one of an id waits for the next batch, which keeps their order."""
-        ids: set[str] = set()
-        batch: list[tuple[Record | str, asyncio.Future[bool]]] = []
-        rest: list[tuple[Record | str, asyncio.Future[bool]]] = []
+
+class _Changes(_Lane[Change, Any]):
+    """Writes, appends and deletions. They share a lane, so that those of one id are done in their order."""
+
+    def _take(self) -> list[tuple[Change, asyncio.Future[Any]]]:
+        """Take changes of distinct ids: a second one of an id waits for the next batch, which keeps their order.
+
+        Only appends to one stream that follow each other are taken together.
+        """
+        ids: dict[str, bool] = {}  # and whether what was taken of an id may be followed by another append
+        batch: list[tuple[Change, asyncio.Future[Any]]] = []
+        rest: list[tuple[Change, asyncio.Future[Any]]] = []
         for entry in self._pending:
-            item = entry[0]
-            task_id = item if isinstance(item, str) else item.id
-            if task_id in ids or len(batch) == _MAX_CHANGES:
-                rest.append(entry)
-            else:
+            change = entry[0]
+            task_id = change if isinstance(change, str) else change.id
+            appends = type(change) is Append
+            before = ids.get(task_id)
+            if (before is None or (before and appends)) and len(batch) < _MAX_CHANGES:
                 batch.append(entry)
-            ids.add(task_id)
+                ids[task_id] = appends
+            else:
+                rest.append(entry)
+                ids[task_id] = False
         self._pending = rest
         return batch
 
-    async def _call(self, batch: list[tuple[Record | str, asyncio.Future[bool]]]) -> None:
-        writes = [(item, future) for item, future in batch if not isinstance(item, str)]
-        if writes:
+    async def _call(self, batch: list[tuple[Change, asyncio.Future[Any]]]) -> None:
+        if appends := [(change, future) for change, future in batch if type(change) is Append]:
+            await self._append(appends)
+        if writes := [(change, future) for change, future in batch if type(change) is Record]:
             await self._write(writes)
-        if len(writes) < len(batch):
-            await self._delete([(item, future) for item, future in batch if isinstance(item, str)])
+        if deletions := [(change, future) for change, future in batch if isinstance(change, str)]:
+            await self._delete(deletions)
 
-    async def _delete(self, batch: list[tuple[str, asyncio.Future[bool]]]) -> None:
+    async def _append(self, batch: list[tuple[Append, asyncio.Future[Any]]]) -> None:
+        """Append what there is for each stream in one call, and tell each caller the number of its own last item."""
+        by_id: defaultdict[str, list[tuple[Append, asyncio.Future[Any]]]] = defaultdict(list)
+        for entry in batch:
+            by_id[entry[0].id].append(entry)
+        calls = [_joined(task_id, [change for change, _ in own]) for task_id, own in by_id.items()]
+        try:
+            outcomes = await self._store.append_many(calls)
+        except BaseException:
+            for change, _ in batch:  # they may have been stored: whoever tries again has to say so
+                change.repeated = True
+            raise
+        for own, outcome in zip(by_id.values(), outcomes, strict=True):
+            if isinstance(outcome, StreamFull) and len(own) > 1:
+                for entry in own:  # the first ones may still have room
+                    await self._append([entry])
+            else:
+                _tell_appended(own, outcome)
+
+    async def _delete(self, batch: list[tuple[str, asyncio.Future[Any]]]) -> None:
         try:
             await self._store.delete_many([task_id for task_id, _ in batch])
         except PartlyUnavailable as exc:
@@ -148,7 +180,7 @@ class _Changes(_Lane[Record | str, bool]):
             if not future.done():
                 future.set_result(True)
 
-    async def _write(self, batch: list[tuple[Record, asyncio.Future[bool]]]) -> None:
+    async def _write(self, batch: list[tuple[Record, asyncio.Future[Any]]]) -> None:
         written: Sequence[bool]
         try:
             written = await self._store.put_many([record for record, _ in batch])
@@ -169,6 +201,36 @@ class _Changes(_Lane[Record | str, bool]):
                 future.set_result(wrote)
 
 
+def _tell_appended(batch: Sequence[tuple[Append, asyncio.Future[Any]]], outcome: int | AioResultError) -> None:
+    """Tell the callers of one stream's batch how it ended: by the number of its last item, or by an error."""
+    if isinstance(outcome, AioResultError):
+        for append, _ in batch:
+            append.repeated = append.repeated or isinstance(outcome, StoreUnavailable)
+        _fail(batch, outcome)
+        return
+    for append, future in reversed(batch):
+        if not future.done():
+            future.set_result(outcome)
+        outcome -= len(append.items)
+
+
+def _joined(task_id: str, appends: Sequence[Append]) -> Append:
+    items = [item for append in appends for item in append.items]
+    return Append(task_id, items, repeated=any(append.repeated for append in appends))
+
+
+class _StreamReads(_Lane[Cursor, Chunk]):
+    def _take(self) -> list[tuple[Cursor, asyncio.Future[Chunk]]]:
+        batch, self._pending = self._pending, []
+        return batch
+
+    async def _call(self, batch: list[tuple[Cursor, asyncio.Future[Chunk]]]) -> None:
+        chunks = await self._store.read_many([cursor for cursor, _ in batch])
+        for (_, future), chunk in zip(batch, chunks, strict=True):
+            if not future.done():
+                future.set_result(chunk)
+
+
 class Batcher:
     """The only caller of a store's reads and writes, within one event loop.
 
@@ -178,11 +240,13 @@ class Batcher:
     def __init__(self, store: Store) -> None:
         self._reads = [_Reads(store, "aioresult reads") for _ in range(store.lanes)]
         self._changes = [_Changes(store, "aioresult writes") for _ in range(store.lanes)]
+        self._stream_reads = [_StreamReads(store, "aioresult reads of streams") for _ in range(store.lanes)]
 
     @property
     def reached(self) -> bool:
         """Whether the store has answered before: from then on an outage is something to wait out."""
-        return any(lane.answered for lane in self._reads) or any(lane.answered for lane in self._changes)
+        lanes: tuple[_Lane[Any, Any], ...] = (*self._reads, *self._changes, *self._stream_reads)
+        return any(lane.answered for lane in lanes)
 
     @property
     def has_written(self) -> bool:
@@ -204,9 +268,20 @@ class Batcher:
         lanes = self._changes
         return lanes[lane_of(task_id, len(lanes))].submit(task_id)
 
+    def append(self, append: Append) -> asyncio.Future[int]:
+        """Append items to a stream, after what was submitted for its task before; give the number of the last one."""
+        lanes = self._changes
+        return lanes[lane_of(append.id, len(lanes))].submit(append)
+
+    def read_stream(self, cursor: Cursor) -> asyncio.Future[Chunk]:
+        """Give what a stream holds behind ``cursor``."""
+        lanes = self._stream_reads
+        return lanes[lane_of(cursor.id, len(lanes))].submit(cursor)
+
     async def aclose(self) -> None:
         """Let writes and deletions finish; a read that is still under way has nothing to lose."""
-        for reads in self._reads:
+        reading: tuple[_Lane[Any, Any], ...] = (*self._reads, *self._stream_reads)
+        for reads in reading:
             await reads.abandon()
         for changes in self._changes:
             await changes.aclose()

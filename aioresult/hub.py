@@ -14,11 +14,13 @@ from collections.abc import Iterable
 
 from aioresult.abc import Feed, Store
 from aioresult.batching import Batcher
+from aioresult.channels import Channel
 from aioresult.deadlines import Deadlines
 from aioresult.errors import AioResultError, StoreUnavailable
 from aioresult.looking import Looker
 from aioresult.members import Listener, Member, Members, Waiter, members_of
 from aioresult.record import FINISHED, Record
+from aioresult.stream import LOOK, News
 from aioresult.subscription import Subscription
 
 logger = logging.getLogger("aioresult")
@@ -31,8 +33,10 @@ class Hub:
         self._store = store
         self._loop = asyncio.get_running_loop()
         self._members = Members()
+        self._channels: dict[str, Channel] = {}
+        self._batcher = batcher
         self._looker = Looker(batcher, self._members, self, store.lanes)
-        self._subscription = Subscription(store, batcher.get_many, self._members, self)
+        self._subscription = Subscription(store, batcher, self._members, self._channels, self)
         self._new: set[str] = set()
         """Ids that have got a member since they were last looked at."""
         self.deadlines = Deadlines(self._loop)
@@ -93,7 +97,32 @@ class Hub:
         """Take a waiter or listener away; ids that it is not (or no longer) registered under are fine."""
         self._members.leave(ids, member)
 
+    def open_channel(self, task_id: str) -> Channel:
+        """Return the channel of a stream for one more reader, which gives it back by ``close_channel``."""
+        channel = self._channels.get(task_id)
+        if channel is None:
+            if self.closed:
+                raise self._closed_error()
+            channel = Channel(task_id, self._batcher, self._store.codec, self.deadlines)
+            self._channels[task_id] = channel
+            self._join(task_id, channel)
+        channel.readers += 1
+        return channel
+
+    def close_channel(self, channel: Channel) -> None:
+        """Take one reader of a stream away."""
+        channel.readers -= 1
+        if not channel.readers and self._channels.get(channel.id) is channel:
+            del self._channels[channel.id]
+            self._members.leave((channel.id,), channel)
+
     # --- delivering ---
+
+    def tell(self, task_id: str, news: News) -> None:
+        """Take news of a stream."""
+        channel = self._channels.get(task_id)
+        if channel is not None:
+            channel.take(news)
 
     def deliver(self, task_id: str, record: Record | None) -> None:
         """Take one event of the feed."""
@@ -130,18 +159,22 @@ class Hub:
     def fail(self, ids: Iterable[str], exc: Exception) -> None:
         """End the waiting for ``ids`` with ``exc`` as the reason; whoever waits next starts afresh."""
         self._new.difference_update(ids)
+        self._members.fail(ids, self._error(exc))
+
+    def _error(self, exc: Exception) -> AioResultError:
         if isinstance(exc, AioResultError):
-            error: Exception = exc
-        else:
-            error = AioResultError(f"waiting on {self._store.location} failed: {exc!r}")
-            error.__cause__ = exc
-        self._members.fail(ids, error)
+            return exc
+        error = AioResultError(f"waiting on {self._store.location} failed: {exc!r}")
+        error.__cause__ = exc
+        return error
 
     def fail_all(self, exc: Exception) -> None:
         """End all waiting with ``exc`` as the reason."""
         if not self._members:
             logger.error("the feed of %s failed while nobody waited", self._store.location, exc_info=exc)
         self.fail(list(self._members), exc)
+        for channel in list(self._channels.values()):  # one whose task is final has left the members
+            channel.fail(self._error(exc))
 
     # --- looking and watching ---
 
@@ -151,12 +184,16 @@ class Hub:
         self._new -= ids
         if fresh:
             self._subscription.watch(fresh)
+            if self._channels:
+                self._subscription.follow(fresh & self._channels.keys())
 
     def read_all(self) -> None:
         """Read everything that somebody waits for, in case a notification was lost."""
         self.fallback_reads += 1
         for task_id in self._members:
             self._looker.look_at(task_id)
+        for channel in self._channels.values():
+            channel.take(LOOK)
 
     async def open_feed(self) -> Feed:
         """Return a new feed of the store, or one that polls it where it cannot push, or is not to."""
@@ -170,7 +207,7 @@ class Hub:
         self.closed = True
         await self._looker.cancel()
         await self._subscription.aclose()
-        if self._members:
+        if self._members or self._channels:
             self.fail_all(self._closed_error())
         self._new.clear()
         self.deadlines.clear()

@@ -11,7 +11,7 @@ import msgspec
 from aioresult import states
 from aioresult.backend import Backend
 from aioresult.backoff import Backoff
-from aioresult.errors import AioResultError, EncodeError, ResultNotStored, StoreUnavailable
+from aioresult.errors import AioResultError, EncodeError, ResultNotStored, StoreUnavailable, TaskRevokedError
 from aioresult.record import Record, record_of
 
 logger = logging.getLogger("aioresult")
@@ -29,6 +29,11 @@ class Outcome(msgspec.Struct, frozen=True):
     state: str
     value: Any
     ends_process: bool = False
+
+
+def revoked() -> Outcome:
+    """Return how a cancelled call ended."""
+    return Outcome(states.REVOKED, TaskRevokedError("cancelled"))
 
 
 class Recorder:

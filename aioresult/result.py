@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Collection, Generator, Sequence
 from contextlib import aclosing
 from typing import Any, Generic, Protocol, TypeVar, cast, overload
 
 from aioresult.codec.typed import convert
 from aioresult.default import ResultBackend, get_default
 from aioresult.errors import AioResultError, DecodeError, RemoteTaskError
+from aioresult.reading import Reader
 from aioresult.record import Record, ResultTree, check_task_id
 from aioresult.runtime import LOOK_ONCE, Runtime, check_timeout, deadline_after
 from aioresult.states import PENDING, PROPAGATE_STATES, READY_STATES, SUCCESS
+from aioresult.stream import Item
 from aioresult.waiting import finals, found, refuse_to_wait_in_vain, states
 
 T = TypeVar("T")
@@ -266,6 +268,63 @@ class AsyncResult(Generic[T]):
                     yield self.keep(record)
         if not record.ready:
             raise runtime.timeout_error(f"task {self.id!r}", timeout)
+
+    async def stream(
+        self,
+        after: int = 0,
+        timeout: float | None = None,
+        propagate: bool = True,
+        *,
+        result_type: type[Any] | None = None,
+    ) -> AsyncGenerator[Item, None]:
+        """Iterate what the task says on the way: each item above ``after`` exactly once and in order, then the end.
+
+        Any number of readers, anywhere, may come before the task begins, while it runs, or when it is over. Connections
+        may be lost meanwhile. Whoever was interrupted goes on with the last number that was seen.
+
+        Args:
+            after: the number of the last item that is known already; 0 begins with the first one.
+            timeout: seconds for all together; ``None`` waits for ever, 0 gives what there is now.
+            propagate: raise the task's exception at the end, if it failed; ``False`` ends quietly.
+            result_type: converts the value of each item, as that of ``AsyncResult`` does.
+
+        Raises:
+            ResultTimeout: the task was not final in time; what was appended until then has been given.
+            StreamGap: the next item is not there any more: trimmed, expired or forgotten.
+            DecodeError: the next item cannot be read; its number is in the message.
+            Unsupported: the store keeps no streams.
+            Exception: what the task itself raised.
+        """
+        async with aclosing(self.pages(after, timeout, propagate)) as pages:
+            async for page in pages:
+                for item in page:
+                    yield item if result_type is None else self._item_as(item, result_type)
+
+    async def pages(
+        self, after: int = 0, timeout: float | None = None, propagate: bool = True
+    ) -> AsyncGenerator[Collection[Item], None]:
+        """Iterate the same items as ``stream``, those that are there together in one list."""
+        check_timeout(timeout)
+        if after < 0:
+            raise ValueError(f"after is the number of an item that was seen, or 0, not {after}")
+        runtime, deadline = self.backend.runtime, deadline_after(timeout)
+        reader = Reader(runtime, self.id, after, self._record)
+        try:
+            while page := await reader.next(deadline):
+                yield page
+        finally:
+            reader.close()
+        if reader.final is None:
+            raise runtime.timeout_error(f"task {self.id!r}", timeout)
+        record = self.keep(reader.final)
+        if propagate and record.status in PROPAGATE_STATES:
+            self.value(record)
+
+    def _item_as(self, item: Item, result_type: type[Any]) -> Item:
+        try:
+            return Item(item.seq, convert(item.value, result_type), item.at, item.attempt)
+        except ValueError as exc:
+            raise DecodeError(f"item {item.seq} of task {self.id!r} is no {result_type!r}: {exc}") from exc
 
     # --- asking ---
 

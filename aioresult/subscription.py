@@ -11,9 +11,11 @@ from typing import Final, Protocol
 from aioresult.abc import Feed, Store
 from aioresult.background import Background, Unhooked, is_being_cancelled, owned_task, unasked_cancellation
 from aioresult.backoff import Backoff
+from aioresult.batching import Batcher
 from aioresult.errors import StoreUnavailable
-from aioresult.polling import PollingFeed, Read
+from aioresult.polling import PollingFeed
 from aioresult.record import Record
+from aioresult.stream import News
 
 _SURPLUS: Final = 10_000
 """Subscriptions that are kept for nobody while results arrive: unsubscribing takes time better spent on these."""
@@ -43,6 +45,9 @@ class Subscriber(Protocol):
     def deliver(self, task_id: str, record: Record | None) -> None:
         """Take an event of the feed."""
 
+    def tell(self, task_id: str, news: News) -> None:
+        """Take news of a stream."""
+
     def fail_all(self, exc: Exception) -> None:
         """Take the error that ends all waiting."""
 
@@ -55,25 +60,39 @@ class Subscription:
 
     Args:
         store: opens feeds.
-        read: reads many records, for a store that cannot push, or is not to.
+        batcher: reads, for a store that cannot push, or is not to.
         wanted: the ids that somebody waits for.
+        streams: the ids whose streams somebody reads.
         subscriber: gets the events.
     """
 
-    def __init__(self, store: Store, read: Read, wanted: Collection[str], subscriber: Subscriber) -> None:
+    def __init__(
+        self,
+        store: Store,
+        batcher: Batcher,
+        wanted: Collection[str],
+        streams: Collection[str],
+        subscriber: Subscriber,
+    ) -> None:
         self._store = store
-        self._read_many = read
+        self._batcher = batcher
         self._wanted = wanted
+        self._streams = streams
         self._subscriber = subscriber
         self._loop = asyncio.get_running_loop()
-        self._serving = Background(self._serve, "aioresult hub", pending=lambda: self._wanted and not subscriber.closed)
+        self._serving = Background(self._serve, "aioresult hub", pending=self._is_needed)
         self._fresh: set[str] = set()
         self.watched: set[str] = set()
         """What the feed is subscribed to, a small surplus included."""
+        self._unfollowed: set[str] = set()
+        self._followed: set[str] = set()
         self._wake = asyncio.Event()
         self._closings: set[asyncio.Task[None]] = set()
         self._delivered_before = 0
         self.reconnects = 0
+
+    def _is_needed(self) -> bool:
+        return bool(self._wanted or self._streams) and not self._subscriber.closed
 
     def watch(self, ids: Collection[str]) -> None:
         """Watch ``ids``, also those that are watched already: each is owed an event."""
@@ -81,11 +100,20 @@ class Subscription:
         self._wake.set()
         self._serving.begin()
 
+    def follow(self, ids: Collection[str]) -> None:
+        """Follow the streams of ``ids``, also those that are followed already: each is owed an event."""
+        self._unfollowed.update(ids)
+        self._wake.set()
+        self._serving.begin()
+
     async def open_feed(self) -> Feed:
         """Return a new feed of the store, or one that polls it."""
         settings = self._store.settings
         feed = await self._store.feed() if settings.push else None
-        return feed or PollingFeed(self._read_many, settings.poll_interval, settings.poll_min_interval)
+        if feed is None:
+            feed = PollingFeed(self._batcher.get_many, settings.poll_interval, settings.poll_min_interval)
+            feed.read_streams_by(self._batcher.read_stream)
+        return feed
 
     async def _serve(self) -> None:
         """Serve with one feed after the other, until nothing has been wanted for a while."""
@@ -101,7 +129,7 @@ class Subscription:
                     if is_being_cancelled():
                         raise
                     await self._rest_after(unasked_cancellation(self._store.location), backoff)
-                if not self._wanted:
+                if not self._wanted and not self._streams:
                     return
         except Exception as exc:  # noqa: BLE001  (handed to everybody who waits)
             self._subscriber.fail_all(exc)
@@ -114,7 +142,7 @@ class Subscription:
         await asyncio.sleep(backoff.next())
 
     def _fall_back(self) -> None:
-        if self._wanted:
+        if self._wanted or self._streams:
             self._subscriber.read_all()
 
     async def _serve_once(self, backoff: Backoff) -> None:
@@ -124,10 +152,12 @@ class Subscription:
         reader = owned_task(self._read(feed), "aioresult feed")
         reader.add_done_callback(lambda _: self._wake.set())
         self._fresh.update(self._wanted)
+        self._unfollowed.update(self._streams)
         try:
             await self._steer(feed, reader, backoff)
         finally:
             self.watched.clear()
+            self._followed.clear()
             await asyncio.shield(self._begin_closing(feed, reader))
 
     async def _read(self, feed: Feed) -> None:
@@ -149,7 +179,7 @@ class Subscription:
                 backoff.reset()
             if isinstance(feed, PollingFeed) and settings.push and now >= opened + _SECOND_CHANCE:
                 return
-            if self._wanted:
+            if self._wanted or self._streams:
                 idle_since = now
             elif now >= idle_since + settings.idle_timeout:
                 return
@@ -165,6 +195,12 @@ class Subscription:
             async with _unless_ended(reader):
                 await feed.watch(fresh)
             self.watched |= fresh
+        streams, self._unfollowed = self._unfollowed, set()
+        streams.intersection_update(self._streams)
+        if streams:
+            async with _unless_ended(reader):
+                await feed.follow(streams, self._subscriber.tell)
+            self._followed |= streams
 
     async def _drop_surplus(self, feed: Feed, reader: asyncio.Task[None]) -> None:
         """Unsubscribe from what nobody waits for any more; in a burst of results, later and in fewer pieces."""
@@ -177,6 +213,11 @@ class Subscription:
             self.watched -= surplus
             async with _unless_ended(reader):
                 await feed.unwatch(surplus)
+        streams = self._followed.difference(self._streams)
+        if streams:
+            self._followed -= streams
+            async with _unless_ended(reader):
+                await feed.unfollow(streams)
 
     async def _rest(self, seconds: float) -> None:
         """Sleep until there is something to do, or for ``seconds``."""

@@ -7,7 +7,7 @@ from typing import Final
 
 import typer
 
-from aioresult.cli import doctor, results, sql, writing
+from aioresult.cli import doctor, results, sql, tailing, writing
 from aioresult.cli.demo import command as demo
 from aioresult.cli.exits import MEANINGS, Exit
 from aioresult.cli.output import complain
@@ -29,6 +29,7 @@ app.command()(demo.demo)
 app.command()(results.get)
 app.command()(results.wait)
 app.command()(results.watch)
+app.command()(tailing.tail)
 app.command()(writing.store)
 app.command()(writing.forget)
 app.command()(writing.purge)

@@ -54,6 +54,7 @@ Timeout = Annotated[
         help="How long to wait; 0 looks once.",
     ),
 ]
+Id = Annotated[str, typer.Argument(metavar="ID", help="Id of a task.", show_default=False)]
 Ids = Annotated[list[str], typer.Argument(metavar="ID", help="Ids of tasks.", show_default=False)]
 
 

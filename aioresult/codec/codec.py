@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -18,11 +18,13 @@ from aioresult.errors import DecodeError, EncodeError, ResultTooLarge
 from aioresult.record import Encoded, Record, ResultTree
 from aioresult.settings import SERIALIZERS, Settings
 from aioresult.states import EXCEPTION_STATES, PENDING, SUCCESS
+from aioresult.stream import Item
 
 Payload = bytes | bytearray | memoryview | str
 """What drivers return for a stored value."""
 
 _read_json: Final = msgspec.json.Decoder(Record).decode
+_read_json_item: Final = msgspec.json.Decoder(tuple[float, int, Any]).decode
 
 
 class Codec:
@@ -66,7 +68,7 @@ class Codec:
             return payload
         if failed:
             payload = self._serialize_record(failures.shortened(record, self._serializer.dumps, self._limit))
-        return self._checked_size(record.id, payload)
+        return self._checked_size(payload, f"the result of task {record.id!r}")
 
     def _serialize_record(self, record: Record) -> bytes:
         try:
@@ -145,7 +147,7 @@ class Codec:
             dumps = pickles.dumps_plain if legacy_pickle else self._serializer.dumps
             result = failures.shortened(record, dumps, self._limit).result
             payload = self._dumps("result", result, what, compress=compress, legacy_pickle=legacy_pickle)
-        return self._checked_size(record.id, payload)
+        return self._checked_size(payload, f"the result of task {record.id!r}")
 
     def decode_result(
         self,
@@ -172,6 +174,38 @@ class Codec:
         what = f"the result of task {task_id!r}"
         value = None if payload is None else self._loads(payload, what, legacy_pickle=legacy_pickle, failed=failed)
         return exceptions.restore(status, value, traceback) if failed else value
+
+    # -- items of streams ---------------------------------------------------------------------------------------------
+
+    def encode_item(self, task_id: str, value: Any, at: datetime, attempt: int) -> bytes:
+        """Return an item of a stream as stores hold it: ``[timestamp, attempt, value]``, compressed if so set.
+
+        Raises:
+            EncodeError, ResultTooLarge: as ``encode_record``.
+        """
+        what = f"an item of task {task_id!r}"
+        payload = self._dumps("item", [at.timestamp(), attempt, value], what, compress=True, legacy_pickle=False)
+        return self._checked_size(payload, what)
+
+    def decode_item(self, task_id: str, seq: int, payload: Payload) -> Item:
+        """Inverse of ``encode_item``.
+
+        Raises:
+            DecodeError: it cannot be read.
+        """
+        if self._is_json and isinstance(payload, bytes) and TYPED not in payload:
+            try:
+                moment, attempt, value = _read_json_item(payload)
+                return Item(seq, value, datetime.fromtimestamp(moment, UTC), attempt)
+            except (ValueError, RecursionError, OverflowError, OSError):
+                pass  # the general way below decides, and words the error
+        what = f"item {seq} of task {task_id!r}"
+        value = self._loads(payload, what)
+        try:
+            moment, attempt, value = value
+            return Item(seq, value, datetime.fromtimestamp(moment, UTC), attempt)
+        except (TypeError, ValueError, OverflowError, OSError) as exc:
+            raise DecodeError(f"{what} cannot be read: it is not of the form [timestamp, attempt, value]") from exc
 
     # -- other values -------------------------------------------------------------------------------------------------
 
@@ -279,11 +313,11 @@ class Codec:
             return failures.storable(record, pickles.dumps_plain, as_object=False)
         return failures.storable(record, self._serializer.dumps, as_object=self._serializer.name == "pickle")
 
-    def _checked_size(self, task_id: str, payload: bytes) -> bytes:
+    def _checked_size(self, payload: bytes, what: str) -> bytes:
         if self._limit is not None and len(payload) > self._limit:
             raise ResultTooLarge(
-                f"the result of task {task_id!r} takes {len(payload)} bytes, more than max_result_bytes={self._limit}; "
-                f"nothing was stored; store it elsewhere and return a reference to it, or raise max_result_bytes"
+                f"{what} takes {len(payload)} bytes, more than max_result_bytes={self._limit}; "
+                f"nothing was stored; store it elsewhere and keep a reference to it here, or raise max_result_bytes"
             )
         return payload
 

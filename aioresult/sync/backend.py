@@ -140,6 +140,10 @@ class Backend:
         """Return the record of ``task_id`` as it is now; PENDING where nothing is stored."""
         return run(self._async.fetch, task_id)
 
+    def append(self, task_id: str, *values: Any, attempt: int = 0) -> int:
+        """Append ``values`` to the stream of a task, and return the number of the last item."""
+        return run(self._async.append, task_id, *values, attempt=attempt)
+
     def fetch_many(self, ids: Iterable[str]) -> dict[str, Record]:
         """Return the records of those of ``ids`` that have one, in one read; unreadable ones have an ``error``."""
         return run(self._async.fetch_many, list(ids))

@@ -12,6 +12,7 @@ from aioresult.groups import from_tree
 from aioresult.record import Record, ResultTree, check_task_id
 from aioresult.result import Result as AnyResult
 from aioresult.states import PROPAGATE_STATES
+from aioresult.stream import Item
 from aioresult.sync.arguments import backend_for, the_id
 from aioresult.sync.backend import Backend
 from aioresult.sync.errors import as_celerys
@@ -211,6 +212,11 @@ class AsyncResult(Fields, Tree, RevocableTask, Generic[T]):
     def updates(self, timeout: float | None = None) -> Iterator[Record]:
         """Iterate the task's states as they change: first what is stored now, if anything, last the final one."""
         return iterate(lambda: self.mirrored.updates(timeout))
+
+    def stream(self, after: int = 0, timeout: float | None = None, propagate: bool = True) -> Iterator[Item]:
+        """Iterate what the task says on the way; see ``aioresult.AsyncResult.stream``."""
+        for page in iterate(lambda: self.mirrored.pages(after, timeout, propagate)):
+            yield from page
 
     # --- asking ---
 

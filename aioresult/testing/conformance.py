@@ -25,6 +25,7 @@ import aioresult
 from aioresult import Backend, Record, states
 from aioresult.abc import Feed, Store
 from aioresult.errors import DecodeError, EncodeError, InvalidTaskId, RemoteTaskError, ResultTimeout, Unsupported
+from aioresult.testing.streams import StreamTests
 
 PATIENCE = 30.0
 """Seconds after which something that should happen at once counts as not happening."""
@@ -85,7 +86,7 @@ class Collected:
         await self.feed.aclose()
 
 
-class StoreTests:
+class StoreTests(StreamTests):
     """Every promise of ``Store`` and ``Feed``, and what users of ``Backend`` see of them."""
 
     url: ClassVar[str] = ""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
-from aioresult.abc import Event, Feed
+from aioresult.abc import Event, Feed, NewsSink
 from aioresult.errors import StoreUnavailable
 from aioresult.record import Record
 from aioresult.settings import Settings, make_settings
 from aioresult.stores.memory import MemoryStore
+from aioresult.stream import News
 
 
 class FaultyStore(MemoryStore):
@@ -99,6 +100,21 @@ class FaultyFeed(Feed):
             await self._source.watch(ids)
         finally:
             self._watching = False
+
+    async def follow(self, ids: Collection[str], tell: NewsSink) -> None:
+        """Follow the streams of ``ids``; the news that this owes come also when the store is deaf."""
+        following = True
+
+        def pass_on(task_id: str, news: News) -> None:
+            if following or not self._store.deaf:
+                tell(task_id, news)
+
+        await self._source.follow(ids, pass_on)
+        following = False
+
+    async def unfollow(self, ids: Collection[str]) -> None:
+        """Unfollow the streams of ``ids``."""
+        await self._source.unfollow(ids)
 
     async def unwatch(self, ids: Collection[str]) -> None:
         """Unwatch ``ids``."""

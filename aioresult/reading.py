@@ -1,0 +1,98 @@
+"""Reading a stream: every item behind a cursor once and in order, then the end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+
+from aioresult.channels import PAGE, Channel, Entry, entries_of
+from aioresult.errors import DecodeError, Unsupported
+from aioresult.record import Record
+from aioresult.runtime import LOOK_ONCE, Runtime
+from aioresult.stream import Cursor, Item
+
+
+class Reader:
+    """One reader of a stream.
+
+    Args:
+        runtime: where to read.
+        task_id: the task's id.
+        after: the number of the last item that is known already.
+        final: the task's final record, if it has been seen: nothing more can come then.
+
+    Attributes:
+        final: the task's final (or unreadable) record, once nothing follows any more.
+    """
+
+    def __init__(self, runtime: Runtime, task_id: str, after: int, final: Record | None) -> None:
+        if not runtime.store.keeps_streams:
+            where = runtime.store.location
+            raise Unsupported(f"{where} keeps no streams; watch the task's states by updates() instead")
+        self._runtime = runtime
+        self._id = runtime.check(task_id)
+        self._cursor = after
+        self._channel: Channel | None = None
+        self.final = final
+
+    async def next(self, deadline: float | None) -> Collection[Item]:
+        """Return the next items, at least one; none once the task is final and all are read, or at ``deadline``.
+
+        Raises:
+            StreamGap: the next item is not there any more.
+            DecodeError: the next item cannot be read. The one behind it is given by the next call.
+            StoreUnavailable: the store cannot be reached at all.
+        """
+        if deadline == LOOK_ONCE or self.final is not None:
+            entries = await self._stored(deadline)
+        else:
+            entries = await self._announced(deadline)
+        for index, entry in enumerate(entries):
+            if isinstance(entry, DecodeError):
+                if index:
+                    entries = list(entries)[:index]
+                    break
+                self._cursor += 1
+                raise entry
+        self._cursor += len(entries)
+        return entries  # type: ignore[return-value]  # none of them is an error
+
+    async def _stored(self, deadline: float | None) -> Collection[Entry]:
+        """Return what is stored now; a final state is looked at before the items, which are stored before it."""
+        if self.final is None:
+            record = await self._runtime.look(self._id)
+            if record is not None and record.ended:
+                self.final = record
+        async with asyncio.timeout_at(deadline or None):
+            chunk = await self._runtime.batcher.read_stream(Cursor(self._id, self._cursor, PAGE))
+        return entries_of(self._id, self._cursor, chunk, self._runtime.store.codec)
+
+    async def _announced(self, deadline: float | None) -> Collection[Entry]:
+        """Wait for what is told of the stream."""
+        if self._channel is None:
+            self._channel = self._runtime.hub.open_channel(self._id)
+        channel, cursor = self._channel, self._cursor
+        while True:
+            if entries := channel.window_after(cursor):
+                return entries
+            if channel.has_ended(cursor):
+                self.final = channel.final
+                return ()
+            if channel.lacks(cursor):
+                try:
+                    async with asyncio.timeout_at(deadline):
+                        entries = await channel.read(cursor)
+                except TimeoutError:
+                    return ()
+                if entries:
+                    return entries
+            else:
+                await channel.wait(deadline)
+            if deadline is not None and self._runtime.loop.time() >= deadline and not channel.window_after(cursor):
+                return ()
+
+    def close(self) -> None:
+        """Leave the stream."""
+        if self._channel is not None:
+            self._runtime.hub.close_channel(self._channel)
+            self._channel = None
