@@ -1,0 +1,174 @@
+"""How a caller waits, and where the portal's loop runs: in a process of threads, or in one that gevent has patched.
+
+gevent makes ``threading.Thread`` a greenlet of the thread that starts it, and its locks suspend greenlets. So the portal
+needs a thread of the operating system there, or its loop would run in a thread of the application; and a caller that
+waits must let the other greenlets of its thread go on. Within the portal's thread all is as gevent has it: the hub of
+that thread serves the loop's selector, the drivers' sockets and what they take for threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
+from typing import Any, Final, ParamSpec, Protocol, TypeVar
+
+from aioresult.errors import Unsupported
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+Call = Callable[[], object]
+
+_LONG: Final = 3600.0
+
+
+class Signal(Protocol):
+    """Tells one caller, once, that what it waits for has happened."""
+
+    def set(self) -> None:
+        """Tell it; may be called in any thread."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait up to ``timeout`` seconds, in the thread that has made the signal, and return whether it was told."""
+
+
+class Surroundings(Protocol):
+    """What the portal needs of the process that it is in."""
+
+    def signal(self) -> Signal:
+        """Return a signal for the caller."""
+
+    def start_thread(self, target: Call) -> None:
+        """Call ``target`` in a new thread of the operating system, for whose end the interpreter does not wait."""
+
+    def new_loop(self) -> asyncio.AbstractEventLoop:
+        """Return an event loop for the present thread."""
+
+    def courier(self) -> Callable[[Call], object]:
+        """Return a function that may be called in any thread, and has a call made where that may block."""
+
+
+class Threads:
+    """A process with threads as Python has them."""
+
+    def __init__(self) -> None:
+        self._calls: dict[int, SimpleQueue[Call]] = {}  # for each process: a forked child has no threads of its parent
+
+    def signal(self) -> Signal:
+        return threading.Event()
+
+    def start_thread(self, target: Call) -> None:
+        threading.Thread(target=target, name="aioresult portal", daemon=True).start()
+
+    def new_loop(self) -> asyncio.AbstractEventLoop:
+        return asyncio.new_event_loop()
+
+    def courier(self) -> Callable[[Call], object]:
+        calls = self._calls.get(os.getpid())
+        if calls is None:
+            calls = self._calls[os.getpid()] = SimpleQueue()
+            threading.Thread(target=_serve, args=(calls,), name="aioresult callbacks", daemon=True).start()
+        return calls.put
+
+
+def _serve(calls: SimpleQueue[Call]) -> None:
+    while True:
+        calls.get()()
+
+
+class Greenlets:
+    """A process that gevent has patched."""
+
+    def signal(self) -> Signal:
+        return _GreenletSignal()
+
+    def start_thread(self, target: Call) -> None:
+        import gevent
+        from gevent.monkey import get_original
+
+        gevent.get_hub()  # what the first hub of a process imports must not be imported in two threads at once
+        get_original("_thread", "start_new_thread")(target, ())
+
+    def new_loop(self) -> asyncio.AbstractEventLoop:
+        loop = asyncio.SelectorEventLoop()  # its selector is gevent's; a loop without one would stop the thread's hub
+        loop.set_default_executor(_GreenletExecutor())
+        return loop
+
+    def courier(self) -> Callable[[Call], object]:
+        import gevent
+
+        loop = gevent.get_hub().loop
+        return lambda call: loop.run_callback_threadsafe(gevent.spawn, call)
+
+
+class _GreenletSignal:
+    """Suspends a greenlet, and lets the others of its thread go on."""
+
+    def __init__(self) -> None:
+        import gevent
+        from gevent.event import Event
+
+        self._loop = gevent.get_hub().loop
+        self._event = Event()
+
+    def set(self) -> None:
+        self._loop.run_callback_threadsafe(self._event.set)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        while not self._event.wait(_LONG if timeout is None else timeout):
+            if timeout is not None:  # without a timer, a hub that has nothing else to do would take this for a deadlock
+                return False
+        return True
+
+
+class _GreenletExecutor(ThreadPoolExecutor):
+    """Runs what would block the portal's loop in greenlets of its thread.
+
+    Those of Python's own executor would belong to that thread as well, but be waited for by another one when the
+    interpreter exits.
+    """
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        import gevent
+
+        future: Future[T] = Future()
+
+        def call() -> None:
+            if future.set_running_or_notify_cancel():
+                try:
+                    value = fn(*args, **kwargs)
+                except BaseException as exc:  # noqa: BLE001  (handed to whoever awaits it)
+                    future.set_exception(exc)
+                else:
+                    future.set_result(value)
+
+        gevent.spawn(call)
+        return future
+
+
+_THREADS: Final = Threads()
+_GREENLETS: Final = Greenlets()
+
+
+def surroundings() -> Surroundings:
+    """Return what this process is.
+
+    Raises:
+        Unsupported: eventlet has patched it.
+    """
+    gevent: Any = sys.modules.get("gevent.monkey")
+    if gevent is not None and gevent.is_module_patched("threading"):
+        return _GREENLETS
+    eventlet: Any = sys.modules.get("eventlet.patcher")
+    if eventlet is not None and eventlet.is_monkey_patched("thread"):
+        raise Unsupported(
+            "eventlet has patched this process, and aioresult's blocking API (also its result backend for Celery) cannot "
+            "wait there: eventlet is at its end, and its own documentation says to move away from it; use gevent "
+            "(celery worker -P gevent), or threads (-P threads)"
+        )
+    return _THREADS
