@@ -19,7 +19,7 @@ ROOT = "the package itself"
 
 # From the bottom up; a module may import what stands on lines before its own. Those on one line do not know each other.
 LAYERS = [
-    ["backoff", "credentials", "errors", "forks", "states"],
+    ["backoff", "credentials", "errors", "forks", "patches", "states"],
     ["background", "record"],
     ["settings"],
     ["codec"],
@@ -48,7 +48,7 @@ BRIDGE = ("sync", "integrations")
 therefore imported by the function that is handed one."""
 DRIVERS = frozenset(
     """
-    aiosqlite asyncmy asyncpg brotli celery hiredis inotify_simple kombu motor msgpack opentelemetry psycopg
+    aiosqlite asyncmy asyncpg brotli celery gevent hiredis inotify_simple kombu motor msgpack opentelemetry psycopg
     pymongo redis rich sqlalchemy taskiq typer uvloop yaml zstandard
     """.split()
 )

@@ -18,6 +18,7 @@ from queue import SimpleQueue
 from typing import Any, Final, ParamSpec, Protocol, TypeVar
 
 from aioresult.errors import Unsupported
+from aioresult.patches import original, patched_by_gevent
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -89,10 +90,9 @@ class Greenlets:
 
     def start_thread(self, target: Call) -> None:
         import gevent
-        from gevent.monkey import get_original
 
         gevent.get_hub()  # what the first hub of a process imports must not be imported in two threads at once
-        get_original("_thread", "start_new_thread")(target, ())
+        original("_thread", "start_new_thread")(target, ())
 
     def new_loop(self) -> asyncio.AbstractEventLoop:
         loop = asyncio.SelectorEventLoop()  # its selector is gevent's; a loop without one would stop the thread's hub
@@ -161,8 +161,7 @@ def surroundings() -> Surroundings:
     Raises:
         Unsupported: eventlet has patched it.
     """
-    gevent: Any = sys.modules.get("gevent.monkey")
-    if gevent is not None and gevent.is_module_patched("threading"):
+    if patched_by_gevent():
         return _GREENLETS
     eventlet: Any = sys.modules.get("eventlet.patcher")
     if eventlet is not None and eventlet.is_monkey_patched("thread"):

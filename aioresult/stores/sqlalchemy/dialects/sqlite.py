@@ -16,6 +16,7 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from aioresult.errors import Unsupported
+from aioresult.patches import original, patched_by_gevent
 from aioresult.settings import Settings
 from aioresult.stores.sqlalchemy.dates import Dates, TextDates
 from aioresult.stores.sqlalchemy.dialects.port import PURGE_BATCH, READY_LIST, SUCCESS_TEXT, Dialect
@@ -133,11 +134,9 @@ async def _connect(*where: Any, **options: Any) -> aiosqlite.Connection:
     been closed.
     """
     connection = aiosqlite.connect(*where, **options)
-    thread = connection._thread
-    thread.daemon = True
     opening: asyncio.Future[sqlite3.Connection] = asyncio.get_running_loop().create_future()
+    _start_thread(connection)
     connection._tx.put_nowait((opening, connection._connector))
-    thread.start()
     cancelled: asyncio.CancelledError | None = None
     while not opening.done():
         try:
@@ -145,14 +144,32 @@ async def _connect(*where: Any, **options: Any) -> aiosqlite.Connection:
         except asyncio.CancelledError as exc:
             cancelled = exc
     if error := opening.exception():
-        connection.stop()
-        await asyncio.to_thread(thread.join)
+        stopped = connection.stop()
+        if connection._thread.is_alive():
+            await asyncio.to_thread(connection._thread.join)
+        elif stopped is not None:
+            await stopped
         raise cancelled or error
     connection._connection = opening.result()
     if cancelled is not None:
         await connection.close()
         raise cancelled
     return connection
+
+
+def _start_thread(connection: aiosqlite.Connection) -> None:
+    """Start the connection's thread, for which the interpreter does not wait.
+
+    Where gevent has patched threads, it gets one of the operating system: greenlets that wait for each other's locks in
+    SQLite's own code would all stand still until the time is up.
+    """
+    thread = connection._thread
+    if patched_by_gevent():
+        connection._tx = original("queue", "SimpleQueue")()
+        original("_thread", "start_new_thread")(thread._target, (connection._tx,))  # type: ignore[attr-defined]  # untold
+    else:
+        thread.daemon = True
+        thread.start()
 
 
 def _on_conflict(layout: Layout) -> str:
