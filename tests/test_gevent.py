@@ -61,3 +61,109 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 def test_a_hundred_greenlets_wait_at_once_and_others_go_on(url: str) -> None:
     assert run_script(WAITING, url) == "done\n"
+
+
+LEAVING = (
+    PATCHED
+    + """
+import gevent
+from aioresult.sync import AsyncResult, as_completed, configure
+
+backend = configure("memory://", idle_timeout=0.05)
+
+def count():
+    return backend.stats().waiting
+
+def until(number):
+    while count() != number:
+        gevent.sleep(0.001)
+
+waits = [
+    lambda result: result.get(),
+    lambda result: result.get(on_interval=lambda: None, interval=0.001),
+    lambda result: list(result.updates()),
+    lambda result: list(as_completed([result])),
+]
+for number, wait in enumerate(waits):
+    greenlet = gevent.spawn(wait, AsyncResult(f"never-{number}"))
+    until(1)
+    greenlet.kill()
+    until(0)
+    with gevent.Timeout(0.01, False):
+        wait(AsyncResult(f"never-{number}"))
+    until(0)
+
+calls = []
+greenlet = gevent.spawn(AsyncResult("late").get, on_interval=lambda: calls.append(gevent.getcurrent()), interval=0.001)
+while len(calls) < 3:
+    gevent.sleep(0.001)
+backend.mark_as_done("late", 1)
+assert greenlet.get(timeout=30) == 1 and set(calls) == {greenlet}
+print("done")
+"""
+)
+
+
+def test_a_greenlet_that_is_killed_or_runs_out_of_time_leaves_no_waiter() -> None:
+    assert run_script(LEAVING) == "done\n"
+
+
+LOOPS = (
+    PATCHED
+    + """
+import asyncio, gevent, threading
+from aioresult import AsyncResult, WouldBlockLoop
+from aioresult.sync import AsyncResult as Blocking, configure
+
+backend = configure("memory://shared")
+waiting = gevent.spawn(Blocking("t").get, timeout=30)
+while backend.stats().waiting != 1:
+    gevent.sleep(0.001)
+
+async def main():
+    try:
+        Blocking("t").get(timeout=0)
+    except WouldBlockLoop:
+        print("refused")
+    await backend.mirrored.store_result("t", "from a loop", "SUCCESS")
+    return await AsyncResult("t").get(timeout=30)
+
+print(asyncio.run(main()))  # the application's own loop, in the thread where greenlets wait
+print(waiting.get(timeout=30))
+
+values = []
+threads = [threading.Thread(target=lambda: values.append(Blocking("t").get(timeout=30))) for _ in range(3)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+pool = gevent.get_hub().threadpool  # of the operating system's threads
+values.append(pool.apply(lambda: Blocking("t").get(timeout=30)))
+print(len(values), *set(values))
+"""
+)
+
+
+def test_the_application_may_run_loops_and_threads_of_its_own() -> None:
+    assert run_script(LOOPS).splitlines() == ["refused", "from a loop", "from a loop", "4 from a loop"]
+
+
+EVENTLET = """
+import warnings
+warnings.simplefilter("ignore")
+import eventlet; eventlet.monkey_patch()
+from aioresult import Unsupported
+from aioresult.sync import AsyncResult, Backend
+
+backend = Backend("memory://")  # still asks nobody
+try:
+    backend.mark_as_done("t", 1)
+except Unsupported as exc:
+    print(exc)
+"""
+
+
+def test_eventlet_is_refused_with_an_error_that_says_what_to_use_instead() -> None:
+    message = run_script(EVENTLET)
+    assert "eventlet" in message
+    assert "gevent" in message
