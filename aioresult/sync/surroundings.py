@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, Final, ParamSpec, Protocol, TypeVar
 
@@ -64,17 +65,23 @@ class Threads:
         return threading.Event()
 
     def start_thread(self, target: Call) -> None:
-        threading.Thread(target=target, name="aioresult portal", daemon=True).start()
+        _start_thread(target, "aioresult portal")
 
     def new_loop(self) -> asyncio.AbstractEventLoop:
-        return asyncio.new_event_loop()
+        loop = asyncio.new_event_loop()
+        loop.set_default_executor(_Executor(partial(_start_thread, name="aioresult call")))
+        return loop
 
     def courier(self) -> Callable[[Call], object]:
         calls = self._calls.get(os.getpid())
         if calls is None:
             calls = self._calls[os.getpid()] = SimpleQueue()
-            threading.Thread(target=_serve, args=(calls,), name="aioresult callbacks", daemon=True).start()
+            _start_thread(partial(_serve, calls), "aioresult callbacks")
         return calls.put
+
+
+def _start_thread(target: Call, name: str) -> None:
+    threading.Thread(target=target, name=name, daemon=True).start()
 
 
 def _serve(calls: SimpleQueue[Call]) -> None:
@@ -95,8 +102,10 @@ class Greenlets:
         original("_thread", "start_new_thread")(target, ())
 
     def new_loop(self) -> asyncio.AbstractEventLoop:
+        import gevent
+
         loop = asyncio.SelectorEventLoop()  # its selector is gevent's; a loop without one would stop the thread's hub
-        loop.set_default_executor(_GreenletExecutor())
+        loop.set_default_executor(_Executor(gevent.spawn))
         return loop
 
     def courier(self) -> Callable[[Call], object]:
@@ -126,16 +135,18 @@ class _GreenletSignal:
         return True
 
 
-class _GreenletExecutor(ThreadPoolExecutor):
-    """Runs what would block the portal's loop in greenlets of its thread.
+class _Executor(ThreadPoolExecutor):
+    """Makes each call that would block the portal's loop in a thread or greenlet of its own, of which there are few.
 
-    Those of Python's own executor would belong to that thread as well, but be waited for by another one when the
-    interpreter exits.
+    Python's own executors end before anything else when the interpreter exits; but drivers look up an address once more
+    to take leave of their server.
     """
 
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        import gevent
+    def __init__(self, start: Callable[[Call], object]) -> None:
+        super().__init__()
+        self._start = start
 
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         future: Future[T] = Future()
 
         def call() -> None:
@@ -147,7 +158,7 @@ class _GreenletExecutor(ThreadPoolExecutor):
                 else:
                     future.set_result(value)
 
-        gevent.spawn(call)
+        self._start(call)
         return future
 
 
