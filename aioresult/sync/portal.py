@@ -33,12 +33,11 @@ class _Call(Generic[T]):
     def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
         self._coroutine = coroutine
         self._done = surroundings().signal()
-        self.task: asyncio.Task[T] | None = None
 
     def begin(self) -> None:
         """Start the coroutine; called in the portal's loop, with the caller's context variables."""
-        self.task = asyncio.get_running_loop().create_task(self._coroutine)
-        self.task.add_done_callback(self._end)
+        self._task = asyncio.get_running_loop().create_task(self._coroutine)
+        self._task.add_done_callback(self._end)
 
     def _end(self, task: asyncio.Task[T]) -> None:
         if not task.cancelled():
@@ -49,33 +48,38 @@ class _Call(Generic[T]):
         """Wait for the coroutine's end, and return whether it came within ``timeout`` seconds."""
         return self._done.wait(timeout)
 
+    @property
+    def task(self) -> asyncio.Task[T]:
+        """The coroutine's task, once it has begun."""
+        return self._task
+
     def cancel(self) -> None:
         """Cancel the coroutine, unless it has ended; called in the portal's loop, after ``begin``."""
-        if self.task is not None:
-            self.task.cancel()
+        self._task.cancel()
 
 
 class _Portal:
     """One loop in one thread."""
 
     def __init__(self) -> None:
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._failure: BaseException | None = None
-        self._stop: Callable[[], None] = lambda: None
-        self._starting: list[Signal] = []
         self._surroundings = surroundings()
+        self._loop: asyncio.AbstractEventLoop
+        self._stopped: asyncio.Event
+        self._started = False
+        self._failure: BaseException | None = None
+        self._starting: list[Signal] = []
         self._ended: Signal | None = None
         self._surroundings.start_thread(self._serve)
 
     def _serve(self) -> None:
         try:
-            loop = self._surroundings.new_loop()
+            loop = self._loop = self._surroundings.new_loop()
             try:
                 loop.run_until_complete(self._until_stopped())
             finally:
                 loop.close()
         except BaseException as exc:
-            if self._loop is not None:
+            if self._started:
                 raise
             self._failure = exc
             self._tell_that_it_has_started()
@@ -84,21 +88,20 @@ class _Portal:
                 self._ended.set()
 
     def _tell_that_it_has_started(self) -> None:
+        self._started = True
         for signal in list(self._starting):
             signal.set()
 
     async def _until_stopped(self) -> None:
         """Serve until told to end; then do what ``asyncio.run`` does, but start no thread for it while Python exits."""
-        loop, stopped = asyncio.get_running_loop(), asyncio.Event()
-        self._stop = stopped.set
-        self._loop = loop
+        self._stopped = asyncio.Event()
         self._tell_that_it_has_started()
-        await stopped.wait()
+        await self._stopped.wait()
         running = asyncio.all_tasks() - {asyncio.current_task()}
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
-        await loop.shutdown_asyncgens()
+        await self._loop.shutdown_asyncgens()
 
     def wait_until_it_runs(self) -> None:
         """Wait for the loop.
@@ -106,10 +109,10 @@ class _Portal:
         Raises:
             AioResultError: the thread or its loop could not be made.
         """
-        if self._loop is None and self._failure is None:
+        if not self._started:
             started = self._surroundings.signal()
             self._starting.append(started)
-            if self._loop is None and self._failure is None:
+            if not self._started:  # in the meantime
                 started.wait()
         if self._failure is not None:
             _forget(self)
@@ -127,15 +130,15 @@ class _Portal:
 
     def call_soon(self, callback: Callable[..., object], *args: Any) -> None:
         """Schedule a call in the portal's loop, as long as that runs."""
-        if self._loop is not None:
+        if self._started:
             with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(callback, *args)
 
     def end(self) -> None:
         """Cancel what still runs, close the backends that were used in the loop, and end its thread."""
-        if self._loop is not None and not self._loop.is_closed():
+        if self._started and not self._loop.is_closed():
             self._ended = self._surroundings.signal()
-            self._loop.call_soon_threadsafe(self._stop)
+            self._loop.call_soon_threadsafe(self._stopped.set)
             self._ended.wait(_LONGEST_END)
 
 
@@ -267,7 +270,6 @@ def _outcome(call: _Call[T], interval: float | None = None, on_interval: Callabl
         while not call.wait(None if on_interval is None else interval):
             if on_interval is not None:
                 on_interval()
-        assert call.task is not None
         return call.task.result()
     except asyncio.CancelledError as exc:
         if _exiting:  # a thread that waits when the interpreter exits ends with it, quietly
