@@ -19,7 +19,7 @@ ROOT = "the package itself"
 
 # From the bottom up; a module may import what stands on lines before its own. Those on one line do not know each other.
 LAYERS = [
-    ["backoff", "credentials", "errors", "forks", "patches", "states"],
+    ["backoff", "collection", "credentials", "errors", "forks", "patches", "states"],
     ["background", "record"],
     ["settings"],
     ["codec"],

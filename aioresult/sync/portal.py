@@ -28,16 +28,21 @@ _END: Final = object()
 
 
 class _Call(Generic[T]):
-    """One coroutine that runs in the portal, for one caller who waits for it."""
+    """One coroutine that runs in the portal, for one caller who waits for it.
+
+    Attributes:
+        task: the coroutine's task, from ``begin`` on.
+    """
 
     def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
+        self.task: asyncio.Task[T]
         self._coroutine = coroutine
         self._done = surroundings().signal()
 
     def begin(self) -> None:
         """Start the coroutine; called in the portal's loop, with the caller's context variables."""
-        self._task = asyncio.get_running_loop().create_task(self._coroutine)
-        self._task.add_done_callback(self._end)
+        self.task = asyncio.get_running_loop().create_task(self._coroutine)
+        self.task.add_done_callback(self._end)
 
     def _end(self, task: asyncio.Task[T]) -> None:
         if not task.cancelled():
@@ -48,14 +53,9 @@ class _Call(Generic[T]):
         """Wait for the coroutine's end, and return whether it came within ``timeout`` seconds."""
         return self._done.wait(timeout)
 
-    @property
-    def task(self) -> asyncio.Task[T]:
-        """The coroutine's task, once it has begun."""
-        return self._task
-
     def cancel(self) -> None:
         """Cancel the coroutine, unless it has ended; called in the portal's loop, after ``begin``."""
-        self._task.cancel()
+        self.task.cancel()
 
 
 class _Portal:

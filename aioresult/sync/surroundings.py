@@ -1,9 +1,9 @@
 """How a caller waits, and where the portal's loop runs: in a process of threads, or in one that gevent has patched.
 
 gevent makes ``threading.Thread`` a greenlet of the thread that starts it, and its locks suspend greenlets. So the
-portal needs a thread of the operating system there, or its loop would run in a thread of the application; and a caller
-that waits must let the other greenlets of its thread go on. Within the portal's thread all is as gevent has it: the hub of
-that thread serves the loop's selector, the drivers' sockets and what they take for threads.
+portal needs a thread of the operating system there, or its loop would run in a thread of the application. And a caller
+that waits must let the other greenlets of its thread go on. Within the portal's thread all is as gevent has it: the
+hub of that thread serves the loop's selector, the drivers' sockets and what drivers take for threads.
 """
 
 from __future__ import annotations
@@ -177,8 +177,8 @@ def surroundings() -> Surroundings:
     eventlet: Any = sys.modules.get("eventlet.patcher")
     if eventlet is not None and eventlet.is_monkey_patched("thread"):
         raise Unsupported(
-            "eventlet has patched this process, and aioresult.sync, as well as the result backend aioresult for Celery, "
-            "does not work there: eventlet is hardly maintained any more; use gevent (celery worker -P gevent) or threads "
+            "eventlet has patched this process, and neither aioresult.sync nor the result backend aioresult for Celery "
+            "works there: eventlet is hardly maintained any more; use gevent (celery worker -P gevent), or threads "
             "(-P threads)"
         )
     return _THREADS

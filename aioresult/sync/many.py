@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, cast
 
 from aioresult import collecting, many
-from aioresult.sync.members import leaves_of, mirrored_of
+from aioresult import result as asynchronous
 from aioresult.sync.portal import iterate, run
-from aioresult.sync.result import AsyncResult, Result
+from aioresult.sync.result import AsyncResult
+from aioresult.sync.tree import Result
+
+
+def leaves_of(results: Iterable[Result]) -> list[AsyncResult[Any]]:
+    """Return the single results in ``results`` and in the groups among them, in order."""
+    return cast("list[AsyncResult[Any]]", [leaf for result in results for leaf in result.leaves()])
+
+
+def mirrored_of(results: Iterable[Result]) -> list[asynchronous.Result]:
+    """Return the asynchronous forms of ``results``."""
+    return [result.mirrored for result in results]
 
 
 def gather(*results: Result, return_exceptions: bool = False) -> list[Any]:
