@@ -56,9 +56,7 @@ class Backend(StoringBackend):
         group.save(self)
 
 
-@mirror.register
-def _(backend: asynchronous.Backend) -> Backend:
-    return Backend(backend)
+mirror.register(asynchronous.Backend, Backend)
 
 
 def configure(url_or_store: object = None, **settings: Any) -> Backend:

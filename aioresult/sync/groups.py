@@ -268,9 +268,7 @@ class GroupResult(ResultSet, Result):
         return self.id == other if isinstance(other, str) else NotImplemented
 
 
-@mirror.register
-def _(group: asynchronous.GroupResult, app: App | None = None) -> GroupResult:
-    return GroupResult.mirroring(group, app)
+mirror.register(asynchronous.GroupResult, GroupResult.mirroring)
 
 
 def result_from_tuple(r: ResultTree | Result, app: App | None = None) -> Result:

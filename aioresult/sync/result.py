@@ -279,6 +279,4 @@ class AsyncResult(Fields, Tree, Result, RevocableTask, Generic[T]):
         return AsyncResult.mirroring, (self.mirrored,)
 
 
-@mirror.register
-def _(result: asynchronous.AsyncResult, app: App | None = None) -> AsyncResult[Any]:  # type: ignore[type-arg]  # a class
-    return AsyncResult.mirroring(result, app)
+mirror.register(asynchronous.AsyncResult, AsyncResult.mirroring)

@@ -25,6 +25,7 @@ from aioresult import BackendNotConfigured, SettingsError, WouldBlockLoop, sync
 from aioresult.codec import exceptions
 from aioresult.integrations.celery.backends import shared_backend
 from aioresult.sync import errors
+from aioresult.sync.storing import StoringBackend
 from tests.celery.workers import application
 from tests.servers import RedisServer
 
@@ -39,7 +40,7 @@ def app(celery_redis: RedisServer) -> Iterator[Celery]:
 
 
 @pytest.fixture
-def backend(app: Celery) -> sync.Backend:
+def backend(app: Celery) -> StoringBackend:
     return sync.AsyncResult("any", app=app).backend
 
 
