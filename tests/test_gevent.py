@@ -11,7 +11,7 @@ import pytest
 
 from tests.test_sync_portal import run_script
 
-STORES = ["memory", "redis", "mongodb", "sqlite", "postgresql"]
+STORES = ["memory", "redis", "mongodb", "sqlite", "postgresql", "mysql"]
 
 PATCHED = "import gevent.monkey; gevent.monkey.patch_all()\n"
 
@@ -53,7 +53,7 @@ print("done")
 
 @pytest.fixture(params=STORES)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    fixtures = {"redis": "redis_url", "mongodb": "mongo_url", "postgresql": "postgres_url"}
+    fixtures = {"redis": "redis_url", "mongodb": "mongo_url", "postgresql": "postgres_url", "mysql": "mariadb_url"}
     if request.param in fixtures:
         return str(request.getfixturevalue(fixtures[request.param]))
     return {"memory": "memory://", "sqlite": f"sqlite:///{tmp_path}/results.db"}[request.param]

@@ -81,6 +81,30 @@ def test_context_variables_are_those_of_the_caller() -> None:
     assert portal.run(seen) == "the caller's"
 
 
+NO_LOOP = """
+import asyncio
+from aioresult import AioResultError
+from aioresult.sync import Backend
+
+def refuse():
+    raise OSError("too many open files")
+
+backend, new_event_loop, asyncio.new_event_loop = Backend("memory://"), asyncio.new_event_loop, refuse
+try:
+    backend.ping()
+except AioResultError as exc:
+    print(exc, repr(exc.__cause__), sep="; ")
+asyncio.new_event_loop = new_event_loop
+print(backend.mark_as_done("t", 1))
+"""
+
+
+def test_a_portal_that_cannot_start_says_why_and_the_next_call_tries_again() -> None:
+    why, written = run_script(NO_LOOP).splitlines()
+    assert why.endswith("too many open files; OSError('too many open files')")
+    assert written == "True"
+
+
 # --- interrupts -------------------------------------------------------------------------------------------------------
 
 
