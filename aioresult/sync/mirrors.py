@@ -31,8 +31,8 @@ class Mirror(Protocol[A_co]):
 def mirror(asynchronous: Any, *_app: App | None) -> Any:
     """Return the blocking form of an asynchronous backend, or of a result or group with its Celery application.
 
-    Each blocking class registers what it stands for. Results give their backend, and a backend makes results: so neither
-    could import the other for this.
+    Each blocking class registers what it stands for. Results give their backend, and a backend makes results: so
+    neither could import the other for this.
     """
     raise TypeError(f"{type(asynchronous).__name__} has no blocking form")
 

@@ -27,6 +27,7 @@ T = TypeVar("T")
 Call = Callable[[], object]
 
 _LONG: Final = 3600.0
+"""Seconds after which a greenlet that waits without a limit begins to wait again."""
 
 
 class Signal(Protocol):
@@ -51,8 +52,8 @@ class Surroundings(Protocol):
     def new_loop(self) -> asyncio.AbstractEventLoop:
         """Return an event loop for the present thread."""
 
-    def courier(self) -> Callable[[Call], object]:
-        """Return a function that may be called in any thread, and has a call made where that may block."""
+    def background(self) -> Callable[[Call], object]:
+        """Return a function that may be called in any thread, and has a call made later, where it may block."""
 
 
 class Threads:
@@ -72,7 +73,7 @@ class Threads:
         loop.set_default_executor(_Executor(partial(_start_thread, name="aioresult call")))
         return loop
 
-    def courier(self) -> Callable[[Call], object]:
+    def background(self) -> Callable[[Call], object]:
         calls = self._calls.get(os.getpid())
         if calls is None:
             calls = self._calls[os.getpid()] = SimpleQueue()
@@ -108,7 +109,7 @@ class Greenlets:
         loop.set_default_executor(_Executor(gevent.spawn))
         return loop
 
-    def courier(self) -> Callable[[Call], object]:
+    def background(self) -> Callable[[Call], object]:
         import gevent
 
         loop = gevent.get_hub().loop
@@ -116,7 +117,10 @@ class Greenlets:
 
 
 class _GreenletSignal:
-    """Suspends a greenlet, and lets the others of its thread go on."""
+    """Suspends a greenlet, and lets the others of its thread go on.
+
+    There always is a timer: a hub in which nothing else could happen takes waiting without one for a deadlock.
+    """
 
     def __init__(self) -> None:
         import gevent
@@ -130,16 +134,16 @@ class _GreenletSignal:
 
     def wait(self, timeout: float | None = None) -> bool:
         while not self._event.wait(_LONG if timeout is None else timeout):
-            if timeout is not None:  # without a timer, a hub that has nothing else to do would take this for a deadlock
+            if timeout is not None:
                 return False
         return True
 
 
 class _Executor(ThreadPoolExecutor):
-    """Makes each call that would block the portal's loop in a thread or greenlet of its own, of which there are few.
+    """Makes each call that would block the portal's loop in a thread or greenlet of its own; there are few such calls.
 
-    Python's own executors end before anything else when the interpreter exits; but drivers look up an address once more
-    to take leave of their server.
+    Python's own executors end before anything else when the interpreter exits. But drivers may look up an address once
+    more while they close.
     """
 
     def __init__(self, start: Callable[[Call], object]) -> None:

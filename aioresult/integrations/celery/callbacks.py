@@ -47,7 +47,7 @@ class Callbacks:
         self._registered: dict[str, dict[int, Callable[[], PendingResult | None]]] = {}
         self._rejoining = False
         self._to_relax: list[tuple[str, int]] = []
-        self._courier: Callable[[Callable[[], object]], object]
+        self._in_background: Callable[[Callable[[], object]], object]
 
     # --- called anywhere ---
 
@@ -55,7 +55,7 @@ class Callbacks:
         """Register ``result``; it is kept alive unless ``weak``."""
         if self._pid != os.getpid():
             self._start_afresh()
-        self._courier = surroundings().courier()
+        self._in_background = surroundings().background()
         portal.start()
         portal.call_soon(self._add, str(result.id), id(result), ref(result) if weak else lambda: result)
 
@@ -120,7 +120,7 @@ class Callbacks:
         for reference in self._registered.pop(record.id, {}).values():
             result = reference()
             if result is not None and record.error is None:
-                self._courier(partial(_called, self._fulfil, result, record))
+                self._in_background(partial(_call, self._fulfil, result, record))
 
     def fail(self, error: Exception) -> None:
         """Take the error that ended all waiting: nobody is there to see it, so try again."""
@@ -140,7 +140,7 @@ class Callbacks:
             hub.join(ids, self)
 
 
-def _called(fulfil: Fulfil, result: PendingResult, record: Record) -> None:
+def _call(fulfil: Fulfil, result: PendingResult, record: Record) -> None:
     try:
         fulfil(result, record)
     except Exception:
