@@ -18,10 +18,11 @@ PATCHED = "import gevent.monkey; gevent.monkey.patch_all()\n"
 WAITING = (
     PATCHED
     + """
-import gevent, sys
+import gevent, logging, os, sys
 from gevent.event import Event
 from aioresult.sync import AsyncResult, configure
 
+logging.basicConfig(level=logging.DEBUG, filename=os.devnull)  # whose lock all threads and greenlets share
 backend = configure(sys.argv[1])
 backend.mark_as_done("ready", "there")
 assert AsyncResult("ready").get(timeout=30) == "there"
@@ -41,9 +42,8 @@ def tick():
 
 ticking = gevent.spawn(tick)
 assert enough.wait(30), "a greenlet did not go on while others waited"
-for task_id in ids:
-    backend.mark_as_done(task_id, task_id.upper())
-gevent.joinall(waiting, raise_error=True)
+writing = [gevent.spawn(backend.mark_as_done, task_id, task_id.upper()) for task_id in ids]
+gevent.joinall([*writing, *waiting], raise_error=True)
 assert [greenlet.value for greenlet in waiting] == [task_id.upper() for task_id in ids]
 backend.close()
 print("done")

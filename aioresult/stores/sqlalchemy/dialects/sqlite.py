@@ -6,12 +6,14 @@ import asyncio
 import json
 import logging
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 import aiosqlite
+from aiosqlite.core import _STOP_RUNNING_SENTINEL, set_exception, set_result
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -166,10 +168,26 @@ def _start_thread(connection: aiosqlite.Connection) -> None:
     thread = connection._thread
     if patched_by_gevent():
         connection._tx = original("queue", "SimpleQueue")()
-        original("_thread", "start_new_thread")(thread._target, (connection._tx,))  # type: ignore[attr-defined]  # untold
+        original("_thread", "start_new_thread")(_serve, (connection._tx,))
     else:
         thread.daemon = True
         thread.start()
+
+
+def _serve(calls: Any) -> None:
+    """Do what aiosqlite's threads do, but log nothing: without a hub, nobody can wait for gevent's lock of a log."""
+    outcome: Any = None
+    tell: Callable[[asyncio.Future[Any], Any], None]
+    while outcome is not _STOP_RUNNING_SENTINEL:
+        future, call = calls.get()
+        try:
+            tell, outcome = set_result, call()
+        except BaseException as exc:  # noqa: BLE001  (handed to whoever awaits it)
+            tell, outcome = set_exception, exc
+        if future is not None:
+            with suppress(RuntimeError):  # its loop is closed
+                future.get_loop().call_soon_threadsafe(tell, future, outcome)
+        del future, call, tell
 
 
 def _on_conflict(layout: Layout) -> str:
