@@ -19,7 +19,7 @@ from aioresult.stores.redis.scripts import PUT, PUT_SHARDED
 from aioresult.stores.redis.servers import details, parsed
 from aioresult.stores.redis.store import RedisStore
 from aioresult.stores.redis.topology import Place
-from aioresult.stores.redis.urls import authenticate, common, database, hosts, query_options, secure, split
+from aioresult.stores.redis.urls import as_redis, authenticate, common, database, hosts, query_options, secure, split
 from aioresult.stores.redis.wire import Reply, pack
 
 _FALSE: Final = ("0", "false", "no", "off")
@@ -41,7 +41,7 @@ class RedisClusterStore(RedisStore):
         if database(options, parts.path, settings):
             raise SettingsError("a Redis Cluster has no database but 0")
         places = [(host or "localhost", port or 6379) for host, port in hosts(parts.netloc)]
-        encrypted = parts.scheme.lower().startswith("rediss")
+        encrypted = as_redis(parts.scheme).startswith("rediss")
         connection_class = secure(encrypted, options, settings, driver.Connection, driver.SSLConnection)
         authenticate(parts, options, settings)
         self._connect_to(places or [("localhost", 6379)], connection_class, common(options, settings), sharded=sharded)

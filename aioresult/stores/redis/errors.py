@@ -56,8 +56,8 @@ def refused(error: ServerError, location: str, prefix: str) -> AioResultError:
     return kind(f"Redis at {location} answered: {text}")
 
 
-def unreachable(exc: Exception, location: str) -> StoreUnavailable:
-    """Return what a failure to connect, or of a connection, means."""
+def unreachable(exc: Exception, location: str, advice: str = "") -> StoreUnavailable:
+    """Return what a failure to connect, or of a connection, means; ``advice`` is added at its end."""
     cause = exc.__cause__ if isinstance(exc.__cause__, redis.exceptions.RedisError) else exc
     if isinstance(cause, redis.exceptions.AuthenticationError):
         text = f"authentication failed ({cause}); check user and password"
@@ -65,4 +65,4 @@ def unreachable(exc: Exception, location: str) -> StoreUnavailable:
         text = f"timeout: {exc}" if str(exc) else "timeout while connecting"
     else:
         text = str(exc) or type(exc).__name__
-    return StoreUnavailable(f"Redis at {location} is unavailable: {text}")
+    return StoreUnavailable(f"Redis at {location} is unavailable: {text}{advice}")

@@ -17,7 +17,7 @@ from aiosqlite.core import _STOP_RUNNING_SENTINEL, set_exception, set_result
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from aioresult.errors import Unsupported
+from aioresult.errors import StoreUnavailable, Unsupported
 from aioresult.patches import original, patched_by_gevent
 from aioresult.settings import Settings
 from aioresult.stores.sqlalchemy.dates import Dates, TextDates
@@ -151,7 +151,7 @@ async def _connect(*where: Any, **options: Any) -> aiosqlite.Connection:
             await asyncio.to_thread(connection._thread.join)
         elif stopped is not None:
             await stopped
-        raise cancelled or error
+        raise cancelled or _explained(error, str(where[0]))
     connection._connection = opening.result()
     if cancelled is not None:
         await connection.close()
@@ -188,6 +188,17 @@ def _serve(calls: Any) -> None:
             with suppress(RuntimeError):  # its loop is closed
                 future.get_loop().call_soon_threadsafe(tell, future, outcome)
         del future, call, tell
+
+
+def _explained(error: BaseException, database: str) -> BaseException:
+    """Return ``error``, or one that says more where SQLite says only that it cannot open the file."""
+    folder = Path(database.removeprefix("file:").partition("?")[0]).absolute().parent
+    if not isinstance(error, sqlite3.OperationalError) or folder.is_dir():
+        return error
+    return StoreUnavailable(
+        f"sqlite:///{database}: there is no folder {folder}; create it, or correct the path: sqlite:///here.db is "
+        f"relative to the current folder, sqlite:////there/here.db is not"
+    )
 
 
 def _on_conflict(layout: Layout) -> str:
