@@ -25,7 +25,7 @@ LAYERS = [
     ["codec"],
     ["abc"],
     ["batching", "deadlines", "members"],
-    ["looking", "polling"],
+    ["looking", "polling", "purging"],
     ["subscription", "stores"],
     ["hub"],
     ["runtime"],
@@ -48,8 +48,8 @@ BRIDGE = ("sync", "integrations")
 therefore imported by the function that is handed one."""
 DRIVERS = frozenset(
     """
-    aiosqlite asyncmy asyncpg brotli celery gevent hiredis inotify_simple kombu motor msgpack opentelemetry psycopg
-    pymongo redis rich sqlalchemy taskiq typer uvloop yaml zstandard
+    aiosqlite asyncmy asyncpg attr attrs brotli celery gevent hiredis inotify_simple kombu motor msgpack
+    numpy opentelemetry psycopg pydantic pydantic_core pymongo redis rich sqlalchemy taskiq typer uvloop yaml zstandard
     """.split()
 )
 

@@ -34,6 +34,8 @@ _OLDEST: Final = (3, 35, 0)
 """The first with RETURNING."""
 _CHUNK: Final = 1000
 """Rows per statement; times the number of columns, below SQLite's limit of 32,766 parameters."""
+_OLD: Final = "date_done BETWEEN '' AND ?"
+"""A date, which is text, before another; a number, which some other program may have stored, is below any text."""
 _BUSY_TIMEOUT: Final = 10.0
 """Seconds to wait for another process's transaction."""
 
@@ -109,7 +111,7 @@ class SQLiteDialect(Dialect):
         await link.run(self._delete, (json.dumps(ids),))
 
     async def purge(self, link: Link, table: str, cutoff: datetime) -> int | None:
-        statement = f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE date_done < ? LIMIT {PURGE_BATCH})"
+        statement = f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE {_OLD} LIMIT {PURGE_BATCH})"
         return await link.run(statement, (self.dates.to_column(cutoff),))  # waits for its turn: one writer at a time
 
     async def write_group(self, link: Link, group_id: str, payload: bytes, date: datetime) -> None:
@@ -119,10 +121,11 @@ class SQLiteDialect(Dialect):
         )
         await link.run(statement, (group_id, payload, self.dates.to_column(date)))
 
-    async def read_group(self, link: Link, group_id: str) -> tuple[bytes | None, Any] | None:
-        statement = f"SELECT result, date_done FROM {self.layout.group} WHERE taskset_id = ?"
-        found = await link.rows(statement, (group_id,))
-        return (found[0][0], found[0][1]) if found else None
+    async def read_group(self, link: Link, group_id: str) -> bytes | None:
+        payload: bytes | None = await link.value(
+            f"SELECT result FROM {self.layout.group} WHERE taskset_id = ?", (group_id,)
+        )
+        return payload
 
     async def delete_group(self, link: Link, group_id: str) -> None:
         await link.run(f"DELETE FROM {self.layout.group} WHERE taskset_id = ?", (group_id,))
@@ -208,7 +211,7 @@ def _on_conflict(layout: Layout) -> str:
     return (
         f" ON CONFLICT (task_id) DO UPDATE SET {assignments} WHERE old.status IS NULL OR (old.status <> {SUCCESS_TEXT}"
         f" AND (old.status NOT IN ({READY_LIST}) OR excluded.status IN ({READY_LIST})))"
-        f" OR old.date_done < ? OR ({same}) RETURNING task_id"
+        f" OR (old.{_OLD}) OR ({same}) RETURNING task_id"
     )
 
 
