@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, Literal, TypeVar, cast, overload
 
 from aioresult import collecting, many
-from aioresult.sync.members import leaves_of, mirrored_of
+from aioresult import result as asynchronous
 from aioresult.sync.portal import iterate, run
-from aioresult.sync.result import AsyncResult, Result
+from aioresult.sync.result import AsyncResult
+from aioresult.sync.tree import Result
 
 T = TypeVar("T")
 T1 = TypeVar("T1")
@@ -18,6 +19,16 @@ T3 = TypeVar("T3")
 T4 = TypeVar("T4")
 T5 = TypeVar("T5")
 T6 = TypeVar("T6")
+
+
+def leaves_of(results: Iterable[Result]) -> list[AsyncResult[Any]]:
+    """Return the single results in ``results`` and in the groups among them, in order."""
+    return cast("list[AsyncResult[Any]]", [leaf for result in results for leaf in result.leaves()])
+
+
+def mirrored_of(results: Iterable[Result]) -> list[asynchronous.Result]:
+    """Return the asynchronous forms of ``results``."""
+    return [result.mirrored for result in results]
 
 
 @overload
