@@ -12,10 +12,9 @@ from aioresult import groups, states, stream
 from aioresult import result as results
 from aioresult.abc import Capabilities, Store
 from aioresult.backoff import Backoff
-from aioresult.default import get_default, set_default
+from aioresult.default import Result, get_default, set_default
 from aioresult.errors import BackendNotConfigured, SettingsError, StoreUnavailable, TaskRevokedError, Unsupported
 from aioresult.record import Record, ResultTree, check_task_id, record_of
-from aioresult.result import Result
 from aioresult.runtime import Runtime, Stats
 from aioresult.runtimes import Runtimes
 from aioresult.settings import make_settings

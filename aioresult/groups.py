@@ -9,9 +9,9 @@ from typing import Any, cast
 
 from aioresult.collecting import as_completed, current_records, final_records, leaves
 from aioresult.collection import Collection
-from aioresult.default import ResultBackend, get_default
+from aioresult.default import Result, ResultBackend, get_default
 from aioresult.record import Record, ResultTree, check_task_id
-from aioresult.result import AsyncResult, Result
+from aioresult.result import AsyncResult
 from aioresult.runtime import check_timeout
 
 

@@ -24,7 +24,7 @@ LAYERS = [
     ["settings"],
     ["codec"],
     ["abc"],
-    ["batching", "deadlines", "members"],
+    ["batching", "deadlines", "members", "values"],
     ["channels", "looking", "polling", "purging"],
     ["subscription", "stores"],
     ["hub"],

@@ -7,9 +7,9 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, TextIO, cast
 
+from aioresult.default import Result as Mirrored
 from aioresult.errors import MissingDriver, ResultTimeout
 from aioresult.record import ResultTree
-from aioresult.result import Result as Mirrored
 from aioresult.sync.errors import INCOMPLETE, as_celerys
 from aioresult.sync.mirrors import mirror
 from aioresult.sync.revoking import Revocable
