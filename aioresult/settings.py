@@ -277,8 +277,8 @@ def _check_ranges(settings: Settings) -> None:
         "fallback_interval",
         "connect_timeout",
         "max_decompressed_bytes",
-        "stream_buffer",
         "purge_interval",
+        "stream_buffer",
     ):
         value = getattr(settings, name)
         if not (value is None or value > 0):

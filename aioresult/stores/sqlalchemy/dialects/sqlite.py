@@ -6,16 +6,19 @@ import asyncio
 import json
 import logging
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 import aiosqlite
+from aiosqlite.core import _STOP_RUNNING_SENTINEL, set_exception, set_result
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from aioresult.errors import StoreUnavailable, Unsupported
+from aioresult.patches import original, patched_by_gevent
 from aioresult.settings import Settings
 from aioresult.stores.sqlalchemy.dates import Dates, TextDates
 from aioresult.stores.sqlalchemy.dialects.port import PURGE_BATCH, READY_LIST, SUCCESS_TEXT, Dialect
@@ -136,11 +139,9 @@ async def _connect(*where: Any, **options: Any) -> aiosqlite.Connection:
     been closed.
     """
     connection = aiosqlite.connect(*where, **options)
-    thread = connection._thread
-    thread.daemon = True
     opening: asyncio.Future[sqlite3.Connection] = asyncio.get_running_loop().create_future()
+    _start_thread(connection)
     connection._tx.put_nowait((opening, connection._connector))
-    thread.start()
     cancelled: asyncio.CancelledError | None = None
     while not opening.done():
         try:
@@ -148,14 +149,48 @@ async def _connect(*where: Any, **options: Any) -> aiosqlite.Connection:
         except asyncio.CancelledError as exc:
             cancelled = exc
     if error := opening.exception():
-        connection.stop()
-        await asyncio.to_thread(thread.join)
+        stopped = connection.stop()
+        if connection._thread.is_alive():
+            await asyncio.to_thread(connection._thread.join)
+        elif stopped is not None:
+            await stopped
         raise cancelled or _explained(error, str(where[0]))
     connection._connection = opening.result()
     if cancelled is not None:
         await connection.close()
         raise cancelled
     return connection
+
+
+def _start_thread(connection: aiosqlite.Connection) -> None:
+    """Start the connection's thread, for which the interpreter does not wait.
+
+    Where gevent has patched threads, it gets one of the operating system: greenlets that wait for each other's locks in
+    SQLite's own code would all stand still until the time is up.
+    """
+    thread = connection._thread
+    if patched_by_gevent():
+        connection._tx = original("queue", "SimpleQueue")()
+        original("_thread", "start_new_thread")(_serve, (connection._tx,))
+    else:
+        thread.daemon = True
+        thread.start()
+
+
+def _serve(calls: Any) -> None:
+    """Do what aiosqlite's threads do, but log nothing: without a hub, nobody can wait for gevent's lock of a log."""
+    outcome: Any = None
+    tell: Callable[[asyncio.Future[Any], Any], None]
+    while outcome is not _STOP_RUNNING_SENTINEL:
+        future, call = calls.get()
+        try:
+            tell, outcome = set_result, call()
+        except BaseException as exc:  # noqa: BLE001  (handed to whoever awaits it)
+            tell, outcome = set_exception, exc
+        if future is not None:
+            with suppress(RuntimeError):  # its loop is closed
+                future.get_loop().call_soon_threadsafe(tell, future, outcome)
+        del future, call, tell
 
 
 def _explained(error: BaseException, database: str) -> BaseException:
