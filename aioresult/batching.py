@@ -17,7 +17,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from aioresult.abc import PartlyUnavailable, Store
 from aioresult.background import Background, is_being_cancelled, unasked_cancellation
-from aioresult.errors import AioResultError, StoreUnavailable, StreamFull
+from aioresult.errors import AioResultError, ResultTooLarge, StoreUnavailable, StreamFull
 from aioresult.record import Record
 from aioresult.stream import Append, Chunk, Cursor
 
@@ -165,8 +165,8 @@ class _Changes(_Lane[Change, Any]):
                 change.repeated = True
             raise
         for own, outcome in zip(by_id.values(), outcomes, strict=True):
-            if isinstance(outcome, StreamFull) and len(own) > 1:
-                for entry in own:  # the first ones may still have room
+            if isinstance(outcome, StreamFull | ResultTooLarge) and len(own) > 1:
+                for entry in own:  # the first ones may still have room, and each for itself be small enough
                     await self._append([entry])
             else:
                 _tell_appended(own, outcome)

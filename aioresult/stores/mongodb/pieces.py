@@ -57,11 +57,19 @@ HEADS: Final[Document] = {
     }
 }
 """The stage that makes a ``Head`` of the pieces of each stream."""
+HEAD_FIELDS: Final[Document] = {"last": 1, "oldest": 1, "expires_at": 1}
+"""The fields that make a ``Head``."""
 
 
-def head_of(row: Document) -> Head:
-    """Return what ``HEADS`` says of one stream."""
-    return Head(row["first"], row["last"], row["oldest"], row["ends"], row["ends_first"])
+def heads_of(pieces: Sequence[Document]) -> dict[str, Head]:
+    """Return the heads of the streams that ``pieces`` belong to; the newest piece of each is among them."""
+    heads: dict[str, Head] = {}
+    for piece in pieces:
+        task_id, first, ends = piece["_id"]["task"], piece["_id"]["first"], piece.get("expires_at")
+        head = heads.get(task_id)
+        if head is None or head.first < first:
+            heads[task_id] = Head(first, piece["last"], piece["oldest"], ends, head.ends_first if head else ends)
+    return heads
 
 
 def piece_of(

@@ -26,7 +26,7 @@ from aioresult.states import READY_STATES
 from aioresult.stores.mongodb import clients
 from aioresult.stores.mongodb.documents import Document, expiry, is_over
 from aioresult.stores.mongodb.failures import DUPLICATE_KEY, TRANSIENT, throttled
-from aioresult.stores.mongodb.pieces import HEADS, Head, head_of, numbered, piece_of, taken
+from aioresult.stores.mongodb.pieces import HEAD_FIELDS, HEADS, Head, heads_of, numbered, piece_of, taken
 from aioresult.stores.mongodb.ranges import LAST, any_of, beginning_in, chunks, whole
 from aioresult.stream import EMPTY, REPEATED_AMONG, Append, Chunk, Cursor, stream_ended
 
@@ -234,26 +234,26 @@ class Streams:
         return Chunk(oldest, max(head.last, start + len(items) - 1), items)
 
     async def _heads(self, ids: Collection[str]) -> dict[str, Head]:
-        """Return what is known of each stream that there is."""
+        """Return what there is to know of each stream that there is."""
         heads: dict[str, Head] = {}
-        asked = list(ids)
-        while asked:
-            known = {task_id: self._known[task_id].first for task_id in asked if task_id in self._known}
-            for chunk in chunks(asked):
-                ranges = [beginning_in(one, known[one], LAST) if one in known else whole(one) for one in chunk]
-                pipeline = [{"$match": any_of(ranges)}, HEADS]
-                for row in await self._call(partial(clients.aggregate, self._at().streams, pipeline, len(chunk) + 1)):
-                    heads[row["_id"]] = head_of(row)
-            # Where nothing is left from the newest known piece on, the stream may have begun anew.
-            asked = [task_id for task_id in known if task_id not in heads]
-            for task_id in asked:
-                self._known.pop(task_id, None)
-        for task_id, head in heads.items():
-            self._remember(task_id, head)
+        known = {task_id: self._known[task_id].first for task_id in ids if task_id in self._known}
+        for chunk in chunks(list(known)):
+            ranges = any_of([beginning_in(task_id, known[task_id], LAST) for task_id in chunk])
+            newest = await self._call(partial(self._find, self._at().streams, ranges, HEAD_FIELDS))
+            heads |= heads_of(newest)  # a query is twice as fast as the pipeline below
+        for chunk in chunks([task_id for task_id in ids if task_id not in heads]):
+            pipeline = [{"$match": any_of([whole(task_id) for task_id in chunk])}, HEADS]
+            rows = await self._call(partial(clients.aggregate, self._at().streams, pipeline, len(chunk) + 1))
+            heads |= {row.pop("_id"): Head(**row) for row in rows}
+        for task_id in ids:
+            self._remember(task_id, heads.get(task_id))
         return heads
 
-    def _remember(self, task_id: str, head: Head) -> None:
-        known = self._known.pop(task_id, None) or _Known(head)
+    def _remember(self, task_id: str, head: Head | None) -> None:
+        known = self._known.pop(task_id, None)
+        if head is None:
+            return
+        known = known or _Known(head)
         known.first = head.first
         self._known[task_id] = known
         if len(self._known) > _KNOWN:
