@@ -17,6 +17,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 
 from aioresult.errors import StoreUnavailable
 from aioresult.stores.mongodb import clients
+from aioresult.stores.mongodb.awaiting import heeding
 from aioresult.stores.mongodb.documents import Document
 from aioresult.stores.mongodb.failures import UNAUTHORIZED, is_refusal, unavailable
 
@@ -113,7 +114,7 @@ class Changes:
         while True:
             try:
                 with pymongo.timeout(self._patience):
-                    change = await clients.heeding(self._stream.try_next())
+                    change = await heeding(self._stream.try_next())
             except PyMongoError as exc:
                 raise unavailable(exc, self._location) from exc
             if change is not None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeGuard, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeGuard
 
 import msgspec
 import pymongo
@@ -42,8 +42,6 @@ _SOCKET_TIMEOUT: Final = 30.0
 _MALFORMED: Final = (
     "user name and password must be percent-encoded (urllib.parse.quote_plus) and hosts separated by commas"
 )
-
-_T = TypeVar("_T")
 
 
 class ChangeStream(Protocol):
@@ -223,20 +221,6 @@ def open_client(target: Target) -> Client:
 def is_client(client: object) -> TypeGuard[Client]:
     """Return whether ``client`` is an asynchronous client of PyMongo or Motor."""
     return isinstance(client, AsyncMongoClient) or type(client).__name__ == "AsyncIOMotorClient"
-
-
-async def heeding(request: Awaitable[_T]) -> _T:
-    """Await a request, and be cancelled if that was asked for meanwhile.
-
-    Of PyMongo alone this cannot be relied upon before Python 3.12, whose ``asyncio.wait_for`` no longer swallows a
-    cancellation that comes while what it waits for has just been done.
-    """
-    task = asyncio.current_task()
-    before = 0 if task is None else task.cancelling()
-    answer = await request
-    if task is not None and task.cancelling() > before:
-        raise asyncio.CancelledError
-    return answer
 
 
 async def close_client(client: Client, timeout: float) -> None:

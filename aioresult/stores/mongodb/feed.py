@@ -148,7 +148,7 @@ def _tell_nobody(task_id: str, news: News) -> None:
 
 async def _end(reader: asyncio.Task[None]) -> None:
     """End a reader; its failure has been raised already, or comes too late to matter."""
-    while not reader.done():  # see clients.heeding: the first cancellation may have gone unheard
+    while not reader.done():  # see heeding: the first cancellation may have gone unheard
         reader.cancel()
         await asyncio.wait([reader], timeout=_HEARING)
     if not reader.cancelled():

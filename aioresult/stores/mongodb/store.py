@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from asyncio import gather
 from asyncio import sleep as pause
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -20,10 +19,12 @@ from aioresult.record import Encoded, Record, ResultTree
 from aioresult.settings import Settings
 from aioresult.states import FAILURE, SUCCESS
 from aioresult.stores.mongodb import clients, writes
+from aioresult.stores.mongodb.awaiting import heeding, together
 from aioresult.stores.mongodb.changes import Changes, Request, open_stream
 from aioresult.stores.mongodb.documents import Document, Documents, is_over
-from aioresult.stores.mongodb.failures import TRANSIENT, is_refusal, reason_of, throttled, unavailable
+from aioresult.stores.mongodb.failures import is_refusal, reason_of, throttled, unavailable
 from aioresult.stores.mongodb.feed import PIECES, RECORDS, MongoFeed
+from aioresult.stores.mongodb.indexes import create_ttl_index
 from aioresult.stores.mongodb.ranges import chunks
 from aioresult.stores.mongodb.streams import Streams
 from aioresult.stores.notices import warn_once
@@ -92,7 +93,7 @@ class MongoStore(Store):
         while True:
             self._count()
             try:
-                return await clients.heeding(request())
+                return await heeding(request())
             except PyMongoError as exc:
                 seconds = throttled(exc)
                 if seconds is not None and asked_to_wait < _ATTEMPTS:
@@ -167,7 +168,7 @@ class MongoStore(Store):
         return []
 
     async def delete_many(self, ids: Sequence[str]) -> None:
-        await gather(self._delete_records(ids), self._streams.delete_many(ids))
+        await together(self._delete_records(ids), self._streams.delete_many(ids))
 
     async def _delete_records(self, ids: Sequence[str]) -> None:
         for chunk in chunks(ids):
@@ -191,20 +192,8 @@ class MongoStore(Store):
         """Make sure of the index by which MongoDB deletes what has expired."""
         wanted = self.settings.expires_for(SUCCESS) or self.settings.expires_for(FAILURE)
         if wanted and collection.name not in self._expiring:
-            await self._call(partial(self._create_index, collection))
+            await self._call(partial(create_ttl_index, collection, self.location))
             self._expiring.add(collection.name)
-
-    async def _create_index(self, collection: clients.Collection) -> None:
-        try:
-            await collection.create_index("expires_at", expireAfterSeconds=0)
-        except OperationFailure as exc:
-            if exc.code in TRANSIENT:
-                raise
-            warn_once(
-                self.location,
-                f"no TTL index on {collection.name}.expires_at: {reason_of(exc)}; what has expired is not shown, but "
-                "stays in the database until it is purged",
-            )
 
     async def purge(self) -> int:
         condition = self._documents.expired(datetime.now(UTC))

@@ -10,7 +10,6 @@ task's document at each append, and so wake all who wait for results.)
 from __future__ import annotations
 
 import random
-from asyncio import gather
 from asyncio import sleep as pause
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
@@ -24,6 +23,7 @@ from aioresult.abc import Store
 from aioresult.errors import AioResultError, StoreUnavailable
 from aioresult.states import READY_STATES
 from aioresult.stores.mongodb import clients
+from aioresult.stores.mongodb.awaiting import together
 from aioresult.stores.mongodb.documents import Document, expiry, is_over
 from aioresult.stores.mongodb.failures import DUPLICATE_KEY, TRANSIENT, throttled
 from aioresult.stores.mongodb.pieces import HEAD_FIELDS, HEADS, Head, heads_of, numbered, piece_of, taken
@@ -101,7 +101,7 @@ class Streams:
         """Return what to store; note in ``outcomes`` what is refused, or stored already."""
         looked = monotonic()
         ids = [append.id for append in appends]
-        ended, heads = await gather(self._ended(ids), self._heads(ids))
+        ended, heads = await together(self._ended(ids), self._heads(ids))
         pieces: list[tuple[Append, Document]] = []
         for append in appends:
             if append.id in ended:
@@ -208,7 +208,7 @@ class Streams:
         """Read by two queries for all cursors together, and by one more for each that is in the middle of a piece."""
         ids = list(dict.fromkeys(cursor.id for cursor in cursors))
         ranges = [beginning_in(c.id, c.after + 1, c.after + c.limit) for c in cursors if c.limit]
-        heads, found = await gather(self._heads(ids), self._stored(ranges))
+        heads, found = await together(self._heads(ids), self._stored(ranges))
         pieces: dict[str, list[Document]] = {task_id: [] for task_id in ids}
         for piece in found:
             pieces[piece["_id"]["task"]].append(piece)
@@ -241,21 +241,21 @@ class Streams:
             ranges = any_of([beginning_in(task_id, known[task_id], LAST) for task_id in chunk])
             newest = await self._call(partial(self._find, self._at().streams, ranges, HEAD_FIELDS))
             heads |= heads_of(newest)  # a query is twice as fast as the pipeline below
+        for task_id in known:
+            if task_id in heads and task_id in self._known:
+                self._known[task_id].first = heads[task_id].first
         for chunk in chunks([task_id for task_id in ids if task_id not in heads]):
             pipeline = [{"$match": any_of([whole(task_id) for task_id in chunk])}, HEADS]
             rows = await self._call(partial(clients.aggregate, self._at().streams, pipeline, len(chunk) + 1))
-            heads |= {row.pop("_id"): Head(**row) for row in rows}
-        for task_id in ids:
-            self._remember(task_id, heads.get(task_id))
+            for row in rows:
+                task_id = row.pop("_id")
+                heads[task_id] = Head(**row)
+                self._remember(task_id, heads[task_id])
         return heads
 
-    def _remember(self, task_id: str, head: Head | None) -> None:
-        known = self._known.pop(task_id, None)
-        if head is None:
-            return
-        known = known or _Known(head)
-        known.first = head.first
-        self._known[task_id] = known
+    def _remember(self, task_id: str, head: Head) -> None:
+        self._known.pop(task_id, None)
+        self._known[task_id] = _Known(head)
         if len(self._known) > _KNOWN:
             del self._known[next(iter(self._known))]
 
