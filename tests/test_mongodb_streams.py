@@ -9,6 +9,7 @@ from typing import Any
 
 import pymongo
 import pytest
+from pymongo.errors import AutoReconnect
 
 from aioresult import Backend, ResultTooLarge, StreamFull, StreamGap, TaskRunner, emit
 from aioresult.stores.mongodb import streams as streams_module
@@ -116,6 +117,27 @@ async def test_who_has_looked_before_the_stream_was_trimmed_takes_no_number_twic
         assert (await read(backend, "a", after=8))[-1] == (11, "late")
 
 
+async def test_items_whose_answer_is_lost_are_stored_once(
+    backend: Backend, other: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await backend.append("a", 1) == 1
+    collection = backend.runtime.store._at.streams  # type: ignore[attr-defined]
+    insert, losses = collection.insert_many, [1]
+
+    async def answer_is_lost(*args: Any, **options: Any) -> Any:
+        answer = await insert(*args, **options)
+        if losses:
+            losses.clear()
+            await other.append("a", 4)
+            raise AutoReconnect("cut by the test")
+        return answer
+
+    monkeypatch.setattr(collection, "insert_many", answer_is_lost)
+    assert await backend.append("a", 2, 3) == 3
+    await backend.mark_as_done("a", None)
+    assert await read(other, "a") == numbered([1, 2, 3, 4])
+
+
 async def test_what_was_trimmed_is_deleted_once_nobody_can_take_its_number(
     url: str, pieces: Collection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,7 +165,7 @@ async def test_trimming_is_exact_within_a_document(url: str) -> None:
 
 
 async def test_more_than_fits_into_a_document_is_refused_as_a_whole(backend: Backend) -> None:
-    with pytest.raises(ResultTooLarge, match="'a'.*nothing was stored"):
+    with pytest.raises(ResultTooLarge, match=r"'a'.*nothing was stored"):
         await backend.append("a", "small", "x" * 16 * MEGABYTE)
     big = [str(number) * 6 * MEGABYTE for number in range(4)]
     assert await asyncio.gather(*(backend.append("a", value) for value in big)) == [1, 2, 3, 4]
@@ -282,6 +304,32 @@ async def test_small_items_travel_with_the_news_and_large_ones_are_read(backend:
     await other.mark_as_done("a", None)
     await reading
     assert seen == list(range(1, 13))
+
+
+async def test_items_of_a_former_stream_of_the_same_id_are_not_taken_for_new_ones(
+    backend: Backend, other: Backend, pieces: Collection
+) -> None:
+    """The change stream begins a little in the past."""
+    for number in range(1, 4):
+        await other.append("a", f"old {number}")
+    await other.forget("a")
+    await other.append("a", "new 1")
+    found: list[Any] = []
+
+    async def go() -> None:
+        async for item in backend.AsyncResult("a").stream(timeout=PATIENCE):
+            found.append(item.value)  # noqa: PERF401  (they are looked at meanwhile)
+
+    reading = asyncio.create_task(go())
+
+    async def has_begun() -> bool:
+        return bool(found and open_streams(pieces))
+
+    await eventually(has_begun)
+    await other.append("a", "new 2")
+    await other.mark_as_done("a", None)
+    await reading
+    assert found == ["new 1", "new 2"]
 
 
 async def test_readers_outlive_killed_cursors(backend: Backend, other: Backend, pieces: Collection) -> None:
