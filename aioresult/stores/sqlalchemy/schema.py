@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 import msgspec
-from sqlalchemy import Column, Connection, Index, Sequence, Table, inspect
+from sqlalchemy import Column, Connection, Dialect, Index, Sequence, Table, inspect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateColumn
 
@@ -124,8 +124,13 @@ def _next_id(connection: Connection, table: Table, found: Found) -> str | None:
     if not connection.dialect.supports_sequences or not isinstance(sequence, Sequence):
         return None
     if inspect(connection).has_sequence(sequence.name, schema=sequence.schema):
-        next_value = str(sequence.next_value().compile(dialect=connection.dialect))
-        return None if found.fills_itself("id") else undoubled(next_value, connection.dialect)
+        return None if found.fills_itself("id") else _next_value(sequence, connection.dialect)
     if found.fills_itself("id"):
         return None
     raise SettingsError(f"table {table.fullname} needs the sequence {sequence.name}, which does not exist")
+
+
+def _next_value(sequence: Sequence, dialect: Dialect) -> str:
+    if dialect.name in ("mysql", "mariadb"):
+        return undoubled(f"nextval({dialect.preparer(dialect).format_sequence(sequence)})", dialect)
+    return undoubled(str(sequence.next_value().compile(dialect=dialect)), dialect)

@@ -97,8 +97,9 @@ class Tables:
 
 
 def full_name(table: Table, dialect: Dialect) -> str:
-    """Return the quoted name of ``table`` as the server takes it."""
-    return undoubled(dialect.identifier_preparer.format_table(table), dialect)
+    """Return the quoted name of ``table`` as the server takes it, whatever the mode of a session."""
+    preparer = dialect.preparer(dialect)  # the dialect's own quotes as the mode of its first session wanted it
+    return undoubled(preparer.format_table(table), dialect)
 
 
 def undoubled(sql: str, dialect: Dialect) -> str:
@@ -119,6 +120,7 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
         written: those of them that are written, by the settings.
         task_next_id: SQL expression for a new row's ``id``, or ``None`` where the column fills itself.
         group_next_id: the same for groups.
+        expressions: what to select for a column whose type gives something else than this library writes.
     """
 
     task: str
@@ -127,6 +129,7 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
     written: tuple[str, ...]
     task_next_id: str | None = None
     group_next_id: str | None = None
+    expressions: dict[str, str] = {}
 
     def select_list(self, date_done: str = "date_done") -> str:
         """Return all of ``COLUMNS`` for a SELECT, with NULL in place of those that are missing.
@@ -134,5 +137,9 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
         Args:
             date_done: the expression for that column.
         """
-        found = {name: name for name in self.columns} | {"date_done": date_done}
+        found = {name: self.reading(name) for name in self.columns} | {"date_done": date_done}
         return ", ".join(found.get(name, "NULL") for name in COLUMNS)
+
+    def reading(self, name: str) -> str:
+        """Return the expression that selects the column ``name``."""
+        return self.expressions.get(name, name)
