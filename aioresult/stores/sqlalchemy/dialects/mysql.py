@@ -12,7 +12,7 @@ from datetime import datetime
 from operator import itemgetter
 from typing import Any, Final
 
-from aioresult.errors import ResultTooLarge
+from aioresult.errors import InvalidTaskId, ResultTooLarge
 from aioresult.settings import Settings
 from aioresult.states import PENDING, replaces
 from aioresult.stores.sqlalchemy.dates import Dates, WallDates
@@ -42,9 +42,10 @@ class MySQLDialect(Dialect):
     def __init__(self, layout: Layout, dates: Dates, facts: dict[str, str]) -> None:
         super().__init__(layout, dates, facts)
         self._task, self._group = _escaped(layout.task), _escaped(layout.group)
-        self._limit = {name: int(facts[f"limit of {name}"]) for name in ("result", "traceback", "date_done")}
+        self._limit = {name: int(facts.get(f"limit of {name}", 0)) for name in ("result", "traceback", "date_done")}
         self._packet = int(facts["max_allowed_packet"])
         self._positions = [COLUMNS.index(name) for name in layout.written]
+        self._select = f"SELECT {layout.select_list()} FROM {self._task}"
         id_column, self._id = _id_of(layout.task_next_id)
         self._into = f"INSERT INTO {self._task} ({id_column}{', '.join(layout.written)}) VALUES "
         self._keeping = "task_id = task_id"
@@ -72,15 +73,13 @@ class MySQLDialect(Dialect):
         facts["max_allowed_packet"] = str(await link.value("SELECT @@max_allowed_packet"))
         facts["database"] = str(schema or await link.value("SELECT database()"))
         facts["charset"] = next((charset for name, _, charset in found if name == "traceback"), None) or ""
-        return facts | {f"limit of {name}": str(limit) for name, limit, _ in found}
+        return facts | {f"limit of {name}": str(limit) for name, limit, _ in found if limit is not None}
 
     async def read(self, link: Link, ids: Sequence[str]) -> Sequence[Row]:
         rows: list[Row] = []
         for start in range(0, len(ids), _CHUNK):
             chunk = listed(ids[start : start + _CHUNK])
-            rows += await link.rows(
-                f"SELECT {self.layout.select_list()} FROM {self._task} WHERE task_id IN ({chunk})"
-            )
+            rows += await link.rows(f"{self._select} WHERE task_id IN ({chunk})")
         return rows
 
     async def write(self, link: Link, rows: Sequence[Row], cutoff: datetime | None) -> set[str]:
@@ -94,15 +93,18 @@ class MySQLDialect(Dialect):
         return written
 
     async def _write_some(self, link: Link, rows: Sequence[Row], cutoff: datetime | None) -> set[str]:
-        """Insert what is new, lock and look at what there is now, and replace of that what may be replaced."""
+        """Insert what is new, lock and look at what there is now, and replace of that what may be replaced.
+
+        Raises:
+            InvalidTaskId: a row of another task is in the way.
+        """
         await self._insert(link, rows, self._keeping)
         there = {row[0]: row for row in await self._locked(link, rows)}
-        written = {row[0] for row in rows if row[0] in there and self._same(row, there[row[0]])}
-        others = [
-            row
-            for row in rows
-            if row[0] in there and row[0] not in written and self._may_replace(row, there[row[0]], cutoff)
-        ]
+        for row in rows:
+            if row[0] not in there:
+                raise self._mistaken(row[0])
+        written = {row[0] for row in rows if self._same(row, there[row[0]])}
+        others = [row for row in rows if row[0] not in written and self._may_replace(row, there[row[0]], cutoff)]
         if others:
             await self._insert(link, others, self._replacing)
         return written.union(row[0] for row in others)
@@ -118,7 +120,19 @@ class MySQLDialect(Dialect):
         return await link.rows(f"SELECT {columns} FROM {self._task} WHERE task_id IN ({ids}) FOR UPDATE")
 
     def _same(self, row: Row, there: Sequence[Any]) -> bool:
-        return all(row[COLUMNS.index(name)] == value for name, value in zip(_COMPARED, there[1:], strict=True))
+        return all(
+            row[COLUMNS.index(name)] == (value.encode() if name == "result" and isinstance(value, str) else value)
+            for name, value in zip(_COMPARED, there[1:], strict=True)
+        )
+
+    def _mistaken(self, task_id: str) -> InvalidTaskId:
+        """Return what to tell of an id that the column holds, but not to the letter."""
+        collation = "utf8mb4_nopad_bin" if "mariadb" in self.facts else "utf8mb4_0900_bin"
+        return InvalidTaskId(
+            f"task id {task_id!r} cannot be stored: the column task_id of {self.layout.task} takes it for another one, "
+            f"which differs in case, in accents or in spaces at the end; whoever may do it: ALTER TABLE "
+            f"{self.layout.task} MODIFY task_id VARCHAR(155) COLLATE {collation}"
+        )
 
     def _may_replace(self, row: Row, there: Sequence[Any], cutoff: datetime | None) -> bool:
         _, status, _, date_done, _ = there
@@ -193,7 +207,7 @@ class MySQLDialect(Dialect):
             f"ON DUPLICATE KEY UPDATE result = VALUES(result), date_done = VALUES(date_done)"
         )
 
-    async def read_group(self, link: Link, group_id: str) -> tuple[bytes | None, Any] | None:
+    async def read_group(self, link: Link, group_id: str) -> tuple[Any, Any] | None:
         exactly = self._exactly("taskset_id", [group_id])
         found = await link.rows(f"SELECT result, date_done FROM {self._group} WHERE {exactly}")
         return (found[0][0], found[0][1]) if found else None

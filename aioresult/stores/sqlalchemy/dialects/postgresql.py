@@ -83,10 +83,10 @@ class PostgreSQLDialect(Dialect):
     async def look(link: Link, tables: Tables) -> dict[str, str]:
         schema = await link.value(
             text(
-                "SELECT nspname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace "
-                "WHERE pg_class.oid = to_regclass(:name)"
+                "SELECT COALESCE((SELECT nspname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace "
+                "WHERE pg_class.oid = to_regclass(:name)), CAST(:schema AS text), current_schema())"
             ),
-            {"name": full_name(tables.task, link.connection.dialect)},
+            {"name": full_name(tables.task, link.connection.dialect), "schema": tables.task.schema},
         )
         version = await link.value("SHOW server_version")
         return {"postgresql": str(version), "schema": str(schema), "table": tables.task.name}
@@ -137,7 +137,7 @@ class PostgreSQLDialect(Dialect):
         )
         await link.run(statement, {"id": group_id, "payload": payload, "date": date})
 
-    async def read_group(self, link: Link, group_id: str) -> tuple[bytes | None, Any] | None:
+    async def read_group(self, link: Link, group_id: str) -> tuple[Any, Any] | None:
         statement = text(
             f"SELECT result, CAST(date_done AS timestamptz) FROM {self.layout.group} WHERE taskset_id = :id"
         )
