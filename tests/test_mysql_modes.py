@@ -51,7 +51,9 @@ HOSTILE: Final = [
 
 
 @pytest.fixture(params=MODES)
-def mode(request: pytest.FixtureRequest, mariadb_url: str, mariadb_server: MariaDBServer | ExternalServer) -> Iterator[str]:
+def mode(
+    request: pytest.FixtureRequest, mariadb_url: str, mariadb_server: MariaDBServer | ExternalServer
+) -> Iterator[str]:
     """The mode of all new sessions of the server."""
     if isinstance(mariadb_server, ExternalServer):
         pytest.skip("changes the mode of the whole server, which is somebody's own")
@@ -127,7 +129,7 @@ async def test_no_octets_become_sql(mode: str, mariadb_url: str) -> None:
 
 
 async def test_groups_states_and_names_of_tables_are_safe_in_every_mode(mode: str, mariadb_url: str) -> None:
-    names = {"task": "it's `a` \"table\" \\ %s :ids", "group": "a 'group' \" \\ ` %(x)s :id"}
+    names = {"task": 'it\'s `a` "table" \\ %s :ids', "group": "a 'group' \" \\ ` %(x)s :id"}
     async with Backend(mariadb_url, database_table_names=names) as backend:
         store = sql_store(backend)
         for text in HOSTILE:

@@ -44,4 +44,6 @@ def number(value: object, what: str) -> int | None:
 
 
 def _refusal(value: object, what: str, expected: str) -> DecodeError:
-    return DecodeError(f"{what} cannot be read: its column holds a value of type {type(value).__name__}, not {expected}")
+    return DecodeError(
+        f"{what} cannot be read: its column holds a value of type {type(value).__name__}, not {expected}"
+    )

@@ -176,10 +176,10 @@ class Database:
     async def _is_there_now(self) -> bool:
         """Return whether the results' table, which was missing, exists by now; costs as much as reading from it."""
         self.count()
+        look = partial(schema.lacks, table=self.tables.task, indexes=False)
         async with self._link() as link:
-            return not await link.connection.run_sync(
-                partial(schema.lacks, table=self.tables.task, indexes=False)
-            )
+            patience = dialect_class(self.target.family).patience
+            return not await answered(link.connection.run_sync(look), patience)
 
     async def facts(self) -> dict[str, str]:
         """Return what was found when the database was opened, for operators."""
@@ -254,8 +254,11 @@ class Database:
                 self.distrust()  # connections that were opened for reading leave the file's settings as they are
         chosen = dialect_class(self.target.family)
         async with self._link(counting=False) as link:
-            if writes is not None and self.settings.database_create_tables_at_setup:
-                await self._create_for(link, writes)
+            if self.settings.database_create_tables_at_setup:
+                if writes is not None:
+                    await self._create_for(link, writes)
+                elif self.settings.database_trigger:  # which takes a table to be installed on
+                    await self._create_quietly(link, "task")
             extended, binary = self.settings.result_extended, self.rows.binary
             layout = await link.connection.run_sync(
                 partial(schema.examine, tables=self.tables, extended=extended, writes=writes, binary=binary)
@@ -285,11 +288,15 @@ class Database:
         """Create what is missing of the table ``writes``; the other one too, if there is none of Celery's yet."""
         if await self._create(link, writes, indexes=False):
             for other in _KINDS - {writes}:
-                try:
-                    await self._create(link, other, indexes=False)
-                except DBAPIError as exc:  # it is not needed now, and perhaps never
-                    logger.debug("%s: the table for a %s is not created: %s", self.location, other, exc.orig)
+                await self._create_quietly(link, other)
         await link.connection.run_sync(schema.complete, self.tables.of(writes))
+
+    async def _create_quietly(self, link: Link, kind: Kind) -> None:
+        """Create a table if it is missing and may be created: it is not needed now, and perhaps never."""
+        try:
+            await self._create(link, kind, indexes=False)
+        except DBAPIError as exc:
+            logger.debug("%s: the table for a %s is not created: %s", self.location, kind, exc.orig)
 
     async def _create(self, link: Link, kind: Kind, *, indexes: bool) -> bool:
         """Create one table if it is missing, and return whether it was; others may be doing so at the same time.

@@ -31,9 +31,7 @@ _WITHOUT_MEANING: Final = frozenset(
 _BLOCKING_POOLS: Final = (QueuePool, SingletonThreadPool)
 
 
-def make_engine(
-    target: Target, settings: Settings, writes: Callable[[], bool]
-) -> tuple[AsyncEngine, type[Link]]:
+def make_engine(target: Target, settings: Settings, writes: Callable[[], bool]) -> tuple[AsyncEngine, type[Link]]:
     """Return a new engine in autocommit mode, and the way to send statements over its connections.
 
     Args:

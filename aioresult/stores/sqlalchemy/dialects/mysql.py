@@ -215,7 +215,6 @@ class MySQLDialect(Dialect):
     async def delete_group(self, link: Link, group_id: str) -> None:
         await link.run(f"DELETE FROM {self._group} WHERE {self._exactly('taskset_id', [group_id])}")
 
-
     def _exactly(self, column: str, ids: Sequence[str]) -> str:
         """Return the condition that ``column`` is one of ``ids``, to the letter.
 

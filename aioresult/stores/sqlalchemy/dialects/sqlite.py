@@ -196,7 +196,9 @@ def _log_out_of_reach(path: Path) -> bool:
             head = file.read(_WRITE_VERSION + 1)
     except OSError:
         return False
-    return head.startswith(b"SQLite format 3\0") and head[_WRITE_VERSION:] == b"\2" and not os.access(path.parent, os.W_OK)
+    return (
+        head.startswith(b"SQLite format 3\0") and head[_WRITE_VERSION:] == b"\2" and not os.access(path.parent, os.W_OK)
+    )
 
 
 def _is_new(path: Path) -> bool:

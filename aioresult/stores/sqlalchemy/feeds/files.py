@@ -36,7 +36,9 @@ def path_of(url: URL) -> Path | None:
     if not name.startswith("file:"):
         return Path(name)
     name = name.removeprefix("file:")
-    return None if name in ("", ":memory:") else Path(unquote(name.removeprefix("//") if name.startswith("///") else name))
+    return (
+        None if name in ("", ":memory:") else Path(unquote(name.removeprefix("//") if name.startswith("///") else name))
+    )
 
 
 def obstacle(path: Path) -> str:
