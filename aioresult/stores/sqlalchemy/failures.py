@@ -19,7 +19,7 @@ _FORBIDDEN: Final = {"42501", "25006", 1142, 1143, 1227, 1290, 1370}
 _CONFLICT: Final = {"40001", "40P01", 1213, 1205}
 _UNUSABLE: Final = {"42P10", 1364}
 _TOO_LONG: Final = {1406, 1366}
-_NOT_UTF8: Final = "decode to UTF-8"
+NOT_UTF8: Final = "decode to UTF-8"
 """What Python's module for SQLite says of a text that is none, before it quotes it."""
 _CUT: Final = {"57P01", "57P02", "57P03", "57P05"}
 _LOST: Final = {2003, 2006, 2013, 2014, 1053, 1927, 4031}
@@ -74,7 +74,7 @@ def judge(exc: Exception, location: str) -> Verdict:
     if code in _CONFLICT:
         error = StoreUnavailable(f"{location}: other writers were in the way again and again: {text}")
         return Verdict(error=error, repeat=True, conflict=True)
-    if code in _TOO_LONG or isinstance(exc, DataError) or _class_of(code) == "22" or _NOT_UTF8 in text:
+    if code in _TOO_LONG or isinstance(exc, DataError) or _class_of(code) == "22" or NOT_UTF8 in text:
         text = text.partition(" with text")[0]
         return Verdict(error=EncodeError(f"{location}: the database does not take a value: {text}"))
     return _by_class(exc, code, text, location)

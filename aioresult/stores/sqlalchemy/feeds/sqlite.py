@@ -25,6 +25,7 @@ from aioresult.record import Record
 from aioresult.states import SUCCESS
 from aioresult.stores.sqlalchemy.database import Database
 from aioresult.stores.sqlalchemy.dialects.port import Dialect
+from aioresult.stores.sqlalchemy.failures import NOT_UTF8
 from aioresult.stores.sqlalchemy.feeds import files
 from aioresult.stores.sqlalchemy.feeds.local import LocalFeed, announce
 from aioresult.stores.sqlalchemy.feeds.port import Push
@@ -269,6 +270,17 @@ class FileFeed(LocalFeed):
             raise StoreUnavailable(f"{self._database.location}: the feed is closed")
         self._database.count()
         try:
-            return list(await connection.execute_fetchall(statement, parameters))
+            try:
+                return list(await connection.execute_fetchall(statement, parameters))
+            except sqlite3.OperationalError as exc:
+                if NOT_UTF8 not in str(exc):
+                    raise
+                connection.text_factory = _text_of  # for good: it costs more, but is good for every text
+                return list(await connection.execute_fetchall(statement, parameters))
         except (sqlite3.Error, ValueError) as exc:
             raise StoreUnavailable(f"{self._database.location}: {exc}") from exc
+
+
+def _text_of(octets: bytes) -> str:
+    """Return a text, whatever it is made of."""
+    return octets.decode(errors="replace")
