@@ -100,7 +100,10 @@ bson_values = st.recursive(
     | st.just(bson.Regex("(", 0))
     | st.builds(bson.Code, st.text())
     | st.builds(bson.Binary, st.binary(), st.sampled_from([0, 2, 3, 4, 5, 6, 128])),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(st.characters(min_codepoint=1, exclude_categories=["Cs"])), inner),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(st.characters(min_codepoint=1, exclude_categories=["Cs"])), inner)
+    ),
     max_leaves=5,
 )
 FIELDS = (
@@ -161,7 +164,9 @@ def on_sqlite(path: Path, *statements: str) -> None:
 
 @pytest.mark.parametrize("push", [True, False])
 async def test_a_foreign_value_in_sqlite_is_one_tasks_error(sqlite_path: Path, push: bool) -> None:
-    async with Backend(f"sqlite:///{sqlite_path}", push=push, poll_min_interval=0.01, fallback_interval=3600) as backend:
+    async with Backend(
+        f"sqlite:///{sqlite_path}", push=push, poll_min_interval=0.01, fallback_interval=3600
+    ) as backend:
         await backend.store_result("first", 1, "SUCCESS")
         waiters = await waiting_for(backend, [*SQLITE_VALUES, "other"])
         insert = "INSERT INTO celery_taskmeta (task_id, status, result) VALUES ('{}', 'SUCCESS', {})"
@@ -177,7 +182,9 @@ async def test_a_foreign_value_in_sqlite_is_one_tasks_error(sqlite_path: Path, p
 
 
 @pytest.mark.parametrize("column", [name for name in COLUMNS if name != "task_id"])
-@pytest.mark.parametrize("value", ["1.5", "7", "CAST(x'FFFE' AS TEXT)", "x'FFFE'", "'0001-01-01'", "'9999-12-31 23:59'"])
+@pytest.mark.parametrize(
+    "value", ["1.5", "7", "CAST(x'FFFE' AS TEXT)", "x'FFFE'", "'0001-01-01'", "'9999-12-31 23:59'"]
+)
 async def test_a_foreign_value_in_any_column_of_sqlite_hurts_nobody_else(
     sqlite_path: Path, column: str, value: str
 ) -> None:
@@ -325,7 +332,13 @@ async def test_a_document_of_any_shape_is_one_tasks_error(mongo_url: str, push: 
         await eventually(watched)
 
         def write() -> None:
-            base = {"status": "SUCCESS", "result": "1", "traceback": None, "children": [], "date_done": datetime.now(UTC)}
+            base = {
+                "status": "SUCCESS",
+                "result": "1",
+                "traceback": None,
+                "children": [],
+                "date_done": datetime.now(UTC),
+            }
             with pymongo.MongoClient[dict[str, Any]](mongo_url) as client:
                 collection = client.get_default_database()["celery_taskmeta"]
                 collection.insert_many([{"_id": one, **base, **change} for one, change in {**odd, "other": {}}.items()])

@@ -164,8 +164,9 @@ class Database:
             return found
         async with self._opening:
             found = self._usable(writes)
-            if found is None and writes is None and None in self._dialects and not await self._is_there_now():
-                return self._dialects[None]
+            without = None if writes else self._dialects.get(None)
+            if found is None and without is not None and not await self._is_there_now():
+                return without
             if found is None:
                 found = await self._open(writes)
                 self._dialects[writes] = found

@@ -134,6 +134,11 @@ def undoubled(sql: str, dialect: Dialect) -> str:
     return sql.replace("%%", "%") if "%%" in dialect.identifier_preparer.quote_identifier("%") else sql
 
 
+def in_text(sql: str) -> str:
+    """Return ``sql`` for SQLAlchemy's ``text()``, which would take a colon in a name for the mark of a parameter."""
+    return sql.replace(":", "\\:")
+
+
 class Layout(msgspec.Struct, frozen=True, kw_only=True):
     """What a database has: the result of looking, not of wishing.
 
