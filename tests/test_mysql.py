@@ -188,7 +188,8 @@ async def test_a_table_without_a_unique_key_is_read_and_not_written_to(backend: 
         mariadb.execute,
         mariadb_url,
         "CREATE TABLE celery_taskmeta (id INT AUTO_INCREMENT PRIMARY KEY, task_id VARCHAR(155), status VARCHAR(50), "
-        "result LONGBLOB, date_done DATETIME(6), traceback LONGTEXT, UNIQUE KEY (task_id, status), UNIQUE KEY (task_id(8)))",
+        "result LONGBLOB, date_done DATETIME(6), traceback LONGTEXT, UNIQUE KEY (task_id, status), "
+        "UNIQUE KEY (task_id(8)))",
         "INSERT INTO celery_taskmeta (task_id, status, result) VALUES ('a', 'SUCCESS', '1')",
     )
     assert (await backend.fetch("a")).result == 1

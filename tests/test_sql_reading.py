@@ -6,7 +6,6 @@ import asyncio
 import os
 import subprocess
 import sys
-
 from pathlib import Path
 
 import pytest
@@ -26,8 +25,8 @@ DJANGOS_TABLE = (
     "result TEXT, date_done {} NOT NULL, traceback TEXT, meta TEXT, task_args TEXT, task_kwargs TEXT)"
 )
 INSERT = (
-    "INSERT INTO django_celery_results_taskresult (id, task_id, status, content_type, content_encoding, result, date_done) "
-    "VALUES (1, 'a', 'SUCCESS', 'application/json', 'utf-8', '{\"n\": 1}', '2030-01-02 03:04:05')"
+    "INSERT INTO django_celery_results_taskresult (id, task_id, status, content_type, content_encoding, result, "
+    "date_done) VALUES (1, 'a', 'SUCCESS', 'application/json', 'utf-8', '{\"n\": 1}', '2030-01-02 03:04:05')"
 )
 MORE = INSERT.replace("(1, 'a'", "(2, 'b'")
 
@@ -271,7 +270,7 @@ async def test_only_file_systems_that_are_known_to_be_local_have_a_write_ahead_l
 ) -> None:
     mounts = tmp_path / "mountinfo"
     point = str(tmp_path / "m\u00f6unted here")
-    Path(point).mkdir()
+    await asyncio.to_thread(Path(point).mkdir)
     mounts.write_text(
         f"1 0 8:1 / / rw - ext4 /dev/sda rw\n2 1 0:9 / {point.replace(' ', chr(92) + '040')} rw - {kind} x rw\n"
     )

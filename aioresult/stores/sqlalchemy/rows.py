@@ -79,7 +79,7 @@ class Rows:
         return cutoff is not None and date is not None and date < cutoff
 
     def _date(self, value: object) -> datetime | None:
-        """Return a date as a statement returned it; ``None`` where it is none, or beyond the ends of Python's calendar."""
+        """Return a date as a statement returned it; ``None`` where it is none, or beyond the ends of the calendar."""
         try:
             return self.dates.from_column(value)
         except (ArithmeticError, ValueError):

@@ -21,7 +21,7 @@ from aioresult.stores.sqlalchemy.tables import COLUMNS, EXTENDED, Kind, Layout, 
 logger = logging.getLogger("aioresult")
 
 Columns = Mapping[str, Any]
-"""The columns of one table as it is, by name, as SQLAlchemy's inspector describes them; none where there is no table."""
+"""The columns of one table as it is, by name, as SQLAlchemy describes them; none where there is no table."""
 
 _KEYS = {"task": "task_id", "group": "taskset_id"}
 _NEEDED = {

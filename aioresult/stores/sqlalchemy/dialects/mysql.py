@@ -153,7 +153,8 @@ class MySQLDialect(Dialect):
         if 2 * size > room and len(literal(payload)) > room:
             raise ResultTooLarge(
                 f"the result of task {row[0]!r} takes {size} bytes, but the server takes statements of "
-                f"{self._packet}, in which it may be a third longer: store it elsewhere and return a reference to it, or raise max_allowed_packet"
+                f"{self._packet}, in which it may be a third longer: store it elsewhere and return a reference to it, "
+                f"or raise max_allowed_packet"
             )
 
     def _fitting(self, row: Row) -> Row:

@@ -147,9 +147,7 @@ class PostgreSQLDialect(Dialect):
         await link.run(statement, {"id": group_id, "payload": payload, "date": date})
 
     async def read_group(self, link: Link, group_id: str) -> tuple[Any, Any] | None:
-        statement = text(
-            f"SELECT result, CAST(date_done AS timestamptz) FROM {self._group} WHERE taskset_id = :id"
-        )
+        statement = text(f"SELECT result, CAST(date_done AS timestamptz) FROM {self._group} WHERE taskset_id = :id")
         found = await link.rows(statement, {"id": group_id})
         return (found[0][0], found[0][1]) if found else None
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 import aiosqlite
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.pool import StaticPool
 
 from aioresult.errors import AioResultError, SettingsError, StoreUnavailable, Unsupported
 from aioresult.settings import Settings
@@ -61,7 +62,9 @@ class SQLiteDialect(Dialect):
     @staticmethod
     def engine_options(target: Target, settings: Settings) -> dict[str, Any]:
         options: dict[str, Any] = {"connect_args": {"timeout": _BUSY_TIMEOUT, "async_creator_fn": _connect}}
-        if files.path_of(target.url) is not None:
+        if files.path_of(target.url) is None:
+            options["poolclass"] = StaticPool  # one connection: with it, what is in memory would end
+        else:
             options["pool_size"] = 2  # each connection is a thread: one reads while the other writes
         return options
 
@@ -196,9 +199,8 @@ def _log_out_of_reach(path: Path) -> bool:
             head = file.read(_WRITE_VERSION + 1)
     except OSError:
         return False
-    return (
-        head.startswith(b"SQLite format 3\0") and head[_WRITE_VERSION:] == b"\2" and not os.access(path.parent, os.W_OK)
-    )
+    logged = head.startswith(b"SQLite format 3\0") and head[_WRITE_VERSION:] == b"\2"
+    return logged and not os.access(path.parent, os.W_OK)
 
 
 def _is_new(path: Path) -> bool:
@@ -210,8 +212,9 @@ def _is_new(path: Path) -> bool:
 
 
 def _prefer_write_ahead_log(engine: AsyncEngine, writes: Callable[[], bool]) -> None:
-    """Let readers and the writer work side by side, where the file is new or there is a writer here: the mode is kept in the file.
+    """Let readers and the writer work side by side.
 
+    The mode is kept in the file, so that it is chosen where that is new, or once there is a writer here.
     A commit then survives the end of the process, but the last ones may be lost with a power failure, as SQLite's own
     documentation recommends for this mode. The log needs memory that all processes share, so the mode stays as it is
     on network file systems (and in memory). It is set once only, so that a ``database_engine_callback`` that prefers

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from inotify_simple import INotify
 
 _LOCAL: Final = frozenset(
-    "aufs bcachefs btrfs ecryptfs erofs exfat ext2 ext3 ext4 f2fs hfs hfsplus iso9660 jffs2 jfs minix msdos nilfs2 ntfs "
-    "ntfs3 overlay ramfs reiser4 reiserfs rootfs squashfs tmpfs ubifs udf vfat xfs zfs".split()
+    "aufs bcachefs btrfs ecryptfs erofs exfat ext2 ext3 ext4 f2fs hfs hfsplus iso9660 jffs2 jfs minix msdos nilfs2 "
+    "ntfs ntfs3 overlay ramfs reiser4 reiserfs rootfs squashfs tmpfs ubifs udf vfat xfs zfs".split()
 )
 """Kinds of file systems on which this machine's kernel notices every write, and all processes can share memory.
 
