@@ -39,7 +39,7 @@ anything = st.recursive(
     | st.decimals()
     | st.binary()
     | st.binary().map(bytearray)
-    | st.binary().map(lambda octets: memoryview(octets))
+    | st.binary().map(bytearray).map(memoryview)
     | st.text()
     | st.sampled_from(["SUCCESS", "FAILURE", "RETRY", "REVOKED", '{"a": 1}', "[]", '"x"', b"\x80\x04N.", b"{}"])
     | st.datetimes(timezones=st.none() | st.just(UTC) | st.just(timezone(timedelta(hours=14))))
