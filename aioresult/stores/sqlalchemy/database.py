@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import os
 import random
@@ -13,13 +12,13 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from aioresult.codec import Codec
 from aioresult.errors import SettingsError, StoreUnavailable
 from aioresult.settings import Settings
-from aioresult.stores.sqlalchemy import schema
+from aioresult.stores.sqlalchemy import creating, schema
 from aioresult.stores.sqlalchemy.awaiting import answered, to_its_end
 from aioresult.stores.sqlalchemy.dialects.choice import dialect_class
 from aioresult.stores.sqlalchemy.dialects.port import Dialect
@@ -33,12 +32,8 @@ from aioresult.stores.sqlalchemy.urls import Target
 
 Outcome = TypeVar("Outcome")
 
-logger = logging.getLogger("aioresult")
-
-_KINDS: Final[frozenset[Kind]] = frozenset({"task", "group"})
 _REPEATS: Final = 1
 """How often a call is made again after a connection was found dead."""
-_CREATION_ATTEMPTS: Final = 10
 _CONFLICT_REPEATS: Final = 8
 """The same after a deadlock with another writer."""
 
@@ -109,9 +104,7 @@ class Database:
 
         async def on_link() -> None:
             async with self._link() as link:
-                for kind in _KINDS:
-                    await self._create(link, kind, indexes=True)
-                    await link.connection.run_sync(schema.complete, self.tables.of(kind))
+                await creating.create_all(link, self.tables, dialect_class(self.target.family))
             self._dialects.clear()
 
         await self._insist(on_link)
@@ -257,9 +250,9 @@ class Database:
         async with self._link(counting=False) as link:
             if self.settings.database_create_tables_at_setup:
                 if writes is not None:
-                    await self._create_for(link, writes)
+                    await creating.create_for(link, self.tables, writes, chosen)
                 elif self.settings.database_trigger:  # which takes a table to be installed on
-                    await self._create_quietly(link, "task")
+                    await creating.create_quietly(link, self.tables, "task", chosen)
             extended, binary = self.settings.result_extended, self.rows.binary
             layout = await link.connection.run_sync(
                 partial(schema.examine, tables=self.tables, extended=extended, writes=writes, binary=binary)
@@ -284,39 +277,6 @@ class Database:
             await triggers.ensure(link, dialect)
         except SettingsError as exc:
             warn_once(self.location, f"database_trigger: {exc}; what other writers store is polled meanwhile")
-
-    async def _create_for(self, link: Link, writes: Kind) -> None:
-        """Create what is missing of the table ``writes``; the other one too, if there is none of Celery's yet."""
-        if await self._create(link, writes, indexes=False):
-            for other in _KINDS - {writes}:
-                await self._create_quietly(link, other)
-        await link.connection.run_sync(schema.complete, self.tables.of(writes))
-
-    async def _create_quietly(self, link: Link, kind: Kind) -> None:
-        """Create a table if it is missing and may be created: it is not needed now, and perhaps never."""
-        try:
-            await self._create(link, kind, indexes=False)
-        except DBAPIError as exc:
-            logger.debug("%s: the table for a %s is not created: %s", self.location, kind, exc.orig)
-
-    async def _create(self, link: Link, kind: Kind, *, indexes: bool) -> bool:
-        """Create one table if it is missing, and return whether it was; others may be doing so at the same time.
-
-        Indexes are added to tables only where an operator asks for it: writers have to wait while that is done.
-        """
-        chosen, table = dialect_class(self.target.family), self.tables.of(kind)
-        attempt, missing = 0, False
-        while await link.connection.run_sync(partial(schema.lacks, table=table, indexes=indexes)):
-            missing = True
-            try:
-                async with link.transaction(chosen.begin):
-                    await chosen.lock_for_creating(link)
-                    await link.connection.run_sync(partial(schema.create, table=table, indexes=indexes))
-            except DBAPIError:  # a Celery worker was faster, perhaps: the next look finds what it created
-                attempt += 1
-                if attempt == _CREATION_ATTEMPTS:
-                    raise
-        return missing
 
     def _file_is_another(self) -> bool:
         """Return whether a database in a file was deleted or replaced behind our open connections."""
