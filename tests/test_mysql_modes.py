@@ -174,13 +174,6 @@ class TestConformanceInTheHardestMode(StoreTests):
         await asyncio.to_thread(mariadb.execute, self.database, statement)
 
 
-async def test_the_character_set_of_a_url_does_not_decide_what_can_be_read(mariadb_url: str) -> None:
-    text = "\u4e2d \U0001f600 \u00a5"
-    async with Backend(f"{mariadb_url}?charset=latin1") as backend:
-        assert await backend.store_result(text, ValueError(text), "FAILURE", text)
-        assert (await backend.fetch(text)).traceback == text
-
-
 @pytest.mark.parametrize("modes", ["", "PAD_CHAR_TO_FULL_LENGTH"])
 async def test_columns_of_fixed_width_are_read_without_their_padding(mariadb_url: str, modes: str) -> None:
     columns = (

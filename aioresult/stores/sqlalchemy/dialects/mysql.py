@@ -57,8 +57,7 @@ class MySQLDialect(Dialect):
 
     @staticmethod
     def engine_options(target: Target, settings: Settings) -> dict[str, Any]:
-        # Whatever a URL says for other programs, the texts here may be of any alphabet.
-        return {"connect_args": {"connect_timeout": max(1, round(settings.connect_timeout)), "charset": "utf8mb4"}}
+        return {"connect_args": {"connect_timeout": max(1, round(settings.connect_timeout))}}
 
     @staticmethod
     async def look(link: Link, tables: Tables) -> dict[str, str]:
