@@ -28,6 +28,11 @@ from aioresult.testing.conformance import eventually
 from tests.servers import mariadb
 from tests.sql import PATIENCE, on_postgresql, sql_store, waiting_for
 
+
+def _view(octets: bytes) -> memoryview:
+    return memoryview(octets)
+
+
 _AWARE = [datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)]
 ENDS = [*_AWARE, *(end.replace(tzinfo=None) for end in _AWARE)]
 
@@ -39,7 +44,7 @@ anything = st.recursive(
     | st.decimals()
     | st.binary()
     | st.binary().map(bytearray)
-    | st.binary().map(bytearray).map(memoryview)
+    | st.binary().map(_view)
     | st.text()
     | st.sampled_from(["SUCCESS", "FAILURE", "RETRY", "REVOKED", '{"a": 1}', "[]", '"x"', b"\x80\x04N.", b"{}"])
     | st.datetimes(timezones=st.none() | st.just(UTC) | st.just(timezone(timedelta(hours=14))))
@@ -75,7 +80,6 @@ def test_no_row_is_too_strange_to_be_decoded(values: list[Any], dates: Dates, se
     rows = Rows(chosen, Codec(chosen), dates)
     check(rows.to_record(("id", *values)), "id")
     check(rows.to_record(("id", SUCCESS, *values[1:])), "id")
-    assert rows.past(values[0]) in (True, False)
     with suppress(DecodeError):
         rows.decode_group("g", values[0])
 

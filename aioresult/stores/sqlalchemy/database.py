@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from aioresult.codec import Codec
 from aioresult.errors import SettingsError, StoreUnavailable
 from aioresult.settings import Settings
+from aioresult.stores.notices import warn_once
 from aioresult.stores.sqlalchemy import creating, schema
 from aioresult.stores.sqlalchemy.awaiting import answered, to_its_end
 from aioresult.stores.sqlalchemy.dialects.choice import dialect_class
@@ -25,7 +26,6 @@ from aioresult.stores.sqlalchemy.dialects.port import Dialect
 from aioresult.stores.sqlalchemy.engines import make_engine
 from aioresult.stores.sqlalchemy.failures import Verdict, judge
 from aioresult.stores.sqlalchemy.link import Link
-from aioresult.stores.sqlalchemy.notices import warn_once
 from aioresult.stores.sqlalchemy.rows import Rows
 from aioresult.stores.sqlalchemy.tables import Kind, Tables
 from aioresult.stores.sqlalchemy.urls import Target

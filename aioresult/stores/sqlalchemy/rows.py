@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -36,12 +36,6 @@ class Rows:
         self._extended = settings.result_extended
         self.binary = self._pickle or SERIALIZERS[settings.result_serializer] not in _TEXT_SERIALIZERS
         """Whether what is stored as a result is not text."""
-        self._expires = settings.result_expires or None
-
-    @property
-    def cutoff(self) -> datetime | None:
-        """What became final before this date has expired; ``None`` where nothing ever does."""
-        return None if self._expires is None else datetime.now(UTC) - timedelta(seconds=self._expires)
 
     def to_row(self, record: Record) -> Row:
         """Return the row of an encoded ``record``."""
@@ -68,15 +62,6 @@ class Rows:
             _storable(record.queue, _NAME_LENGTH),
             record.stamps,
         )
-
-    def expired(self, row: Sequence[Any]) -> bool:
-        """Return whether ``row`` counts as absent."""
-        return self.past(row[3])
-
-    def past(self, value: object) -> bool:
-        """Return whether a ``date_done`` as a statement returned it is so long ago that its row counts as absent."""
-        cutoff, date = self.cutoff, self._date(value)
-        return cutoff is not None and date is not None and date < cutoff
 
     def _date(self, value: object) -> datetime | None:
         """Return a date as a statement returned it; ``None`` where it is none, or beyond the ends of the calendar."""

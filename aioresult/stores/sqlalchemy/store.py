@@ -1,7 +1,8 @@
 """Celery's result tables in SQLite, PostgreSQL, MySQL and MariaDB, through SQLAlchemy's asyncio engine.
 
-What became final longer than ``result_expires`` ago counts as absent at once, and is deleted by ``purge``. States that
-are not final have no date in Celery's tables, hence never expire: whoever sets STARTED or PROGRESS is to finish.
+What is stored is read until it is deleted, however old it is. ``purge`` deletes what became final longer than
+``result_expires`` ago. States that are not final have no date in Celery's tables, hence never expire: whoever sets
+STARTED or PROGRESS is to finish.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ class SQLStore(Store):
             rows = await self._database.run(read, small=len(wanted) <= _FEW)
         except UNREADABLE as exc:
             return await self._read_apart(sorted(wanted), exc)
-        return {row[0]: self._rows.to_record(row) for row in rows if row[0] in wanted and not self._rows.expired(row)}
+        return {row[0]: self._rows.to_record(row) for row in rows if row[0] in wanted}
 
     async def _read_apart(self, ids: Sequence[str], exc: Exception) -> Mapping[str, Record]:
         """Read again in halves what cannot be read together, since the driver cannot make anything of one value."""
@@ -102,9 +103,10 @@ class SQLStore(Store):
 
     async def put_many(self, records: Sequence[Record]) -> Sequence[bool]:
         rows = [self._rows.to_row(self._rows.encode(record)) for record in records]
+        lifetime = self.settings.result_expires
 
         async def write(link: Link, dialect: Dialect) -> set[str]:
-            return await dialect.write(link, rows, self._rows.cutoff)
+            return await dialect.write(link, rows, dialect.cutoff(lifetime) if lifetime else None)
 
         if not rows:
             return []
@@ -140,10 +142,10 @@ class SQLStore(Store):
 
         Several processes may do so at the same time: on servers, one of them sweeps while the others return at once.
         """
-        cutoff = self._rows.cutoff
-        if cutoff is None:
+        if not self.settings.result_expires:
             return 0
         dialect = await self._database.ready()
+        cutoff = dialect.cutoff(self.settings.result_expires)
         total = 0
         for table in (dialect.layout.task, dialect.layout.group):
             with self._unless_missing():
@@ -168,18 +170,16 @@ class SQLStore(Store):
         await self._database.run(write, small=len(payload) <= _LITTLE, writes="group")
 
     async def get_group(self, group_id: str) -> ResultTree | None:
-        async def read(link: Link, dialect: Dialect) -> tuple[Any, Any] | None:
+        async def read(link: Link, dialect: Dialect) -> Any:
             return await dialect.read_group(link, group_id)
 
-        found = None
+        payload = None
         with self._unless_missing():
             try:
-                found = await self._database.run(read, small=True)
+                payload = await self._database.run(read, small=True)
             except UNREADABLE as exc:
                 raise DecodeError(f"the saved group {group_id!r} cannot be read: {exc!s:.400}") from exc
-        if found is None or self._rows.past(found[1]):
-            return None
-        return self._rows.decode_group(group_id, found[0])
+        return self._rows.decode_group(group_id, payload)
 
     async def delete_group(self, group_id: str) -> None:
         async def delete(link: Link, dialect: Dialect) -> None:

@@ -197,7 +197,8 @@ class MySQLDialect(Dialect):
                 f"DELETE FROM {_escaped(table)} WHERE date_done < {before} ORDER BY date_done LIMIT {PURGE_BATCH}"
             )
         finally:
-            await link.value(f"SELECT RELEASE_LOCK({lock})")
+            if not link.connection.invalidated:  # the lock ends with its connection
+                await link.value(f"SELECT RELEASE_LOCK({lock})")
 
     async def write_group(self, link: Link, group_id: str, payload: bytes, date: datetime) -> None:
         id_column, id_value = _id_of(self.layout.group_next_id)
@@ -207,10 +208,8 @@ class MySQLDialect(Dialect):
             f"ON DUPLICATE KEY UPDATE result = VALUES(result), date_done = VALUES(date_done)"
         )
 
-    async def read_group(self, link: Link, group_id: str) -> tuple[Any, Any] | None:
-        exactly = self._exactly("taskset_id", [group_id])
-        found = await link.rows(f"SELECT result, date_done FROM {self._group} WHERE {exactly}")
-        return (found[0][0], found[0][1]) if found else None
+    async def read_group(self, link: Link, group_id: str) -> Any:
+        return await link.value(f"SELECT result FROM {self._group} WHERE {self._exactly('taskset_id', [group_id])}")
 
     async def delete_group(self, link: Link, group_id: str) -> None:
         await link.run(f"DELETE FROM {self._group} WHERE {self._exactly('taskset_id', [group_id])}")
