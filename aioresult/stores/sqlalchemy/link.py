@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     import asyncpg
 
 PREPARED: Final = "aioresult's prepared statements"
-"""Where a connection keeps them; without that, it is not known to keep its statements."""
+"""Where a connection keeps those of its server; without that, it is not known to keep its statements."""
 
 
 class Link:
@@ -107,7 +108,8 @@ class AsyncpgLink(Link):
         driver: asyncpg.Connection, prepared: dict[str, Any], sql: str, values: Sequence[Any]
     ) -> list[Any]:
         if sql not in prepared:
-            prepared[sql] = await driver.prepare(sql)
+            # With the engine's options asyncpg leaves the name out; and nobody else's is to be the same, see there.
+            prepared[sql] = await driver.prepare(sql, name=f"aioresult_{secrets.token_hex(8)}")
         found: list[Any] = await prepared[sql].fetch(*values)
         return found
 
