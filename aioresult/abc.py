@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import msgspec
 
 from aioresult.codec import Codec
-from aioresult.errors import Unsupported
+from aioresult.errors import StoreUnavailable, Unsupported
 from aioresult.record import Encoded, Record, ResultTree
 from aioresult.settings import Settings
 
@@ -39,6 +39,27 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     writes: bool = True
     details: dict[str, str] = {}
+
+
+class PartlyUnavailable(StoreUnavailable):
+    """Raised by a plural method of a store that consists of several servers, some of which cannot be reached.
+
+    Callers that ask only for what the others hold are then served as usual.
+
+    Args:
+        cause: why some could not be reached.
+        outcomes: what the others have answered, by id: whether the record was written, or the record that was read and
+            ``None`` where there is none, or ``None`` where it was deleted.
+    """
+
+    def __init__(self, cause: StoreUnavailable, outcomes: Mapping[str, Any]) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+        self.outcomes = outcomes
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle all that it was made of."""
+        return type(self), (self.cause, self.outcomes)
 
 
 class Feed(ABC):
@@ -93,11 +114,12 @@ class Store(ABC):
     ``another`` each further one.
 
     Every method raises ``StoreUnavailable`` when the store cannot be reached, naming ``location``. A connection that
-    was found dead is replaced and the call repeated once before that, since an idle connection may have been cut.
+    was found dead is replaced and the call repeated once before that, since an idle connection may have been cut. One
+    of the three required methods may raise ``PartlyUnavailable`` where some servers have answered and others have not.
 
     Attributes:
         loop_bound: whether an instance belongs to the event loop that first uses it.
-        needs_purge: whether expired records, though nobody sees them any more, are kept until ``purge`` is called.
+        needs_purge: whether expired records are kept until ``purge`` is called.
         max_id_length: the longest id, in characters, that can be stored; ``None`` for no limit.
         lanes: how many batches of reads, and as many of writes and deletions, may be under way at once. Two, where a
             server does its half of the work beside us; an id is always written over the same one.
@@ -168,8 +190,10 @@ class Store(ABC):
 
     @abstractmethod
     async def get_many(self, ids: Sequence[str]) -> Mapping[str, Record]:
-        """Return the records of ``ids``; ids without one (or with an expired one) are left out.
+        """Return the records of ``ids``; ids without one are left out.
 
+        What is stored is returned however old it is, whatever ``result_expires`` says here; only a record that says
+        itself when it ends counts as absent from then on, deleted or not.
         A record that cannot be decoded appears as ``Record.undecodable`` and never fails the others.
         """
 
@@ -194,7 +218,11 @@ class Store(ABC):
         return None
 
     async def purge(self) -> int:
-        """Delete expired records now and return how many; 0 where the store expires them by itself."""
+        """Delete expired records now and return how many; 0 where the store expires them by itself.
+
+        Called by operators, and every ``purge_interval`` seconds where that is set: in steps that keep nobody waiting,
+        and leaving it to another process that is at it already. May be cancelled between two steps, or within one.
+        """
         return 0
 
     async def ping(self) -> None:

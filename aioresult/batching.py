@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Final, Generic, TypeVar
 
-from aioresult.abc import Store
+from aioresult.abc import PartlyUnavailable, Store
 from aioresult.background import Background, is_being_cancelled, unasked_cancellation
 from aioresult.errors import AioResultError, StoreUnavailable
 from aioresult.record import Record
@@ -102,7 +102,12 @@ class _Reads(_Lane[Sequence[str], Mapping[str, Record]]):
             ids = batch[0][0]
         else:
             ids = list(dict.fromkeys(task_id for item, _ in batch for task_id in item))
-        records = await self._store.get_many(ids)
+        records: Mapping[str, Record]
+        try:
+            records = await self._store.get_many(ids)
+        except PartlyUnavailable as exc:
+            _fail([entry for entry in batch if not exc.outcomes.keys() >= set(entry[0])], exc)
+            records = {task_id: record for task_id, record in exc.outcomes.items() if record is not None}
         for _, future in batch:
             if not future.done():
                 future.set_result(records)
@@ -132,14 +137,24 @@ class _Changes(_Lane[Record | str, bool]):
         if writes:
             await self._write(writes)
         if len(writes) < len(batch):
-            await self._store.delete_many([item for item, _ in batch if isinstance(item, str)])
-            for item, future in batch:
-                if isinstance(item, str) and not future.done():
-                    future.set_result(True)
+            await self._delete([(item, future) for item, future in batch if isinstance(item, str)])
+
+    async def _delete(self, batch: list[tuple[str, asyncio.Future[bool]]]) -> None:
+        try:
+            await self._store.delete_many([task_id for task_id, _ in batch])
+        except PartlyUnavailable as exc:
+            _fail([entry for entry in batch if entry[0] not in exc.outcomes], exc)
+        for _, future in batch:
+            if not future.done():
+                future.set_result(True)
 
     async def _write(self, batch: list[tuple[Record, asyncio.Future[bool]]]) -> None:
+        written: Sequence[bool]
         try:
             written = await self._store.put_many([record for record, _ in batch])
+        except PartlyUnavailable as exc:
+            _fail([entry for entry in batch if entry[0].id not in exc.outcomes], exc)
+            written = [bool(exc.outcomes.get(record.id)) for record, _ in batch]
         except StoreUnavailable:
             raise
         except Exception as exc:  # noqa: BLE001  (handed to the caller that it concerns)
@@ -168,6 +183,11 @@ class Batcher:
     def reached(self) -> bool:
         """Whether the store has answered before: from then on an outage is something to wait out."""
         return any(lane.answered for lane in self._reads) or any(lane.answered for lane in self._changes)
+
+    @property
+    def has_written(self) -> bool:
+        """Whether something has been stored or deleted through this."""
+        return any(lane.answered for lane in self._changes)
 
     def get_many(self, ids: Sequence[str]) -> asyncio.Future[Mapping[str, Record]]:
         """Give the records of ``ids``, of which there is at least one, and perhaps of others of the same batch."""

@@ -7,9 +7,10 @@ a lane one follows the other, so that what arrives meanwhile is read together.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Container
+from collections.abc import Container, Mapping, Sequence
 from typing import Protocol
 
+from aioresult.abc import PartlyUnavailable
 from aioresult.background import Background
 from aioresult.backoff import Backoff
 from aioresult.batching import Batcher, lane_of
@@ -120,8 +121,15 @@ class _Lane:
         self.overtaken.clear()
         if not wanted:
             return
-        found = await self._batcher.get_many(wanted)
+        try:
+            found = await self._batcher.get_many(wanted)
+        except PartlyUnavailable as exc:
+            self._deliver(wanted, exc.outcomes)
+            raise
         self._asker.outage = None
+        self._deliver(wanted, found)
+
+    def _deliver(self, wanted: Sequence[str], found: Mapping[str, Record | None]) -> None:
         for task_id in wanted:  # the batch may have had others in it, whose lane knows what has overtaken them
             record = found.get(task_id)
             if record is not None and (record.ended or task_id not in self.overtaken):

@@ -6,8 +6,7 @@ from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import aclosing
 from typing import Any, Generic, Protocol, TypeVar, cast, overload
 
-import msgspec
-
+from aioresult.codec.typed import convert
 from aioresult.default import ResultBackend, get_default
 from aioresult.errors import AioResultError, DecodeError, RemoteTaskError
 from aioresult.record import Record, ResultTree, check_task_id
@@ -59,7 +58,7 @@ class AsyncResult(Generic[T]):
     Args:
         task_id: the task's id.
         backend: where the result is stored; by default the configured backend, resolved at first use.
-        result_type: converts the value: a dataclass, a msgspec struct, ``list[int]``, ...; see ``msgspec.convert``.
+        result_type: converts the value: a dataclass, a pydantic model, ``list[int]``, ...: see ``msgspec.convert``.
         parent: the result of the task or group that led to this one; its failure is raised by ``get``.
         ignored: whether the producer was told not to store the result; ``None`` means what the settings say.
 
@@ -238,8 +237,8 @@ class AsyncResult(Generic[T]):
 
     def _converted(self, record: Record, result_type: type[T]) -> T:
         try:
-            return msgspec.convert(record.result, result_type)
-        except msgspec.ValidationError as exc:
+            return cast("T", convert(record.result, result_type))
+        except ValueError as exc:
             raise DecodeError(f"task {self.id!r}: its value is no {result_type!r}: {exc}") from exc
 
     async def updates(self, timeout: float | None = None) -> AsyncGenerator[Record, None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 import random
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -10,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from aioresult import AioResultError, Backend, Record, TaskRevokedError
+from aioresult import AioResultError, Backend, Record, StoreUnavailable, TaskRevokedError
+from aioresult.abc import PartlyUnavailable
 from aioresult.batching import lane_of
 from aioresult.testing import FaultyStore
 from aioresult.testing.conformance import eventually
@@ -323,3 +325,68 @@ def test_clean_up_at_the_end_of_a_loop_reads_waits_and_writes(lanes: int, turns:
     asyncio.run(main())
     assert len(got) == 24
     assert all(value == 1 or isinstance(value, TaskRevokedError) for value in got)
+
+
+# --- stores of which a part is away ---
+
+
+class HalfStore(FaultyStore):
+    """Consists of two servers: the second, which holds ids that begin with ``b``, cannot be reached."""
+
+    def _tell_apart(self, outcomes: Mapping[str, Any]) -> None:
+        known = {task_id: outcome for task_id, outcome in outcomes.items() if not task_id.startswith("b")}
+        if len(known) < len(outcomes):
+            away = StoreUnavailable("the second server is away")
+            raise PartlyUnavailable(away, known) if known else away
+
+    async def get_many(self, ids: Sequence[str]) -> Mapping[str, Record]:
+        records = await super().get_many(ids)
+        self._tell_apart({task_id: records.get(task_id) for task_id in ids})
+        return records
+
+    async def put_many(self, records: Sequence[Record]) -> Sequence[bool]:
+        held = [record for record in records if not record.id.startswith("b")]
+        written = dict(zip((record.id for record in held), await super().put_many(held), strict=True))
+        self._tell_apart({record.id: written.get(record.id) for record in records})
+        return list(written.values())
+
+    async def delete_many(self, ids: Sequence[str]) -> None:
+        await super().delete_many([task_id for task_id in ids if not task_id.startswith("b")])
+        self._tell_apart(dict.fromkeys(ids))
+
+
+async def test_callers_whose_part_of_a_store_has_answered_are_served() -> None:
+    async with Backend(HalfStore()) as backend:
+        ids = ["a1", "b1", "a2", "b2", "a3"]
+
+        async def outcomes(call: Any) -> list[Any]:
+            found = await asyncio.gather(*map(call, ids), return_exceptions=True)
+            assert [isinstance(each, StoreUnavailable) for each in found] == [each.startswith("b") for each in ids]
+            return [each for each in found if not isinstance(each, Exception)]
+
+        assert await outcomes(lambda task_id: backend.store_result(task_id, task_id, "SUCCESS")) == [True] * 3
+        assert await outcomes(lambda task_id: backend.store_result(task_id, 1, "STARTED")) == [False] * 3
+        await backend.AsyncResult("a3").forget()
+        records = await outcomes(lambda task_id: backend.AsyncResult(task_id).fetch())
+        assert [record.status for record in records] == ["SUCCESS", "SUCCESS", "PENDING"]
+        with pytest.raises(StoreUnavailable, match="second server"):
+            await backend.fetch_many(["a1", "b1"])
+        assert list(await backend.fetch_many(["a1", "a2"])) == ["a1", "a2"]
+        await outcomes(lambda task_id: backend.AsyncResult(task_id).forget())
+        assert await backend.fetch_many(["a1", "a2"]) == {}
+
+
+async def test_a_waiter_gets_what_its_part_of_a_store_holds_while_others_wait_for_the_rest() -> None:
+    async with Backend(HalfStore()) as backend:
+        await backend.store_result("a1", 1, "SUCCESS")
+        waiting = [asyncio.create_task(backend.AsyncResult(each).get(timeout=PATIENCE)) for each in ("b1", "a1", "b2")]
+        assert await waiting[1] == 1
+        for task in waiting:
+            task.cancel()
+        await asyncio.wait(waiting)
+
+
+def test_the_error_of_a_part_can_be_pickled() -> None:
+    error = PartlyUnavailable(StoreUnavailable("the second server is away"), {"a": True})
+    copy = pickle.loads(pickle.dumps(error))
+    assert (str(copy), copy.outcomes, str(copy.cause)) == (str(error), {"a": True}, str(error))

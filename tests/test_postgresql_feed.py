@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from aioresult import Backend, subscription
 from aioresult.errors import SettingsError, StoreUnavailable, Unsupported
-from aioresult.stores.sqlalchemy import notices
+from aioresult.stores import notices
 from aioresult.stores.sqlalchemy.admin import install_trigger, uninstall_trigger
 from aioresult.stores.sqlalchemy.dialects.postgresql import PostgreSQLDialect, channel_expression, channel_of
 from aioresult.stores.sqlalchemy.feeds import listeners

@@ -15,7 +15,6 @@ from redis import Redis as BlockingRedis
 from redis.asyncio import Redis
 
 from aioresult import AioResultError, Record, StoreUnavailable, states
-from aioresult.stores.redis.errors import RIGHTS
 from aioresult.testing.conformance import fresh_id
 from tests.servers import RedisServer
 
@@ -280,51 +279,6 @@ async def test_a_wrong_or_missing_password_is_told_and_not_shown(
             await store.ping()
         assert place in str(caught.value)
         assert not any("wrongword" in repr(exc) + str(exc) for exc in chain(caught.value))
-
-
-async def test_a_missing_right_is_named(make: Make, small_server: RedisServer) -> None:
-    small_server.call("ACL", "SETUSER", "reader", "on", ">pw", "~celery-task-meta-*", "+mget", "+get", "+ping")
-    store = make(f"redis://reader:pw@127.0.0.1:{small_server.port}/0")
-    assert await store.get_many([fresh_id()]) == {}
-    with pytest.raises(AioResultError, match=r"denies.*\+evalsha") as caught:
-        await store.put_many([record()])
-    assert not isinstance(caught.value, StoreUnavailable)
-    feed = await store.feed()
-    await feed.watch(["a"])
-    with pytest.raises(AioResultError, match=r"denies.*&celery-task\*.*push=False"):
-        await anext(aiter(feed))
-    await feed.aclose()
-
-
-async def test_the_named_rights_are_enough(make: Make, small_server: RedisServer) -> None:
-    rights = ["~celery-task*", "&celery-task*", *RIGHTS.split()]
-    small_server.call("ACL", "SETUSER", "user", "on", ">pw", *rights)
-    store, done = make(f"redis://user:pw@127.0.0.1:{small_server.port}/0"), record()
-    feed = await store.feed()
-    await feed.watch([done.id])
-    events = aiter(feed)
-    assert await anext(events) == (done.id, Record(id=done.id))
-    assert await store.put_many([done]) == [True]
-    assert (await anext(events))[0] == done.id
-    await feed.unwatch([done.id])
-    await store.put_group("g", [["g", None], []])
-    assert await store.get_group("g")
-    await store.delete_group("g")
-    await store.delete_many([done.id])
-    await store.ping()
-    assert (await store.capabilities()).push
-    await feed.aclose()
-
-
-async def test_a_right_that_is_missing_for_the_announcement_alone_is_named_too(
-    make: Make, small_server: RedisServer
-) -> None:
-    """Users are made without rights on channels, unless one thinks of it."""
-    small_server.call("ACL", "SETUSER", "mute", "on", ">pw", "~*", "+@all")
-    store, done = make(f"redis://mute:pw@127.0.0.1:{small_server.port}/0"), record()
-    for _ in range(2):
-        with pytest.raises(AioResultError, match="denies"):
-            await store.put_many([done])
 
 
 async def test_a_key_of_another_type_hurts_its_own_record_only(make: Make, client: Redis) -> None:

@@ -134,7 +134,7 @@ async def test_what_celery_publishes_to_classic_channels_is_heard(cluster: Redis
     owner = cluster.owner(key)
     through = owner if publisher == "the owner" else next(each for each in cluster.servers if each is not owner)
     store = RedisClusterStore(cluster.url, make_settings({}))
-    feed = Collected(await store.feed())
+    feed = Collected(await store.open_feed())
     await feed.feed.watch([task_id])
     await feed.expect(lambda events: len(events) == 1)
     owner.call("SETEX", key, 60, value)
@@ -147,7 +147,7 @@ async def test_what_celery_publishes_to_classic_channels_is_heard(cluster: Redis
 
 async def test_our_writers_publish_to_the_node_that_holds_the_key_only(cluster: RedisClusterServers) -> None:
     store, task_id = RedisClusterStore(cluster.url, make_settings({})), fresh_id()
-    feed = await store.feed()
+    feed = await store.open_feed()
     await feed.watch([task_id])
     events = aiter(feed)
     assert await anext(events) == (task_id, Record(id=task_id))
@@ -191,7 +191,7 @@ def test_a_url_that_cannot_be_understood_is_refused_at_once(url: str, said: str)
 
 async def test_a_wrong_password_is_told_and_not_shown(cluster: RedisClusterServers) -> None:
     store = RedisClusterStore(cluster.url.replace("sesame", "wrongword"), make_settings({}))
-    for call in (store.ping(), store.feed()):
+    for call in (store.ping(), store.open_feed()):
         with pytest.raises(StoreUnavailable, match="authentication failed") as caught:
             await call
         assert "wrongword" not in str(caught.value)
@@ -279,7 +279,7 @@ async def test_a_feed_follows_a_slot_without_starting_over(cluster: RedisCluster
     moving, staying = fresh_id(), fresh_id()
     move = SlotMove(cluster, KEY + moving)
     store = RedisClusterStore(cluster.url, make_settings({}))
-    feed = Collected(await store.feed())
+    feed = Collected(await store.open_feed())
     await feed.feed.watch([moving, staying])
     await feed.expect(lambda events: len(events) == 2)
     move.begin()
@@ -299,7 +299,7 @@ async def test_what_is_no_longer_watched_is_unsubscribed_from_both_kinds_of_chan
     cluster: RedisClusterServers,
 ) -> None:
     store, ids = RedisClusterStore(cluster.url, make_settings({})), [fresh_id() for _ in range(20)]
-    feed = Collected(await store.feed())
+    feed = Collected(await store.open_feed())
     for _ in range(3):
         await feed.feed.watch(ids)
         await feed.feed.unwatch(ids[:10])
@@ -378,7 +378,7 @@ async def test_a_primary_that_is_frozen_is_left_for_its_successor() -> None:
 
 async def can_watch(store: RedisClusterStore, ids: list[str]) -> bool:
     """Try to watch, sending no command that could find out about the cluster."""
-    feed = await store.feed()
+    feed = await store.open_feed()
     try:
         await feed.watch(ids)
     except StoreUnavailable:

@@ -173,7 +173,7 @@ def test_settings_that_cannot_be_understood_are_refused_at_once() -> None:
 async def test_no_credential_shows_in_places_and_representations(guarded_server: RedisServer) -> None:
     store = RedisStore(guarded_server.url, make_settings({}))
     await store.ping()
-    feed = await store.feed()
+    feed = await store.open_feed()
     for shown in (store.location, repr(store), repr(store._address), repr(feed), repr(vars(store._link))):
         assert "sesame" not in shown
     assert store.location == f"127.0.0.1:{guarded_server.port}/0"
@@ -227,7 +227,7 @@ def test_a_blocking_client_is_refused() -> None:
 async def works(store: RedisStore) -> RedisStore:
     """Write, read, subscribe and hear; then close."""
     done = Record(id=fresh_id(), status="SUCCESS", result="value")
-    feed = await store.feed()
+    feed = await store.open_feed()
     events = aiter(feed)
     await feed.watch([done.id])
     assert (await anext(events))[0] == done.id
@@ -277,7 +277,7 @@ async def test_a_database_other_than_the_first_has_its_own_keys_and_shares_the_c
     """The documented weakness: an id that is used in two databases of one server is heard in both."""
     there = RedisStore(redis_url.removesuffix("/0") + "/3", make_settings({}))
     here, done = RedisStore(redis_url, make_settings({})), Record(id=fresh_id(), status="SUCCESS", result=1)
-    feed = await here.feed()
+    feed = await here.open_feed()
     await feed.watch([done.id])
     await there.put_many([done])
     assert await here.get_many([done.id]) == {}
@@ -335,7 +335,7 @@ async def test_what_is_not_a_redis_is_told(unused_tcp_port: int) -> None:
         with pytest.raises(StoreUnavailable, match=r"127\.0\.0\.1"):
             await store.ping()
         with pytest.raises(StoreUnavailable, match=r"127\.0\.0\.1"):
-            await store.feed()
+            await store.open_feed()
     server.close()
     await server.wait_closed()
 
@@ -343,7 +343,7 @@ async def test_what_is_not_a_redis_is_told(unused_tcp_port: int) -> None:
 @pytest.mark.parametrize("nonsense", [b"+OK\r\n", b"nonsense\r\n", b"*1\r\n+OK\r\n", b"-ERR unasked for\r\n"])
 async def test_what_nobody_asked_for_ends_the_connection_and_nothing_else(redis_url: str, nonsense: bytes) -> None:
     store = RedisStore(redis_url, make_settings({}))
-    feed = await store.feed()
+    feed = await store.open_feed()
     assert isinstance(feed, RedisFeed)
     await store.ping()
     for wire in (store._link._wire, feed._subscriber._wire):

@@ -57,7 +57,7 @@ async def test_a_thousand_ids_take_one_subscribe_and_one_mget(make: Make, client
     ids = [fresh_id() for _ in range(1000)]
     await store.put_many([done(task_id) for task_id in ids[:10]])
     before = store.commands
-    feed = Collected(await store.feed())
+    feed = Collected(await store.open_feed())
     await feed.feed.watch(ids)
     await feed.expect(lambda events: len(events) == 1000)
     assert store.commands == before + 2
@@ -71,7 +71,7 @@ async def test_a_thousand_ids_take_one_subscribe_and_one_mget(make: Make, client
 async def test_without_resp3_the_feed_leaves_the_reading_to_others(make: Make) -> None:
     store, task_id = make(f"redis://{make().location}?protocol=2"), fresh_id()
     await store.put_many([done(task_id)])
-    feed = Collected(await store.feed())
+    feed = Collected(await store.open_feed())
     await feed.feed.watch([task_id, "other"])
     await feed.expect(lambda events: len(events) == 2)
     assert dict(feed.events) == {task_id: None, "other": None}
@@ -79,7 +79,7 @@ async def test_without_resp3_the_feed_leaves_the_reading_to_others(make: Make) -
 
 
 async def test_very_many_ids_are_watched_in_pieces_and_all_are_heard(make: Make) -> None:
-    store, feed = make(), Collected(await make().feed())
+    store, feed = make(), Collected(await make().open_feed())
     ids = [fresh_id() for _ in range(5000)]
     await feed.feed.watch(ids)
     await feed.expect(lambda events: len(events) == 5000)
@@ -93,7 +93,7 @@ async def test_very_many_ids_are_watched_in_pieces_and_all_are_heard(make: Make)
 async def test_whatever_is_stored_around_a_watch_is_read_or_announced(make: Make, protocol: int) -> None:
     """For each moment before, during and after the subscription: the state is in an event, or a look finds it."""
     store = make()
-    feed = await make(f"redis://{store.location}?protocol={protocol}").feed()
+    feed = await make(f"redis://{store.location}?protocol={protocol}").open_feed()
     seen: dict[str, str] = {}
     to_look: set[str] = set()
 
@@ -123,7 +123,7 @@ async def test_whatever_is_stored_around_a_watch_is_read_or_announced(make: Make
 
 async def test_what_is_stored_between_subscribing_and_reading_a_thousand_ids_is_not_missed(make: Make) -> None:
     """Buffers of that size are taken by the server piece by piece, in turn with those of other clients."""
-    store, feed = make(), Collected(await make().feed())
+    store, feed = make(), Collected(await make().open_feed())
     await store.put_many([done(fresh_id())])
     for _ in range(5):
         ids = [fresh_id() for _ in range(1000)]
@@ -149,7 +149,7 @@ async def test_what_arrives_for_an_id_that_is_on_its_way_out_is_not_even_decoded
 
     monkeypatch.setattr(store._source, "decode", recording)
     await store.put_many([done(fresh_id())])  # from now on the server knows the script
-    feed = Collected(await store.feed())
+    feed = Collected(await store.open_feed())
     await feed.feed.watch(ids)
     await feed.expect(lambda events: len(events) == 2)
     # The server hears of the unsubscription only after it has published, since the latter is sent first.
@@ -164,7 +164,7 @@ async def test_what_arrives_for_an_id_that_is_on_its_way_out_is_not_even_decoded
 
 async def test_while_idle_nothing_is_sent_but_the_probe(make: Make, client: Redis) -> None:
     store = make(redis_backend_health_check_interval=0.05)
-    feed = Collected(await store.feed())
+    feed = Collected(await store.open_feed())
     await feed.feed.watch(["a"])
     await feed.expect(lambda events: len(events) == 1)
     before, calls = store.commands, await _calls(client)
@@ -188,7 +188,7 @@ async def _calls(client: Redis) -> dict[str, int]:
 
 
 async def test_iteration_raises_when_the_connection_is_killed_and_ends_when_closed(make: Make, client: Redis) -> None:
-    killed, closed = await make().feed(), await make().feed()
+    killed, closed = await make().open_feed(), await make().open_feed()
     iterations = [asyncio.create_task(first_event(feed)) for feed in (killed, closed)]
     await asyncio.sleep(0)
     await closed.aclose()
@@ -206,7 +206,7 @@ async def test_iteration_raises_when_the_connection_is_killed_and_ends_when_clos
 async def test_a_half_open_connection_is_noticed_by_the_probe(make: Make, redis_url: str) -> None:
     async with TcpProxy(redis_url) as proxy:
         store = make(proxy.url, redis_backend_health_check_interval=0.05, connect_timeout=0.5)
-        feed = await store.feed()
+        feed = await store.open_feed()
         iteration = asyncio.create_task(first_event(feed))
         proxy.freeze()
         with pytest.raises(StoreUnavailable, match="PING"):
@@ -266,7 +266,7 @@ async def test_connecting_takes_no_longer_than_the_setting(make: Make, redis_url
         proxy.freeze()
         for settings in ({"connect_timeout": 0.1}, {"redis_socket_connect_timeout": 0.1}):
             store = make(proxy.url, **settings)
-            for call in (store.ping(), store.feed()):
+            for call in (store.ping(), store.open_feed()):
                 with pytest.raises(StoreUnavailable, match="timeout"):
                     await call
 
@@ -342,7 +342,7 @@ async def test_a_feed_that_was_cut_off_while_reading_is_followed_by_one_that_lea
 
 
 async def _first_events(store: RedisStore, ids: list[str]) -> list[tuple[str, Record | None]]:
-    feed = await store.feed()
+    feed = await store.open_feed()
     try:
         await feed.watch(ids)
         events = aiter(feed)

@@ -41,7 +41,13 @@ _BUILT_IN: Final[dict[str, tuple[str, str | None]]] = {
 }
 _BUILT_IN_FULL: Final = {f"{kind}+cluster": _CLUSTER for kind in ("redis", "rediss", "valkey", "valkeys")}
 _CELERYS_PREFIXES: Final = ("aioresult+", "db+", "sqlalchemy+", "database+")
-_CLIENTS: Final = {"redis": _REDIS, "pymongo": _MONGODB, "motor": _MONGODB, "sqlalchemy": _SQL}
+_CLIENTS: Final = {
+    "redis": _REDIS,
+    "redis.RedisCluster": _CLUSTER,
+    "pymongo": _MONGODB,
+    "motor": _MONGODB,
+    "sqlalchemy": _SQL,
+}
 _USERS: Final[WeakKeyDictionary[Store, tuple[int, ref[asyncio.AbstractEventLoop]]]] = WeakKeyDictionary()
 """The process and the event loop to which each store belongs that a backend was given."""
 
@@ -58,13 +64,14 @@ def opener(url_or_store: object, settings: Settings) -> Callable[[], Store]:
     if isinstance(url_or_store, str):
         return _by_url(url_or_store, settings)
     module = type(url_or_store).__module__.partition(".")[0]
-    if module not in _CLIENTS:
+    target = _CLIENTS.get(f"{module}.{type(url_or_store).__name__}") or _CLIENTS.get(module)
+    if target is None:
         raise SettingsError(
             "expected a URL, a Store, or a client of redis-py, PyMongo, Motor or SQLAlchemy, "
             f"not {type(url_or_store).__name__}"
         )
     client = url_or_store
-    store_class = _load(*_CLIENTS[module])
+    store_class = _load(*target)
     return lambda: store_class.from_client(client, settings)
 
 

@@ -43,6 +43,9 @@ class SentinelChords(Chords, SentinelBackend):  # type: ignore[misc]  # Celery h
             "sentinel_kwargs": address.sentinel_options,
         }
         super().__init__(app, _spelled_for_celery(address), plugin)
+        if address.encrypted:  # Celery has no URL for that
+            tls = {name: value for name, value in address.options.items() if name.startswith("ssl_")}
+            self.connparams.update({"ssl_cert_reqs": "required", **tls, "connection_class": self.connection_class_ssl})
 
 
 def _spelled_for_celery(address: SentinelAddress) -> str:
@@ -61,7 +64,7 @@ def native_chords(app: App, url: str, settings: Settings, plugin: ErrorHandler) 
     """Return what counts chords in the Redis of ``url``; ``None`` for one that Celery cannot use, such as a cluster."""
     scheme, _, rest = url.partition("://")
     scheme = as_redis(scheme)
-    if scheme in ("sentinel", "redis+sentinel"):
+    if "sentinel" in scheme.split("+"):
         address = from_url(url, settings)
         assert isinstance(address, SentinelAddress)  # noqa: S101  (by its scheme)
         return SentinelChords(app, address, plugin)

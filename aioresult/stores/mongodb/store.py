@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from asyncio import sleep as pause
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -20,11 +19,10 @@ from aioresult.record import Encoded, Record, ResultTree
 from aioresult.settings import Settings
 from aioresult.states import FAILURE, SUCCESS
 from aioresult.stores.mongodb import clients, writes
-from aioresult.stores.mongodb.documents import Document, Documents
+from aioresult.stores.mongodb.documents import Document, Documents, is_over
 from aioresult.stores.mongodb.failures import TRANSIENT, is_refusal, reason_of, throttled, unavailable
 from aioresult.stores.mongodb.feed import MongoFeed, open_stream
-
-logger = logging.getLogger("aioresult")
+from aioresult.stores.notices import warn_once
 
 _CHUNK: Final = 2000
 """Most ids in one query."""
@@ -32,7 +30,6 @@ _CHUNK_CHARACTERS: Final = 2 * 2**20
 """Most characters of ids in one query, which must stay well below MongoDB's limit for a command."""
 _ATTEMPTS: Final = 10
 _T = TypeVar("_T")
-_warned: Final[set[str]] = set()
 
 
 class MongoStore(Store):
@@ -125,7 +122,7 @@ class MongoStore(Store):
             documents = await self._find(chunk)
             now = datetime.now(UTC)
             for document in documents:
-                if not self._documents.is_expired(document, now):
+                if not is_over(document, now):
                     found[document["_id"]] = self._documents.decode(document)
         return found
 
@@ -146,7 +143,7 @@ class MongoStore(Store):
             operations = {}
             for task_id in refused:
                 document = stored.get(task_id)
-                expired = document is not None and self._documents.is_expired(document, datetime.now(UTC))
+                expired = document is not None and self._documents.is_replaceable(document, datetime.now(UTC))
                 verdict = writes.after_refusal(encoded[task_id], document, expired=expired)
                 if isinstance(verdict, bool):
                     outcome[task_id] = verdict
@@ -188,9 +185,10 @@ class MongoStore(Store):
         except OperationFailure as exc:
             if exc.code in TRANSIENT:
                 raise
-            self._warn_once(
-                f"no TTL index on {collection.name}.expires_at",
-                f"{reason_of(exc)}; what has expired is not shown, but stays in the database until it is purged",
+            warn_once(
+                self.location,
+                f"no TTL index on {collection.name}.expires_at: {reason_of(exc)}; what has expired is not shown, but "
+                "stays in the database until it is purged",
             )
 
     async def purge(self) -> int:
@@ -203,7 +201,7 @@ class MongoStore(Store):
     async def feed(self) -> Feed | None:
         feed = await self._open_feed()
         if isinstance(feed, str):
-            self._warn_once("cannot push, so that results are polled for", feed)
+            warn_once(self.location, f"cannot push, so that results are polled for: {feed}")
             return None
         return feed
 
@@ -238,14 +236,7 @@ class MongoStore(Store):
             raise
 
     def _announced(self, document: Document) -> Record | None:
-        return None if self._documents.is_expired(document, datetime.now(UTC)) else self._documents.decode(document)
-
-    def _warn_once(self, what: str, why: str) -> None:
-        """Log a warning, once per process for each location."""
-        warning = f"{self.location}: {what}"
-        if warning not in _warned:
-            _warned.add(warning)
-            logger.warning("%s: %s", warning, why)
+        return None if is_over(document, datetime.now(UTC)) else self._documents.decode(document)
 
     async def capabilities(self) -> Capabilities:
         feed = await self._open_feed()
@@ -273,7 +264,7 @@ class MongoStore(Store):
 
     async def get_group(self, group_id: str) -> ResultTree | None:
         document = await self._call(lambda: self._at.groups.find_one({"_id": group_id}))
-        if document is None or self._documents.is_expired(document, datetime.now(UTC)):
+        if document is None or is_over(document, datetime.now(UTC)):
             return None
         return self._documents.decode_group(document)
 

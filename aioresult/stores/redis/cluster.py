@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from itertools import count
 from typing import Any, Final, Self
 
 import redis.asyncio.connection as driver
 from redis.asyncio import RedisCluster
 
-from aioresult.abc import Capabilities, Store
-from aioresult.errors import SettingsError
+from aioresult.abc import PartlyUnavailable, Store
+from aioresult.errors import SettingsError, StoreUnavailable
 from aioresult.record import Record, ResultTree
 from aioresult.settings import Settings
 from aioresult.stores.redis.clusterfeed import ClusterFeed
 from aioresult.stores.redis.connect import Address, clients_options
+from aioresult.stores.redis.errors import is_denied
 from aioresult.stores.redis.router import Router
 from aioresult.stores.redis.scripts import PUT, PUT_SHARDED
-from aioresult.stores.redis.servers import details, parsed
-from aioresult.stores.redis.store import RedisStore
+from aioresult.stores.redis.servers import QUESTIONS, details
+from aioresult.stores.redis.store import RedisStore, Write
 from aioresult.stores.redis.topology import Place
 from aioresult.stores.redis.urls import as_redis, authenticate, common, database, hosts, query_options, secure, split
 from aioresult.stores.redis.wire import Reply, pack
@@ -82,8 +84,13 @@ class RedisClusterStore(RedisStore):
     async def _run(self, commands: Sequence[tuple[str, bytes]]) -> list[Reply]:
         return await self._router.run(commands)
 
-    def _home_of(self, key: str) -> Hashable:
+    def _server_of(self, key: str) -> Hashable:
         return self._router.place_of(key)
+
+    def _outcomes(self, writes: Sequence[Write]) -> Sequence[bool]:
+        if any(write.failure for write in writes):
+            _tell_apart({write.record.id: write.failure or write.written for write in writes})
+        return super()._outcomes(writes)
 
     async def get_many(self, ids: Sequence[str]) -> Mapping[str, Record]:
         """Read by one ``GET`` each, in one buffer for each node."""
@@ -91,42 +98,66 @@ class RedisClusterStore(RedisStore):
         replies = await self._run([(key, pack("GET", key)) for key in keys])
         records: dict[str, Record] = {}
         for task_id, reply in zip(ids, replies, strict=True):
-            payload = self._checked(reply)
-            if isinstance(payload, bytes) and payload:  # an empty value is no result, as in Celery
-                records[task_id] = self.codec.decode_record(task_id, payload)
+            if type(reply) is bytes and reply:  # an empty value is no result, as in Celery
+                records[task_id] = self.codec.decode_record(task_id, reply)
+        self._check_all(ids, replies, records)
         return records
+
+    def _check_all(self, ids: Sequence[str], replies: Sequence[Reply], records: Mapping[str, Record]) -> None:
+        """Raise what ``replies`` mean where they are errors, along with what the other nodes have answered."""
+        errors = [reply for reply in replies if isinstance(reply, Exception)]
+        for error in errors:
+            if not isinstance(error, StoreUnavailable):
+                self._checked(error)
+        if errors:
+            outcomes = zip(ids, replies, strict=True)
+            _tell_apart({i: each if isinstance(each, Exception) else records.get(i) for i, each in outcomes})
 
     async def delete_many(self, ids: Sequence[str]) -> None:
         """Delete by one ``DEL`` each, in one buffer for each node."""
         keys = [self._prefix + task_id for task_id in ids]
-        for reply in await self._run([(key, pack("DEL", key)) for key in keys]):
-            self._checked(reply)
+        self._check_all(ids, await self._run([(key, pack("DEL", key)) for key in keys]), {})
 
-    async def feed(self) -> ClusterFeed:
+    async def open_feed(self) -> ClusterFeed:
         """Open a feed, which connects to nodes as it needs them."""
         await self._router.topology()
         return ClusterFeed(self._router, self._source, sharded=self._sharded)
 
     async def put_group(self, group_id: str, tree: ResultTree) -> None:
-        """Save a group; it is announced to nobody, since nobody listens."""
+        """Save a group. It is not announced: Celery, which would listen for it, knows no clusters."""
         key = self._group_prefix + group_id
         await self._ask(key, *self._set(key, self.codec.encode_group(tree)))
 
-    async def capabilities(self) -> Capabilities:
-        """Say what cluster this is and how it pushes."""
-        info = parsed(await self._ask(self._prefix, "INFO"))
-        (policy,) = await self._run([(self._prefix, pack("CONFIG", "GET", "maxmemory-policy"))])
-        found = details(info, policy, self._router.resp)
-        found["primaries"] = ", ".join(f"{host}:{port}" for host, port in (await self._router.topology()).primaries)
+    async def _probes(self) -> Sequence[str]:
+        """Return an id for each primary: each has users and rights of its own."""
+        topology = await self._router.topology()
+        found: dict[Place, str] = {}
+        for number in count():
+            task_id = f"aioresult-probe-{number}"
+            found.setdefault(topology.owner(self._prefix + task_id), task_id)
+            if len(found) == len(topology.primaries):
+                break
+        return list(found.values())
+
+    def _mechanism(self) -> tuple[str, str]:
         kind = "sharded" if self._sharded else "classic"
-        resp = self._router.resp
-        return Capabilities(
-            push=True,
-            mechanism=f"Redis Cluster {kind} pub/sub (RESP{resp}, one connection per node)",
-            reason="" if self._sharded else "the URL asks for sharded=false",
-            details=found,
-        )
+        mechanism = f"Redis Cluster {kind} pub/sub (RESP{self._router.resp}, one connection per node)"
+        return mechanism, "" if self._sharded else "the URL asks for sharded=false"
+
+    async def _facts(self) -> dict[str, str]:
+        info, policy = await self._run([(self._prefix, command) for command in QUESTIONS])
+        found = details(info if is_denied(info) else self._checked(info), policy, self._router.resp)
+        found["primaries"] = ", ".join(f"{host}:{port}" for host, port in (await self._router.topology()).primaries)
+        return found
 
     async def aclose(self) -> None:
         """Close the command connections; feeds are closed by those who opened them."""
         await self._router.aclose()
+
+
+def _tell_apart(outcomes: Mapping[str, object]) -> None:
+    """Raise ``StoreUnavailable`` if ``outcomes``, by id, are such errors, or ``PartlyUnavailable`` if some are."""
+    for outcome in outcomes.values():
+        if isinstance(outcome, StoreUnavailable):
+            known = {task_id: each for task_id, each in outcomes.items() if not isinstance(each, StoreUnavailable)}
+            raise PartlyUnavailable(outcome, known) if known else outcome

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Collection, Iterable
 from functools import partial
 
 from aioresult.background import owned_task
 from aioresult.errors import AioResultError, StoreUnavailable
-from aioresult.stores.redis.errors import ServerError, unasked
-from aioresult.stores.redis.events import EventFeed, Source, Subscriber, chunks
+from aioresult.stores.redis.errors import ServerError
+from aioresult.stores.redis.events import EventFeed, Source, chunks
 from aioresult.stores.redis.router import Router
+from aioresult.stores.redis.subscriptions import Subscriber
 from aioresult.stores.redis.topology import Place, Topology
 from aioresult.stores.redis.wire import Reply, pack
 
 
 class _Node:
-    """One node's connection, and the ids whose reads and unsubscriptions it has not answered yet."""
+    """One node's connection, with the ids whose reads and unsubscriptions it has not confirmed yet."""
 
     def __init__(self, place: Place, subscriber: Subscriber) -> None:
         self.place = place
         self.subscriber = subscriber
         self.reads: deque[str] = deque()
-        self.leaving: dict[str, int] = {}
+        self.unsubscribing: dict[str, int] = {}
 
 
 class ClusterFeed(EventFeed):
@@ -48,23 +49,30 @@ class ClusterFeed(EventFeed):
         self._nodes: dict[Place, _Node] = {}
         self._watched: dict[str, _Node] = {}
         self._topology: Topology | None = None
-        self._opening = asyncio.Lock()
-        self._homeless: dict[str, Place] = {}
-        self._mover: asyncio.Task[None] | None = None
+        self._opening: defaultdict[Place, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._moved: dict[str, Place] = {}
+        self._moving: asyncio.Task[None] | None = None
         self._confirms = b"ssubscribe" if sharded else b"subscribe"
 
     async def watch(self, ids: Collection[str]) -> None:
-        """Subscribe to ``ids`` where they are held, and read them there, or have them read."""
+        """Subscribe to ``ids`` at the nodes that hold them, and read them there, unless the hub is to read them."""
         prefix = self._source.prefix
         topology = self._topology = await self._router.topology()
         places: dict[Place, list[str]] = {}
         for task_id in ids:
             places.setdefault(topology.owner(prefix + task_id), []).append(task_id)
-        for place, held in places.items():
-            self._subscribe(await self._node(place), held)
+        outcomes = await asyncio.gather(
+            *(self._watch_at(place, held) for place, held in places.items()), return_exceptions=True
+        )
+        for outcome in outcomes:  # not earlier: the ids of other nodes must not wait for one that cannot be reached
+            if outcome is not None:
+                raise outcome
+
+    async def _watch_at(self, place: Place, ids: list[str]) -> None:
+        self._subscribe(await self._node(place), ids)
 
     async def _node(self, place: Place) -> _Node:
-        async with self._opening:
+        async with self._opening[place]:
             node = self._nodes.get(place)
             if node is None:
                 node = await self._open(place)
@@ -78,7 +86,7 @@ class ClusterFeed(EventFeed):
                 partial(self._pushed, node), partial(self._replied, node), partial(self._lost, node)
             )
         except StoreUnavailable:
-            self._doubt()
+            self._outdate()
             raise
         self._reading = self._reading and resp >= 3
         return node
@@ -101,7 +109,7 @@ class ClusterFeed(EventFeed):
         node.subscriber.send(commands)
 
     async def unwatch(self, ids: Collection[str]) -> None:
-        """Unsubscribe from ``ids``, and ignore what still arrives for them."""
+        """Unsubscribe from ``ids``; what still arrives for them is ignored."""
         nodes: dict[_Node, list[str]] = {}
         for task_id in ids:
             node = self._watched.pop(task_id, None)
@@ -117,22 +125,22 @@ class ClusterFeed(EventFeed):
             commands.append(pack("UNSUBSCRIBE", *keys))
             if self._sharded:
                 for task_id in chunk:
-                    node.leaving[task_id] = node.leaving.get(task_id, 0) + 1
+                    node.unsubscribing[task_id] = node.unsubscribing.get(task_id, 0) + 1
                 commands += [pack("SUNSUBSCRIBE", key) for key in keys]
         node.subscriber.send(commands)
 
     def _pushed(self, node: _Node, kind: bytes, channel: bytes, payload: bytes) -> None:
-        task_id = channel[self._cut :].decode()
-        if kind == b"sunsubscribe" and task_id in node.leaving:
-            node.leaving[task_id] -= 1
-            if not node.leaving[task_id]:
-                del node.leaving[task_id]
+        task_id = channel[self._prefix_length :].decode()
+        if kind == b"sunsubscribe" and task_id in node.unsubscribing:
+            node.unsubscribing[task_id] -= 1
+            if not node.unsubscribing[task_id]:
+                del node.unsubscribing[task_id]
         elif self._watched.get(task_id) is not node:
             return
         elif kind in (b"smessage", b"message"):
             self._sink(task_id, self._decode(task_id, payload))
         elif kind == b"sunsubscribe":
-            self._follow(task_id, node)
+            self._watch_elsewhere(task_id, node)
         elif kind == self._confirms and not self._reading:
             self._sink(task_id, None)
 
@@ -142,44 +150,42 @@ class ClusterFeed(EventFeed):
         elif node.reads and type(reply) is ServerError and reply.code == "ASK":
             self._sink(node.reads.popleft(), None)  # it was a read, since nothing else is redirected like that
         else:
-            error = reply if type(reply) is ServerError else unasked(reply)
-            self._doubt()
-            self._fail(node.subscriber.address.refused(error))
-            node.subscriber.abort(error)
+            self._outdate()
+            self._refused(reply, node.subscriber)
 
     def _lost(self, node: _Node, reason: Exception) -> None:
-        self._doubt()
+        self._outdate()
         self._ended(reason, node.subscriber.address, reading=bool(node.reads))
 
-    def _doubt(self) -> None:
+    def _outdate(self) -> None:
         if self._topology is not None:
-            self._router.doubt(self._topology)
+            self._router.outdate(self._topology)
 
     # --- slots that move ---
 
-    def _follow(self, task_id: str, node: _Node) -> None:
-        """Watch an id, whose slot has left ``node``, at its new place."""
-        self._homeless[task_id] = node.place
-        if (self._mover is None or self._mover.done()) and not self._closed:
-            self._mover = owned_task(self._move(), "aioresult cluster feed")
+    def _watch_elsewhere(self, task_id: str, node: _Node) -> None:
+        """Watch an id, whose slot has moved away from ``node``, where it is now."""
+        self._moved[task_id] = node.place
+        if (self._moving is None or self._moving.done()) and not self._closed:
+            self._moving = owned_task(self._move(), "aioresult follows slots that move")
 
     async def _move(self) -> None:
         try:
-            while self._homeless:
-                homeless, self._homeless = self._homeless, {}
-                await self._router.look_up(self._topology, *set(homeless.values()))
-                await self.watch([task_id for task_id in homeless if task_id in self._watched])
+            while self._moved:
+                moved, self._moved = self._moved, {}
+                await self._router.look_up(self._topology, *set(moved.values()))
+                await self.watch([task_id for task_id in moved if task_id in self._watched])
         except AioResultError as exc:
             self._fail(exc)
         finally:
-            self._mover = None
+            self._moving = None
 
     async def aclose(self) -> None:
         """Close all connections, which ends their subscriptions."""
         self._closed = True
-        self._stirred.set()
-        if self._mover is not None:
-            self._mover.cancel()
-            await asyncio.wait([self._mover])
+        self._changed.set()
+        if self._moving is not None:
+            self._moving.cancel()
+            await asyncio.wait([self._moving])
         for node in self._nodes.values():
             await node.subscriber.aclose()

@@ -12,7 +12,7 @@ import redis.exceptions
 
 from aioresult.errors import AioResultError, SettingsError, StoreUnavailable
 from aioresult.settings import Settings
-from aioresult.stores.redis.errors import Lost, ServerError, refused, unreachable
+from aioresult.stores.redis.errors import ConnectionLost, ServerError, refused, unreachable
 from aioresult.stores.redis.schemes import advice
 from aioresult.stores.redis.wire import Wire
 
@@ -144,15 +144,24 @@ class Address:
             raise StoreUnavailable(f"Redis at {self.location} is unavailable: the connection ended at once")
         try:
             if reader.at_eof():
-                raise Lost("the server closed the connection at once")
+                raise ConnectionLost("the server closed the connection at once")
             wire.take_over(writer, bytes(getattr(reader, "_buffer", b"")))
-        except Lost as exc:
+        except ConnectionLost as exc:
             writer.transport.abort()
             wire.abort(exc)
             raise self.unreachable(exc) from exc
         return wire
 
     async def _connect(self) -> tuple[driver.AbstractConnection, int]:
+        """Connect, without a name for the connection where the user may not give it one: only operators see it."""
+        try:
+            return await self._agree_and_connect()
+        except redis.exceptions.NoPermissionError:
+            if self.options.pop("client_name", None) is None:
+                raise
+        return await self._agree_and_connect()
+
+    async def _agree_and_connect(self) -> tuple[driver.AbstractConnection, int]:
         """Connect by RESP3 or, where the server does not know ``HELLO``, by RESP2."""
         if self._protocol is not None:
             return await self._connect_by(self._protocol), self._protocol

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import redis.exceptions
@@ -10,12 +11,19 @@ from aioresult.errors import AioResultError, StoreUnavailable
 
 _AWAY: Final = frozenset(
     {"ASK", "BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MISCONF", "MOVED"}
-    | {"NOAUTH", "NOREPLICAS", "OOM", "READONLY", "TRYAGAIN", "UNASKED", "UNBLOCKED", "WRONGPASS"}
+    | {"NOAUTH", "NOREPLICAS", "OOM", "READONLY", "TRYAGAIN", "UNEXPECTED", "UNBLOCKED", "WRONGPASS"}
 )
 """Codes of errors that concern the server (or our standing with it) and not the one command."""
 RIGHTS: Final = (
     "+get +mget +getrange +strlen +set +del +eval +evalsha +publish +subscribe +unsubscribe +multi +exec +ping +info"
 )
+"""The commands that a user needs on one server; without ``+ping`` and ``+info`` only facts about it are missing."""
+CLUSTER_RIGHTS: Final = "+cluster|slots +asking +spublish +ssubscribe +sunsubscribe"
+"""The commands that a user needs in a cluster in addition."""
+_SUBSCRIBING: Final = re.compile(
+    r"NOPERM .*(subscribe'|access (a|one of the) channel)|ERR unknown command .s?subscribe\W", re.IGNORECASE | re.DOTALL
+)
+"""Errors by which Redis and Valkey refuse subscriptions: for want of a right, or of the command itself."""
 
 
 class ServerError(Exception):
@@ -27,12 +35,12 @@ class ServerError(Exception):
         return str(self).partition(" ")[0]
 
 
-def unasked(reply: object) -> ServerError:
-    """Return what a reply amounts to that belongs to no command."""
-    return ServerError(f"UNASKED {reply!r:.100}")
+def unexpected(reply: object) -> ServerError:
+    """Return the error for a reply that no command has asked for."""
+    return ServerError(f"UNEXPECTED {reply!r:.100}")
 
 
-class Lost(ConnectionError):
+class ConnectionLost(ConnectionError):
     """The end of a connection.
 
     Attributes:
@@ -47,13 +55,40 @@ class Lost(ConnectionError):
 def refused(error: ServerError, location: str, prefix: str) -> AioResultError:
     """Return what an error reply means; ``prefix`` is that of all keys, for the advice on ACL rights."""
     text = str(error)
-    if error.code == "NOPERM" or "ACL failure" in text:
+    if is_denied(error) or "ACL failure" in text:
         return AioResultError(
             f"Redis at {location} denies it: {text}. The user needs '~{prefix}celery-task*' '&{prefix}celery-task*' "
-            f"{RIGHTS}; without rights on channels, waiting needs push=False"
+            f"{RIGHTS}; in a cluster also {CLUSTER_RIGHTS}"
         )
     kind = StoreUnavailable if error.code in _AWAY else AioResultError
     return kind(f"Redis at {location} answered: {text}")
+
+
+def is_denied(reply: object) -> bool:
+    """Return whether ``reply`` says that the user lacks a right."""
+    return type(reply) is ServerError and reply.code == "NOPERM"
+
+
+def answers_ping(reply: object) -> bool:
+    """Return whether ``reply`` is one to ``PING``, be it that the user may not send that."""
+    return reply == b"PONG" or (is_denied(reply) and "'ping'" in str(reply).lower())
+
+
+def why_polled(reply: object, prefix: str) -> str:
+    """Return why results have to be polled for, where ``reply`` refuses a subscription; else an empty string.
+
+    New users of Redis 7 have no rights on channels. Some proxies and services know no subscriptions at all.
+    """
+    text = str(reply)
+    if type(reply) is not ServerError or not _SUBSCRIBING.search(text):
+        return ""
+    if is_denied(reply):
+        return (
+            f"the user may not subscribe to the tasks' channels ({text}); grant '&{prefix}celery-task*' "
+            "+subscribe +unsubscribe, in a cluster also +ssubscribe +sunsubscribe"
+        )
+    hint = "; for a cluster before Redis 7 put ?sharded=false into the URL" if "SSUBSCRIBE" in text.upper() else ""
+    return f"the server has no subscriptions ({text}){hint}"
 
 
 def unreachable(exc: Exception, location: str, advice: str = "") -> StoreUnavailable:

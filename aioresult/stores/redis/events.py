@@ -1,19 +1,22 @@
-"""What the feeds of one server and of a cluster have in common: events on their way out, and the end."""
+"""What the feeds of one server and of a cluster have in common: how they deliver events, and how they end."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
 from aioresult.abc import Event, Feed, Sink
+from aioresult.errors import StoreUnavailable
 from aioresult.record import Record
 from aioresult.stores.redis.connect import Address
-from aioresult.stores.redis.errors import Lost, ServerError
-from aioresult.stores.redis.wire import Meter, Reply, SubscriberWire
+from aioresult.stores.redis.errors import ServerError, unexpected, why_polled
+from aioresult.stores.redis.subscriptions import Subscriber
+from aioresult.stores.redis.wire import Meter, Reply
 
 CHUNK = 1024
-"""Most ids in one command: a longer one would keep the server, and then us, busy for too long at a time."""
+"""Most ids in one command. A longer one, and its reply, would keep the server and this process busy for too long."""
 
 
 def chunks(ids: Iterable[str]) -> Iterator[list[str]]:
@@ -24,22 +27,38 @@ def chunks(ids: Iterable[str]) -> Iterator[list[str]]:
 
 
 class Source:
-    """What a store gives to the feeds that it opens.
+    """What a store gives to the feeds that it opens, and what one of them leaves for the next.
 
     Attributes:
-        prefix: what stands before an id in its key and channel.
-        cut: how many bytes that is.
+        keyprefix: what stands before the names of all keys.
+        prefix: what stands before an id in its key and channel, ``keyprefix`` included.
+        prefix_length: how many bytes that is.
         decode: makes records of messages.
         meter: counts commands.
         reads: whether the next feed reads on its subscriber connections, too.
     """
 
-    def __init__(self, prefix: str, decode: Callable[[str, bytes], Record], meter: Meter) -> None:
-        self.prefix = prefix
-        self.cut = len(prefix.encode())
+    next_try: float = 60.0
+    """Seconds after a refusal until it is worthwhile to subscribe again: somebody may have granted the right."""
+
+    def __init__(self, keyprefix: str, name: str, decode: Callable[[str, bytes], Record], meter: Meter) -> None:
+        self.keyprefix = keyprefix
+        self.prefix = prefix = keyprefix + name
+        self.prefix_length = len(prefix.encode())
         self.decode = decode
         self.meter = meter
         self.reads = True
+        self._refusal = ""
+        self._refused_at = 0.0
+
+    def refuse(self, reason: str) -> None:
+        """Take note of why a subscription was refused."""
+        self._refusal, self._refused_at = reason, time.monotonic()
+
+    @property
+    def refusal(self) -> str:
+        """Why a subscription was refused lately; empty if none was, or if it is time to try again."""
+        return self._refusal if time.monotonic() < self._refused_at + self.next_try else ""
 
 
 class EventFeed(Feed):
@@ -51,13 +70,13 @@ class EventFeed(Feed):
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._cut = source.cut
+        self._prefix_length = source.prefix_length
         self._decode = source.decode
         self._reading = source.reads
         self._closed = False
         self._sink: Sink = self._enqueue
         self._queue: deque[Event] = deque()
-        self._stirred = asyncio.Event()
+        self._changed = asyncio.Event()
         self._failure: Exception | None = None
         source.reads = True
 
@@ -67,7 +86,7 @@ class EventFeed(Feed):
 
     def _enqueue(self, task_id: str, record: Record | None) -> None:
         self._queue.append((task_id, record))
-        self._stirred.set()
+        self._changed.set()
 
     async def __aiter__(self) -> AsyncIterator[Event]:
         while True:
@@ -77,84 +96,36 @@ class EventFeed(Feed):
                 raise self._failure
             if self._closed:
                 return
-            self._stirred.clear()
-            await self._stirred.wait()
+            self._changed.clear()
+            await self._changed.wait()
 
     def _found(self, task_id: str, payload: bytes | None) -> None:
         """Emit what a read has found."""
         self._sink(task_id, self._decode(task_id, payload) if payload else Record(id=task_id))
 
     def _ended(self, reason: Exception, address: Address, reading: bool) -> None:
-        """Take note of a connection's end; ``reading`` says whether it owed replies to reads."""
+        """Take note of a connection's end; ``reading`` says whether replies to reads were outstanding."""
         if self._closed or self._failure is not None:
             return
         self._source.reads = not reading
         self._fail(address.unreachable(reason) if isinstance(reason, OSError) else reason)
 
+    def _refused(self, reply: Reply, subscriber: Subscriber) -> None:
+        """End the feed because of an error, or of a reply that belongs to nothing.
+
+        Where subscribing was refused, the hub is told that the store is unavailable, so that it asks for another feed.
+        The store then knows of the refusal, and has it poll.
+        """
+        address = subscriber.address
+        error = reply if type(reply) is ServerError else unexpected(reply)
+        if reason := why_polled(error, self._source.keyprefix):
+            self._source.refuse(reason)
+            self._fail(StoreUnavailable(f"Redis at {address.location} cannot push: {reason}"))
+        else:
+            self._fail(address.refused(error))
+        subscriber.abort(error)
+
     def _fail(self, failure: Exception) -> None:
         if self._failure is None:
             self._failure = failure
-            self._stirred.set()
-
-
-class Subscriber:
-    """One subscriber connection of a feed."""
-
-    def __init__(self, address: Address, meter: Meter) -> None:
-        self.address = address
-        self._meter = meter
-        self._wire: SubscriberWire | None = None
-
-    async def open(
-        self,
-        on_push: Callable[[bytes, bytes, bytes], None],
-        on_reply: Callable[[Reply], None],
-        on_end: Callable[[Exception], None],
-    ) -> int:
-        """Connect and return the protocol's version.
-
-        Args:
-            on_push: takes the kind, channel and payload of each push.
-            on_reply: takes any other reply.
-            on_end: takes the reason of the end.
-
-        Raises:
-            StoreUnavailable: that failed.
-        """
-
-        def make_wire(resp: int) -> SubscriberWire:
-            return SubscriberWire(
-                resp,
-                self._meter,
-                on_push=on_push,
-                on_reply=on_reply,
-                on_end=on_end,
-                interval=self.address.probe_interval,
-                patience=self.address.connect_timeout,
-            )
-
-        self._wire = await self.address.open(make_wire)
-        return self._wire.resp
-
-    def send(self, commands: list[bytes]) -> None:
-        """Send packed commands.
-
-        Raises:
-            StoreUnavailable: the connection has ended.
-        """
-        if self._wire is None or not commands:
-            return
-        try:
-            self._wire.send(commands)
-        except Lost as exc:
-            raise self.address.unreachable(exc) from exc
-
-    def abort(self, reason: ServerError) -> None:
-        """End the connection now."""
-        if self._wire is not None:
-            self._wire.abort(reason)
-
-    async def aclose(self) -> None:
-        """End the connection and wait until its socket is closed."""
-        if self._wire is not None:
-            await self._wire.aclose()
+            self._changed.set()

@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Collection
 
 from aioresult.stores.redis.connect import Address
-from aioresult.stores.redis.errors import ServerError, unasked
-from aioresult.stores.redis.events import EventFeed, Source, Subscriber, chunks
+from aioresult.stores.redis.events import EventFeed, Source, chunks
+from aioresult.stores.redis.subscriptions import Subscriber
 from aioresult.stores.redis.wire import Reply, pack
 
 
@@ -17,14 +17,14 @@ class RedisFeed(EventFeed):
     On RESP3, ``MGET`` follows ``SUBSCRIBE`` in the same buffer: the server's order closes the gap between the two in
     one round trip. Otherwise a confirmed subscription is reported as "look for yourself".
 
-    Nothing is kept for a watched id: what arrives is for one, unless it is on its way out.
+    Watched ids are not kept: each message is for one of them, except for ids that are being unsubscribed.
     """
 
     def __init__(self, address: Address, source: Source) -> None:
         super().__init__(source)
         self._address = address
         self._reads: deque[list[str]] = deque()
-        self._leaving: set[str] = set()
+        self._unsubscribing: set[str] = set()
         self._subscriber = Subscriber(address, source.meter)
 
     async def open(self) -> None:
@@ -37,8 +37,8 @@ class RedisFeed(EventFeed):
         self._reading = self._reading and resp >= 3
 
     async def watch(self, ids: Collection[str]) -> None:
-        """Subscribe to ``ids`` and read them, or have them read."""
-        self._leaving.difference_update(ids)
+        """Subscribe to ``ids`` and read them, unless the hub is to read them."""
+        self._unsubscribing.difference_update(ids)
         prefix = self._source.prefix
         commands = []
         for chunk in chunks(ids):
@@ -50,29 +50,27 @@ class RedisFeed(EventFeed):
         self._subscriber.send(commands)
 
     async def unwatch(self, ids: Collection[str]) -> None:
-        """Unsubscribe from ``ids``, and ignore what still arrives for them."""
-        self._leaving.update(ids)
+        """Unsubscribe from ``ids``; what still arrives for them is ignored."""
+        self._unsubscribing.update(ids)
         prefix = self._source.prefix
         self._subscriber.send([pack("UNSUBSCRIBE", *[prefix + task_id for task_id in chunk]) for chunk in chunks(ids)])
 
     def _pushed(self, kind: bytes, channel: bytes, payload: bytes) -> None:
         if kind == b"message":
-            task_id = channel[self._cut :].decode()
-            if task_id not in self._leaving:
+            task_id = channel[self._prefix_length :].decode()
+            if task_id not in self._unsubscribing:
                 self._sink(task_id, self._decode(task_id, payload))
         elif kind == b"unsubscribe":
-            self._leaving.discard(channel[self._cut :].decode())
+            self._unsubscribing.discard(channel[self._prefix_length :].decode())
         elif kind == b"subscribe" and not self._reading:
-            self._sink(channel[self._cut :].decode(), None)
+            self._sink(channel[self._prefix_length :].decode(), None)
 
     def _replied(self, reply: Reply) -> None:
         if type(reply) is list and self._reads:
             for task_id, payload in zip(self._reads.popleft(), reply, strict=True):
                 self._found(task_id, payload)
         else:
-            error = reply if type(reply) is ServerError else unasked(reply)
-            self._fail(self._address.refused(error))
-            self._subscriber.abort(error)
+            self._refused(reply, self._subscriber)
 
     def _lost(self, reason: Exception) -> None:
         self._ended(reason, self._address, reading=bool(self._reads))
@@ -80,5 +78,5 @@ class RedisFeed(EventFeed):
     async def aclose(self) -> None:
         """Close the connection, which ends all its subscriptions."""
         self._closed = True
-        self._stirred.set()
+        self._changed.set()
         await self._subscriber.aclose()

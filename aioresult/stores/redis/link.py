@@ -4,39 +4,52 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
+from contextlib import suppress
 from typing import Final
 
+import redis.exceptions
+
 from aioresult.background import owned_task
-from aioresult.errors import AioResultError
+from aioresult.errors import AioResultError, StoreUnavailable
+from aioresult.stores.redis.commands import CommandWire
 from aioresult.stores.redis.connect import Address
-from aioresult.stores.redis.errors import Lost, ServerError
-from aioresult.stores.redis.wire import CommandWire, Meter, Reply
+from aioresult.stores.redis.errors import ConnectionLost, ServerError
+from aioresult.stores.redis.wire import Meter, Reply
 
 _DEMOTED: Final = frozenset(("READONLY", "MASTERDOWN"))
-"""What a server answers that has become a replica: the address may lead to another by now."""
+"""Codes of errors by which a server says that it has become a replica. Its address may lead to another one now."""
 
 
 class Link:
     """Carries packed commands to one address and their replies back, for any number of callers at a time.
 
-    A server that owes replies and has fallen silent for ``connect_timeout`` seconds is put to the test by a new
-    connection. Where that opens, perhaps to the successor of a primary that is frozen, the silent one is dead and what
-    is under way on it is repeated. Where it does not, the server may be busy, and is waited for as long as the settings
-    say, unless others can be asked.
+    A server that owes replies and has been silent for ``connect_timeout`` seconds is tested by a new connection. Where
+    that opens, perhaps to the successor of a primary that is frozen, the silent one is dead and what is under way on it
+    is repeated. Where it does not, the server may be busy, and is waited for as long as the settings say.
+
+    A server that is one of several must not hold up what is meant for the others. It is tested after half of that time,
+    and given up after the whole of it. For as long again, calls fail at once, while a new connection is tried in the
+    background.
 
     Args:
         address: where to connect.
         meter: counts commands.
-        waits: whether to wait for a server that lets nobody in.
+        waits: whether to wait for a server that accepts no connection; not so where it is one of several.
     """
 
     def __init__(self, address: Address, meter: Meter, *, waits: bool = True) -> None:
         self.address = address
         self._meter = meter
         self._waits = waits
+        self._silence_limit = address.connect_timeout if waits else address.connect_timeout / 2
         self._wire: CommandWire | None = None
         self._opening = asyncio.Lock()
         self._test: asyncio.Task[None] | None = None
+        self._attempt: asyncio.Task[None] | None = None
+        self._outage = ""
+        """Why the server could not be reached the last time, if finding that out took a whole timeout."""
+        self._outage_ends = 0.0
+        """Until when, in the loop's time, calls fail at once because of it."""
 
     @property
     def resp(self) -> int:
@@ -57,9 +70,10 @@ class Link:
         try:
             wire = self._wire
             if wire is None or wire.lost is not None:
+                self._check_outage()
                 wire = await self._open()
             replies = await wire.request(commands)
-        except Lost as exc:
+        except ConnectionLost as exc:
             if not exc.repeat:
                 raise self.address.unreachable(exc) from exc
         else:
@@ -68,55 +82,83 @@ class Link:
             self._drop()
         try:
             return await (await self._open()).request(commands)
-        except Lost as exc:
+        except ConnectionLost as exc:
             raise self.address.unreachable(exc) from exc
 
     async def _open(self) -> CommandWire:
         async with self._opening:
             wire = self._wire
             if wire is None or wire.lost is not None:
-                self._wire = wire = await self.address.open(self._make_wire)
+                try:
+                    self._wire = wire = await self.address.open(self._make_wire)
+                except StoreUnavailable as exc:
+                    if isinstance(exc.__cause__, TimeoutError | redis.exceptions.TimeoutError):
+                        self._note_outage(exc)
+                    raise
+                self._outage = ""
         return wire
+
+    def _note_outage(self, exc: StoreUnavailable) -> None:
+        if not self._waits:
+            self._outage = str(exc)
+            self._outage_ends = asyncio.get_running_loop().time() + self.address.connect_timeout
+
+    def _check_outage(self) -> None:
+        """Raise ``StoreUnavailable`` if the server could not be reached lately, and try again in the background."""
+        if self._outage and asyncio.get_running_loop().time() < self._outage_ends:
+            if self._attempt is None or self._attempt.done():
+                self._attempt = owned_task(self._try(), "aioresult reconnects to a silent server")
+            raise StoreUnavailable(self._outage)
+
+    async def _try(self) -> None:
+        with suppress(AioResultError):  # it is noted, and told to whoever calls next
+            await self._open()
 
     def _make_wire(self, resp: int) -> CommandWire:
         address = self.address
         return CommandWire(
             resp,
             self._meter,
-            patience=address.reply_timeout,
+            timeout=address.reply_timeout,
             repeat=address.retry_on_timeout,
             idle_limit=address.probe_interval,
-            idle_patience=address.connect_timeout,
-            on_silence=self._doubt,
+            ping_timeout=self._silence_limit,
+            on_silence=self._test_silent,
         )
 
-    def _doubt(self) -> None:
+    def _test_silent(self) -> None:
         if self._wire is not None and (self._test is None or self._test.done()):
-            self._test = owned_task(self._compare(self._wire), "aioresult tests a silent connection")
+            self._test = owned_task(self._try_another(self._wire), "aioresult tests a silent connection")
 
-    async def _compare(self, silent: CommandWire) -> None:
-        """Replace the connection ``silent`` if another one can be had."""
+    async def _try_another(self, silent: CommandWire) -> None:
+        """Open another connection, and replace ``silent`` by it if that is silent still."""
         try:
-            fresh = await self.address.open(self._make_wire)
-        except AioResultError as exc:
+            async with asyncio.timeout(None if self._waits else self._silence_limit):
+                fresh = await self.address.open(self._make_wire)
+        except (AioResultError, TimeoutError):
             if not self._waits and silent.silence:
-                silent.abort(Lost(f"it has fallen silent, and {exc}", repeat=False))
+                lost = ConnectionLost(
+                    f"no reply within {self.address.connect_timeout:g} s, and no new connection", repeat=False
+                )
+                self._note_outage(self.address.unreachable(lost))
+                silent.abort(lost)
             return
         if silent.silence:
             self._wire = fresh
-            silent.abort(Lost("it has fallen silent, while a new connection opens"))
+            silent.abort(ConnectionLost("it has fallen silent, while a new connection opens"))
         else:
             await fresh.aclose()
 
     def _drop(self) -> None:
-        """Leave the present connection; what others have under way on it is repeated by them."""
+        """End the present connection. Other callers repeat what they have under way on it."""
         if self._wire is not None:
-            self._wire.abort(Lost("the server was demoted"))
+            self._wire.abort(ConnectionLost("the server was demoted"))
 
     async def aclose(self) -> None:
         """Close the connection, if there is one; the next call opens another."""
-        if self._test is not None:
-            self._test.cancel()
-            await asyncio.wait([self._test])
+        for task in (self._test, self._attempt):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task])
         if self._wire is not None:
             await self._wire.aclose()

@@ -1,4 +1,4 @@
-"""Sends commands to the nodes of a cluster that they are for, and finds out which these are."""
+"""Sends each command to the node of a cluster that holds its key, and finds out which node that is."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ class Router:
         """Return where ``key`` is held, as far as is known."""
         return self._topology.owner(key) if self._topology is not None else None
 
-    def doubt(self, topology: Topology) -> None:
-        """Let the next use look the topology up, if it is still ``topology``."""
+    def outdate(self, topology: Topology) -> None:
+        """Take note that ``topology`` may be out of date: if it is still the present one, the next use replaces it."""
         self._stale = topology
 
     async def look_up(self, known: Topology | None, *first: Place | None) -> Topology:
@@ -101,61 +101,62 @@ class Router:
         """Send packed commands, each to the node that holds its key, those for one node in one buffer.
 
         Redirections are followed, and a node that cannot be reached is looked for once more, since another may have
-        taken its place. So all commands must be harmless when done twice.
+        taken its place. So all commands must be harmless when done twice. Where a node cannot be reached all the same,
+        ``StoreUnavailable`` stands in the place of its replies.
 
         Raises:
-            StoreUnavailable: a node that is needed cannot be reached.
+            StoreUnavailable: it cannot be found out which nodes are needed.
         """
-        errands = [_Errand(key, command) for key, command in commands]
-        todo = errands
+        requests = [_Request(key, command) for key, command in commands]
+        todo = requests
         for _ in range(_ROUNDS):
             topology = await self.topology()
             await self._send_all(self._by_place(todo, topology))
-            todo = [errand for errand in todo if errand.is_to_be_repeated()]
+            todo = [request for request in todo if request.is_to_be_repeated()]
             if not todo:
                 break
-            if lost := [errand for errand in todo if errand.asked is None]:
-                await self.look_up(topology, *[errand.moved_to for errand in lost])
-        for errand in errands:
-            if isinstance(errand.reply, AioResultError):
-                raise errand.reply
-        return [errand.reply for errand in errands]
+            if lost := [request for request in todo if request.asked is None]:
+                await self.look_up(topology, *[request.moved_to for request in lost])
+        for request in requests:
+            if isinstance(request.reply, AioResultError) and not isinstance(request.reply, StoreUnavailable):
+                raise request.reply
+        return [request.reply for request in requests]
 
-    def _by_place(self, errands: Sequence[_Errand], topology: Topology) -> dict[Place, list[_Errand]]:
-        groups: dict[Place, list[_Errand]] = {}
+    def _by_place(self, requests: Sequence[_Request], topology: Topology) -> dict[Place, list[_Request]]:
+        groups: dict[Place, list[_Request]] = {}
         try:
-            for errand in errands:
-                groups.setdefault(errand.asked or topology.owner(errand.key), []).append(errand)
+            for request in requests:
+                groups.setdefault(request.asked or topology.owner(request.key), []).append(request)
         except StoreUnavailable:
-            self.doubt(topology)
+            self.outdate(topology)
             raise
         return groups
 
-    async def _send_all(self, groups: Mapping[Place, Sequence[_Errand]]) -> None:
+    async def _send_all(self, groups: Mapping[Place, Sequence[_Request]]) -> None:
         if len(groups) == 1:
-            for place, errands in groups.items():
-                await self._send(place, errands)
+            for place, requests in groups.items():
+                await self._send(place, requests)
         else:
-            await asyncio.gather(*(self._send(place, errands) for place, errands in groups.items()))
+            await asyncio.gather(*(self._send(place, requests) for place, requests in groups.items()))
 
-    async def _send(self, place: Place, errands: Sequence[_Errand]) -> None:
-        """Send what is for one node, and put the replies, or what went wrong, into the errands."""
+    async def _send(self, place: Place, requests: Sequence[_Request]) -> None:
+        """Send the requests of one node, and give them their replies, or the error."""
         link = self._links.get(place)
         if link is None:
             link = self._links[place] = Link(self.address_of(place), self._meter, waits=False)
         commands = []
-        for errand in errands:
-            commands += [_ASKING, errand.command] if errand.asked else [errand.command]
+        for request in requests:
+            commands += [_ASKING, request.command] if request.asked else [request.command]
         try:
             replies = iter(await link.call(commands))
         except AioResultError as exc:
-            for errand in errands:
-                errand.take(exc, place)
+            for request in requests:
+                request.take(exc, place)
             return
-        for errand in errands:
-            if errand.asked:
+        for request in requests:
+            if request.asked:
                 next(replies)
-            errand.take(next(replies), place)
+            request.take(next(replies), place)
 
     async def aclose(self) -> None:
         """Close all links; the next call opens new ones."""
@@ -163,10 +164,10 @@ class Router:
             await link.aclose()
 
 
-class _Errand:
-    """One command on its way to the node that it is for."""
+class _Request:
+    """One command, with its reply and what is known of the node to send it to."""
 
-    __slots__ = ("asked", "command", "key", "missed", "moved_to", "place", "reply")
+    __slots__ = ("asked", "command", "key", "moved_to", "place", "reply", "retried")
 
     def __init__(self, key: str, command: bytes) -> None:
         self.key = key
@@ -175,16 +176,16 @@ class _Errand:
         self.place: Place = ("", 0)
         self.asked: Place | None = None
         self.moved_to: Place | None = None
-        self.missed = False
+        self.retried = False
 
     def take(self, reply: Reply, place: Place) -> None:
-        """Take the reply of the node at ``place``, or the error that came instead."""
+        """Take the reply of the node at ``place``, or the error of the attempt."""
         self.reply = reply
         self.place = place
         self.asked = self.moved_to = None
 
     def is_to_be_repeated(self) -> bool:
-        """Whether another node has to be asked: a certain one, just once (``asked``), or the one that is found next."""
+        """Return whether to send it again: to ``asked``, which concerns this attempt only, or by a newer topology."""
         reply = self.reply
         if type(reply) is ServerError:
             if reply.code == "ASK":
@@ -192,7 +193,7 @@ class _Errand:
             elif reply.code == "MOVED":
                 self.moved_to = redirected(reply, self.place)
             return reply.code in ("ASK", "MOVED")
-        if isinstance(reply, StoreUnavailable) and not self.missed:
-            self.missed = True
+        if isinstance(reply, StoreUnavailable) and not self.retried:
+            self.retried = True
             return True
         return False

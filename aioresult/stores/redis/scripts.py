@@ -1,4 +1,4 @@
-"""Lua that runs inside the server, and the commands around it, packed."""
+"""The Lua script that stores a record inside the server, and how its calls are packed."""
 
 from __future__ import annotations
 

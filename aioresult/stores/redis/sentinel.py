@@ -1,4 +1,4 @@
-"""Servers whose address sentinels know, since it changes when one of them fails."""
+"""Servers whose address is asked from sentinels, because it changes when the primary fails."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from redis.backoff import NoBackoff
 
 from aioresult.settings import Settings
 from aioresult.stores.redis.connect import Address
-from aioresult.stores.redis.errors import Lost
+from aioresult.stores.redis.errors import ConnectionLost
 
 
 class SentinelAddress(Address):
-    """The primary of a service; asked for at each connection, and so followed wherever it moves.
+    """The primary of a service. Sentinels are asked for it at each connection, so that it is followed when it moves.
 
     A server that is demoted answers ``READONLY`` or is told by its sentinel to drop its clients: both lead here.
 
@@ -72,7 +72,7 @@ class SentinelAddress(Address):
                 self.sentinels.insert(0, place)
                 return found
             problems.append(f"{place[0]}:{place[1]}: knows no primary {self.service!r} that is up")
-        raise Lost(f"no sentinel knows the primary ({'; '.join(problems)})")
+        raise ConnectionLost(f"no sentinel knows the primary ({'; '.join(problems)})")
 
     async def _ask(self, host: str, port: int) -> Mapping[str, Any] | None:
         sentinel = self._client(host, port)

@@ -1,36 +1,51 @@
-"""What servers say of themselves."""
+"""What servers say of themselves, as far as the user may ask."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
-from aioresult.stores.redis.wire import Reply
+from aioresult.stores.redis.errors import is_denied
+from aioresult.stores.redis.wire import Reply, pack
+
+QUESTIONS: Final = (pack("INFO"), pack("CONFIG", "GET", "maxmemory-policy"))
+"""The commands whose replies ``details`` takes."""
+_DENIED: Final = "not permitted (the user lacks {})"
 
 
-def parsed(reply: Reply) -> dict[str, str]:
+def details(info: Reply, policy: Reply, resp: int) -> dict[str, str]:
+    """Return what an operator wants to know, from the replies to ``QUESTIONS``, which may be errors."""
+    facts = _parsed(info)
+    found = {"server": _version(facts), "protocol": f"RESP{resp}", "role": facts.get("role", "unknown")}
+    if is_denied(info):
+        found["server"] = found["role"] = _DENIED.format("+info")
+    if is_denied(policy):
+        found["eviction"] = _DENIED.format("+config|get")
+    elif eviction := _setting(policy):
+        evicts = facts.get("maxmemory", "0") != "0" and eviction != "noeviction"
+        found["eviction"] = f"{eviction}: results may vanish when memory is short" if evicts else eviction
+    return found
+
+
+def is_in_cluster(info: Reply) -> bool:
+    """Return whether the server is part of a cluster, as far as the reply to ``INFO`` says so."""
+    return _parsed(info).get("cluster_enabled") == "1"
+
+
+def _parsed(reply: Reply) -> dict[str, str]:
     """Return the facts in a reply to ``INFO``."""
     text = reply.decode("utf-8", "replace") if isinstance(reply, bytes) else ""
     return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
 
 
-def details(info: Mapping[str, str], policy: Reply, resp: int) -> dict[str, str]:
-    """Return what an operator wants to know, from ``INFO`` and the eviction policy (where that may be asked for)."""
-    found = {"server": _version(info), "protocol": f"RESP{resp}", "role": info.get("role", "unknown")}
-    eviction = _setting(policy)
-    if eviction:
-        evicts = info.get("maxmemory", "0") != "0" and eviction != "noeviction"
-        found["eviction"] = f"{eviction}: results may vanish when memory is short" if evicts else eviction
-    return found
-
-
-def _version(info: Mapping[str, str]) -> str:
-    if "valkey_version" in info:
-        return f"Valkey {info['valkey_version']}"
-    return f"Redis {info.get('redis_version', 'of unknown version')}"
+def _version(facts: Mapping[str, str]) -> str:
+    if "valkey_version" in facts:
+        return f"Valkey {facts['valkey_version']}"
+    return f"Redis {facts.get('redis_version', 'of unknown version')}"
 
 
 def _setting(reply: Reply) -> str | None:
-    """Return the value in a reply to ``CONFIG GET``: a map on RESP3, a list on RESP2, an error if not permitted."""
+    """Return the value in a reply to ``CONFIG GET``: a map on RESP3, a list on RESP2."""
     if isinstance(reply, dict):
         reply = [part for pair in reply.items() for part in pair]
     if isinstance(reply, list) and len(reply) == 2 and isinstance(reply[1], bytes):

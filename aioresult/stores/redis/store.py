@@ -4,33 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from hashlib import sha1
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Self
 
 from redis.asyncio import RedisCluster
 
 from aioresult.abc import Capabilities, Store
-from aioresult.errors import AioResultError
+from aioresult.errors import AioResultError, SettingsError, StoreUnavailable
 from aioresult.record import UNDECODABLE, Record, ResultTree
 from aioresult.settings import Settings
 from aioresult.states import READY_STATES, replaces
+from aioresult.stores.notices import warn_once
 from aioresult.stores.redis.connect import Address, from_client
-from aioresult.stores.redis.errors import ServerError, refused
+from aioresult.stores.redis.errors import ServerError, answers_ping, is_denied, refused
 from aioresult.stores.redis.events import EventFeed, Source, chunks
 from aioresult.stores.redis.feed import RedisFeed
 from aioresult.stores.redis.link import Link
 from aioresult.stores.redis.scripts import PUT, Put, lifetime, rest
-from aioresult.stores.redis.servers import details, parsed
+from aioresult.stores.redis.servers import QUESTIONS, details, is_in_cluster
 from aioresult.stores.redis.urls import from_url
-from aioresult.stores.redis.wire import Reply, pack
+from aioresult.stores.redis.wire import PING, Reply, pack
 
 RESULT_KEY: Final = "celery-task-meta-"
 GROUP_KEY: Final = "celery-taskset-meta-"
 
 
-class _Write:
-    """One record on its way into the store."""
+class Write:
+    """One record that is being written."""
 
-    __slots__ = ("expected", "key", "payload", "record", "ttl", "whole", "written")
+    __slots__ = ("expected", "failure", "key", "payload", "record", "ttl", "whole", "written")
 
     def __init__(self, record: Record, key: str, payload: bytes, ttl: float | None) -> None:
         self.record = record
@@ -40,6 +41,7 @@ class _Write:
         self.expected = ""
         self.whole = False
         self.written = False
+        self.failure: StoreUnavailable | None = None
 
     def packed(self, script: Put) -> bytes:
         """Return the call of the script."""
@@ -67,9 +69,7 @@ class RedisStore(Store):
     def from_client(cls, client: object, settings: Settings) -> Self:
         """Return a store that connects as ``client``, a ``redis.asyncio.Redis``, does, but by itself."""
         if isinstance(client, RedisCluster):
-            from aioresult.stores.redis.cluster import RedisClusterStore
-
-            return cast("Self", RedisClusterStore.from_client(client, settings))
+            raise SettingsError("a client of a cluster was given: hand it to Backend, or to RedisClusterStore")
         store = cls.__new__(cls)
         Store.__init__(store, "redis://", settings)
         store._made_from = client
@@ -80,7 +80,7 @@ class RedisStore(Store):
     def _prepare(self) -> None:
         self._prefix = self.settings.keyprefix + RESULT_KEY
         self._group_prefix = self.settings.keyprefix + GROUP_KEY
-        self._source = Source(self._prefix, self.codec.decode_record, self._count)
+        self._source = Source(self.settings.keyprefix, RESULT_KEY, self.codec.decode_record, self._count)
 
     def _use(self, address: Address) -> None:
         address.check()
@@ -107,14 +107,16 @@ class RedisStore(Store):
         """Send packed commands, each with the key that it is about, and return their replies."""
         return await self._link.call([command for _, command in commands])
 
-    def _home_of(self, key: str) -> Hashable:
-        """Return what stands for the server that holds ``key``."""
+    def _server_of(self, key: str) -> Hashable:
+        """Return a value that tells the server which holds ``key`` from others."""
         return None
 
     def _checked(self, reply: Reply) -> Reply:
-        """Return ``reply``, or raise what an error reply means."""
+        """Return ``reply``, or raise what it means: it is an error reply, or there is none."""
         if type(reply) is ServerError:
             raise refused(reply, self.location, self.settings.keyprefix) from reply
+        if isinstance(reply, StoreUnavailable):
+            raise reply
         return reply
 
     def _list(self, reply: Reply) -> list[Any]:
@@ -130,16 +132,20 @@ class RedisStore(Store):
         while pending:
             replies = await self._run([(write.key, write.packed(self._script)) for write in pending])
             pending = self._settle(pending, replies)
+        return self._outcomes(writes)
+
+    def _outcomes(self, writes: Sequence[Write]) -> Sequence[bool]:
+        """Return which were written."""
         return [write.written for write in writes]
 
-    def _write(self, record: Record) -> _Write:
+    def _write(self, record: Record) -> Write:
         payload = self.codec.encode_record(record)
-        return _Write(record, self._prefix + record.id, payload, self.settings.expires_for(record.status))
+        return Write(record, self._prefix + record.id, payload, self.settings.expires_for(record.status))
 
-    def _settle(self, writes: list[_Write], replies: list[Reply]) -> list[_Write]:
-        """Note what has been decided, and return what has to be sent again."""
-        again: list[_Write] = []
-        taught: set[Hashable] = set()
+    def _settle(self, writes: list[Write], replies: list[Reply]) -> list[Write]:
+        """Take note of the outcomes, and return the writes that have to be sent again."""
+        again: list[Write] = []
+        given: set[Hashable] = set()
         failure: ServerError | None = None
         for write, reply in zip(writes, replies, strict=True):
             if type(reply) is int:
@@ -149,18 +155,23 @@ class RedisStore(Store):
                     write.expected = sha1(reply, usedforsecurity=False).hexdigest()
                     again.append(write)
             elif type(reply) is ServerError and reply.code == "NOSCRIPT":
-                home = self._home_of(write.key)
-                write.whole = home not in taught  # the first brings the script along, for those behind it
-                taught.add(home)
+                server = self._server_of(write.key)
+                write.whole = server not in given  # the first one carries the script itself, which the others then find
+                given.add(server)
                 again.append(write)
             elif type(reply) is ServerError:
                 failure = failure or reply
+            elif isinstance(reply, StoreUnavailable):
+                write.failure = reply
         if failure is not None:
             self._checked(failure)
         return again
 
-    def _may_replace(self, write: _Write, payload: bytes) -> bool:
-        """Decide where the server could not: the old value is not plain JSON. What cannot be read may be replaced."""
+    def _may_replace(self, write: Write, payload: bytes) -> bool:
+        """Return whether ``write`` may replace ``payload``, whose state the server cannot see: it is not plain JSON.
+
+        What cannot be decoded may be replaced.
+        """
         old = self.codec.decode_record(write.record.id, payload)
         return old.status == UNDECODABLE or replaces(write.record.status, old.status)
 
@@ -170,36 +181,72 @@ class RedisStore(Store):
         for reply in await self._link.call(commands):
             self._checked(reply)
 
-    async def feed(self) -> EventFeed:
-        """Open a subscriber connection."""
+    async def feed(self) -> EventFeed | None:
+        """Open a feed, unless subscribing was refused lately: then results are polled for."""
+        if refusal := self._source.refusal:
+            warn_once(self.location, f"cannot push, so that results are polled for: {refusal}")
+            return None
+        return await self.open_feed()
+
+    async def open_feed(self) -> EventFeed:
+        """Open a subscriber connection, whether or not subscribing was refused lately."""
         feed = RedisFeed(self._address, self._source)
         await feed.open()
         return feed
 
+    async def _try_to_subscribe(self) -> None:
+        """Find out whether this user may subscribe; the source takes note if not."""
+        feed, owed = await self.open_feed(), set(await self._probes())
+        try:
+            await feed.watch(owed)
+            async for task_id, _ in feed:
+                owed.discard(task_id)
+                if not owed:
+                    break
+        except StoreUnavailable:
+            if not self._source.refusal:
+                raise
+        finally:
+            await feed.aclose()
+
+    async def _probes(self) -> Sequence[str]:
+        """Return ids, which belong to no task: one for each server."""
+        return ["aioresult-probe"]
+
     async def _ask(self, key: str, *command: str | bytes) -> Reply:
-        """Send one command that is about ``key`` and return its reply, which is no error."""
+        """Send one command that is about ``key`` and return its reply; an error reply is raised."""
         (reply,) = await self._run([(key, pack(*command))])
         return self._checked(reply)
 
     async def ping(self) -> None:
-        """Make one round trip."""
-        await self._ask(self._prefix, "PING")
+        """Make one round trip; a server that denies ``PING`` has answered, too."""
+        (reply,) = await self._run([(self._prefix, PING)])
+        if not answers_ping(reply):
+            self._checked(reply)
 
     async def capabilities(self) -> Capabilities:
-        """Say which server and protocol these are, and what may drop results there."""
-        info = parsed(await self._ask(self._prefix, "INFO"))
-        (policy,) = await self._run([(self._prefix, pack("CONFIG", "GET", "maxmemory-policy"))])
-        found = details(info, policy, self._link.resp)
-        if info.get("cluster_enabled") == "1":
-            found["cluster"] = "this server is part of a cluster; use a redis+cluster:// URL"
+        """Say which server and protocol these are, whether it pushes, and what may drop results there."""
+        found = await self._facts()
+        await self._try_to_subscribe()
+        if reason := self._source.refusal:
+            return Capabilities(push=False, mechanism="polling, one read for all waiters", reason=reason, details=found)
+        mechanism, reason = self._mechanism()
+        return Capabilities(push=True, mechanism=mechanism, reason=reason, details=found)
+
+    def _mechanism(self) -> tuple[str, str]:
+        """Return how the server pushes, and why not in a better way."""
         if self._link.resp >= 3:
-            return Capabilities(push=True, mechanism="Redis pub/sub (RESP3, one connection)", details=found)
-        return Capabilities(
-            push=True,
-            mechanism="Redis pub/sub (RESP2, a second connection reads)",
-            reason="the server does not speak RESP3, or the URL asks for protocol=2",
-            details=found,
-        )
+            return "Redis pub/sub (RESP3, one connection)", ""
+        reason = "the server does not speak RESP3, or the URL asks for protocol=2"
+        return "Redis pub/sub (RESP2, a second connection reads)", reason
+
+    async def _facts(self) -> dict[str, str]:
+        """Return what the server says of itself."""
+        info, policy = await self._link.call(QUESTIONS)
+        found = details(info if is_denied(info) else self._checked(info), policy, self._link.resp)
+        if is_in_cluster(info):
+            found["cluster"] = "this server is part of a cluster; use a redis+cluster:// URL"
+        return found
 
     async def put_group(self, group_id: str, tree: ResultTree) -> None:
         """Save and announce a group in one transaction, as Celery does."""

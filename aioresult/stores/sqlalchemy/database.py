@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from aioresult.codec import Codec
 from aioresult.errors import SettingsError, StoreUnavailable
 from aioresult.settings import Settings
+from aioresult.stores.notices import warn_once
 from aioresult.stores.sqlalchemy import schema
 from aioresult.stores.sqlalchemy.awaiting import answered, to_its_end
 from aioresult.stores.sqlalchemy.connections import Connections
@@ -24,7 +25,6 @@ from aioresult.stores.sqlalchemy.dialects.port import Dialect
 from aioresult.stores.sqlalchemy.engines import make_engine, recycle_of
 from aioresult.stores.sqlalchemy.failures import Lost, Verdict, judge, text_of
 from aioresult.stores.sqlalchemy.link import Link
-from aioresult.stores.sqlalchemy.notices import warn_once
 from aioresult.stores.sqlalchemy.rows import Rows
 from aioresult.stores.sqlalchemy.tables import Tables
 from aioresult.stores.sqlalchemy.urls import Target

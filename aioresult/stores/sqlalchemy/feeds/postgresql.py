@@ -19,6 +19,7 @@ from aioresult.abc import Capabilities, Feed
 from aioresult.errors import StoreUnavailable
 from aioresult.polling import Read
 from aioresult.settings import Settings
+from aioresult.stores.notices import warn_once
 from aioresult.stores.sqlalchemy import triggers
 from aioresult.stores.sqlalchemy.database import Database
 from aioresult.stores.sqlalchemy.dialects.port import Dialect
@@ -28,7 +29,6 @@ from aioresult.stores.sqlalchemy.feeds.listeners import Listener, Refused, make_
 from aioresult.stores.sqlalchemy.feeds.port import Push
 from aioresult.stores.sqlalchemy.feeds.waking import WakingFeed
 from aioresult.stores.sqlalchemy.link import Link
-from aioresult.stores.sqlalchemy.notices import warn_once
 
 _PROBE_DEADLINE: Final = 5.0
 """Seconds within which a notification to ourselves has to arrive."""

@@ -1,4 +1,4 @@
-"""Warnings that say the same to everybody: once per process and database is enough."""
+"""Warnings that concern a store, and not one call: they are given once per process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _given: Final[set[tuple[str, str]]] = set()
 
 
 def warn_once(location: str, text: str) -> None:
-    """Log ``text`` about the database at ``location``, unless that has been done."""
+    """Log ``text`` about the store at ``location``, unless that has been done."""
     if (location, text) not in _given:
         _given.add((location, text))
         logger.warning("%s: %s", location, text)

@@ -1,0 +1,145 @@
+"""The connection for commands: requests and their replies, any number of them under way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Collection
+from typing import Final
+
+import hiredis
+
+from aioresult.stores.redis.errors import ConnectionLost
+from aioresult.stores.redis.wire import INCOMPLETE, PING, Meter, Reply, Wire
+
+_SHORTEST: Final = 0.001
+"""Seconds; a timer that runs slightly too early must not turn into a busy loop."""
+
+
+class _Batch:
+    """The replies to the commands of one buffer."""
+
+    __slots__ = ("count", "future", "repeat", "replies", "sent_at", "timeout")
+
+    def __init__(
+        self,
+        count: int,
+        future: asyncio.Future[list[Reply]] | None,
+        sent_at: float,
+        timeout: float | None,
+        repeat: bool,
+    ) -> None:
+        self.count = count
+        self.replies: list[Reply] = []
+        self.future = future
+        self.sent_at = sent_at
+        self.timeout = timeout
+        self.repeat = repeat
+
+
+class CommandWire(Wire):
+    """Requests and replies, any number in flight; one future for all the replies to one buffer.
+
+    Args:
+        resp: the protocol's version that was agreed on.
+        meter: counts commands.
+        timeout: seconds without a byte from the server, while replies are outstanding, after which it is given up.
+        repeat: whether the commands may be sent again after that.
+        idle_limit: seconds without traffic after which the next request sends a ``PING`` first.
+        ping_timeout: seconds that its answer may take.
+        on_silence: called after each ``ping_timeout`` seconds in which replies were outstanding and none came.
+    """
+
+    def __init__(
+        self,
+        resp: int,
+        meter: Meter,
+        *,
+        timeout: float | None,
+        repeat: bool,
+        idle_limit: float,
+        ping_timeout: float,
+        on_silence: Callable[[], None],
+    ) -> None:
+        super().__init__(resp, meter)
+        self._on_silence = on_silence
+        self._timeout = timeout
+        self._repeat = repeat
+        self._idle_limit = idle_limit
+        self._ping_timeout = ping_timeout
+        self._received_at = self._loop.time()
+        self._batches: deque[_Batch] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def request(self, commands: Collection[bytes]) -> asyncio.Future[list[Reply]]:
+        """Send packed commands and return a future with the list of their replies; it may be cancelled.
+
+        Raises:
+            ConnectionLost: the connection has ended; also as the future's exception.
+        """
+        now = self._loop.time()
+        if not self._batches and self._idle_limit and now - self._received_at > self._idle_limit:
+            self.write(PING, 1)
+            self._batches.append(_Batch(1, None, now, self._ping_timeout, repeat=True))
+            self._unwatch()  # a timer that is left from before may be set to a later time
+        self.write(b"".join(commands), len(commands))
+        future: asyncio.Future[list[Reply]] = self._loop.create_future()
+        self._batches.append(_Batch(len(commands), future, now, self._timeout, self._repeat))
+        if self._timer is None:
+            self._watch()
+        return future
+
+    def _dispatch(self) -> None:
+        """Give the replies to their requests, which are answered in order."""
+        self._received_at = self._loop.time()
+        gets, batches, push_type = self._reader.gets, self._batches, hiredis.PushNotification
+        while (reply := gets()) is not INCOMPLETE:
+            if type(reply) is push_type:
+                continue  # nothing that we asked for
+            if not batches:
+                self.abort(ConnectionLost(f"the server sent what it was not asked for: {reply!r:.100}"))
+                return
+            batch = batches[0]
+            batch.replies.append(reply)
+            if len(batch.replies) == batch.count:
+                batches.popleft()
+                if batch.future is not None and not batch.future.done():
+                    batch.future.set_result(batch.replies)
+
+    @property
+    def silence(self) -> float:
+        """Seconds since the server sent anything, while replies are outstanding; 0 where none are."""
+        if not self._batches:
+            return 0.0
+        return self._loop.time() - max(self._batches[0].sent_at, self._received_at)
+
+    def _watch(self) -> None:
+        """Report a silent server, and give it up after ``timeout``; called by a timer while replies are due."""
+        self._timer = None
+        if not self._batches:
+            return
+        batch, silence = self._batches[0], self.silence
+        if batch.timeout is not None and silence >= batch.timeout:
+            self.abort(ConnectionLost(f"no reply within {batch.timeout:g} s", repeat=batch.repeat))
+            return
+        if silence >= self._ping_timeout:
+            self._on_silence()
+        rest = self._ping_timeout - silence % self._ping_timeout
+        if batch.timeout is not None:
+            rest = min(rest, batch.timeout - silence)
+        self._timer = self._loop.call_later(max(rest, _SHORTEST), self._watch)
+
+    def _unwatch(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _end(self, reason: Exception) -> None:
+        self._unwatch()
+        repeat = reason.repeat if isinstance(reason, ConnectionLost) else True
+        for batch in self._batches:
+            if batch.future is not None and not batch.future.done():
+                lost = ConnectionLost(str(reason) or type(reason).__name__, repeat=repeat)
+                lost.__cause__ = reason
+                batch.future.set_exception(lost)
+        self._batches.clear()

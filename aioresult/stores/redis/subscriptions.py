@@ -1,0 +1,159 @@
+"""The connection for subscriptions: messages, confirmations and the replies to reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+import hiredis
+
+from aioresult.stores.redis.connect import Address
+from aioresult.stores.redis.errors import ConnectionLost, ServerError, answers_ping
+from aioresult.stores.redis.wire import INCOMPLETE, PING, Meter, Reply, Wire
+
+
+class SubscriberWire(Wire):
+    """Passes on messages, confirmations and the replies to reads as they arrive, in their order.
+
+    Args:
+        resp: the protocol's version that was agreed on; below 3, every list is a push.
+        meter: counts commands.
+        on_push: takes kind, channel and payload (or count) of each push.
+        on_reply: takes any other reply, but the answers to probes.
+        on_end: takes the reason of the end, once.
+        interval: seconds without traffic after which a ``PING`` is sent; 0 for never.
+        timeout: seconds that its answer may take.
+    """
+
+    def __init__(
+        self,
+        resp: int,
+        meter: Meter,
+        *,
+        on_push: Callable[[bytes, bytes, bytes], None],
+        on_reply: Callable[[Reply], None],
+        on_end: Callable[[Exception], None],
+        interval: float,
+        timeout: float,
+    ) -> None:
+        super().__init__(resp, meter)
+        self._push_type = hiredis.PushNotification if resp >= 3 else list
+        self._on_push = on_push
+        self._on_reply = on_reply
+        self._on_end = on_end
+        self._interval = interval
+        self._timeout = timeout
+        self._received = True
+        self._timer = self._loop.call_later(interval, self._probe) if interval else None
+
+    def send(self, commands: Collection[bytes]) -> None:
+        """Send packed commands.
+
+        Raises:
+            ConnectionLost: the connection has ended.
+        """
+        self.write(b"".join(commands), len(commands))
+
+    def _dispatch(self) -> None:
+        """Pass every complete frame on."""
+        self._received = True
+        gets, push_type, on_push = self._reader.gets, self._push_type, self._on_push
+        while (frame := gets()) is not INCOMPLETE:
+            if type(frame) is push_type:
+                if len(frame) == 3:
+                    on_push(*frame)
+                else:
+                    self._answered()  # RESP2's form of PONG
+            elif answers_ping(frame):
+                self._answered()
+            else:
+                self._on_reply(frame)
+                if self.lost is not None:
+                    return  # it was an error, after which the feed is of no use
+
+    def _probe(self) -> None:
+        """Send a ``PING`` if nothing has arrived since the last time."""
+        if self._received:
+            self._received = False
+            self._timer = self._loop.call_later(self._interval, self._probe)
+        else:
+            self.write(PING, 1)
+            self._timer = self._loop.call_later(self._timeout, self._give_up)
+
+    def _give_up(self) -> None:
+        if self._received:
+            self._answered()  # there is more than the answer to be read, and it is on its way
+        else:
+            self.abort(ConnectionLost(f"no answer to PING within {self._timeout:g} s"))
+
+    def _answered(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = self._loop.call_later(self._interval, self._probe)
+
+    def _end(self, reason: Exception) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._on_end(reason)
+
+
+class Subscriber:
+    """One subscriber connection of a feed."""
+
+    def __init__(self, address: Address, meter: Meter) -> None:
+        self.address = address
+        self._meter = meter
+        self._wire: SubscriberWire | None = None
+
+    async def open(
+        self,
+        on_push: Callable[[bytes, bytes, bytes], None],
+        on_reply: Callable[[Reply], None],
+        on_end: Callable[[Exception], None],
+    ) -> int:
+        """Connect and return the protocol's version.
+
+        Args:
+            on_push: takes the kind, channel and payload of each push.
+            on_reply: takes any other reply.
+            on_end: takes the reason of the end.
+
+        Raises:
+            StoreUnavailable: that failed.
+        """
+
+        def make_wire(resp: int) -> SubscriberWire:
+            return SubscriberWire(
+                resp,
+                self._meter,
+                on_push=on_push,
+                on_reply=on_reply,
+                on_end=on_end,
+                interval=self.address.probe_interval,
+                timeout=self.address.connect_timeout,
+            )
+
+        self._wire = await self.address.open(make_wire)
+        return self._wire.resp
+
+    def send(self, commands: list[bytes]) -> None:
+        """Send packed commands.
+
+        Raises:
+            StoreUnavailable: the connection has ended.
+        """
+        if self._wire is None or not commands:
+            return
+        try:
+            self._wire.send(commands)
+        except ConnectionLost as exc:
+            raise self.address.unreachable(exc) from exc
+
+    def abort(self, reason: ServerError) -> None:
+        """End the connection now."""
+        if self._wire is not None:
+            self._wire.abort(reason)
+
+    async def aclose(self) -> None:
+        """End the connection and wait until its socket is closed."""
+        if self._wire is not None:
+            await self._wire.aclose()
