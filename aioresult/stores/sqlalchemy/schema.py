@@ -132,6 +132,11 @@ def _add(connection: Connection, table: Table, column: Column[Any]) -> None:
 
 def _columns(connection: Connection, tables: Tables, kind: Kind) -> Columns:
     table, inspector = tables.of(kind), inspect(connection)
+    if table.schema and not inspector.has_schema(table.schema):
+        raise SettingsError(
+            f"there is no schema {table.schema}; create it, by `CREATE SCHEMA {table.schema}`, "
+            f"or correct database_table_schemas"
+        )
     if not inspector.has_table(table.name, schema=table.schema):
         return {}
     columns = {column["name"]: column for column in inspector.get_columns(table.name, schema=table.schema)}
