@@ -24,4 +24,4 @@ def test_every_reader_gets_every_word_once_and_in_order(place: str, celery_redis
     assert done.returncode == 0, done.stderr
     for producer in ("runner", "Celery"):
         assert f"{producer}: each of three readers got 12 words, once and in order" in done.stdout
-        assert f"{producer}, continued   5 question" in done.stdout
+        assert f"{producer}, continued" in done.stdout
