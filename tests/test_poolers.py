@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from typing import Any
 from urllib.parse import urlencode
 
+import asyncpg
 import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -47,6 +48,17 @@ def statements(keeping: int) -> dict[str, int]:
     if keeping and not keeps_statements():
         pytest.skip("this PgBouncer is older than 1.21 and has no max_prepared_statements")
     return {"max_prepared_statements": keeping} if keeping else {}
+
+
+async def open_servers(pool: PgBouncer, number: int = 3) -> None:
+    """Make the pooler open ``number`` connections to the server, which it otherwise does when it finds time."""
+    url = pool.url.replace("+asyncpg", "")
+    clients = [await asyncpg.connect(url, statement_cache_size=0) for _ in range(number)]
+    for client in clients:
+        await client.execute("BEGIN")
+    for client in clients:
+        await client.execute("ROLLBACK")
+        await client.close()
 
 
 async def outcome(call: Awaitable[object]) -> object:
@@ -130,6 +142,7 @@ async def test_an_engine_of_the_callers_that_names_its_statements_is_told_how_no
     pool = pooler("transaction", **ROUND)
     if "psycopg" in pool.url:
         pytest.skip("psycopg is told on each connection, and needs no other engine")
+    await open_servers(pool)
     engine = create_async_engine(pool.url)
     async with Backend(engine) as backend:
         written = [await outcome(backend.store_result(f"id-{number}", number, "SUCCESS")) for number in range(8)]

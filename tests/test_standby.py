@@ -11,7 +11,7 @@ import pytest
 
 from aioresult import Backend, subscription
 from aioresult.errors import SettingsError, StoreUnavailable
-from aioresult.stores.sqlalchemy import notices
+from aioresult.stores import notices
 from aioresult.stores.sqlalchemy.dialects.mysql import MySQLDialect
 from aioresult.stores.sqlalchemy.feeds import postgresql as feeds
 from tests.commandline import aioresult

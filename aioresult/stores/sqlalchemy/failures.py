@@ -24,6 +24,8 @@ _NO_MORE_IDS: Final = {"2200H", "22003"}
 """The second one says of a number that its column is too small: of those that we store, only ``id`` can be."""
 _UNUSABLE: Final = {"42P10", 1364}
 _TOO_LONG: Final = {1406, 1366}
+NOT_UTF8: Final = "decode to UTF-8"
+"""What Python's module for SQLite says of a text that is none, before it quotes it."""
 _STATE: Final = frozenset({"08", "53", "57", "58", "XX"})
 """Classes of SQLSTATE that say something of the server's state or of the connection, and nothing of what was asked."""
 _CUT: Final = {"57P01", "57P02", "57P03", "57P05"}
@@ -50,6 +52,14 @@ class Silence(TimeoutError):
 
 class Lost(ConnectionError):
     """Raised where the connections that there are, though alive, are of no use any more."""
+
+
+class MissingTable(SettingsError):
+    """Raised where a statement needs a table that does not exist."""
+
+
+UNREADABLE: Final = (EncodeError, ArithmeticError, UnicodeError)
+"""What comes of reading a value that the driver cannot make anything of; ``judge`` says the first of most drivers'."""
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,7 +113,7 @@ def _of_tables(code: str | int | None, text: str, location: str) -> Verdict | No
     if code == _NO_SCHEMA:
         return Verdict(error=SettingsError(f"{location}: {text}; {_CREATE_SCHEMA}"), reexamine=True)
     if code in _NO_TABLE or (code is None and "no such table" in text):
-        return Verdict(error=SettingsError(_missing(location, text)), repeat=True, reexamine=True)
+        return Verdict(error=MissingTable(_missing(location, text)), repeat=True, reexamine=True)
     if code in _NO_COLUMN or (code is None and ("no such column" in text or "has no column" in text)):
         return Verdict(error=SettingsError(_missing(location, text)), repeat=True, reexamine=True)
     if code in _FORBIDDEN or "readonly database" in text:
@@ -117,7 +127,8 @@ def _of_values(exc: Exception, code: str | int | None, text: str, location: str)
     if code in _CONFLICT:
         error = StoreUnavailable(f"{location}: other writers were in the way again and again: {text}")
         return Verdict(error=error, repeat=True, conflict=True)
-    if code in _TOO_LONG or isinstance(exc, DataError) or _class_of(code) == "22":
+    if code in _TOO_LONG or isinstance(exc, DataError) or _class_of(code) == "22" or NOT_UTF8 in text:
+        text = text.partition(" with text")[0]
         return Verdict(error=EncodeError(f"{location}: the database does not take a value: {text}"))
     return None
 
@@ -126,7 +137,8 @@ def _by_class(exc: Exception, code: str | int | None, text: str, location: str) 
     lost = (isinstance(exc, DBAPIError) and exc.connection_invalidated) or code in _LOST
     if isinstance(exc, PoolTimeout):
         return Verdict(error=StoreUnavailable(f"{location}: no connection became free in time: {text}"))
-    if code in _UNUSABLE or "not a database" in text or (_is_rejected(exc, code) and not lost):
+    unusable = code in _UNUSABLE or "not a database" in text or "ON CONFLICT" in text
+    if unusable or (_is_rejected(exc, code) and not lost):
         error = SettingsError(f"{location}: the tables cannot be used as they are: {text}")
         return Verdict(error=error, repeat=True, reexamine=True)  # others may be in their place since we looked
     if isinstance(exc, TimeoutError):

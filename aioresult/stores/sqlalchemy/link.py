@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     import asyncpg
 
 PREPARED: Final = "aioresult's prepared statements"
-"""Where a connection keeps them; without that, it is not known to keep its statements."""
+"""Where a connection keeps those of its server; without that, it is not known to keep its statements."""
 
 
 class Link:
@@ -23,10 +24,12 @@ class Link:
     Args:
         connection: an open connection.
         count: called once for each statement.
+        together: whether several statements can be one transaction, for all that is known.
     """
 
-    def __init__(self, connection: AsyncConnection, count: Callable[[], None]) -> None:
+    def __init__(self, connection: AsyncConnection, count: Callable[[], None], *, together: bool = True) -> None:
         self.connection = connection
+        self.together = together
         self._count = count
 
     async def rows(self, statement: TextClause | str, parameters: Mapping[str, Any] | Sequence[Any] = ()) -> list[Any]:
@@ -107,7 +110,8 @@ class AsyncpgLink(Link):
         driver: asyncpg.Connection, prepared: dict[str, Any], sql: str, values: Sequence[Any]
     ) -> list[Any]:
         if sql not in prepared:
-            prepared[sql] = await driver.prepare(sql)
+            # With the engine's options asyncpg leaves the name out; and nobody else's is to be the same, see there.
+            prepared[sql] = await driver.prepare(sql, name=f"aioresult_{secrets.token_hex(8)}")
         found: list[Any] = await prepared[sql].fetch(*values)
         return found
 
