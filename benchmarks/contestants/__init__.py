@@ -10,6 +10,10 @@ from benchmarks.contestants.base import Contestant
 _CLASSES: Final = {
     "aioresult": "benchmarks.contestants.aioresult:AioResult",
     "redis-py": "benchmarks.contestants.redis_py:PooledRedis",
+    "redis-py-xread": "benchmarks.contestants.redis_streams:StreamedRedis",
+    "redis-py-publish": "benchmarks.contestants.redis_streams:PublishedRedis",
+    "resumable-stream": "benchmarks.contestants.resumable:ResumableStream",
+    "redis-streams-floor": "benchmarks.floor.streams:BareStreams",
     "redis-floor": "benchmarks.floor.redis:BareRedis",
     "postgresql-floor": "benchmarks.floor.postgresql:BarePostgres",
     "postgresql-plain": "benchmarks.floor.postgresql:PlainPostgres",
