@@ -138,7 +138,7 @@ class Store(ABC):
     Attributes:
         loop_bound: whether an instance belongs to the event loop that first uses it.
         keeps_streams: whether ``append_many`` and ``read_many`` work.
-        needs_purge: whether expired records, though nobody sees them any more, are kept until ``purge`` is called.
+        needs_purge: whether expired records are kept until ``purge`` is called.
         max_id_length: the longest id, in characters, that can be stored; ``None`` for no limit.
         lanes: how many batches of reads, and as many of writes and deletions, may be under way at once. Two, where a
             server does its half of the work beside us; an id is always written over the same one.
@@ -210,8 +210,10 @@ class Store(ABC):
 
     @abstractmethod
     async def get_many(self, ids: Sequence[str]) -> Mapping[str, Record]:
-        """Return the records of ``ids``; ids without one (or with an expired one) are left out.
+        """Return the records of ``ids``; ids without one are left out.
 
+        What is stored is returned however old it is, whatever ``result_expires`` says here; only a record that says
+        itself when it ends counts as absent from then on, deleted or not.
         A record that cannot be decoded appears as ``Record.undecodable`` and never fails the others.
         """
 
@@ -256,7 +258,11 @@ class Store(ABC):
         return None
 
     async def purge(self) -> int:
-        """Delete expired records now and return how many; 0 where the store expires them by itself."""
+        """Delete expired records now and return how many; 0 where the store expires them by itself.
+
+        Called by operators, and every ``purge_interval`` seconds where that is set: in steps that keep nobody waiting,
+        and leaving it to another process that is at it already. May be cancelled between two steps, or within one.
+        """
         return 0
 
     async def ping(self) -> None:

@@ -12,10 +12,9 @@ from aioresult import groups, states, stream
 from aioresult import result as results
 from aioresult.abc import Capabilities, Store
 from aioresult.backoff import Backoff
-from aioresult.default import get_default, set_default
+from aioresult.default import Result, get_default, set_default
 from aioresult.errors import BackendNotConfigured, SettingsError, StoreUnavailable, TaskRevokedError, Unsupported
 from aioresult.record import Record, ResultTree, check_task_id, record_of
-from aioresult.result import Result
 from aioresult.runtime import Runtime, Stats
 from aioresult.runtimes import Runtimes
 from aioresult.settings import make_settings
@@ -112,6 +111,7 @@ class Backend:
 
     async def store_result(
         self,
+        /,
         task_id: str,
         result: Any,
         state: str,
@@ -149,29 +149,29 @@ class Backend:
             return False
         return await self.put_record(record_of(task_id, result, state, traceback, **meta))
 
-    async def mark_as_started(self, task_id: str, **meta: Any) -> bool:
+    async def mark_as_started(self, /, task_id: str, **meta: Any) -> bool:
         """Store STARTED with ``meta`` as its result; by default this process's id and host, as workers do."""
         return await self.store_result(
             task_id, meta or {"pid": os.getpid(), "hostname": socket.gethostname()}, states.STARTED
         )
 
-    async def mark_as_done(self, task_id: str, result: Any, **meta: Any) -> bool:
+    async def mark_as_done(self, /, task_id: str, result: Any, **meta: Any) -> bool:
         """Store SUCCESS."""
         return await self.store_result(task_id, result, states.SUCCESS, **meta)
 
     async def mark_as_failure(
-        self, task_id: str, exc: BaseException, traceback: str | None = None, **meta: Any
+        self, /, task_id: str, exc: BaseException, traceback: str | None = None, **meta: Any
     ) -> bool:
         """Store FAILURE with its exception."""
         return await self.store_result(task_id, exc, states.FAILURE, traceback, **meta)
 
     async def mark_as_retry(
-        self, task_id: str, exc: BaseException | None = None, traceback: str | None = None, **meta: Any
+        self, /, task_id: str, exc: BaseException | None = None, traceback: str | None = None, **meta: Any
     ) -> bool:
         """Store RETRY with the exception that led to it."""
         return await self.store_result(task_id, exc, states.RETRY, traceback, **meta)
 
-    async def mark_as_revoked(self, task_id: str, reason: str = "revoked", **meta: Any) -> bool:
+    async def mark_as_revoked(self, /, task_id: str, reason: str = "revoked", **meta: Any) -> bool:
         """Store REVOKED; ``reason`` is Celery's ``revoked``, ``terminated`` or ``expired``, or a text of your own."""
         return await self.store_result(task_id, TaskRevokedError(reason), states.REVOKED, **meta)
 

@@ -248,6 +248,11 @@ class Batcher:
         lanes: tuple[_Lane[Any, Any], ...] = (*self._reads, *self._changes, *self._stream_reads)
         return any(lane.answered for lane in lanes)
 
+    @property
+    def has_written(self) -> bool:
+        """Whether something has been stored or deleted through this."""
+        return any(lane.answered for lane in self._changes)
+
     def get_many(self, ids: Sequence[str]) -> asyncio.Future[Mapping[str, Record]]:
         """Give the records of ``ids``, of which there is at least one, and perhaps of others of the same batch."""
         lanes = self._reads

@@ -7,8 +7,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing
 from typing import Any
 
+from aioresult.default import Result, common_runtime
 from aioresult.record import Record
-from aioresult.result import AsyncResult, Result, common_runtime
+from aioresult.result import AsyncResult
 from aioresult.runtime import check_timeout, deadline_after
 from aioresult.waiting import finals, refuse_to_wait_in_vain
 

@@ -126,6 +126,7 @@ class RemoteTaskError(AioResultError):
         exc_module: module of the original class, or ``None`` where it was not recorded.
         exc_args: the original arguments, as decoded by the serializer.
         traceback: the original traceback as text, or ``None``.
+        message: what the original said, where its arguments do not tell that; or else ``None``.
     """
 
     def __init__(
@@ -134,16 +135,18 @@ class RemoteTaskError(AioResultError):
         exc_module: str | None = None,
         exc_args: Sequence[Any] = (),
         traceback: str | None = None,
+        message: str | None = None,
     ) -> None:
         super().__init__(exc_type, exc_module, tuple(exc_args), traceback)
         self.exc_type = exc_type
         self.exc_module = exc_module
         self.exc_args = tuple(exc_args)
         self.traceback = traceback
+        self.message = message
 
     def __str__(self) -> str:
         name = f"{self.exc_module}.{self.exc_type}" if self.exc_module else self.exc_type
-        return f"{name}({', '.join(map(repr, self.exc_args))})"
+        return f"{name}({', '.join(map(repr, self.exc_args))})" if self.message is None else f"{name}: {self.message}"
 
 
 class RemoteTraceback(AioResultError):

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from aioresult.collecting import as_completed, current_records, final_records, leaves
-from aioresult.default import ResultBackend, get_default
+from aioresult.collection import Collection
+from aioresult.default import Result, ResultBackend, get_default
 from aioresult.record import Record, ResultTree, check_task_id
-from aioresult.result import AsyncResult, Result
+from aioresult.result import AsyncResult
 from aioresult.runtime import check_timeout
 
 
-class ResultSet:
+class ResultSet(Collection[Result]):
     """A mutable collection of results, each only once, that can be asked and awaited as one.
 
     Members may be groups themselves; their values are lists then.
     """
 
     def __init__(self, results: Iterable[Result] = (), *, backend: ResultBackend | None = None) -> None:
-        self.results: list[Result] = []
+        super().__init__(results)
         self._backend = backend
-        self.update(results)
 
     @property
     def backend(self) -> ResultBackend:
@@ -31,53 +31,6 @@ class ResultSet:
         if self._backend is None:
             self._backend = self.results[0].backend if self.results else cast("ResultBackend", get_default())
         return self._backend
-
-    # --- as a collection ---
-
-    def add(self, result: Result) -> None:
-        """Add ``result``, unless it is in already."""
-        if result not in self.results:
-            self.results.append(result)
-
-    def remove(self, result: Result | str) -> None:
-        """Remove ``result``, which may be given by its id.
-
-        Raises:
-            KeyError: it is not a member.
-        """
-        try:
-            self.results.remove(result)  # type: ignore[arg-type]  # results are equal to their ids
-        except ValueError:
-            raise KeyError(result) from None
-
-    def discard(self, result: Result | str) -> None:
-        """Remove ``result`` if it is a member."""
-        if result in self.results:
-            self.remove(result)
-
-    def update(self, results: Iterable[Result]) -> None:
-        """Add all of ``results``."""
-        known = set(self.results)
-        for result in results:
-            if result not in known:
-                known.add(result)
-                self.results.append(result)
-
-    def clear(self) -> None:
-        """Remove all members."""
-        self.results.clear()
-
-    def __iter__(self) -> Iterator[Result]:
-        return iter(self.results)
-
-    def __getitem__(self, index: int) -> Result:
-        return self.results[index]
-
-    def __len__(self) -> int:
-        return len(self.results)
-
-    def __contains__(self, result: object) -> bool:
-        return result in self.results
 
     def leaves(self) -> list[AsyncResult[Any]]:
         """Return the single results of which this consists, those of nested groups included, in order."""

@@ -5,16 +5,156 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Literal, TypeVar, overload
 
 from aioresult.collecting import arrivals, final_records, leaves
+from aioresult.default import Result
 from aioresult.groups import values_of
-from aioresult.result import AsyncResult, Result
+from aioresult.result import AsyncResult
 from aioresult.runtime import check_timeout, deadline_after
 
+T = TypeVar("T")
+T1 = TypeVar("T1")
+T2 = TypeVar("T2")
+T3 = TypeVar("T3")
+T4 = TypeVar("T4")
+T5 = TypeVar("T5")
+T6 = TypeVar("T6")
 
-async def gather(*results: Result, return_exceptions: bool = False) -> list[Any]:
+
+@overload
+async def gather(r1: AsyncResult[T1], /, *, return_exceptions: Literal[False] = False) -> tuple[T1]: ...
+
+
+@overload
+async def gather(r1: AsyncResult[T1], /, *, return_exceptions: Literal[True]) -> tuple[T1 | BaseException]: ...
+
+
+@overload
+async def gather(
+    r1: AsyncResult[T1], r2: AsyncResult[T2], /, *, return_exceptions: Literal[False] = False
+) -> tuple[T1, T2]: ...
+
+
+@overload
+async def gather(
+    r1: AsyncResult[T1], r2: AsyncResult[T2], /, *, return_exceptions: Literal[True]
+) -> tuple[T1 | BaseException, T2 | BaseException]: ...
+
+
+@overload
+async def gather(
+    r1: AsyncResult[T1], r2: AsyncResult[T2], r3: AsyncResult[T3], /, *, return_exceptions: Literal[False] = False
+) -> tuple[T1, T2, T3]: ...
+
+
+@overload
+async def gather(
+    r1: AsyncResult[T1], r2: AsyncResult[T2], r3: AsyncResult[T3], /, *, return_exceptions: Literal[True]
+) -> tuple[T1 | BaseException, T2 | BaseException, T3 | BaseException]: ...
+
+
+@overload
+async def gather(
+    r1: AsyncResult[T1],
+    r2: AsyncResult[T2],
+    r3: AsyncResult[T3],
+    r4: AsyncResult[T4],
+    /,
+    *,
+    return_exceptions: Literal[False] = False,
+) -> tuple[T1, T2, T3, T4]: ...
+
+
+@overload
+async def gather(
+    r1: AsyncResult[T1],
+    r2: AsyncResult[T2],
+    r3: AsyncResult[T3],
+    r4: AsyncResult[T4],
+    /,
+    *,
+    return_exceptions: Literal[True],
+) -> tuple[T1 | BaseException, T2 | BaseException, T3 | BaseException, T4 | BaseException]: ...
+
+
+@overload
+async def gather(
+    r1: AsyncResult[T1],
+    r2: AsyncResult[T2],
+    r3: AsyncResult[T3],
+    r4: AsyncResult[T4],
+    r5: AsyncResult[T5],
+    /,
+    *,
+    return_exceptions: Literal[False] = False,
+) -> tuple[T1, T2, T3, T4, T5]: ...
+
+
+@overload
+async def gather(
+    r1: AsyncResult[T1],
+    r2: AsyncResult[T2],
+    r3: AsyncResult[T3],
+    r4: AsyncResult[T4],
+    r5: AsyncResult[T5],
+    /,
+    *,
+    return_exceptions: Literal[True],
+) -> tuple[T1 | BaseException, T2 | BaseException, T3 | BaseException, T4 | BaseException, T5 | BaseException]: ...
+
+
+@overload
+async def gather(
+    r1: AsyncResult[T1],
+    r2: AsyncResult[T2],
+    r3: AsyncResult[T3],
+    r4: AsyncResult[T4],
+    r5: AsyncResult[T5],
+    r6: AsyncResult[T6],
+    /,
+    *,
+    return_exceptions: Literal[False] = False,
+) -> tuple[T1, T2, T3, T4, T5, T6]: ...
+
+
+@overload
+async def gather(
+    r1: AsyncResult[T1],
+    r2: AsyncResult[T2],
+    r3: AsyncResult[T3],
+    r4: AsyncResult[T4],
+    r5: AsyncResult[T5],
+    r6: AsyncResult[T6],
+    /,
+    *,
+    return_exceptions: Literal[True],
+) -> tuple[
+    T1 | BaseException,
+    T2 | BaseException,
+    T3 | BaseException,
+    T4 | BaseException,
+    T5 | BaseException,
+    T6 | BaseException,
+]: ...
+
+
+@overload
+async def gather(*results: AsyncResult[T], return_exceptions: Literal[False] = False) -> list[T]: ...
+
+
+@overload
+async def gather(*results: AsyncResult[T], return_exceptions: Literal[True]) -> list[T | BaseException]: ...
+
+
+@overload
+async def gather(*results: Result, return_exceptions: bool = False) -> list[Any]: ...
+
+
+async def gather(*results: Result, return_exceptions: bool = False) -> Any:
     """Wait for all of ``results`` and return their values in order, as ``asyncio.gather`` does.
+
+    The values have the types of the results, one by one for up to six.
 
     Raises:
         Exception: the first failure that becomes known, unless ``return_exceptions`` puts exceptions among the values.

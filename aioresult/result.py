@@ -2,54 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection, Generator, Sequence
+from collections.abc import AsyncGenerator, Collection, Generator
 from contextlib import aclosing
-from typing import Any, Generic, Protocol, TypeVar, cast, overload
+from typing import Any, Generic, TypeVar, cast, overload
 
-import msgspec
-
-from aioresult.default import ResultBackend, get_default
-from aioresult.errors import AioResultError, DecodeError, RemoteTaskError
+from aioresult.default import Result, ResultBackend, ancestors_of, common_runtime, get_default
 from aioresult.reading import Reader
 from aioresult.record import Record, ResultTree, check_task_id
-from aioresult.runtime import LOOK_ONCE, Runtime, check_timeout, deadline_after
-from aioresult.states import PENDING, PROPAGATE_STATES, READY_STATES, SUCCESS
+from aioresult.runtime import LOOK_ONCE, check_timeout, deadline_after
+from aioresult.states import PENDING, PROPAGATE_STATES, READY_STATES
 from aioresult.stream import Item
-from aioresult.waiting import finals, found, refuse_to_wait_in_vain, states
+from aioresult.values import item_as, value_of
+from aioresult.waiting import refuse_to_wait_in_vain, states, success_or_failed_ancestor
 
 T = TypeVar("T")
-
-
-class Result(Protocol):
-    """The result of a task or of a group, as parents, children and members of groups are seen."""
-
-    id: str
-    parent: Result | None
-
-    @property
-    def backend(self) -> ResultBackend:
-        """Where it is stored."""
-
-    async def get(self, timeout: float | None = None, propagate: bool = True) -> Any:
-        """Wait, and return the value, or the list of the members' values."""
-
-    async def ready(self) -> bool:
-        """Return whether everything is final."""
-
-    async def successful(self) -> bool:
-        """Return whether everything has succeeded."""
-
-    async def failed(self) -> bool:
-        """Return whether something has failed."""
-
-    async def forget(self) -> Any:
-        """Delete what is stored of it."""
-
-    def leaves(self) -> list[AsyncResult[Any]]:
-        """Return the single results of which this consists, in order."""
-
-    def as_tuple(self) -> ResultTree:
-        """Return the ids of this, its ancestors and its members, in Celery's form."""
 
 
 class AsyncResult(Generic[T]):
@@ -61,7 +27,7 @@ class AsyncResult(Generic[T]):
     Args:
         task_id: the task's id.
         backend: where the result is stored; by default the configured backend, resolved at first use.
-        result_type: converts the value: a dataclass, a msgspec struct, ``list[int]``, ...; see ``msgspec.convert``.
+        result_type: converts the value: a dataclass, a pydantic model, ``list[int]``, ...: see ``msgspec.convert``.
         parent: the result of the task or group that led to this one; its failure is raised by ``get``.
         ignored: whether the producer was told not to store the result; ``None`` means what the settings say.
 
@@ -197,52 +163,18 @@ class AsyncResult(Generic[T]):
         return self.backend.settings.task_ignore_result if self.ignored is None else self.ignored
 
     async def _raise_failure_of_ancestor(self, deadline: float | None) -> None:
-        """Wait for this task, and raise the failure of an ancestor as soon as one is known.
-
-        An ancestor that cannot be read, or is not stored, has not failed as far as anybody can tell.
-        """
-        ancestors = _ancestors(self)
-        for ancestor in reversed(ancestors):
-            ancestor._raise_failure(ancestor.final)
-        unknown = {ancestor.id: ancestor for ancestor in reversed(ancestors) if ancestor.final is None}
-        runtime = common_runtime([*unknown.values(), self])
-        ids = [runtime.check(task_id) for task_id in (*unknown, self.id)]
-        async with aclosing(finals(runtime, ids, deadline)) as source:
-            async for record in source:
-                if record.id == self.id:
-                    if record.status == SUCCESS:
-                        self.keep(record)
-                        return
-                    break
-                unknown[record.id]._raise_failure(record)
-        stored = unknown and await found(runtime, list(unknown), deadline)
-        for ancestor in ancestors:
-            ancestor._raise_failure(ancestor.final or (stored or {}).get(ancestor.id))
-
-    def _raise_failure(self, record: Record | None) -> None:
-        if record is not None and record.status in READY_STATES:
-            self._record = record
-            if record.status in PROPAGATE_STATES:
-                self.value(record)
+        """Wait for this task, and raise the failure of an ancestor as soon as one is known."""
+        ancestors = {ancestor.id: ancestor for ancestor in ancestors_of(self)}
+        runtime = common_runtime([*(ancestor for ancestor in ancestors.values() if ancestor.final is None), self])
+        known = {task_id: ancestor.final for task_id, ancestor in ancestors.items()}
+        record = await success_or_failed_ancestor(runtime, self.id, known, deadline)
+        if record is not None:
+            told = ancestors.get(record.id, self)
+            told.value(told.keep(record))
 
     def value(self, record: Record, propagate: bool = True) -> T:
         """Return what ``get`` makes of a final record: its value, or its exception raised or returned."""
-        if record.status == SUCCESS:
-            return cast("T", record.result) if self._type is None else self._converted(record, self._type)
-        if record.status not in PROPAGATE_STATES:
-            raise record.error or ValueError(f"task {self.id!r} is not final: its state is {record.status}")
-        error = record.result
-        if not isinstance(error, BaseException):
-            error = RemoteTaskError("Exception", None, [error], record.traceback)
-        if propagate:
-            raise error.with_traceback(None)  # the instance is shared by all who wait: begin its traceback here
-        return cast("T", error)
-
-    def _converted(self, record: Record, result_type: type[T]) -> T:
-        try:
-            return msgspec.convert(record.result, result_type)
-        except msgspec.ValidationError as exc:
-            raise DecodeError(f"task {self.id!r}: its value is no {result_type!r}: {exc}") from exc
+        return cast("T", value_of(record, self._type, propagate))
 
     async def updates(self, timeout: float | None = None) -> AsyncGenerator[Record, None]:
         """Iterate the task's states as they change: first what is stored now, if anything, last the final one.
@@ -287,7 +219,7 @@ class AsyncResult(Generic[T]):
             after: the number of the last item that is known already; 0 begins with the first one.
             timeout: seconds for all together; ``None`` waits for ever, 0 gives what there is now.
             propagate: raise the task's exception at the end, if it failed; ``False`` ends quietly.
-            result_type: converts the value of each item, see ``msgspec.convert``.
+            result_type: converts the value of each item, as that of ``AsyncResult`` does.
 
         Raises:
             ResultTimeout: the task was not final in time; what was appended until then has been given.
@@ -299,7 +231,7 @@ class AsyncResult(Generic[T]):
         async with aclosing(self.pages(after, timeout, propagate)) as pages:
             async for page in pages:
                 for item in page:
-                    yield item if result_type is None else self._item_as(item, result_type)
+                    yield item if result_type is None else item_as(item, self.id, result_type)
 
     async def pages(
         self, after: int = 0, timeout: float | None = None, propagate: bool = True
@@ -320,12 +252,6 @@ class AsyncResult(Generic[T]):
         record = self.keep(reader.final)
         if propagate and record.status in PROPAGATE_STATES:
             self.value(record)
-
-    def _item_as(self, item: Item, result_type: type[Any]) -> Item:
-        try:
-            return msgspec.structs.replace(item, value=msgspec.convert(item.value, result_type))
-        except msgspec.ValidationError as exc:
-            raise DecodeError(f"item {item.seq} of task {self.id!r} is no {result_type!r}: {exc}") from exc
 
     # --- asking ---
 
@@ -397,27 +323,3 @@ class AsyncResult(Generic[T]):
 def _restore(task_id: str, result_type: Any, parent: Result | None, ignored: bool | None) -> AsyncResult[Any]:
     """Rebuild a pickled result; its backend is the configured one of the process that it comes to."""
     return AsyncResult(task_id, result_type=result_type, parent=parent, ignored=ignored)
-
-
-def _ancestors(result: Result) -> list[AsyncResult[Any]]:
-    """Return the single results that led to ``result``, the nearest first."""
-    ancestors: list[AsyncResult[Any]] = []
-    while (parent := result.parent) is not None:
-        ancestors.extend(parent.leaves())
-        result = parent
-    return ancestors
-
-
-def common_runtime(results: Sequence[AsyncResult[Any]]) -> Runtime:
-    """Return what the one backend of ``results`` keeps for the running loop.
-
-    Raises:
-        AioResultError: they are of several backends.
-    """
-    backend = results[0].backend
-    if any(result.backend is not backend for result in results):
-        raise AioResultError(
-            "results of different backends cannot be awaited in one call; make one call for each backend and "
-            "combine them with asyncio.gather"
-        )
-    return backend.runtime

@@ -14,6 +14,7 @@ from aioresult.abc import Store
 from aioresult.batching import Batcher
 from aioresult.errors import ResultTimeout
 from aioresult.hub import Hub
+from aioresult.purging import Purging
 from aioresult.record import Record, check_task_id
 
 LOOK_ONCE: Final = 0.0
@@ -68,6 +69,7 @@ class Runtime:
         self.store = open_store()
         self.batcher = Batcher(self.store)
         self.hub = Hub(self.store, self.batcher)
+        self.purging = Purging(self.store, self.batcher)
         self._calls: set[asyncio.Future[None]] = set()
         self._keeper = self._close_at_end()
         with suppress(StopIteration):  # run it up to its yield, so that the loop knows of it
@@ -171,6 +173,7 @@ class Runtime:
         await self._keeper.aclose()
 
     async def _close(self) -> None:
+        await self.purging.aclose()
         await self.hub.aclose()
         await self.batcher.aclose()
         if self._calls:

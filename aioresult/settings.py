@@ -63,7 +63,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     Its ``repr`` shows what is not the default, and of that nothing that may hold a credential.
 
     Attributes:
-        result_expires: lifetime of a stored result; ``None`` or 0 keeps it for ever.
+        result_expires: lifetime of a stored result; ``None`` or 0 keeps it for ever. It never hides what is there: what
+            others store, and what a SQL table holds, is read until it is deleted.
         result_failure_expires: the same for FAILURE, but not on SQL; ``None`` means ``result_expires``, 0 for ever.
         result_serializer: encoder and only decoder of stored values: json, msgpack, yaml, or pickle if accepted.
         accept_content, result_accept_content: serializers that may be decoded (the second wins); by default json and
@@ -75,6 +76,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         task_ignore_result: store nothing, unless a call says otherwise.
         task_store_errors_even_if_ignored: store FAILURE, RETRY and REVOKED all the same.
         timezone, enable_utc: the zone of stored dates, UTC by default; ``date_done`` is always returned as aware UTC.
+            SQLite and MySQL do not store the zone, so there it is that of this setting, whoever has written.
         global_keyprefix: prefix of all keys and channels on key-value stores.
         max_result_bytes: largest encoded record that is stored; ``None`` for no limit.
         max_decompressed_bytes: largest record that compressed data may expand to.
@@ -86,6 +88,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         fallback_interval: pause between two reads of everything outstanding, in case a notification was lost.
         idle_timeout: how long the subscription is kept open after the last waiter has left.
         connect_timeout: longest time that opening a connection may take.
+        purge_interval: where the store does not delete by itself what has expired (SQL, memory, and what Celery stored
+            in MongoDB), a backend that stores results does so at most that often. ``None``, the default, leaves it to
+            ``purge``: it deletes what *any* writer has stored longer than ``result_expires`` ago.
         database_result_format: ``"serializer"`` writes SQL results as Celery 5.7 does, ``"pickle"`` as Celery up to
             5.6.
         database_trigger: PostgreSQL announces what other writers store, such as Celery's workers, by a trigger. True
@@ -151,6 +156,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     connect_timeout: float = 5.0
     database_result_format: Literal["serializer", "pickle"] = "serializer"
     database_trigger: bool | None = None
+    purge_interval: float | None = None
 
     @property
     def accepted(self) -> frozenset[str]:
@@ -271,10 +277,12 @@ def _check_ranges(settings: Settings) -> None:
         "fallback_interval",
         "connect_timeout",
         "max_decompressed_bytes",
+        "purge_interval",
         "stream_buffer",
     ):
-        if not getattr(settings, name) > 0:
-            raise SettingsError(f"setting {name}: expected a number > 0, got {getattr(settings, name)!r}")
+        value = getattr(settings, name)
+        if not (value is None or value > 0):
+            raise SettingsError(f"setting {name}: expected a number > 0, got {value!r}")
 
 
 def _check_zone(settings: Settings) -> None:

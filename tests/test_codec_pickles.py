@@ -220,7 +220,9 @@ def test_exceptions_by_class_reference_are_rebuilt_if_allowed_and_described_othe
     assert (described.exc_type, described.exc_module) == ("Custom", Custom.__module__)
     assert (described.exc_args, described.traceback) == (("custom", {"k": [1, 2]}), "tb")
     assert read(MaxRetriesExceededError("no more")).exc_module == "celery.exceptions"
-    assert read(ExceptionGroup("g", [ValueError("a"), Custom(1)])).exc_type == "ExceptionGroup"
+    group = read(ExceptionGroup("g", [ValueError("a"), Custom(1)]))
+    assert type(group) is ExceptionGroup
+    assert repr(group.exceptions) == f"(ValueError('a'), {RemoteTaskError('Custom', Custom.__module__, (1,))!r})"
     assert repr(read(ExceptionGroup("g", [ValueError("a")]))) == "ExceptionGroup('g', [ValueError('a')])"
     for ending in (SystemExit(3), KeyboardInterrupt()):
         assert type(read(ending)) is RemoteTaskError

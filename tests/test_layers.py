@@ -19,13 +19,13 @@ ROOT = "the package itself"
 
 # From the bottom up; a module may import what stands on lines before its own. Those on one line do not know each other.
 LAYERS = [
-    ["backoff", "credentials", "errors", "forks", "states"],
+    ["backoff", "collection", "credentials", "errors", "forks", "patches", "states"],
     ["background", "record", "stream"],
     ["settings"],
     ["codec"],
     ["abc"],
-    ["batching", "deadlines", "members"],
-    ["channels", "looking", "polling"],
+    ["batching", "deadlines", "members", "values"],
+    ["channels", "looking", "polling", "purging"],
     ["subscription", "stores"],
     ["hub"],
     ["runtime"],
@@ -49,8 +49,8 @@ BRIDGE = ("sync", "integrations")
 therefore imported by the function that is handed one."""
 DRIVERS = frozenset(
     """
-    aiosqlite asyncmy asyncpg brotli celery hiredis inotify_simple kombu motor msgpack opentelemetry psycopg
-    pymongo redis rich sqlalchemy taskiq typer uvloop yaml zstandard
+    aiosqlite asyncmy asyncpg attr attrs brotli celery gevent hiredis inotify_simple kombu motor msgpack
+    numpy opentelemetry psycopg pydantic pydantic_core pymongo redis rich sqlalchemy taskiq typer uvloop yaml zstandard
     """.split()
 )
 

@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -89,15 +90,20 @@ async def test_celery_reads_extended_fields_and_stamps(url: str) -> None:
 
 @pytest.mark.parametrize("timezone", [None, "Asia/Tokyo", "America/New_York"])
 async def test_both_read_the_same_date(url: str, timezone: str | None) -> None:
-    """What one of them writes as now, the other takes for now, wherever the application says that it lives."""
+    """What one of them writes as now, the other takes for now, wherever the application says that it lives.
+
+    Except that Celery up to 5.4 writes UTC into columns without a zone, which only a reader in UTC takes for now.
+    """
     conf = {} if timezone is None else {"timezone": timezone}
-    async with Backend(url, **conf) as backend:
+    as_one = version("celery") >= "5.5" or "postgresql" in url
+    writer = Backend(url, database_result_format="pickle", **conf)  # any Celery reads that
+    async with writer as backend, Backend(url, **(conf if as_one else {})) as reader:
         await backend.store_result("ours", 1, "SUCCESS")
         with celery_app(url, **conf) as app:
             app.backend.store_result("theirs", 1, "SUCCESS")
             stored_by_us, stored_by_them = (app.AsyncResult(name).date_done for name in ("ours", "theirs"))
-        ours, theirs = await backend.fetch("ours"), await backend.fetch("theirs")
-    assert abs(stored_by_us - stored_by_them) < timedelta(minutes=5)
+        ours, theirs = await backend.fetch("ours"), await reader.fetch("theirs")
+    assert not as_one or abs(stored_by_us - stored_by_them) < timedelta(minutes=5)
     for record in (ours, theirs):
         assert record.date_done is not None
         assert record.date_done.utcoffset() == timedelta(0)

@@ -37,7 +37,7 @@ from aioresult import (
 from aioresult.stores.memory import MemoryStore
 from aioresult.sync import AsyncResult, Backend, GroupResult, ResultSet, as_completed, gather, get_backend, wait
 from aioresult.sync import configure as configure_sync
-from aioresult.sync.result import Result
+from aioresult.sync.tree import Result
 from aioresult.testing.conformance import fresh_id
 from tests.blocking import PATIENCE, eventually
 

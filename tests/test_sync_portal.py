@@ -81,6 +81,30 @@ def test_context_variables_are_those_of_the_caller() -> None:
     assert portal.run(seen) == "the caller's"
 
 
+NO_LOOP = """
+import asyncio
+from aioresult import AioResultError
+from aioresult.sync import Backend
+
+def refuse():
+    raise OSError("too many open files")
+
+backend, new_event_loop, asyncio.new_event_loop = Backend("memory://"), asyncio.new_event_loop, refuse
+try:
+    backend.ping()
+except AioResultError as exc:
+    print(exc, repr(exc.__cause__), sep="; ")
+asyncio.new_event_loop = new_event_loop
+print(backend.mark_as_done("t", 1))
+"""
+
+
+def test_a_portal_that_cannot_start_says_why_and_the_next_call_tries_again() -> None:
+    why, written = run_script(NO_LOOP).splitlines()
+    assert why.endswith("too many open files; OSError('too many open files')")
+    assert written == "True"
+
+
 # --- interrupts -------------------------------------------------------------------------------------------------------
 
 
@@ -176,24 +200,48 @@ if sys.argv[2] == "waiting":
 
 
 @pytest.mark.parametrize("how", ["idle", "waiting"])
-@pytest.mark.parametrize("store", ["memory", "redis", "sqlite"])
+@pytest.mark.parametrize("store", ["memory", "redis", "mongodb", "sqlite"])
 def test_the_interpreter_exits_without_delay_and_without_a_word(
     store: str, how: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     url = {"memory": "memory://", "sqlite": f"sqlite+aiosqlite:///{tmp_path}/results.db"}.get(store)
-    url = url or request.getfixturevalue("redis_url")
+    url = url or request.getfixturevalue({"redis": "redis_url", "mongodb": "mongo_url"}[store])
     assert run_script(EXIT, url, how) == "1\n"
 
 
+FIRST_CALLS = """
+import sys, threading
+from pymongo import monitoring
+from aioresult.sync import AsyncResult, configure
+
+reached = threading.Event()
+
+class Listener(monitoring.ServerHeartbeatListener):
+    def started(self, event): pass
+    def succeeded(self, event): reached.set()
+    def failed(self, event): pass
+
+monitoring.register(Listener())
+configure(sys.argv[1])
+threading.Thread(target=AsyncResult("never").get, daemon=True).start()
+assert reached.wait(30)  # the server is known; the connection for commands is only being made
+"""
+
+
+def test_the_interpreter_exits_without_a_word_during_the_first_calls_to_mongodb(mongo_url: str) -> None:
+    assert run_script(FIRST_CALLS, mongo_url) == ""
+
+
 CLOSING = """
-import atexit, sys
+import asyncio, atexit, sys
 from aioresult import AioResultError
 from aioresult.settings import make_settings
 from aioresult.stores.memory import MemoryStore
 from aioresult.sync import Backend
 
 class Told(MemoryStore):
-    async def aclose(self):
+    async def aclose(self):  # as drivers do that look a host's address up once more
+        await asyncio.get_running_loop().getaddrinfo("localhost", 1)
         print("the store is closed")
 
 backend = Backend(Told("memory://", make_settings({})))

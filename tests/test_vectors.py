@@ -67,7 +67,7 @@ EXPECTED: dict[str, Any] = {
     f"{TASK}21": ValueError("ignored but stored"),
     f"{TASK}23": RemoteTaskError("Reject", "celery.exceptions", ("no thanks", False)),
     f"{TASK}24": {"a": 1},
-    f"{TASK}25": RemoteTaskError("ExceptionGroup", "builtins", ("eg", "[ValueError('a'), TypeError('b')]")),
+    f"{TASK}25": ExceptionGroup("eg", [ValueError("a"), TypeError("b")]),
     f"{TASK}26": "pg",
     f"{TASK}30": RemoteTaskError("NotRegistered", "celery.exceptions", ("no.such.task",)),
     "bbbbbbbb-0000-4000-8000-000000000071": TaskRevokedError("revoked"),

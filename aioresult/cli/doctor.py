@@ -135,6 +135,7 @@ def _settings(backend: Backend) -> dict[str, Any]:
         "accepted": sorted(settings.accepted),
         "result_compression": settings.result_compression,
         "result_extended": settings.result_extended,
+        "purge_interval": settings.purge_interval,
         "max_result_bytes": settings.max_result_bytes,
         "fallback_interval": settings.fallback_interval,
         "poll_interval": settings.poll_interval,
@@ -152,9 +153,8 @@ def _advice(backend: Backend, report: Report) -> list[str]:
         "Results are kept for ever: set result_expires, unless they are deleted by other means.": (
             not settings.result_expires
         ),
-        "Expired results stay in the store until they are purged: run `aioresult purge` now and then.": bool(
-            report.needs_purge and settings.result_expires
-        ),
+        "Expired results stay in the store until they are purged: run `aioresult purge` now and then, or set "
+        "purge_interval.": bool(report.needs_purge and settings.result_expires and not settings.purge_interval),
         "Pickle is accepted: whoever can write to the store can run code here.": "pickle" in settings.accepted,
     }
     return [text for text, applies in found.items() if applies]

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from aioresult.codec.exceptions import identity, safe_repr
-from aioresult.errors import TaskRevokedError
+from aioresult.errors import RemoteTaskError, TaskRevokedError
 from aioresult.record import Record
 
 _OPTIONAL = ("children", "group_id", "parent_id", "name", "args", "kwargs", "worker", "retries", "queue", "stamps")
@@ -56,7 +56,10 @@ def _plain(result: Any) -> Any:
     if not isinstance(result, BaseException):
         return result
     module, name, args = identity(result)
-    return {"exc_type": name, "exc_message": [_argument(arg) for arg in args], "exc_module": module}
+    form: dict[str, Any] = {"exc_type": name, "exc_message": [_argument(arg) for arg in args], "exc_module": module}
+    if isinstance(result, RemoteTaskError) and result.message is not None:
+        form["exc_text"] = result.message
+    return form
 
 
 def _argument(value: Any) -> Any:

@@ -1,8 +1,9 @@
 """Exceptions to Celery's form and back.
 
-Stored is ``{"exc_type": qualified name, "exc_message": [arguments], "exc_module": module}``. A stored name is looked up
-in an allow-list and nowhere else: no module is imported or walked, so that whoever can write to the store cannot choose
-what is called.
+Stored is ``{"exc_type": qualified name, "exc_message": [arguments], "exc_module": module}``, and beside that,
+where the arguments do not tell it and Celery does not look: ``exc_text``, what an exception says, and ``exc_members``,
+the forms of those in an exception group. A stored name is looked up in an allow-list and nowhere else: no module is
+imported or walked, so that whoever can write to the store cannot choose what is called.
 """
 
 from __future__ import annotations
@@ -12,12 +13,16 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
 from aioresult import errors
+from aioresult.codec.exceptiongroups import GROUPS, members_of
+from aioresult.codec.messages import own_text, text_in, with_text
 from aioresult.errors import AioResultError, RemoteTaskError, RemoteTraceback, TaskRevokedError
 from aioresult.states import FAILURE, REVOKED
 
 MAX_TRACEBACK: Final = 2**20
 """Longest traceback, in characters, that is kept of a stored one."""
 _MAX_REPR: Final = 2**16
+_MAX_DEPTH: Final = 20
+"""How deep groups within groups are followed."""
 
 _Exc = TypeVar("_Exc", bound=type[Exception])
 _Key = tuple[str | None, str]
@@ -98,26 +103,57 @@ def _adopt(exc: BaseException, traceback: str | None) -> Exception:
     key = (type(exc).__module__, type(exc).__qualname__)
     if isinstance(exc, Exception) and key not in (_CELERY_REVOKED, _CELERY_WRAPPER):
         return exc
-    return _named(*key, exc.args, traceback)
+    if isinstance(exc, BaseExceptionGroup):
+        return ExceptionGroup(exc.message, [_adopt(member, None) for member in exc.exceptions])
+    return _from_form({"exc_type": key[1], "exc_module": key[0], "exc_message": exc.args}, traceback)
 
 
-def _from_form(stored: Any, traceback: str | None) -> Exception:
+def _from_form(stored: Any, traceback: str | None, depth: int = _MAX_DEPTH) -> Exception:
     if not (isinstance(stored, Mapping) and isinstance(stored.get("exc_type"), str)):
         return RemoteTaskError("Exception", None, (stored,), traceback)
-    module = stored.get("exc_module")
-    message = stored.get("exc_message", "")
+    module, name, args = _named(stored)
+    text = stored.get("exc_text")
+    if not isinstance(text, str):
+        text = traceback and text_in(traceback, module, name, args)
+    made = _group(module, name, args, _members(stored, (module, name), args, traceback, depth))
+    made = made or build(module, name, args)
+    return RemoteTaskError(name, module, args, traceback, text or None) if made is None else with_text(made, text)
+
+
+def _named(stored: Mapping[str, Any]) -> tuple[str | None, str, tuple[Any, ...]]:
+    """Return the module, the qualified name and the arguments of a stored exception."""
+    module, name, message = stored.get("exc_module"), stored["exc_type"], stored.get("exc_message", "")
     args = tuple(message) if isinstance(message, (list, tuple)) else (message,)
-    return _named(module if isinstance(module, str) else None, stored["exc_type"], args, traceback)
-
-
-def _named(module: str | None, name: str, args: tuple[Any, ...], traceback: str | None) -> Exception:
     if (module, name) == _CELERY_WRAPPER and len(args) >= 3:
         # What Celery stores instead of an exception that pickle cannot copy: (module, class, args, repr).
         inner_module, inner_name, inner_args = args[:3]
         if isinstance(inner_name, str) and isinstance(inner_args, (list, tuple)):
-            module, name = inner_module if isinstance(inner_module, str) else None, inner_name
-            args = tuple(inner_args)
-    return build(module, name, args) or RemoteTaskError(name, module, args, traceback)
+            module, name, args = inner_module, inner_name, tuple(inner_args)
+    return module if isinstance(module, str) else None, name, args
+
+
+def _members(
+    stored: Mapping[str, Any], key: _Key, args: tuple[Any, ...], traceback: str | None, depth: int
+) -> list[Exception]:
+    """Return the members of a stored group, each rebuilt as if it were stored alone; none of another exception."""
+    forms = stored.get("exc_members")
+    if not forms and key in GROUPS and len(args) == 2 and isinstance(args[1], str):
+        forms = members_of(args[1], traceback)
+    if not isinstance(forms, (list, tuple)) or not depth:
+        return []
+    return [_from_form(form, None, depth - 1) for form in forms]
+
+
+def _group(module: str | None, name: str, args: tuple[Any, ...], members: list[Exception]) -> Exception | None:
+    key = (module, name)
+    cls = ExceptionGroup if key in GROUPS else _registered.get(key)
+    if not members or cls is None or not issubclass(cls, ExceptionGroup):
+        return None
+    try:
+        made: object = cls(args[0] if args and isinstance(args[0], str) else "", members)
+    except Exception:  # noqa: BLE001  (as in ``build``)
+        return None
+    return made if isinstance(made, Exception) else None
 
 
 def clip(traceback: str) -> str:
@@ -130,12 +166,26 @@ def clip(traceback: str) -> str:
 
 def describe(exc: BaseException, encodable: Callable[[Any], bool]) -> dict[str, Any]:
     """Return Celery's form of an exception; never fails: arguments that are not ``encodable`` become their ``repr``."""
+    form = _form_of(exc, encodable, _MAX_DEPTH)
+    message, members = form["exc_message"], form.get("exc_members")
+    if members and isinstance(message[-1], str) and members == members_of(message[-1], None):
+        del form["exc_members"]  # the arguments tell them in full, and what is stored is what Celery stores
+    return form
+
+
+def _form_of(exc: BaseException, encodable: Callable[[Any], bool], depth: int) -> dict[str, Any]:
     module, name, args = identity(exc)
-    return {
+    form: dict[str, Any] = {
         "exc_type": name,
         "exc_message": tuple(arg if encodable(arg) else safe_repr(arg) for arg in args),
         "exc_module": module,
     }
+    text = own_text(exc, args)
+    if text is not None:
+        form["exc_text"] = text if encodable(text) else text.encode("utf-8", "backslashreplace").decode()
+    if isinstance(exc, BaseExceptionGroup) and args and depth:
+        form["exc_members"] = [_form_of(member, encodable, depth - 1) for member in exc.exceptions]
+    return form
 
 
 def identity(exc: BaseException) -> tuple[str | None, str, tuple[Any, ...]]:

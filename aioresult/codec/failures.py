@@ -39,7 +39,10 @@ def shortened(record: Record, dumps: Dumps, limit: int) -> Record:
     if isinstance(result, Mapping):
         message = result.get("exc_message", ())
         args = message if isinstance(message, (list, tuple)) else (message,)
-        result = {**result, "exc_message": tuple(_short(arg, share) for arg in args)}
+        result = {key: value for key, value in result.items() if key != "exc_members"}
+        result["exc_message"] = tuple(_short(arg, share) for arg in args)
+        if "exc_text" in result:
+            result["exc_text"] = _short(result["exc_text"], share)
     if traceback is not None and len(traceback) > share:
         traceback = f"[...]{traceback[-share:]}"
     return msgspec.structs.replace(record, result=result, traceback=traceback)

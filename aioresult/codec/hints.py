@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from aioresult.codec.compression import MARKER
+from aioresult.codec.messages import PLAIN_STR
 from aioresult.codec.pickles import looks_like_pickle
-
-_SIMPLE: Final = {cls.__str__ for cls in (BaseException, KeyError, OSError, ImportError)}
 
 
 def reason(exc: Exception) -> str:
@@ -24,7 +21,7 @@ def reason(exc: Exception) -> str:
 def text_of(exc: Exception) -> str:
     """Return an exception's message, if it is plain text: the ``repr`` of others may raise, or tell too much."""
     plain = all(type(arg) in (str, int) for arg in exc.args)
-    return f"{exc!s:.400}" if plain and type(exc).__str__ in _SIMPLE else ""
+    return f"{exc!s:.400}" if plain and type(exc).__str__ in PLAIN_STR else ""
 
 
 def hint(head: bytes, serializer: str) -> str:

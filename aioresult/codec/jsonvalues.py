@@ -3,6 +3,10 @@
 A ``datetime`` becomes ``{"__type__": "datetime", "__value__": "2026-11-22T12:20:59"}``; likewise date, time, decimal,
 uuid, and bytes, which are ``"bytes"`` where they are UTF-8 and ``"base64"`` otherwise. ``NaN`` and ``Infinity`` are
 bare tokens.
+
+What kombu refuses is written in its plain form where it has one, and read as such: dataclasses, msgspec structs, attrs
+classes, enums, sets and intervals in msgspec's, deques as lists, pydantic models as their ``model_dump(mode="json")``,
+NumPy's scalars as numbers.
 """
 
 from __future__ import annotations
@@ -17,8 +21,12 @@ from uuid import UUID
 
 import msgspec
 
+from aioresult.codec.plain import plain_form
+
 TYPED: Final = b"__type__"
 """Occurs in every payload that holds an envelope; where it does not, the fast decoder gives the same values."""
+_MARKED: Final = (bytes, bytearray, memoryview, date, datetime, time, Decimal, UUID)
+"""What has an envelope."""
 
 
 def _envelope(kind: str, value: Any) -> dict[str, Any]:
@@ -27,25 +35,32 @@ def _envelope(kind: str, value: Any) -> dict[str, Any]:
 
 def _to_jsonable(value: Any) -> Any:
     """Return what stands for ``value``, asked for by the encoder when it has no form of its own."""
+    return _reduced(value, _by_msgspec)
+
+
+def _by_msgspec(value: Any) -> Any:
+    return msgspec.to_builtins(value, builtin_types=_MARKED, enc_hook=lambda part: _reduced(part, plain_form))
+
+
+def _reduced(value: Any, otherwise: Callable[[Any], Any]) -> Any:
+    """Return what stands for ``value`` in kombu's JSON, or what ``otherwise`` makes of it where kombu refuses it."""
     reducer = getattr(value, "__json__", None)
     if reducer is not None:
         return reducer()
-    if isinstance(value, datetime):  # before date, of which it is a subclass
-        return _envelope("datetime", value.isoformat())
-    if isinstance(value, date):
-        return _envelope("date", value.isoformat())
-    if isinstance(value, time):
-        return _envelope("time", value.isoformat())
+    if isinstance(value, (date, time)):
+        kind = next(cls for cls in (datetime, date, time) if isinstance(value, cls))  # a datetime is a date, too
+        return _envelope(kind.__name__, value.isoformat())
     if isinstance(value, Decimal):
         return _envelope("decimal", str(value))
     if isinstance(value, UUID):
         return _envelope("uuid", {"hex": value.hex})
-    if isinstance(value, bytes):
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        data = bytes(value)
         try:
-            return _envelope("bytes", value.decode())
+            return _envelope("bytes", data.decode())
         except UnicodeDecodeError:
-            return _envelope("base64", b64encode(value).decode())
-    raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
+            return _envelope("base64", b64encode(data).decode())
+    return otherwise(value)
 
 
 def _make_encode() -> Callable[[Any], str]:
@@ -58,8 +73,48 @@ def _make_encode() -> Callable[[Any], str]:
     return lambda value: "".join(pieces(value, 0))
 
 
-encode: Final = _make_encode()
-"""Return the JSON text of a value; ASCII only, with Python's default separators, as Celery's readers expect it."""
+_encode: Final = _make_encode()
+
+
+def encode(value: Any) -> str:
+    """Return the JSON text of a value; ASCII only, with Python's default separators, as Celery's readers expect it.
+
+    Raises:
+        TypeError, ValueError, RecursionError: a part of it has no form in JSON. (So may code of the value's own do.)
+    """
+    try:
+        return _encode(value)
+    except TypeError:  # perhaps of a dict's key, for which the encoder does not ask
+        return _encode(_with_plain_keys(value))
+
+
+def _with_plain_keys(value: Any) -> Any:
+    """Return ``value`` in plain form, with dict keys that JSON can have."""
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    if isinstance(value, dict):
+        plain = {key_form(key): _with_plain_keys(item) for key, item in value.items()}
+        if len(plain) < len(value):
+            raise TypeError("two of its dict keys are the same in JSON")
+        return plain
+    if isinstance(value, (list, tuple)):
+        return [_with_plain_keys(item) for item in value]
+    return _with_plain_keys(_to_jsonable(value))
+
+
+def key_form(key: Any) -> Any:
+    """Return the form in which a dict's key is written: an enum's value, the text of a date or a UUID.
+
+    Raises:
+        TypeError: it has none.
+    """
+    if key is None or isinstance(key, (str, int, float)):
+        return key
+    plain = None if isinstance(key, (bytes, bytearray, memoryview)) else msgspec.to_builtins(key, enc_hook=plain_form)
+    if not isinstance(plain, (str, int, float)):
+        raise TypeError(f"object of type {type(key).__qualname__} is no key in JSON")
+    return plain
+
 
 _KINDS: Final[dict[str, Callable[[Any], Any]]] = {
     "datetime": datetime.fromisoformat,

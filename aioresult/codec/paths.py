@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, Final
+
+from aioresult.codec.plain import fields_of, has_fields
 
 Judge = Callable[[Any], str | None]
 """Says why a part cannot be encoded, or ``None``; asked for all but dicts, lists and tuples (only for their parts)."""
 
 _PLAIN_CONTAINERS: Final = frozenset({dict, list, tuple})
-_CONTAINERS: Final = (dict, list, tuple, set, frozenset)
+_CONTAINERS: Final = (dict, list, tuple, set, frozenset, deque)
+
+
+class _Field(str):
+    """The name of an attribute, as a step of a path."""
+
+    __slots__ = ()
+
+
+def has_parts(value: object) -> bool:
+    """Return whether a value is searched part by part."""
+    return isinstance(value, _CONTAINERS) or has_fields(value)
 
 
 def first_problem(root: Any, name: str, judge: Judge, judge_key: Judge) -> str | None:
@@ -32,7 +46,7 @@ def first_problem(root: Any, name: str, judge: Judge, judge_key: Judge) -> str |
         reason = _reason(value, judge, judge_key, open_ids)
         if reason is not None:
             return f"{name}{''.join(map(_part, [*path, key][1:]))}: {reason}"
-        if isinstance(value, _CONTAINERS):
+        if has_parts(value):
             path.append(key)
             open_ids[id(value)] = None
             walks.append(_children(value))
@@ -44,7 +58,7 @@ def _reason(value: Any, judge: Judge, judge_key: Judge, open_ids: dict[int, None
         reason = judge(value)
         if reason is not None:
             return reason
-    if isinstance(value, _CONTAINERS) and id(value) in open_ids:
+    if id(value) in open_ids and has_parts(value):
         return "circular reference to an object that contains it"
     if isinstance(value, dict):
         for key in value:
@@ -59,10 +73,14 @@ def _children(value: Any) -> Iterator[tuple[Any, Any]]:
         return iter(value.items())
     if isinstance(value, (set, frozenset)):
         return iter([("a member", member) for member in value])
+    if not isinstance(value, _CONTAINERS):
+        return ((_Field(name), part) for name, part in fields_of(value))
     return iter(enumerate(value))
 
 
 def _part(key: Any) -> str:
+    if isinstance(key, _Field):
+        return f".{key:.60}"
     return f"[{_shown(key)}]"
 
 

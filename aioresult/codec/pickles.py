@@ -1,25 +1,28 @@
 """Pickles, of which Celery up to 5.6 made every SQL result: reading them as plain data, and writing such.
 
-``loads_plain`` runs on an interpreter of its own, which imports nothing, looks nothing up but in the tables below, and
-lets no pickled data reach a class. (An ``Unpickler`` with a restricted ``find_class`` would still let a pickle change
-attributes of the classes that it may use, or ask for a memo of many gigabytes.)
+``loads_plain`` runs on an interpreter of its own, which imports nothing, looks nothing up but in the tables of
+``globals``, and lets no pickled data reach a class. (An ``Unpickler`` with a restricted ``find_class`` would still let
+a pickle change attributes of the classes that it may use, or ask for a memo of many gigabytes.)
 """
 
 from __future__ import annotations
 
 import io
 import pickle
-from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Mapping
-from datetime import UTC, date, datetime, time, timedelta, timezone
+from collections import deque
+from collections.abc import Mapping
+from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from aioresult.codec import exceptions
-from aioresult.codec.machine import Foreign, Machine, Name, PickleError, checked_key
+from aioresult.codec.exceptiongroups import GROUPS
+from aioresult.codec.globals import CELERY, PLAIN
+from aioresult.codec.machine import Foreign, Machine, Name, PickleError
 from aioresult.codec.paths import first_problem
+from aioresult.errors import RemoteTaskError
 from aioresult.states import EXCEPTION_STATES
 
 PROTOCOL: Final = 4
@@ -31,108 +34,24 @@ def looks_like_pickle(payload: bytes) -> bool:
     return payload[:1] == b"\x80" and payload[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
 
 
-# -- results of tasks and groups, which Celery pickles as objects that hold their backend's URL ------------------------
-
-
-def _result_tree(kind: str, args: tuple[Any, ...]) -> list[Any]:
-    """Return Celery's tuple form for the constructor arguments of a pickled ``AsyncResult`` or ``GroupResult``."""
-    if kind == "GroupResult":
-        group_id, members = args[0], args[1] if len(args) > 1 else []
-        return [[group_id, None], list(members or [])]
-    parent = args[4] if kind == "AsyncResult" and len(args) > 4 else None
-    return [[args[0], parent], None]
-
-
-def _app_attribute(kind: str, args: tuple[Any, ...]) -> list[Any]:
-    if kind not in ("AsyncResult", "GroupResult", "EagerResult"):
-        raise PickleError(f"it holds a Celery object of the unknown kind {kind!r:.50}")
-    return _result_tree(kind, args)
-
-
-_CELERY: Final[dict[Name, Callable[..., Any]]] = {
-    Name("celery.app.base", "_unpickle_appattr"): _app_attribute,
-    Name("celery.backends.base", "unpickle_backend"): lambda *_: None,
-    **{
-        Name("celery.result", kind): lambda *args, kind=kind: _result_tree(kind, args)
-        for kind in ("AsyncResult", "GroupResult", "EagerResult")
-    },
-}
-
-
-# -- plain data -------------------------------------------------------------------------------------------------------
-
-
-def _only(*types: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Return what lets a constructor be called with arguments of these types only."""
-
-    def guard(make: Callable[..., Any]) -> Callable[..., Any]:
-        def checked(*args: Any) -> Any:
-            if not all(type(arg) in types for arg in args):
-                raise PickleError(f"it calls {make.__name__} with arguments that plain data does not have")
-            return make(*args)
-
-        return checked
-
-    return guard
-
-
-def _members(items: Any) -> list[Any] | tuple[Any, ...]:
-    """Return what a container is made of, if it is there in full: a range may have more members than fit in memory."""
-    if type(items) is not list and type(items) is not tuple:
-        raise PickleError("it fills a container from something that is not a list")
-    return items
-
-
-def _bytes_of_text(text: str, encoding: str) -> bytes:
-    if encoding != "latin1":
-        raise PickleError("it calls a codec that plain data does not need")
-    return text.encode("latin1")
-
-
-def _attribute(target: Any, name: Any) -> Name:
-    """Allow the one attribute that is pickled as a call of ``getattr``: the way in which a ``ZoneInfo`` is made."""
-    if target != Name("zoneinfo", "ZoneInfo") or name != "_unpickle":
-        raise PickleError("it calls getattr, which plain data does not need")
-    return Name("zoneinfo", "ZoneInfo._unpickle")
-
-
-_PLAIN: Final[dict[Name, Callable[..., Any]]] = {
-    Name("datetime", "datetime"): _only(bytes, int, str, timezone, ZoneInfo, type(None))(datetime),
-    Name("datetime", "date"): _only(bytes, int, str)(date),
-    Name("datetime", "time"): _only(bytes, int, str, timezone, ZoneInfo, type(None))(time),
-    Name("datetime", "timedelta"): _only(int)(timedelta),
-    Name("datetime", "timezone"): _only(timedelta, str)(timezone),
-    Name("zoneinfo", "ZoneInfo._unpickle"): lambda key, _cached=True: ZoneInfo(key),
-    Name("builtins", "getattr"): _attribute,
-    Name("pytz", "_UTC"): lambda: UTC,
-    Name("decimal", "Decimal"): _only(str)(Decimal),
-    Name("collections", "OrderedDict"): _only()(OrderedDict),
-    Name("collections", "defaultdict"): lambda *_factory: defaultdict(None),
-    Name("collections", "deque"): lambda items=(), maxlen=None: deque(_members(items), maxlen),
-    Name("collections", "Counter"): _only(dict)(Counter),
-    Name("builtins", "set"): lambda items=(): set(map(checked_key, _members(items))),
-    Name("builtins", "frozenset"): lambda items=(): frozenset(map(checked_key, _members(items))),
-    Name("builtins", "bytearray"): lambda data=b"", *encoding: bytearray(_octets(data, *encoding)),
-    Name("builtins", "bytes"): _only()(bytes),
-    Name("builtins", "complex"): _only(float)(complex),
-    Name("builtins", "range"): _only(int)(range),
-    Name("_codecs", "encode"): _only(str)(_bytes_of_text),
-}
 _UUID: Final = Name("uuid", "UUID")
 
 
-def _octets(data: Any, *encoding: Any) -> bytes:
-    if isinstance(data, bytes) and not encoding:
-        return data
-    return _bytes_of_text(data, "latin1")
-
-
 def _call(name: Name, args: tuple[Any, ...]) -> Any:
-    make = _PLAIN.get(name) or _CELERY.get(name)
+    make = PLAIN.get(name) or CELERY.get(name)
     if make is not None:
         return make(*args)
+    if (name.module, name.name) in GROUPS and len(args) == 2 and isinstance(args[1], (list, tuple)):
+        args = (args[0], list(map(_member, args[1])))
     made = exceptions.build(name.module, name.name, _without_foreign(args))
     return made if made is not None else Foreign(name, args)
+
+
+def _member(item: Any) -> Any:
+    """Return a member of an exception group; one that may not be rebuilt is described."""
+    if not isinstance(item, Foreign):
+        return item
+    return RemoteTaskError(item.name.name, item.name.module, _without_foreign(item.args))
 
 
 def _update(target: Any, state: Any) -> Any:
@@ -223,7 +142,7 @@ class _TrustingUnpickler(pickle.Unpickler):
     """Builds everything but Celery's results, which would open a backend with the URL that they carry."""
 
     def find_class(self, module: str, name: str) -> Any:
-        special = _CELERY.get(Name(module, name))
+        special = CELERY.get(Name(module, name))
         if special is not None:
             return special
         if module.startswith("celery.backends.") and name.endswith("Backend"):
@@ -249,11 +168,6 @@ def loads_trusted(payload: bytes, *, failure: bool = False) -> Any:
 
 _PLAIN_TYPES: Final = frozenset(
     {type(None), bool, int, float, complex, str, bytes, bytearray, date, timedelta, Decimal, UUID, set, frozenset}
-)
-
-
-SUPPORTED: Final = (
-    "None, bool, int, float, str, bytes, list, tuple, dict, set, datetime, date, time, timedelta, Decimal and UUID"
 )
 
 

@@ -89,6 +89,8 @@ def record_of(task_id: str, meta: Any) -> Record:
     values = {key: meta[key] for key in _STORED if key in meta}
     values["task_id"] = task_id
     values["date_done"] = _moment(values.get("date_done"))
+    if isinstance(values.get("retries"), float) and values["retries"].is_integer():
+        values["retries"] = int(values["retries"])
     if _STAMPED in meta:
         values[_STAMPED] = _stamps(meta)
     try:

@@ -11,7 +11,8 @@ import msgspec
 
 from aioresult.codec import jsonvalues, pickles
 from aioresult.codec.hints import text_of
-from aioresult.codec.paths import Judge, first_problem
+from aioresult.codec.paths import Judge, first_problem, has_parts
+from aioresult.codec.plain import base_form
 from aioresult.errors import SettingsError
 
 
@@ -45,11 +46,11 @@ def make_serializer(name: str) -> Serializer:
     return _MAKERS[name]()
 
 
-def _judge_by_trying(name: str, dumps: Callable[[Any], object], containers: tuple[type, ...] = ()) -> Judge:
-    """Return a judge that tries to encode; not ``containers``, whose parts are asked for one by one."""
+def _judge_by_trying(name: str, dumps: Callable[[Any], object], in_parts: Callable[[Any], bool] | None = None) -> Judge:
+    """Return a judge that tries to encode; not what is ``in_parts``, which are asked for one by one."""
 
     def judge(value: Any) -> str | None:
-        if isinstance(value, containers):
+        if in_parts is not None and in_parts(value):
             return None
         try:
             dumps(value)
@@ -59,6 +60,10 @@ def _judge_by_trying(name: str, dumps: Callable[[Any], object], containers: tupl
         return None
 
     return judge
+
+
+def _is_dict_or_list(value: Any) -> bool:
+    return isinstance(value, (dict, list, tuple))
 
 
 def _judge_by_type(name: str, *types: type) -> Judge:
@@ -76,31 +81,20 @@ def _json() -> Serializer:
         text=True,
         dumps=lambda value: jsonvalues.encode(value).encode(),
         loads=jsonvalues.decode,
-        judge=_judge_by_trying("JSON", jsonvalues.encode, (dict, list, tuple)),
-        judge_key=_judge_by_type("a key in JSON", str, int, float, type(None)),
-        supported="None, bool, int, float, str, bytes, list, tuple, dict, datetime, date, time, Decimal, UUID "
-        "and objects with a method __json__",
+        judge=_judge_by_trying("JSON", jsonvalues.encode, has_parts),
+        judge_key=_judge_by_trying("a key in JSON", jsonvalues.key_form),
+        supported="None, bool, int, float, str, bytes, list, tuple, dict, set, deque, datetime, date, time, timedelta, "
+        "Decimal, UUID, enums, dataclasses, msgspec structs, attrs classes, pydantic models, NumPy's numbers and "
+        "objects with a method __json__",
     )
 
 
+_OTHERWISE: Final = "what else JSON takes must be made plain first, by msgspec.to_builtins(value) for one"
 _MSGPACK_SCALARS: Final = (str, int, float, bytes, bytearray, memoryview)
 
 
-def _msgpack_base(value: Any) -> Any:
-    """Return a subclass's instance as its base type: msgpack has no name for another."""
-    if isinstance(value, str):
-        return str.__str__(value)
-    if isinstance(value, int):
-        return int.__int__(value)
-    if isinstance(value, float):
-        return float.__float__(value)
-    if isinstance(value, bytes):
-        return bytes(memoryview(value))
-    raise TypeError(f"object of type {type(value).__qualname__} cannot be encoded as msgpack")
-
-
 def _msgpack() -> Serializer:
-    encoder = msgspec.msgpack.Encoder(enc_hook=_msgpack_base)
+    encoder = msgspec.msgpack.Encoder(enc_hook=base_form)
     by_type = _judge_by_type("msgpack", *_MSGPACK_SCALARS, dict, list, tuple, type(None))
 
     def judge(value: Any) -> str | None:
@@ -122,7 +116,7 @@ def _msgpack() -> Serializer:
         loads=msgspec.msgpack.decode,
         judge=judge,
         judge_key=judge,
-        supported="None, bool, int of 64 bits, float, str, bytes, list, tuple and dict",
+        supported=f"None, bool, int of 64 bits, float, str, bytes, list, tuple and dict; {_OTHERWISE}",
     )
 
 
@@ -144,7 +138,7 @@ def _yaml() -> Serializer:
     def loads(payload: bytes) -> Any:
         return yaml.load(payload, Loader=Loader)
 
-    judge = _judge_by_trying("YAML", dumps, (dict, list, tuple))
+    judge = _judge_by_trying("YAML", dumps, _is_dict_or_list)
     return Serializer(
         name="yaml",
         text=True,
@@ -152,7 +146,7 @@ def _yaml() -> Serializer:
         loads=loads,
         judge=judge,
         judge_key=_judge_by_trying("a key in YAML", dumps),
-        supported="None, bool, int, float, str, bytes, list, tuple, dict, set, datetime and date",
+        supported=f"None, bool, int, float, str, bytes, list, tuple, dict, set, datetime and date; {_OTHERWISE}",
     )
 
 
@@ -175,7 +169,7 @@ def _pickle() -> Serializer:
         text=False,
         dumps=dumps,
         loads=pickles.loads_trusted,
-        judge=_judge_by_trying("pickle", dumps, (dict, list, tuple)),
+        judge=_judge_by_trying("pickle", dumps, _is_dict_or_list),
         judge_key=_judge_by_trying("a key in pickle", dumps),
         supported="everything that pickle supports",
     )

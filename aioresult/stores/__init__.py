@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary, ref
 from aioresult.abc import Store
 from aioresult.errors import MissingDriver, SettingsError, UnknownStore
 from aioresult.settings import Settings
+from aioresult.stores.foreign import why_not
 
 _REDIS: Final = ("aioresult.stores.redis:RedisStore", "redis")
 _CLUSTER: Final = ("aioresult.stores.redis.cluster:RedisClusterStore", "redis")
@@ -26,14 +27,19 @@ _BUILT_IN: Final[dict[str, tuple[str, str | None]]] = {
     "disabled": ("aioresult.stores.disabled:DisabledStore", None),
     "redis": _REDIS,
     "rediss": _REDIS,
+    "valkey": _REDIS,
+    "valkeys": _REDIS,
+    "unix": _REDIS,
+    "socket": _REDIS,
     "sentinel": _REDIS,
     "mongodb": _MONGODB,
     "sqlite": _SQL,
     "postgresql": _POSTGRESQL,
+    "postgres": _POSTGRESQL,
     "mysql": _MYSQL,
     "mariadb": _MYSQL,
 }
-_BUILT_IN_FULL: Final = {"redis+cluster": _CLUSTER, "rediss+cluster": _CLUSTER}
+_BUILT_IN_FULL: Final = {f"{kind}+cluster": _CLUSTER for kind in ("redis", "rediss", "valkey", "valkeys")}
 _CELERYS_PREFIXES: Final = ("aioresult+", "db+", "sqlalchemy+", "database+")
 _CLIENTS: Final = {
     "redis": _REDIS,
@@ -79,6 +85,8 @@ def _by_url(url: str, settings: Settings) -> Callable[[], Store]:
     for prefix in _CELERYS_PREFIXES:
         url = url.removeprefix(prefix)
     scheme, separator, _ = url.partition("://")
+    if not separator and (reason := why_not(url)):  # Celery knows some by a name alone
+        raise UnknownStore(f"{url.partition('+')[0]!r} is no store: {reason}")
     if not separator or "@" in scheme:
         raise SettingsError("a store's URL looks like 'redis://localhost:6379/0'; there is no '://' in the one given")
     store_class = _store_class(scheme.lower())
@@ -99,7 +107,8 @@ def _store_class(scheme: str) -> type[Store]:
     point = added.get(scheme) or added.get(family)
     if point is None:
         known = sorted({*_BUILT_IN, *_BUILT_IN_FULL, *added})
-        raise UnknownStore(f"no store for URLs that begin with '{scheme}://'; known are {', '.join(known)}")
+        reason = f": {why}" if (why := why_not(scheme)) else f"; known are {', '.join(known)}"
+        raise UnknownStore(f"no store for URLs that begin with '{scheme}://'{reason}")
     loaded: type[Store] = point.load()
     return loaded
 
@@ -109,11 +118,12 @@ def _load(target: str, extra: str | None) -> type[Store]:
     try:
         loaded: type[Store] = getattr(importlib.import_module(module), name)
     except ImportError as exc:
-        if exc.name is None or exc.name.partition(".")[0] == "aioresult":
+        package = exc.name or ("greenlet" if "greenlet" in str(exc) else None)  # SQLAlchemy says so in words only
+        if package is None or package.partition(".")[0] == "aioresult":
             raise
         raise MissingDriver(
-            f"the package {exc.name!r} is needed for this store and is not installed: "
+            f"the package {package!r} is needed for this store and is not installed: "
             f'pip install "aioresult-backend[{extra}]"',
-            name=exc.name,
+            name=package,
         ) from exc
     return loaded

@@ -21,9 +21,9 @@ and the subscription: a thread that waits costs a task. A backend may be shared 
 """
 
 from aioresult.sync.backend import Backend, configure, get_backend
-from aioresult.sync.groups import GroupResult, ResultSet
-from aioresult.sync.result import AsyncResult, result_from_tuple
-from aioresult.sync.verbs import as_completed, gather, wait
+from aioresult.sync.groups import GroupResult, ResultSet, result_from_tuple
+from aioresult.sync.many import as_completed, gather, wait
+from aioresult.sync.result import AsyncResult
 
 __all__ = [
     "AsyncResult",

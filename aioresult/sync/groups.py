@@ -6,25 +6,26 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-import aioresult
-from aioresult.backend import Backend as AsynchronousBackend
+from aioresult import groups as asynchronous
+from aioresult.backend import Backend
+from aioresult.collection import Collection
 from aioresult.errors import ResultTimeout, Unsupported
-from aioresult.record import Record, ResultTree, check_task_id
+from aioresult.record import ResultTree, check_task_id
 from aioresult.states import PROPAGATE_STATES
-from aioresult.sync.arguments import backend_for, the_id
-from aioresult.sync.backend import Backend
-from aioresult.sync.members import Members, mirrored_of
+from aioresult.sync.many import as_completed, leaves_of, mirrored_of
+from aioresult.sync.mirrors import backend_for, blocking, mirror, the_id
 from aioresult.sync.observing import Observer, OnInterval, OnMessage, OnValue, meta, refuse_within_a_task
 from aioresult.sync.portal import run
-from aioresult.sync.result import AsyncResult, Result, mirror
+from aioresult.sync.result import AsyncResult
 from aioresult.sync.revoking import Revocable
-from aioresult.sync.verbs import as_completed
+from aioresult.sync.storing import StoringBackend
+from aioresult.sync.tree import Result
 
 if TYPE_CHECKING:
     from aioresult.integrations.celery.edge import App
 
 
-class ResultSet(Members, Revocable):
+class ResultSet(Collection[Result], Revocable):
     """A mutable collection of results, each only once, that can be asked and awaited as one.
 
     Members may be groups themselves; their values are lists then. See ``aioresult.ResultSet``; arguments of the waiting
@@ -44,7 +45,7 @@ class ResultSet(Members, Revocable):
         results: Iterable[Result] | None = (),
         app: App | None = None,
         *,
-        backend: Backend | AsynchronousBackend | None = None,
+        backend: StoringBackend | Backend | None = None,
     ) -> None:
         super().__init__(() if results is None else results)
         self._app = app
@@ -56,40 +57,28 @@ class ResultSet(Members, Revocable):
         return self.results[0].app if self._app is None and self.results else self._app
 
     @property
-    def mirrored(self) -> aioresult.ResultSet:
+    def mirrored(self) -> asynchronous.ResultSet:
         """The asynchronous set of the same members."""
-        return aioresult.ResultSet(mirrored_of(self.results), backend=self._backend)
+        return asynchronous.ResultSet(mirrored_of(self.results), backend=self._backend)
 
     @property
-    def backend(self) -> Backend:
+    def backend(self) -> StoringBackend:
         """The backend given, or the application's, or that of the members, or the configured one."""
-        return Backend(self.mirrored.backend)
+        backend: StoringBackend = mirror(self.mirrored.backend)
+        return backend
+
+    def leaves(self) -> list[AsyncResult[Any]]:
+        """Return the single results of which this consists, those of nested groups included, in order."""
+        return leaves_of(self.results)
 
     # --- asking: one read for all members ---
 
-    def records(self) -> list[Record]:
-        """Return the present records of all single members, those of nested groups included."""
-        return run(self.mirrored.records)
-
-    def ready(self) -> bool:
-        """Return whether all are final."""
-        return run(self.mirrored.ready)
-
-    def successful(self) -> bool:
-        """Return whether all have succeeded."""
-        return run(self.mirrored.successful)
-
-    def failed(self) -> bool:
-        """Return whether any has failed."""
-        return run(self.mirrored.failed)
-
-    def waiting(self) -> bool:
-        """Return whether any is not final."""
-        return run(self.mirrored.waiting)
-
-    def completed_count(self) -> int:
-        """Return how many members have succeeded, as Celery counts them: a nested group is one, once all of it has."""
-        return run(self.mirrored.completed_count)
+    records = blocking(asynchronous.ResultSet.records)
+    ready = blocking(asynchronous.ResultSet.ready)
+    successful = blocking(asynchronous.ResultSet.successful)
+    failed = blocking(asynchronous.ResultSet.failed)
+    waiting = blocking(asynchronous.ResultSet.waiting)
+    completed_count = blocking(asynchronous.ResultSet.completed_count)
 
     def maybe_throw(self, callback: OnValue | None = None, propagate: bool = True) -> None:
         """Raise the exception of the first single member that has failed; never waits.
@@ -126,25 +115,13 @@ class ResultSet(Members, Revocable):
         observer = Observer(on_message, on_interval, interval)
         if callback is not None:
             for member in self._arrivals(observer, timeout):
-                callback(member.id, *run(aioresult.ResultSet([member.mirrored]).join, 0, propagate))
+                callback(member.id, *run(asynchronous.ResultSet([member.mirrored]).join, 0, propagate))
             return []
         mirrored = self.mirrored
         observer.wait(mirrored.leaves(), timeout, stop_at_failure=propagate)
         return run(mirrored.join, timeout, propagate)
 
-    def get(
-        self,
-        timeout: float | None = None,
-        propagate: bool = True,
-        interval: float = 0.5,
-        callback: OnValue | None = None,
-        no_ack: bool = True,
-        on_message: OnMessage | None = None,
-        disable_sync_subtasks: bool = True,
-        on_interval: OnInterval | None = None,
-    ) -> list[Any]:
-        """Do the same as ``join``."""
-        return self.join(timeout, propagate, interval, callback, no_ack, on_message, disable_sync_subtasks, on_interval)
+    get = join
 
     def join_native(
         self,
@@ -170,7 +147,7 @@ class ResultSet(Members, Revocable):
     ) -> Iterator[tuple[str, dict[str, Any] | list[Result]]]:
         """Iterate the members as they become final: the id with Celery's ``meta``, or a group's id with its members."""
         for member in self._arrivals(Observer(on_message, on_interval, interval), timeout):
-            yield member.id, meta(member.fetch()) if isinstance(member, AsyncResult) else member.results
+            yield member.id, meta(member.fetch()) if isinstance(member, AsyncResult) else list(member.children or ())
 
     def as_completed(self, timeout: float | None = None) -> Iterator[AsyncResult[Any]]:
         """Iterate the single members as they become final."""
@@ -191,9 +168,7 @@ class ResultSet(Members, Revocable):
                 if not missing[index]:
                     yield self.results[index]
 
-    def forget(self) -> None:
-        """Delete the results of all members from the store."""
-        run(self.mirrored.forget)
+    forget = blocking(asynchronous.ResultSet.forget)
 
     def _to_revoke(self) -> list[str]:
         return [leaf.id for leaf in self.leaves()]  # a nested group's own id, which Celery sends, is no task's
@@ -214,7 +189,7 @@ class ResultSet(Members, Revocable):
         return {**self.__dict__, "_app": None, "_backend": None}  # as of its members, see AsyncResult
 
 
-class GroupResult(ResultSet):
+class GroupResult(ResultSet, Result):
     """A set of results with an id under which it can be saved and restored.
 
     Args:
@@ -233,33 +208,33 @@ class GroupResult(ResultSet):
         parent: Result | None = None,
         *,
         id: str | None = None,  # noqa: A002  (Celery's name)
-        backend: Backend | AsynchronousBackend | None = None,
+        backend: StoringBackend | Backend | None = None,
         app: App | None = None,
     ) -> None:
         super().__init__(results, app, backend=backend)
-        self.id = aioresult.GroupResult(the_id(group_id, id)).id
+        self.id = asynchronous.GroupResult(the_id(group_id, id)).id
         self.parent = parent
 
     @classmethod
-    def mirroring(cls, mirrored: aioresult.GroupResult, app: App | None = None) -> GroupResult:
+    def mirroring(cls, mirrored: asynchronous.GroupResult, app: App | None = None) -> GroupResult:
         """Return the blocking form of an asynchronous group."""
         parent = None if mirrored.parent is None else mirror(mirrored.parent, app)
         results = [mirror(result, app) for result in mirrored.results]
-        backend = cast("AsynchronousBackend", mirrored.backend)
+        backend = cast("Backend", mirrored.backend)
         return cls(mirrored.id, results, parent, backend=backend, app=app)
 
     @property
-    def mirrored(self) -> aioresult.GroupResult:
+    def mirrored(self) -> asynchronous.GroupResult:
         """The asynchronous group of the same members."""
         parent = None if self.parent is None else self.parent.mirrored
-        return aioresult.GroupResult(self.id, mirrored_of(self.results), parent, backend=self._backend)
+        return asynchronous.GroupResult(self.id, mirrored_of(self.results), parent, backend=self._backend)
 
     @property
     def children(self) -> list[Result]:
         """The members."""
         return self.results
 
-    def save(self, backend: Backend | AsynchronousBackend | None = None) -> None:
+    def save(self, backend: StoringBackend | Backend | None = None) -> None:
         """Save the group, not its members' results, under its id; it expires as results do."""
         run(self.mirrored.save, backend_for(backend))
 
@@ -267,33 +242,22 @@ class GroupResult(ResultSet):
     def restore(
         cls,
         group_id: str | None = None,
-        backend: Backend | AsynchronousBackend | None = None,
+        backend: StoringBackend | Backend | None = None,
         app: App | None = None,
         *,
         id: str | None = None,  # noqa: A002  (Celery's name)
     ) -> GroupResult | None:
         """Return the saved group ``group_id``, or ``None`` where none is saved; arguments as of the constructor."""
         name = check_task_id(the_id(group_id, id))
-        group = run(aioresult.GroupResult.restore, name, backend_for(backend, app))
+        group = run(asynchronous.GroupResult.restore, name, backend_for(backend, app))
         return None if group is None else cls.mirroring(group, app)
 
-    def delete(self, backend: Backend | AsynchronousBackend | None = None) -> None:
+    def delete(self, backend: StoringBackend | Backend | None = None) -> None:
         """Delete the saved group; its members' results stay."""
         run(self.mirrored.delete, backend_for(backend))
 
-    def as_tuple(self) -> ResultTree:
-        """Return the ids of the group, its ancestors and its members, in Celery's form."""
-        return self.mirrored.as_tuple()
-
-    def as_list(self) -> list[str]:
-        """Return the id and those of its ancestors."""
-        return [self.id, *(self.parent.as_list() if self.parent is not None else ())]
-
     def __bool__(self) -> bool:
         return True  # a group is something even without members, as in Celery
-
-    def __str__(self) -> str:
-        return self.id
 
     def __hash__(self) -> int:  # type: ignore[override]  # a set is mutable, a group is known by its id
         return hash(self.id)
@@ -302,3 +266,19 @@ class GroupResult(ResultSet):
         if isinstance(other, GroupResult):
             return self.id == other.id and self.results == other.results and self.parent == other.parent
         return self.id == other if isinstance(other, str) else NotImplemented
+
+
+mirror.register(asynchronous.GroupResult, GroupResult.mirroring)
+
+
+def result_from_tuple(r: ResultTree | Result, app: App | None = None) -> Result:
+    """Return the result or group of which ``as_tuple`` has given ``r``, as Celery's function of this name does.
+
+    Args:
+        r: ``[[id, parent], members]``, or a result, which is returned as it is.
+        app: a Celery application, whose results these are; by default they are in the configured backend.
+    """
+    if isinstance(r, Result):
+        return r
+    result: Result = mirror(asynchronous.from_tree(r, backend_for(None, app)), app)
+    return result

@@ -14,9 +14,10 @@ import msgspec
 from aioresult.background import owned_task
 from aioresult.codec.records import Layout
 from aioresult.collecting import as_completed
+from aioresult.default import common_runtime
 from aioresult.errors import DecodeError, ResultTimeout
 from aioresult.record import Record
-from aioresult.result import AsyncResult, common_runtime
+from aioresult.result import AsyncResult
 from aioresult.runtime import deadline_after
 from aioresult.states import PROPAGATE_STATES
 from aioresult.sync.portal import iterate

@@ -8,98 +8,168 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import concurrent.futures
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import suppress
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, Generic, ParamSpec, TypeVar
 
 from aioresult.errors import AioResultError, ResultTimeout, TaskRevokedError, WouldBlockLoop
 from aioresult.sync.errors import as_celerys
+from aioresult.sync.notebooks import in_a_cell
+from aioresult.sync.surroundings import Signal, surroundings
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_LONGEST_GOODBYE: Final = 5.0
+_LONGEST_END: Final = 5.0
 """Seconds that the end of the interpreter waits for connections to close."""
 _END: Final = object()
+
+
+class _Call(Generic[T]):
+    """One coroutine that runs in the portal, for one caller who waits for it.
+
+    Attributes:
+        task: the coroutine's task, from ``begin`` on.
+    """
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
+        self.task: asyncio.Task[T]
+        self._coroutine = coroutine
+        self._done = surroundings().signal()
+
+    def begin(self) -> None:
+        """Start the coroutine; called in the portal's loop, with the caller's context variables."""
+        self.task = asyncio.get_running_loop().create_task(self._coroutine)
+        self.task.add_done_callback(self._end)
+
+    def _end(self, task: asyncio.Task[T]) -> None:
+        if not task.cancelled():
+            task.exception()  # has been seen, even if the caller was interrupted
+        self._done.set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for the coroutine's end, and return whether it came within ``timeout`` seconds."""
+        return self._done.wait(timeout)
+
+    def cancel(self) -> None:
+        """Cancel the coroutine, unless it has ended; called in the portal's loop, after ``begin``."""
+        self.task.cancel()
 
 
 class _Portal:
     """One loop in one thread."""
 
     def __init__(self) -> None:
-        self._loop: concurrent.futures.Future[asyncio.AbstractEventLoop] = concurrent.futures.Future()
-        self._stop: Callable[[], None] = lambda: None
-        self._thread = threading.Thread(target=self._serve, name="aioresult portal", daemon=True)
-        self._thread.start()
-        self._loop.result()
+        self._surroundings = surroundings()
+        self._loop: asyncio.AbstractEventLoop
+        self._stopped: asyncio.Event
+        self._started = False
+        self._failure: BaseException | None = None
+        self._starting: list[Signal] = []
+        self._ended: Signal | None = None
+        self._surroundings.start_thread(self._serve)
 
     def _serve(self) -> None:
         try:
-            loop = asyncio.new_event_loop()
+            loop = self._loop = self._surroundings.new_loop()
             try:
                 loop.run_until_complete(self._until_stopped())
             finally:
                 loop.close()
         except BaseException as exc:
-            if self._loop.done():
+            if self._started:
                 raise
-            self._loop.set_exception(exc)  # raised in the thread that starts the portal
+            self._failure = exc
+            self._tell_that_it_has_started()
+        finally:
+            if self._ended is not None:
+                self._ended.set()
+
+    def _tell_that_it_has_started(self) -> None:
+        self._started = True
+        for signal in list(self._starting):
+            signal.set()
 
     async def _until_stopped(self) -> None:
         """Serve until told to end; then do what ``asyncio.run`` does, but start no thread for it while Python exits."""
-        loop, stopped = asyncio.get_running_loop(), asyncio.Event()
-        self._stop = stopped.set
-        self._loop.set_result(loop)
-        await stopped.wait()
+        self._stopped = asyncio.Event()
+        self._tell_that_it_has_started()
+        await self._stopped.wait()
         running = asyncio.all_tasks() - {asyncio.current_task()}
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
-        await loop.shutdown_asyncgens()
+        await self._loop.shutdown_asyncgens()
 
-    def submit(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
-        """Start ``coroutine`` in the portal's loop, with the caller's context variables."""
+    def wait_until_it_runs(self) -> None:
+        """Wait for the loop.
+
+        Raises:
+            AioResultError: the thread or its loop could not be made.
+        """
+        if not self._started:
+            started = self._surroundings.signal()
+            self._starting.append(started)
+            if not self._started:  # in the meantime
+                started.wait()
+        if self._failure is not None:
+            _forget(self)
+            raise AioResultError(f"the thread for blocking calls cannot run: {self._failure}") from self._failure
+
+    def submit(self, coroutine: Coroutine[Any, Any, T]) -> _Call[T]:
+        """Start ``coroutine`` in the portal's loop, which runs, with the caller's context variables."""
+        call = _Call(coroutine)
         try:
-            return asyncio.run_coroutine_threadsafe(coroutine, self._loop.result())
+            self._loop.call_soon_threadsafe(call.begin)
         except RuntimeError as exc:  # the loop is closed
             coroutine.close()
             raise AioResultError("the interpreter is exiting: no results can be asked for any more") from exc
+        return call
 
     def call_soon(self, callback: Callable[..., object], *args: Any) -> None:
         """Schedule a call in the portal's loop, as long as that runs."""
-        with suppress(RuntimeError):
-            self._loop.result().call_soon_threadsafe(callback, *args)
+        if self._started:
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(callback, *args)
 
     def end(self) -> None:
         """Cancel what still runs, close the backends that were used in the loop, and end its thread."""
-        loop = self._loop.result()
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(self._stop)
-            self._thread.join(_LONGEST_GOODBYE)
+        if self._started and not self._loop.is_closed():
+            self._ended = self._surroundings.signal()
+            self._loop.call_soon_threadsafe(self._stopped.set)
+            self._ended.wait(_LONGEST_END)
 
 
 # --- one per process ---
 
 _portal: _Portal | None = None
 _lock = threading.Lock()
-_ended = False
+_exiting = False
 _followed = False
 _inherited: Final[list[object]] = []
 
 
 def _get_portal() -> _Portal:
+    """Return the portal, whose loop runs."""
     global _portal  # noqa: PLW0603  (one for each process)
     portal = _portal
-    if portal is not None:
-        return portal
-    with _lock:
-        if _portal is None:
-            _follow_the_process()
-            _portal = _Portal()
-        return _portal
+    if portal is None:
+        with _lock:  # held without waiting: where gevent came late, it may be a lock that stops the whole thread
+            if _portal is None:
+                _follow_the_process()
+                _portal = _Portal()
+            portal = _portal
+    portal.wait_until_it_runs()
+    return portal
+
+
+def _forget(portal: _Portal) -> None:
+    """Let the next call try again to start a portal."""
+    global _portal  # noqa: PLW0603
+    if _portal is portal:
+        _portal = None
 
 
 def _follow_the_process() -> None:
@@ -120,8 +190,8 @@ def _start_afresh() -> None:
 
 
 def _end_with_the_interpreter() -> None:
-    global _ended  # noqa: PLW0603
-    _ended = True
+    global _exiting  # noqa: PLW0603
+    _exiting = True
     if _portal is not None:
         _portal.end()
 
@@ -130,10 +200,8 @@ def _end_with_the_interpreter() -> None:
 
 
 def refuse_to_block_a_loop() -> None:
-    """Raise ``WouldBlockLoop`` in a thread that runs an event loop."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    """Raise ``WouldBlockLoop`` in a thread that runs an event loop, unless it is a notebook's that executes a cell."""
+    if asyncio._get_running_loop() is None or in_a_cell():
         return
     raise WouldBlockLoop(
         "aioresult.sync would block the event loop that runs in this thread: await the same name from aioresult "
@@ -197,21 +265,20 @@ def iterate(
         yield item
 
 
-def _outcome(
-    future: concurrent.futures.Future[T], interval: float | None = None, on_interval: Callable[[], object] | None = None
-) -> T:
+def _outcome(call: _Call[T], interval: float | None = None, on_interval: Callable[[], object] | None = None) -> T:
     try:
-        while on_interval is not None and not concurrent.futures.wait([future], interval).done:
-            on_interval()
-        return future.result()
-    except concurrent.futures.CancelledError as exc:
-        if _ended:  # a thread that waits when the interpreter exits ends with it, quietly
+        while not call.wait(None if on_interval is None else interval):
+            if on_interval is not None:
+                on_interval()
+        return call.task.result()
+    except asyncio.CancelledError as exc:
+        if _exiting:  # a thread that waits when the interpreter exits ends with it, quietly
             raise SystemExit from exc
         raise AioResultError("the wait was cancelled within the portal") from exc
     except (ResultTimeout, TaskRevokedError) as exc:
         raise as_celerys(exc) from exc.__cause__
     except BaseException:
-        future.cancel()  # the caller was interrupted; harmless where this is the coroutine's own exception
+        call_soon(call.cancel)  # the caller was interrupted; harmless where this is the coroutine's own exception
         raise
     finally:
-        del future  # its exception's traceback leads here: leave no cycle behind
+        del call  # its exception's traceback leads here: leave no cycle behind

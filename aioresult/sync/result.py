@@ -3,35 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeAlias, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeVar, overload
 
-import aioresult
-from aioresult.backend import Backend as AsynchronousBackend
+from aioresult import result as asynchronous
+from aioresult.backend import Backend
 from aioresult.errors import ResultTimeout, TaskRevokedError, Unsupported
-from aioresult.groups import from_tree
-from aioresult.record import Record, ResultTree, check_task_id
-from aioresult.result import Result as AnyResult
+from aioresult.record import Record, check_task_id
 from aioresult.states import PROPAGATE_STATES
 from aioresult.stream import Item
-from aioresult.sync.arguments import backend_for, the_id
-from aioresult.sync.backend import Backend
 from aioresult.sync.errors import as_celerys
 from aioresult.sync.fields import Fields
+from aioresult.sync.mirrors import backend_for, blocking, mirror, the_id
 from aioresult.sync.observing import Observer, OnInterval, OnMessage, OnValue, refuse_within_a_task
 from aioresult.sync.portal import iterate, run
 from aioresult.sync.revoking import RevocableTask
-from aioresult.sync.tree import Tree
+from aioresult.sync.storing import StoringBackend
+from aioresult.sync.tree import Result, Tree
 
 if TYPE_CHECKING:
     from aioresult.integrations.celery.edge import App
-    from aioresult.sync.groups import GroupResult
 
 T = TypeVar("T")
 
-Result: TypeAlias = "AsyncResult[Any] | GroupResult"
 
-
-class AsyncResult(Fields, Tree, RevocableTask, Generic[T]):
+class AsyncResult(Fields, Tree, Result, RevocableTask, Generic[T]):
     """The result of the task ``task_id``, for blocking callers.
 
     Each attribute that depends on the task's state asks the store, until the task has been found final. Arguments are
@@ -50,6 +45,7 @@ class AsyncResult(Fields, Tree, RevocableTask, Generic[T]):
     Attributes:
         app: the Celery application given, or ``None``.
         mirrored: the asynchronous result that this one stands for.
+        id: the task's id.
         parent: the result of the task or group that led to this one.
     """
 
@@ -58,13 +54,13 @@ class AsyncResult(Fields, Tree, RevocableTask, Generic[T]):
     supports_native_join: ClassVar = True
 
     app: App | None
-    __slots__ = ("__weakref__", "app", "mirrored", "parent")
+    __slots__ = ("__weakref__", "app", "id", "mirrored", "parent")
 
     @overload
     def __init__(
         self: AsyncResult[Any],
         task_id: str | None = None,
-        backend: Backend | AsynchronousBackend | None = None,
+        backend: StoringBackend | Backend | None = None,
         task_name: str | None = None,
         app: App | None = None,
         parent: Result | None = None,
@@ -77,7 +73,7 @@ class AsyncResult(Fields, Tree, RevocableTask, Generic[T]):
     def __init__(
         self,
         task_id: str | None = None,
-        backend: Backend | AsynchronousBackend | None = None,
+        backend: StoringBackend | Backend | None = None,
         task_name: str | None = None,
         app: App | None = None,
         parent: Result | None = None,
@@ -90,7 +86,7 @@ class AsyncResult(Fields, Tree, RevocableTask, Generic[T]):
     def __init__(
         self,
         task_id: str | None = None,
-        backend: Backend | AsynchronousBackend | None = None,
+        backend: StoringBackend | Backend | None = None,
         task_name: str | None = None,
         app: App | None = None,
         parent: Result | None = None,
@@ -101,37 +97,29 @@ class AsyncResult(Fields, Tree, RevocableTask, Generic[T]):
     ) -> None:
         self.app = app
         self.parent = parent
-        self.mirrored: aioresult.AsyncResult[T] = aioresult.AsyncResult(
+        self.mirrored: asynchronous.AsyncResult[T] = asynchronous.AsyncResult(
             check_task_id(the_id(task_id, id)),
             backend_for(backend, app),
             result_type=result_type,
             parent=None if parent is None else parent.mirrored,
             ignored=ignored,
         )
+        self.id = self.mirrored.id
 
     @classmethod
-    def mirroring(cls, mirrored: aioresult.AsyncResult[T], app: App | None = None) -> AsyncResult[T]:
+    def mirroring(cls, mirrored: asynchronous.AsyncResult[T], app: App | None = None) -> AsyncResult[T]:
         """Return the blocking form of an asynchronous result."""
         result = cls.__new__(cls)
         result.app = app
         result.mirrored = mirrored
+        result.id = mirrored.id
         result.parent = None if mirrored.parent is None else mirror(mirrored.parent, app)
         return result
 
     @property
-    def id(self) -> str:
-        """The task's id."""
-        return self.mirrored.id
-
-    @property
     def task_id(self) -> str:
         """The same as ``id``."""
-        return self.mirrored.id
-
-    @property
-    def backend(self) -> Backend:
-        """The backend given, or that of the application given, or the configured one."""
-        return Backend(self.mirrored.backend)
+        return self.id
 
     @property
     def ignored(self) -> bool | None:
@@ -193,8 +181,8 @@ class AsyncResult(Fields, Tree, RevocableTask, Generic[T]):
             callback(self.id, value)
         return value
 
-    def _ancestors(self) -> list[aioresult.AsyncResult[Any]]:
-        ancestors: list[aioresult.AsyncResult[Any]] = []
+    def _ancestors(self) -> list[asynchronous.AsyncResult[Any]]:
+        ancestors: list[asynchronous.AsyncResult[Any]] = []
         parent = self.parent
         while parent is not None:
             ancestors.extend(parent.mirrored.leaves())
@@ -240,9 +228,7 @@ class AsyncResult(Fields, Tree, RevocableTask, Generic[T]):
         """Return whether anything is stored of the task."""
         return self.id in self.backend.fetch_many([self.id])
 
-    def forget(self) -> bool:
-        """Delete the result from the store, and what is known of it here."""
-        return run(self.mirrored.forget)
+    forget = blocking(asynchronous.AsyncResult.forget)
 
     def value(self, record: Record, propagate: bool = True) -> T:
         """Return what ``get`` makes of a final record: its value, or its exception raised or returned."""
@@ -266,20 +252,8 @@ class AsyncResult(Fields, Tree, RevocableTask, Generic[T]):
     @property
     def children(self) -> list[Result] | None:
         """The results of the tasks that this one started; ``None`` where that was not recorded."""
-        trees = self.fetch().children
-        return None if trees is None else [mirror(from_tree(tree, self.mirrored.backend), self.app) for tree in trees]
-
-    def leaves(self) -> list[AsyncResult[Any]]:
-        """Return the single results of which this consists: itself."""
-        return [self]
-
-    def as_tuple(self) -> ResultTree:
-        """Return the id and those of its ancestors, in Celery's form."""
-        return self.mirrored.as_tuple()
-
-    def as_list(self) -> list[str]:
-        """Return the id and those of its ancestors."""
-        return [self.id, *(self.parent.as_list() if self.parent is not None else ())]
+        trees, backend = self.fetch().children, self.mirrored.backend
+        return None if trees is None else [mirror(backend.result_from_tree(tree), self.app) for tree in trees]
 
     # --- what needs more than a result backend ---
 
@@ -296,9 +270,6 @@ class AsyncResult(Fields, Tree, RevocableTask, Generic[T]):
     def __repr__(self) -> str:
         return f"<sync {repr(self.mirrored)[1:]}"
 
-    def __str__(self) -> str:
-        return self.id
-
     def __hash__(self) -> int:
         return hash(self.id)
 
@@ -314,24 +285,4 @@ class AsyncResult(Fields, Tree, RevocableTask, Generic[T]):
         return AsyncResult.mirroring, (self.mirrored,)
 
 
-def mirror(result: AnyResult, app: App | None = None) -> Result:
-    """Return the blocking form of an asynchronous result or group, of the Celery application ``app`` if of any."""
-    from aioresult.sync.groups import GroupResult
-
-    if isinstance(result, aioresult.GroupResult):
-        return GroupResult.mirroring(result, app)
-    return AsyncResult.mirroring(cast("aioresult.AsyncResult[Any]", result), app)
-
-
-def result_from_tuple(r: ResultTree | Result, app: App | None = None) -> Result:
-    """Return the result or group of which ``as_tuple`` has given ``r``, as Celery's function of this name does.
-
-    Args:
-        r: ``[[id, parent], members]``, or a result, which is returned as it is.
-        app: a Celery application, whose results these are; by default they are in the configured backend.
-    """
-    from aioresult.sync.groups import GroupResult
-
-    if isinstance(r, AsyncResult | GroupResult):
-        return r
-    return mirror(from_tree(r, backend_for(None, app)), app)
+mirror.register(asynchronous.AsyncResult, AsyncResult.mirroring)

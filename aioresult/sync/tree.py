@@ -1,16 +1,87 @@
-"""The results of the tasks that a task led to, as Celery walks through them."""
+"""Results as parts of a tree: each has ancestors, and those of the tasks that it led to, through which Celery walks."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TextIO, cast
+from typing import Any, Protocol, TextIO, cast
 
+from aioresult.default import Result as Mirrored
 from aioresult.errors import MissingDriver, ResultTimeout
+from aioresult.record import ResultTree
 from aioresult.sync.errors import INCOMPLETE, as_celerys
+from aioresult.sync.mirrors import mirror
+from aioresult.sync.revoking import Revocable
+from aioresult.sync.storing import StoringBackend
 
-if TYPE_CHECKING:
-    from aioresult.sync.result import Result
+
+class Result(Revocable):
+    """The result of a task or of a group, as parents, children and members of groups are seen."""
+
+    __slots__ = ()
+
+    id: str
+    parent: Result | None
+
+    @property
+    @abstractmethod
+    def mirrored(self) -> Any:
+        """The asynchronous result that this one stands for."""
+
+    @property
+    @abstractmethod
+    def children(self) -> list[Result] | None:
+        """The results of the tasks that this one led to; ``None`` where that was not recorded."""
+
+    @abstractmethod
+    def ready(self) -> bool:
+        """Return whether everything is final."""
+
+    @abstractmethod
+    def successful(self) -> bool:
+        """Return whether everything has succeeded."""
+
+    @abstractmethod
+    def failed(self) -> bool:
+        """Return whether something has failed."""
+
+    @abstractmethod
+    def get(self, timeout: float | None = None, propagate: bool = True) -> Any:
+        """Wait, and return the value, or the list of the members' values."""
+
+    @abstractmethod
+    def forget(self) -> Any:
+        """Delete what is stored of it."""
+
+    @property
+    def backend(self) -> StoringBackend:
+        """Where it is stored: the backend given, or the application's, or the configured one."""
+        backend: StoringBackend = mirror(self.mirrored.backend)
+        return backend
+
+    def leaves(self) -> Sequence[Result]:
+        """Return the single results of which this consists, in order: of one task, itself."""
+        return [self]
+
+    def as_tuple(self) -> ResultTree:
+        """Return the ids of this, its ancestors and its members, in Celery's form."""
+        mirrored: Mirrored = self.mirrored
+        return mirrored.as_tuple()
+
+    def as_list(self) -> list[str]:
+        """Return the id and those of its ancestors."""
+        return [self.id, *(self.parent.as_list() if self.parent is not None else ())]
+
+    def __str__(self) -> str:
+        return self.id
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    @abstractmethod
+    def __eq__(self, other: object) -> bool:
+        """Results are equal to their ids, too."""
 
 
 class Graph(Protocol):

@@ -299,17 +299,30 @@ class StoreTests(StreamTests):
 
     # --- expiry ---
 
-    async def test_an_expired_result_is_gone_and_may_be_stored_anew(self) -> None:
+    async def test_an_expired_result_is_gone_once_it_is_purged_and_may_be_stored_anew(self) -> None:
         async with self.make_backend(result_expires=1) as backend:
             task_id = fresh_id()
             await backend.store_result(task_id, 1, "SUCCESS")
             assert (await backend.fetch(task_id)).ready
 
             async def gone() -> bool:
+                await backend.purge()
                 return not (await backend.fetch(task_id)).ready
 
             await eventually(gone)
             assert await backend.store_result(task_id, 2, "STARTED")
+            assert (await backend.fetch(task_id)).status == "STARTED"
+
+    async def test_an_expired_result_may_be_stored_anew_though_nobody_has_purged(self) -> None:
+        async with self.make_backend(result_expires=1) as backend:
+            task_id = fresh_id()
+            await backend.store_result(task_id, 1, "SUCCESS")
+            assert not await backend.store_result(task_id, 2, "STARTED")
+
+            async def stored() -> bool:
+                return await backend.store_result(task_id, 2, "STARTED")
+
+            await eventually(stored)
             assert (await backend.fetch(task_id)).status == "STARTED"
 
     async def test_purging_reports_a_number_and_keeps_what_is_alive(self, backend: Backend) -> None:

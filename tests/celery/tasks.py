@@ -9,18 +9,21 @@ import asyncio
 import json
 import os
 import time
+import urllib.error
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from email.message import Message
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import pydantic
 from celery import Celery, Task
 from celery.exceptions import Ignore
 from celery.signals import worker_init, worker_ready
 from kombu.serialization import registry
 
-from aioresult.integrations.celery import apply_async
+from aioresult.integrations.celery import apply_async, emit
 
 ENVIRONMENT = "AIORESULT_TEST_CELERY"
 READY = "AIORESULT_TEST_CELERY_READY"
@@ -114,6 +117,42 @@ def fail_unpicklable() -> None:
     raise TwoArguments(7, "detail")
 
 
+class Reading(pydantic.BaseModel):
+    value: int
+
+
+def fail_validation() -> None:
+    Reading(value="seven")  # type: ignore[arg-type]  # on purpose
+
+
+def fail_http() -> None:
+    raise urllib.error.HTTPError("http://example.org", 404, "Not Found", Message(), None)
+
+
+def fail_together() -> None:
+    """Let tasks of an event loop fail together, one of which has tasks of its own."""
+
+    async def raises(exc: Exception) -> None:
+        raise exc
+
+    async def inner() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(raises(KeyError("k")))
+            group.create_task(raises(TypeError("t")))
+
+    async def outer() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(raises(Rejected("no", 1)))
+            group.create_task(raises(ValueError("boom", 42)))
+            await inner()
+
+    asyncio.run(outer())
+
+
+def model() -> Reading:
+    return Reading(value=7)
+
+
 def custom(self: Task) -> None:
     self.update_state(state="HALFWAY", meta={"done": 5, "of": 10})
     raise Ignore
@@ -125,6 +164,18 @@ def retry_later(self: Task) -> None:
 
 def retry_once(self: Task) -> str:
     if self.request.retries == 0:
+        raise self.retry(countdown=0)
+    return f"after {self.request.retries}"
+
+
+def say(name: int, count: int) -> int:
+    return max(emit([name, number]) for number in range(count))
+
+
+def say_and_retry(self: Task) -> str:
+    emit("a")
+    if self.request.retries == 0:
+        emit("b")
         raise self.retry(countdown=0)
     return f"after {self.request.retries}"
 
@@ -209,9 +260,15 @@ TASKS: list[tuple[Any, dict[str, Any]]] = [
     (fail_own, {}),
     (fail_nested, {}),
     (fail_unpicklable, {}),
+    (fail_validation, {}),
+    (fail_http, {}),
+    (fail_together, {}),
+    (model, {}),
     (custom, {"bind": True}),
     (retry_later, {"bind": True}),
     (retry_once, {"bind": True, "default_retry_delay": 0}),
+    (say, {}),
+    (say_and_retry, {"bind": True, "default_retry_delay": 0}),
     (parent, {"bind": True}),
     (spawning, {"bind": True}),
     (lineage, {"bind": True}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
 from types import ModuleType
@@ -10,8 +11,10 @@ from typing import Any
 import httpx
 import pytest
 from celery import Celery
+from celery.result import AsyncResult as CeleryResult
 from fastapi import FastAPI
 
+from aioresult import AsyncResult, Record
 from tests.celery.conftest import broker_settings
 from tests.celery.workers import ROOT, Worker, application
 from tests.servers import RedisServer
@@ -50,6 +53,21 @@ async def test_the_handler_awaits_the_task_and_says_when_it_cannot(
                 answer = await client.post("/orders/7/charge")
                 assert answer.status_code == 503
                 assert f"{broker.port}" in answer.json()["detail"]
+
+
+def section(title: str) -> str:
+    found = re.search(rf"## {re.escape(title)}\n(.*?)\n## ", PAGE, re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+def test_each_attribute_of_celerys_result_has_its_row_and_each_name_in_it_exists() -> None:
+    table = section("What becomes of each attribute")
+    attributes = {name for name, value in inspect.getmembers(CeleryResult) if name[0] != "_" and not callable(value)}
+    assert attributes == set(re.findall(r"(?<=`\.)\w+(?=`)", table))
+    for owner, cls in (("record", Record), ("result", AsyncResult)):
+        for name in re.findall(rf"`(?:await )?{owner}\.(\w+)", table):
+            assert name in dir(cls)
 
 
 def browser(web: FastAPI) -> httpx.AsyncClient:

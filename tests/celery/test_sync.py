@@ -25,6 +25,7 @@ from aioresult import BackendNotConfigured, SettingsError, WouldBlockLoop, sync
 from aioresult.codec import exceptions
 from aioresult.integrations.celery.backends import shared_backend
 from aioresult.sync import errors
+from aioresult.sync.storing import StoringBackend
 from tests.celery.workers import application
 from tests.servers import RedisServer
 
@@ -39,7 +40,7 @@ def app(celery_redis: RedisServer) -> Iterator[Celery]:
 
 
 @pytest.fixture
-def backend(app: Celery) -> sync.Backend:
+def backend(app: Celery) -> StoringBackend:
     return sync.AsyncResult("any", app=app).backend
 
 
@@ -120,7 +121,7 @@ def test_the_relatives_of_a_result_are_of_the_same_application(app: Celery) -> N
 
 def test_what_is_given_wins_over_what_is_configured(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
     task_id = stored(app)
-    monkeypatch.setattr("aioresult.backend._default", None)
+    monkeypatch.setattr("aioresult.default._default", None)
     configured, given = sync.configure("memory://configured"), sync.Backend("memory://given")
     assert sync.AsyncResult(task_id, app=app).get(timeout=WAIT) == 42
     assert sync.AsyncResult(task_id).backend == configured

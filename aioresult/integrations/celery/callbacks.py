@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import threading
 from collections.abc import Callable
 from functools import partial
-from queue import SimpleQueue
 from typing import Final
 from weakref import ref
 
@@ -18,6 +16,7 @@ from aioresult.integrations.celery import edge
 from aioresult.integrations.celery.edge import PendingResult
 from aioresult.record import Record
 from aioresult.sync import portal
+from aioresult.sync.surroundings import surroundings
 
 logger = logging.getLogger("aioresult")
 
@@ -30,7 +29,7 @@ Fulfil = Callable[[PendingResult, Record], None]
 
 
 class Callbacks:
-    """Listens for results that somebody has called ``then`` on, and fulfils them in a thread of its own.
+    """Listens for results that somebody has called ``then`` on, and fulfils them where the user's code may block.
 
     The registry belongs to the portal's loop; everything else only schedules calls there. A result that somebody has
     called ``then`` on stays registered, and alive unless it was added weakly, until it is final, forgotten or removed.
@@ -48,6 +47,7 @@ class Callbacks:
         self._registered: dict[str, dict[int, Callable[[], PendingResult | None]]] = {}
         self._rejoining = False
         self._to_relax: list[tuple[str, int]] = []
+        self._in_background: Callable[[Callable[[], object]], object]
 
     # --- called anywhere ---
 
@@ -55,6 +55,7 @@ class Callbacks:
         """Register ``result``; it is kept alive unless ``weak``."""
         if self._pid != os.getpid():
             self._start_afresh()
+        self._in_background = surroundings().background()
         portal.start()
         portal.call_soon(self._add, str(result.id), id(result), ref(result) if weak else lambda: result)
 
@@ -119,7 +120,7 @@ class Callbacks:
         for reference in self._registered.pop(record.id, {}).values():
             result = reference()
             if result is not None and record.error is None:
-                _call_in_thread(partial(self._fulfil, result, record))
+                self._in_background(partial(_call, self._fulfil, result, record))
 
     def fail(self, error: Exception) -> None:
         """Take the error that ended all waiting: nobody is there to see it, so try again."""
@@ -139,24 +140,8 @@ class Callbacks:
             hub.join(ids, self)
 
 
-# --- the thread, one for each process: callbacks are the user's code, and must not stop the portal's loop ---
-
-_threads: Final[dict[int, SimpleQueue[Callable[[], None]]]] = {}
-
-
-def _call_in_thread(call: Callable[[], None]) -> None:
-    calls = _threads.get(os.getpid())
-    if calls is None:
-        calls = _threads[os.getpid()] = SimpleQueue()
-        threading.Thread(target=_serve, args=(calls,), name="aioresult celery callbacks", daemon=True).start()
-    calls.put(call)
-
-
-def _serve(calls: SimpleQueue[Callable[[], None]]) -> None:
-    while True:
-        call = calls.get()
-        try:
-            call()
-        except Exception:
-            logger.exception("a callback of a task's result failed")
-        del call  # holds the result
+def _call(fulfil: Fulfil, result: PendingResult, record: Record) -> None:
+    try:
+        fulfil(result, record)
+    except Exception:
+        logger.exception("a callback of a task's result failed")

@@ -10,7 +10,7 @@ from celery.backends.redis import RedisBackend, SentinelBackend
 from aioresult.integrations.celery.edge import App
 from aioresult.settings import Settings
 from aioresult.stores.redis.sentinel import SentinelAddress
-from aioresult.stores.redis.urls import from_url
+from aioresult.stores.redis.urls import as_redis, from_url
 
 
 class ErrorHandler(Protocol):
@@ -56,14 +56,14 @@ def _spelled_for_celery(address: SentinelAddress) -> str:
     return ";".join(f"sentinel://{credentials}{place}/{address.options.get('db') or 0}" for place in places)
 
 
-_SPELLINGS: Final = {"redis+unix": "socket", "redis+socket": "socket", "unix": "socket"}
+_SPELLINGS: Final = dict.fromkeys(("redis+unix", "redis+socket", "unix", "socket"), "socket")
 """Celery's names for a Unix socket's URL, once it has chosen the backend."""
 
 
 def native_chords(app: App, url: str, settings: Settings, plugin: ErrorHandler) -> Chords | None:
     """Return what counts chords in the Redis of ``url``; ``None`` for one that Celery cannot use, such as a cluster."""
     scheme, _, rest = url.partition("://")
-    scheme = scheme.lower()
+    scheme = as_redis(scheme)
     if "sentinel" in scheme.split("+"):
         address = from_url(url, settings)
         assert isinstance(address, SentinelAddress)  # noqa: S101  (by its scheme)

@@ -9,6 +9,7 @@ from aioresult.backend import Backend
 from aioresult.errors import BackendNotConfigured, SettingsError, UnknownStore
 from aioresult.integrations.celery.edge import App
 from aioresult.settings import SERIALIZERS, Settings
+from aioresult.stores.foreign import READ_HERE, why_not
 
 _PLUGIN: Final = "aioresult+"
 _BARE_NAMES: Final = {
@@ -20,11 +21,6 @@ _BARE_NAMES: Final = {
 }
 _DATABASE: Final = ("database", "db", "celery.backends.database:DatabaseBackend")
 """Names without a URL: the setting ``database_url`` has it."""
-_UNSUITABLE: Final = {
-    "rpc": "it sends each result to the process that published the task, and stores nothing",
-    "cache": "memcached cannot say when a result is stored, and drops results as it likes",
-    "file": "a shared folder cannot say when a result is stored",
-}
 _NOT_IN_NAMES: Final = frozenset('/\\@ "$')
 """Of a database; ``@`` is permitted, but rather means that a password is not percent-encoded."""
 _CONTENT: Final = ("accept_content", "result_accept_content")
@@ -51,6 +47,8 @@ def backend_from_app(app: App, **overrides: Any) -> Backend:
     url, settings = _signing_in_as_celery(url, {**_settings(app), **overrides})
     try:
         return Backend(url, **settings)
+    except UnknownStore as exc:
+        raise _refusal(app, f"{url.partition('://')[0]}://", str(exc)) from exc
     except SettingsError as exc:
         raise type(exc)(f"the configuration of the Celery application {app.main!r}: {exc}") from exc
 
@@ -76,9 +74,6 @@ def _spelled_out(app: App, configured: str) -> str:
     """
     kind, separator, _ = configured.partition("://")
     if separator:
-        family = kind.partition("+")[0]
-        if family in _UNSUITABLE:
-            raise _refusal(app, f"{kind}://", _UNSUITABLE[family])
         return configured
     if kind in _DATABASE:
         url = app.conf.get("database_url")
@@ -89,14 +84,13 @@ def _spelled_out(app: App, configured: str) -> str:
         return str(url)
     if kind not in _BARE_NAMES:
         shown = kind.partition(":")[0] if "@" in kind else kind  # a URL that lacks its slashes may hold a password
-        raise _refusal(app, shown, _UNSUITABLE.get(kind, "it is not known here"))
+        raise _refusal(app, shown, why_not(kind) or f"it is not known here; {READ_HERE}")
     return _BARE_NAMES[kind]
 
 
 def _refusal(app: App, what: str, why: str) -> UnknownStore:
     return UnknownStore(
-        f"the Celery application {app.main!r} has the result backend {what!r}, which cannot be used here: {why}; "
-        f"aioresult reads Redis (also with Sentinel), MongoDB, SQLite, PostgreSQL and MySQL"
+        f"the Celery application {app.main!r} has the result backend {what!r}, which cannot be used here: {why}"
     )
 
 

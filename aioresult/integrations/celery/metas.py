@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from aioresult.codec.exceptions import identity
+from aioresult.codec.messages import with_text
 from aioresult.errors import RemoteTaskError, TaskRevokedError
 from aioresult.integrations.celery.dates import Form
 from aioresult.record import Record
@@ -44,6 +45,8 @@ def _as_celery_has_it(error: BaseException, rebuild: Rebuild) -> BaseException:
     As in Celery that may be any exception class of a module that is loaded, or else a new class of that name. What
     would end more than the caller, such as ``SystemExit``, stays a ``RemoteTaskError``.
     """
+    if isinstance(error, ExceptionGroup):
+        return _with_members(error, [_as_celery_has_it(member, rebuild) for member in error.exceptions])
     if not isinstance(error, (RemoteTaskError, TaskRevokedError)):
         return error
     module, name, args = identity(error)
@@ -54,4 +57,12 @@ def _as_celery_has_it(error: BaseException, rebuild: Rebuild) -> BaseException:
     if not isinstance(rebuilt, Exception) or type(rebuilt).__qualname__ != name:
         return error  # no exception that may be raised, or what stands for one whose class does not take its arguments
     rebuilt.__cause__ = error.__cause__
-    return rebuilt
+    return with_text(rebuilt, error.message) if isinstance(error, RemoteTaskError) else rebuilt
+
+
+def _with_members(group: ExceptionGroup[Exception], members: list[Any]) -> ExceptionGroup[Exception]:
+    if all(new is old for new, old in zip(members, group.exceptions, strict=True)):
+        return group
+    made: ExceptionGroup[Exception] = group.derive(members)
+    made.__cause__ = group.__cause__
+    return made

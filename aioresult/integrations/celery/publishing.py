@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final, cast
 
 from aioresult.backend import Backend
+from aioresult.default import Result
 from aioresult.integrations.celery import edge
 from aioresult.integrations.celery.backends import backend_of
 from aioresult.integrations.celery.canvases import Canvas
@@ -17,7 +18,7 @@ from aioresult.integrations.celery.errors import BrokerUnavailable
 from aioresult.integrations.celery.publisher import get_publisher
 from aioresult.integrations.celery.results import Results, family
 from aioresult.integrations.celery.watching import Watch
-from aioresult.result import AsyncResult, Result
+from aioresult.result import AsyncResult
 from aioresult.runtime import check_timeout
 
 PUBLISH_TIMEOUT: Final = 5.0

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from aioresult.backend import Backend
+from aioresult.default import Result
 from aioresult.groups import GroupResult
 from aioresult.integrations.celery import edge
 from aioresult.integrations.celery.backends import UnreadableBackend
 from aioresult.integrations.celery.canvases import Canvas
 from aioresult.integrations.celery.edge import ResultNode
 from aioresult.record import Record
-from aioresult.result import AsyncResult, Result
+from aioresult.result import AsyncResult
 
 
 class Results:

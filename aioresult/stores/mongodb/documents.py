@@ -21,6 +21,7 @@ from aioresult.codec.exceptions import clip
 from aioresult.errors import DecodeError, EncodeError, ResultTooLarge
 from aioresult.record import Encoded, Record, ResultTree
 from aioresult.settings import Settings
+from aioresult.stores.mongodb.generations import modern
 
 Document = dict[str, Any]
 
@@ -103,7 +104,7 @@ class Documents:
         """Return a stored document as a record; anything unreadable gives ``Record.undecodable``."""
         task_id = document["_id"]
         try:
-            return self._record(task_id, document)
+            return self._record(task_id, modern(document, self._codec))
         except DecodeError as exc:
             return Record.undecodable(task_id, exc)
 
@@ -131,16 +132,18 @@ class Documents:
             stamps={name: document.get(name) for name in headers if name not in _RESERVED} or None,
         )
 
-    def is_expired(self, document: Document, now: datetime) -> bool:
-        """Return whether a document has outlived its time; for Celery's own that is counted from ``date_done``."""
-        expires_at = document.get("expires_at")
-        if isinstance(expires_at, datetime):
-            return expires_at <= now
+    def is_replaceable(self, document: Document, now: datetime) -> bool:
+        """Return whether a document is so old that any state may replace it.
+
+        It says itself when it ends, or became final longer ago than what is stored here is to be kept.
+        """
+        if document.get("expires_at") is not None:
+            return is_over(document, now)
         date_done, ttl = document.get("date_done"), self._settings.result_expires
         return bool(ttl) and isinstance(date_done, datetime) and now - date_done >= _lifetime(ttl or 0)
 
     def expired(self, now: datetime) -> Document:
-        """Return the filter for all that ``is_expired``."""
+        """Return the filter for all that ``purge`` deletes: what is replaceable."""
         clauses: list[Document] = [{"expires_at": {"$lte": now}}]
         if self._settings.result_expires:
             cutoff = now - _lifetime(self._settings.result_expires)
@@ -177,6 +180,12 @@ class Documents:
         if not isinstance(members, list) or not all(isinstance(member, str) for member in members):
             raise DecodeError(f"{what}: expected a list of ids, found {members!r:.100}")
         return [[group_id, None], [[[member, None], None] for member in members]]
+
+
+def is_over(document: Document, now: datetime) -> bool:
+    """Return whether a document says itself that its time is over, although MongoDB has not deleted it yet."""
+    expires_at = document.get("expires_at")
+    return isinstance(expires_at, datetime) and expires_at <= now
 
 
 def is_same(document: Document, other: Document) -> bool:

@@ -44,12 +44,21 @@ def _describe(exc: PyMongoError, location: str) -> str:
     if isinstance(exc, OperationFailure):
         return f"{location} answered with an error: {reason} (code {code})"
     if isinstance(exc, ServerSelectionTimeoutError):
-        return f"{location} cannot be reached: {reason}"
+        return f"{location} cannot be reached: {reason}{_advice_on_tls(reason)}"
     if isinstance(exc, NotPrimaryError):
         return f"{location} has no primary at the moment: {reason}"
     if isinstance(exc, ConfigurationError):
         return f"{location} cannot be used: {reason}"
     return f"the connection to {location} was lost: {reason}"
+
+
+def _advice_on_tls(reason: str) -> str:
+    """Return what to try where one side seems to speak TLS alone: either then ends the connection without a word."""
+    if "connection closed" in reason:
+        return "; if it wants TLS, or a certificate, add tls=true, or tlsCertificateKeyFile=..., to the URL"
+    if "SSL handshake failed" in reason and "CERTIFICATE" not in reason:
+        return "; if it speaks no TLS, say tls=false in the URL"
+    return ""
 
 
 def reason_of(exc: PyMongoError) -> str:

@@ -18,7 +18,7 @@ from aioresult.record import Encoded, Record, ResultTree
 from aioresult.settings import Settings
 from aioresult.states import FAILURE, SUCCESS
 from aioresult.stores.mongodb import clients, writes
-from aioresult.stores.mongodb.documents import Document, Documents
+from aioresult.stores.mongodb.documents import Document, Documents, is_over
 from aioresult.stores.mongodb.failures import NO_CHANGE_STREAMS, TRANSIENT, reason_of, unavailable
 from aioresult.stores.mongodb.feed import MongoFeed, open_stream
 from aioresult.stores.notices import warn_once
@@ -116,7 +116,7 @@ class MongoStore(Store):
             documents = await self._find(chunk)
             now = datetime.now(UTC)
             for document in documents:
-                if not self._documents.is_expired(document, now):
+                if not is_over(document, now):
                     found[document["_id"]] = self._documents.decode(document)
         return found
 
@@ -137,7 +137,7 @@ class MongoStore(Store):
             operations = {}
             for task_id in refused:
                 document = stored.get(task_id)
-                expired = document is not None and self._documents.is_expired(document, datetime.now(UTC))
+                expired = document is not None and self._documents.is_replaceable(document, datetime.now(UTC))
                 verdict = writes.after_refusal(encoded[task_id], document, expired=expired)
                 if isinstance(verdict, bool):
                     outcome[task_id] = verdict
@@ -228,7 +228,7 @@ class MongoStore(Store):
             raise
 
     def _announced(self, document: Document) -> Record | None:
-        return None if self._documents.is_expired(document, datetime.now(UTC)) else self._documents.decode(document)
+        return None if is_over(document, datetime.now(UTC)) else self._documents.decode(document)
 
     async def capabilities(self) -> Capabilities:
         feed = await self._open_feed()
@@ -256,7 +256,7 @@ class MongoStore(Store):
 
     async def get_group(self, group_id: str) -> ResultTree | None:
         document = await self._call(lambda: self._at.groups.find_one({"_id": group_id}))
-        if document is None or self._documents.is_expired(document, datetime.now(UTC)):
+        if document is None or is_over(document, datetime.now(UTC)):
             return None
         return self._documents.decode_group(document)
 

@@ -9,7 +9,7 @@ from typing import Any, Final, Self
 import redis.asyncio.connection as driver
 from redis.asyncio import RedisCluster
 
-from aioresult.abc import Store
+from aioresult.abc import PartlyUnavailable, Store
 from aioresult.errors import InvalidTaskId, SettingsError, StoreUnavailable
 from aioresult.record import Record, ResultTree
 from aioresult.settings import Settings
@@ -19,10 +19,10 @@ from aioresult.stores.redis.errors import is_denied
 from aioresult.stores.redis.router import Router
 from aioresult.stores.redis.scripts import PUT, PUT_SHARDED
 from aioresult.stores.redis.servers import QUESTIONS, details
-from aioresult.stores.redis.store import RedisStore, tell_apart
+from aioresult.stores.redis.store import RedisStore, Write
 from aioresult.stores.redis.streams import APPEND, APPEND_SHARDED, sharing_slot
 from aioresult.stores.redis.topology import Place
-from aioresult.stores.redis.urls import authenticate, common, database, hosts, query_options, secure, split
+from aioresult.stores.redis.urls import as_redis, authenticate, common, database, hosts, query_options, secure, split
 from aioresult.stores.redis.wire import Reply, pack
 
 _FALSE: Final = ("0", "false", "no", "off")
@@ -44,7 +44,7 @@ class RedisClusterStore(RedisStore):
         if database(options, parts.path, settings):
             raise SettingsError("a Redis Cluster has no database but 0")
         places = [(host or "localhost", port or 6379) for host, port in hosts(parts.netloc)]
-        encrypted = parts.scheme.lower().startswith("rediss")
+        encrypted = as_redis(parts.scheme).startswith("rediss")
         connection_class = secure(encrypted, options, settings, driver.Connection, driver.SSLConnection)
         authenticate(parts, options, settings)
         self._connect_to(places or [("localhost", 6379)], connection_class, common(options, settings), sharded=sharded)
@@ -97,6 +97,11 @@ class RedisClusterStore(RedisStore):
     def _server_of(self, key: str) -> Hashable:
         return self._router.place_of(key)
 
+    def _outcomes(self, writes: Sequence[Write]) -> Sequence[bool]:
+        if any(write.failure for write in writes):
+            _tell_apart({write.record.id: write.failure or write.written for write in writes})
+        return super()._outcomes(writes)
+
     async def get_many(self, ids: Sequence[str]) -> Mapping[str, Record]:
         """Read by one ``GET`` each, in one buffer for each node."""
         keys = [self._prefix + task_id for task_id in ids]
@@ -116,7 +121,7 @@ class RedisClusterStore(RedisStore):
                 self._checked(error)
         if errors:
             outcomes = zip(ids, replies, strict=True)
-            tell_apart({i: each if isinstance(each, Exception) else records.get(i) for i, each in outcomes})
+            _tell_apart({i: each if isinstance(each, Exception) else records.get(i) for i, each in outcomes})
 
     async def delete_many(self, ids: Sequence[str]) -> None:
         """Delete by one ``DEL`` each, in one buffer for each node."""
@@ -165,3 +170,11 @@ class RedisClusterStore(RedisStore):
     async def aclose(self) -> None:
         """Close the command connections; feeds are closed by those who opened them."""
         await self._router.aclose()
+
+
+def _tell_apart(outcomes: Mapping[str, object]) -> None:
+    """Raise ``StoreUnavailable`` if ``outcomes``, by id, are such errors, or ``PartlyUnavailable`` if some are."""
+    for outcome in outcomes.values():
+        if isinstance(outcome, StoreUnavailable):
+            known = {task_id: each for task_id, each in outcomes.items() if not isinstance(each, StoreUnavailable)}
+            raise PartlyUnavailable(outcome, known) if known else outcome

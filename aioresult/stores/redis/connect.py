@@ -13,6 +13,7 @@ import redis.exceptions
 from aioresult.errors import AioResultError, SettingsError, StoreUnavailable
 from aioresult.settings import Settings
 from aioresult.stores.redis.errors import ConnectionLost, ServerError, refused, unreachable
+from aioresult.stores.redis.schemes import advice
 from aioresult.stores.redis.wire import Wire
 
 AnyWire = TypeVar("AnyWire", bound=Wire)
@@ -59,6 +60,8 @@ class Address:
         protocol = self.options.pop("protocol", None)
         self._protocol = _PROTOCOLS.get(str(protocol), 0)
         self.location = self._describe()
+        self._reached = False
+        self._tried: Mapping[str, Any] = {}
         self.client: object = None
         """Kept alive, since the connections of a Sentinel refer to their pool weakly."""
 
@@ -106,9 +109,9 @@ class Address:
         """Return what an error reply of this server means."""
         return refused(error, self.location, self._keyprefix)
 
-    def unreachable(self, exc: Exception) -> StoreUnavailable:
-        """Return what a failure to connect, or of a connection, means."""
-        return unreachable(exc, self.location)
+    def unreachable(self, exc: Exception, advice: str = "") -> StoreUnavailable:
+        """Return what a failure to connect, or of a connection, means, with advice on the URL if there is any."""
+        return unreachable(exc, self.location, advice)
 
     async def open(self, make_wire: Callable[[int], AnyWire]) -> AnyWire:
         """Connect, authenticate, choose the database, and return the wire that has taken over.
@@ -122,8 +125,17 @@ class Address:
         except redis.exceptions.NoPermissionError as exc:
             raise self.refused(ServerError(f"NOPERM {exc}")) from exc
         except (redis.exceptions.RedisError, OSError) as exc:
-            raise self.unreachable(exc) from exc
+            raise self.unreachable(exc, await self._advice(exc)) from exc
+        self._reached = True
         return self._take_over(connection, make_wire(protocol))
+
+    async def _advice(self, exc: Exception) -> str:
+        """Return what to change in a URL by which nothing was ever reached, if that is to say TLS, or not to say it."""
+        place = {**self.options, **self._tried}
+        unanswered = type(exc) is redis.exceptions.ConnectionError or (self.encrypted and isinstance(exc, TimeoutError))
+        if self._reached or not unanswered or "host" not in place:
+            return ""
+        return await advice(place["host"], int(place["port"]), encrypted=self.encrypted)
 
     def _take_over(self, connection: driver.AbstractConnection, wire: AnyWire) -> AnyWire:
         reader, writer = connection._reader, connection._writer  # redis-py has no public way to its transport
@@ -164,7 +176,8 @@ class Address:
         return connection, 2
 
     async def _connect_by(self, protocol: int) -> driver.AbstractConnection:
-        connection = self._make(protocol, await self._find())
+        self._tried = await self._find()
+        connection = self._make(protocol, self._tried)
         try:
             await connection.connect()  # type: ignore[no-untyped-call]  # redis-py's fault
         except BaseException:

@@ -93,8 +93,8 @@ def why_polled(reply: object, prefix: str) -> str:
     return f"the server has no subscriptions ({text}){hint}"
 
 
-def unreachable(exc: Exception, location: str) -> StoreUnavailable:
-    """Return what a failure to connect, or of a connection, means."""
+def unreachable(exc: Exception, location: str, advice: str = "") -> StoreUnavailable:
+    """Return what a failure to connect, or of a connection, means; ``advice`` is added at its end."""
     cause = exc.__cause__ if isinstance(exc.__cause__, redis.exceptions.RedisError) else exc
     if isinstance(cause, redis.exceptions.AuthenticationError):
         text = f"authentication failed ({cause}); check user and password"
@@ -102,4 +102,4 @@ def unreachable(exc: Exception, location: str) -> StoreUnavailable:
         text = f"timeout: {exc}" if str(exc) else "timeout while connecting"
     else:
         text = str(exc) or type(exc).__name__
-    return StoreUnavailable(f"Redis at {location} is unavailable: {text}")
+    return StoreUnavailable(f"Redis at {location} is unavailable: {text}{advice}")

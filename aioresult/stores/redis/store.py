@@ -8,7 +8,7 @@ from typing import Any, Final, Self
 
 from redis.asyncio import RedisCluster
 
-from aioresult.abc import Capabilities, PartlyUnavailable, Store
+from aioresult.abc import Capabilities, Store
 from aioresult.errors import AioResultError, SettingsError, StoreUnavailable
 from aioresult.record import UNDECODABLE, Record, ResultTree
 from aioresult.settings import Settings
@@ -30,10 +30,10 @@ RESULT_KEY: Final = "celery-task-meta-"
 GROUP_KEY: Final = "celery-taskset-meta-"
 
 
-class _Write:
+class Write:
     """One record that is being written."""
 
-    __slots__ = ("expected", "key", "payload", "record", "ttl", "whole", "written")
+    __slots__ = ("expected", "failure", "key", "payload", "record", "ttl", "whole", "written")
 
     def __init__(self, record: Record, key: str, payload: bytes, ttl: float | None) -> None:
         self.record = record
@@ -42,7 +42,8 @@ class _Write:
         self.ttl = ttl
         self.expected = ""
         self.whole = False
-        self.written: bool | StoreUnavailable = False
+        self.written = False
+        self.failure: StoreUnavailable | None = None
 
     def packed(self, script: Put) -> bytes:
         """Return the call of the script."""
@@ -145,16 +146,19 @@ class RedisStore(Store):
         while pending:
             replies = await self._run([(write.key, write.packed(self._script)) for write in pending])
             pending = self._settle(pending, replies)
-        tell_apart({write.record.id: write.written for write in writes})
-        return [write.written is True for write in writes]
+        return self._outcomes(writes)
 
-    def _write(self, record: Record) -> _Write:
+    def _outcomes(self, writes: Sequence[Write]) -> Sequence[bool]:
+        """Return which were written."""
+        return [write.written for write in writes]
+
+    def _write(self, record: Record) -> Write:
         payload = self.codec.encode_record(record)
-        return _Write(record, self._prefix + record.id, payload, self.settings.expires_for(record.status))
+        return Write(record, self._prefix + record.id, payload, self.settings.expires_for(record.status))
 
-    def _settle(self, writes: list[_Write], replies: list[Reply]) -> list[_Write]:
+    def _settle(self, writes: list[Write], replies: list[Reply]) -> list[Write]:
         """Take note of the outcomes, and return the writes that have to be sent again."""
-        again: list[_Write] = []
+        again: list[Write] = []
         given: set[Hashable] = set()
         failure: ServerError | None = None
         for write, reply in zip(writes, replies, strict=True):
@@ -172,12 +176,12 @@ class RedisStore(Store):
             elif type(reply) is ServerError:
                 failure = failure or reply
             elif isinstance(reply, StoreUnavailable):
-                write.written = reply
+                write.failure = reply
         if failure is not None:
             self._checked(failure)
         return again
 
-    def _may_replace(self, write: _Write, payload: bytes) -> bool:
+    def _may_replace(self, write: Write, payload: bytes) -> bool:
         """Return whether ``write`` may replace ``payload``, whose state the server cannot see: it is not plain JSON.
 
         What cannot be decoded may be replaced.
@@ -294,11 +298,3 @@ class RedisStore(Store):
     async def aclose(self) -> None:
         """Close the command connection; feeds are closed by those who opened them."""
         await self._link.aclose()
-
-
-def tell_apart(outcomes: Mapping[str, object]) -> None:
-    """Raise ``StoreUnavailable`` if ``outcomes``, by id, are such errors, or ``PartlyUnavailable`` if some are."""
-    for outcome in outcomes.values():
-        if isinstance(outcome, StoreUnavailable):
-            known = {task_id: each for task_id, each in outcomes.items() if not isinstance(each, StoreUnavailable)}
-            raise PartlyUnavailable(outcome, known) if known else outcome

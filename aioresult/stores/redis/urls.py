@@ -33,24 +33,32 @@ _CERT_REQS: Final = {
 }
 
 
+def as_redis(scheme: str) -> str:
+    """Return ``scheme`` in lower case, with Redis for Valkey, which speaks the same language."""
+    scheme = scheme.lower()
+    return f"redis{scheme.removeprefix('valkey')}" if scheme.startswith("valkey") else scheme
+
+
 def from_url(url: str, settings: Settings) -> Address:
     """Return the address that a URL means, settings filling in where it is silent.
 
     Raises:
         SettingsError: it cannot be understood.
     """
-    scheme = url.partition("://")[0].lower()
+    scheme = as_redis(url.partition("://")[0])
     if scheme in _SENTINEL_SCHEMES:
         return _sentinels(url, settings)
     parts = split(url)
     host, port = _place(parts)
     options = query_options(parts)
     connection_class: type[driver.AbstractConnection] = driver.Connection
-    if scheme in ("redis+unix", "redis+socket", "unix"):
+    if scheme in ("redis+unix", "redis+socket", "unix", "socket"):
         connection_class = driver.UnixDomainSocketConnection
         options["path"] = unquote(parts.path)
         if not parts.path.strip("/") or host:
-            raise SettingsError("the URL of a Unix socket looks like 'redis+unix:///path/to/redis.sock?db=0'")
+            raise SettingsError(
+                "the URL of a Unix socket looks like 'unix:///path/to/redis.sock?db=0', with three slashes"
+            )
         options["db"] = database(options, "", settings)
     elif scheme in ("redis", "rediss"):
         options["host"] = host or settings.redis_host or "localhost"
@@ -58,7 +66,7 @@ def from_url(url: str, settings: Settings) -> Address:
         options["db"] = database(options, parts.path, settings)
         connection_class = secure(scheme == "rediss", options, settings, driver.Connection, driver.SSLConnection)
     else:
-        raise SettingsError(f"{parts.scheme}:// is no scheme of a Redis URL; use redis://, rediss:// or redis+unix://")
+        raise SettingsError(f"{parts.scheme}:// is no scheme of a Redis URL; use redis://, rediss:// or unix://")
     authenticate(parts, options, settings)
     return Address(connection_class, common(options, settings), settings)
 
@@ -89,7 +97,7 @@ def _sentinels(url: str, settings: Settings) -> SentinelAddress:
     for name in _SENTINEL_OPTIONS:
         options.pop(name, None)
     options["db"] = database(options, number, settings)
-    wanted = first.scheme.lower().startswith("rediss")
+    wanted = as_redis(first.scheme).startswith("rediss")
     connection_class = secure(wanted, options, settings, driver.Connection, driver.SSLConnection)
     authenticate(first, options, settings)
     return SentinelAddress(

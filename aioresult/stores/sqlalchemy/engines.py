@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import QueuePool, SingletonThreadPool
 
 from aioresult.errors import SettingsError
 from aioresult.settings import Settings
 from aioresult.stores.sqlalchemy.dialects.choice import dialect_class
 from aioresult.stores.sqlalchemy.link import Link, link_class
+from aioresult.stores.sqlalchemy.options import Given, connect_args, finished
 from aioresult.stores.sqlalchemy.urls import Target
+
+logger = logging.getLogger("aioresult")
+
+_CONNECT_ARGS: Final = "setting database_engine_options['connect_args']"
+_WITHOUT_MEANING: Final = frozenset(
+    (
+        "executemany_mode executemany_batch_page_size executemany_values_page_size use_batch_mode use_native_hstore "
+        "use_native_unicode client_encoding server_side_cursors encoding convert_unicode implicit_returning strategy "
+        "future"
+    ).split()
+)
+"""Options of engines that synchronous drivers, or older versions of SQLAlchemy, need."""
+_BLOCKING_POOLS: Final = (QueuePool, SingletonThreadPool)
 
 
 def make_engine(target: Target, settings: Settings) -> tuple[AsyncEngine, type[Link]]:
@@ -23,19 +39,35 @@ def make_engine(target: Target, settings: Settings) -> tuple[AsyncEngine, type[L
     """
     chosen = dialect_class(target.family)
     own = chosen.engine_options(target, settings)
-    given = dict(settings.database_engine_options or {})
+    given = _meaningful(settings.database_engine_options or {})
     if "poolclass" in given:
         own.pop("pool_size", None)
-    connect_args = {**own.pop("connect_args", {}), **target.connect_args, **given.pop("connect_args", {})}
+    driver = target.url.get_driver_name()
+    wanted = connect_args(
+        driver,
+        Given(target.options, f"the URL {target.location}"),
+        Given(given.pop("connect_args", None) or {}, _CONNECT_ARGS),
+    )
+    arguments = finished(driver, {**own.pop("connect_args", {}), **wanted})
     options = {"pool_recycle": 3600, **own, **given, "isolation_level": "AUTOCOMMIT", "hide_parameters": True}
     try:
-        engine = create_async_engine(target.url, connect_args=connect_args, skip_autocommit_rollback=True, **options)
+        engine = create_async_engine(target.url, connect_args=arguments, skip_autocommit_rollback=True, **options)
     except (TypeError, ValueError, ArgumentError) as exc:
         raise SettingsError(f"setting database_engine_options: {exc}") from exc
     chosen.prepare_engine(engine)
     if settings.database_engine_callback is not None:
         _resolved(settings.database_engine_callback)(engine.sync_engine)
-    return engine, link_class(engine.dialect.driver, [*connect_args, *target.url.query])
+    return engine, link_class(engine.dialect.driver, wanted)
+
+
+def _meaningful(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of the engine's options that mean something to an asynchronous one."""
+    kept = dict(given)
+    for name, value in given.items():
+        if name in _WITHOUT_MEANING or (name == "poolclass" and value in _BLOCKING_POOLS):
+            logger.debug("setting database_engine_options: %r means nothing here, and is left out", name)
+            del kept[name]
+    return kept
 
 
 def _resolved(callback: Any) -> Callable[[Any], object]:

@@ -9,6 +9,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingErr
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from aioresult.errors import AioResultError, EncodeError, SettingsError, StoreUnavailable
+from aioresult.stores.sqlalchemy.tls import advice_on_tls
 
 _AUTHENTICATION: Final = {"28P01", "28000", 1045, 1044, 1698}
 _NO_DATABASE: Final = {"3D000", 1049}
@@ -107,7 +108,8 @@ def _text(error: BaseException) -> str:
     if isinstance(error, SQLAlchemyError):
         return str(error.args[0]) if error.args else type(error).__name__
     words = str(error.args[-1]) if error.args else ""
-    return words.partition(": ")[2] if words.startswith("<class ") else words or type(error).__name__
+    words = words.partition(": ")[2] if words.startswith("<class ") else words
+    return f"{words or type(error).__name__}{advice_on_tls(words)}"
 
 
 def _missing(location: str, text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -32,12 +32,6 @@ class Rows:
         self.dates = dates
         self._pickle = settings.database_result_format == "pickle"
         self._extended = settings.result_extended
-        self._expires = settings.result_expires or None
-
-    @property
-    def cutoff(self) -> datetime | None:
-        """What became final before this date has expired; ``None`` where nothing ever does."""
-        return None if self._expires is None else datetime.now(UTC) - timedelta(seconds=self._expires)
 
     def to_row(self, record: Record) -> Row:
         """Return the row of an encoded ``record``."""
@@ -64,15 +58,6 @@ class Rows:
             _storable(record.queue, _NAME_LENGTH),
             record.stamps,
         )
-
-    def expired(self, row: Sequence[Any]) -> bool:
-        """Return whether ``row`` counts as absent."""
-        return self.past(row[3])
-
-    def past(self, value: object) -> bool:
-        """Return whether a ``date_done`` as a statement returned it is so long ago that its row counts as absent."""
-        cutoff, date = self.cutoff, self.dates.from_column(value)
-        return cutoff is not None and date is not None and date < cutoff
 
     def to_record(self, row: Sequence[Any]) -> Record:
         """Return the record in ``row``; one that cannot be decoded becomes ``Record.undecodable``."""

@@ -1,7 +1,8 @@
 """Celery's result tables in SQLite, PostgreSQL, MySQL and MariaDB, through SQLAlchemy's asyncio engine.
 
-What became final longer than ``result_expires`` ago counts as absent at once, and is deleted by ``purge``. States that
-are not final have no date in Celery's tables, hence never expire: whoever sets STARTED or PROGRESS is to finish.
+What is stored is read until it is deleted, however old it is. ``purge`` deletes what became final longer than
+``result_expires`` ago. States that are not final have no date in Celery's tables, hence never expire: whoever sets
+STARTED or PROGRESS is to finish.
 """
 
 from __future__ import annotations
@@ -86,13 +87,14 @@ class SQLStore(Store):
         if not wanted:
             return {}
         rows = await self._database.run(read, small=len(wanted) <= _FEW)
-        return {row[0]: self._rows.to_record(row) for row in rows if row[0] in wanted and not self._rows.expired(row)}
+        return {row[0]: self._rows.to_record(row) for row in rows if row[0] in wanted}
 
     async def put_many(self, records: Sequence[Record]) -> Sequence[bool]:
         rows = [self._rows.to_row(self._rows.encode(record)) for record in records]
+        lifetime = self.settings.result_expires
 
         async def write(link: Link, dialect: Dialect) -> set[str]:
-            return await dialect.write(link, rows, self._rows.cutoff)
+            return await dialect.write(link, rows, dialect.cutoff(lifetime) if lifetime else None)
 
         if not rows:
             return []
@@ -127,10 +129,10 @@ class SQLStore(Store):
 
         Several processes may do so at the same time: on servers, one of them sweeps while the others return at once.
         """
-        cutoff = self._rows.cutoff
-        if cutoff is None:
+        if not self.settings.result_expires:
             return 0
         dialect = await self._database.ready()
+        cutoff = dialect.cutoff(self.settings.result_expires)
         total = 0
         for table in (dialect.layout.task, dialect.layout.group):
             while deleted := await self._purge_some(table, cutoff):
@@ -154,13 +156,11 @@ class SQLStore(Store):
         await self._database.run(write, small=len(payload) <= _LITTLE)
 
     async def get_group(self, group_id: str) -> ResultTree | None:
-        async def read(link: Link, dialect: Dialect) -> tuple[bytes | None, object] | None:
+        async def read(link: Link, dialect: Dialect) -> bytes | None:
             return await dialect.read_group(link, group_id)
 
-        found = await self._database.run(read, small=True)
-        if found is None or found[0] is None or self._rows.past(found[1]):
-            return None
-        return self._rows.decode_group(group_id, found[0])
+        payload = await self._database.run(read, small=True)
+        return None if payload is None else self._rows.decode_group(group_id, payload)
 
     async def delete_group(self, group_id: str) -> None:
         async def delete(link: Link, dialect: Dialect) -> None:

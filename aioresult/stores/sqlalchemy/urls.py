@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+import re
+from itertools import zip_longest
 from typing import Any, Final, Literal
+from urllib.parse import unquote
 
 import msgspec
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from aioresult.errors import MissingDriver, SettingsError
+from aioresult.stores.sqlalchemy.options import Given, connect_args
 
 Family = Literal["sqlite", "postgresql", "mysql"]
 
@@ -30,10 +34,31 @@ _DRIVERS: Final[dict[Family, dict[str, str]]] = {
         "psycopg2": "psycopg",
         "psycopg2cffi": "psycopg",
     },
-    "mysql": {"": "asyncmy", "asyncmy": "asyncmy", "pymysql": "asyncmy", "mysqldb": "asyncmy", "aiomysql": "aiomysql"},
+    "mysql": {
+        "": "asyncmy",
+        "asyncmy": "asyncmy",
+        "pymysql": "asyncmy",
+        "mysqldb": "asyncmy",
+        "mysqlconnector": "asyncmy",
+        "mariadbconnector": "asyncmy",
+        "aiomysql": "aiomysql",
+    },
 }
 """Asynchronous drivers, by the names in URLs; Celery's synchronous ones stand for the nearest asynchronous one."""
 _EXTRAS: Final[dict[Family, str]] = {"sqlite": "sqlalchemy", "postgresql": "postgresql", "mysql": "mysql"}
+
+_FOR_SQLALCHEMY: Final[dict[Family, frozenset[str]]] = {
+    "sqlite": frozenset("uri mode cache psow nolock immutable vfs modeof".split()),
+    "postgresql": frozenset({"host", "port"}),
+    "mysql": frozenset(),
+}
+"""Options that stay in the URL, because SQLAlchemy makes more of them than an argument."""
+_SEVERAL_HOSTS: Final = re.compile(
+    r"(?P<before>postgres(?:ql)?(?:\+\w+)?://(?:[^:/@]*(?::[^@]*)?@)?)(?P<hosts>[^/?@]*,[^/?@]*)(?P<after>.*)",
+    re.DOTALL | re.IGNORECASE,
+)
+_HOST: Final = re.compile(r"(?:\[(?P<ip>[^\]]+)\]|(?P<name>[^:\[\]]+))(?::(?P<port>\d*))?")
+_PORT: Final = "5432"
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,13 +68,13 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         url: SQLAlchemy's URL with the asynchronous driver; carries the credentials, and is never shown.
         family: which kind of SQL it speaks.
         location: the place as shown in messages, without credentials.
-        connect_args: arguments of the driver that the URL spelled in another driver's way.
+        options: what the URL's query says about connections; SQLAlchemy's URL has the rest of it.
     """
 
     url: URL
     family: Family
     location: str
-    connect_args: dict[str, Any] = {}
+    options: dict[str, Any] = {}
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         return [("location", self.location)]
@@ -62,13 +87,10 @@ def parse(text: str) -> Target:
     """Return what ``text`` means.
 
     Raises:
-        SettingsError: it is malformed, or names a driver that is not asynchronous.
+        SettingsError: it is malformed, has an option that is not understood, or names no asynchronous driver.
         MissingDriver: the driver is not installed.
     """
-    try:
-        url = make_url(text)
-    except (ArgumentError, ValueError):
-        raise _malformed(text) from None  # the original quotes what may be a part of the password
+    url = _split(text)
     family = family_of(url.get_backend_name())
     if family != "sqlite" and any("@" in part for part in (url.host or "", url.database or "", *url.query)):
         raise _malformed(text)  # the rest of a password with an '@' in it
@@ -79,8 +101,33 @@ def parse(text: str) -> Target:
         raise SettingsError(f"{url.drivername!r} is no asynchronous driver that can be used here; known are {known}")
     _require(driver, family)
     backend = "mariadb" if url.get_backend_name() == "mariadb" else family
-    url, connect_args = _respell(url.set(drivername=f"{backend}+{driver}"), driver)
-    return Target(url=url, family=family, location=location_of(url), connect_args=connect_args)
+    url = url.set(drivername=f"{backend}+{driver}")
+    own = _FOR_SQLALCHEMY[family]
+    options = {option: value for option, value in url.query.items() if option not in own}
+    location = location_of(url)
+    connect_args(driver, Given(options, f"the URL {location}"))  # tells now what is wrong with it
+    return Target(url=url.difference_update_query(list(options)), family=family, location=location, options=options)
+
+
+def _split(text: str) -> URL:
+    """Return SQLAlchemy's URL, which names several hosts, and what is percent-encoded of one, in its query."""
+    several = _SEVERAL_HOSTS.fullmatch(text)
+    try:
+        url = make_url(several["before"] + several["after"] if several else text)
+    except (ArgumentError, ValueError):
+        raise _malformed(text) from None  # the original quotes what may be a part of the password
+    if several:
+        places = [_HOST.fullmatch(place) for place in several["hosts"].split(",")]
+        if not all(places):
+            raise _malformed(text)
+        hosts = ",".join(unquote(place["ip"] or place["name"]) for place in places if place)
+        ports = ",".join(place["port"] or _PORT for place in places if place)
+        url = url.update_query_dict({"host": hosts, "port": ports})
+    elif url.host and url.host != unquote(url.host):  # the folder of a socket
+        url = url.set(host=None, port=None).update_query_dict(
+            {"host": unquote(url.host), "port": str(url.port or _PORT)}
+        )
+    return url
 
 
 def _malformed(text: str) -> SettingsError:
@@ -111,9 +158,16 @@ def location_of(url: URL) -> str:
     backend = url.get_backend_name()
     if backend == "sqlite":
         return f"sqlite:///{url.database}" if url.database and url.database != ":memory:" else "sqlite:// (in memory)"
-    port = f":{url.port}" if url.port else ""
-    host = (url.host or "localhost").rpartition("@")[2]  # what precedes it may be the end of somebody's password
-    return f"{backend}://{host}{port}/{url.database or ''}"
+    hosts = _listed(url.query.get("host", url.host or "localhost"))
+    ports = _listed(url.query.get("port", str(url.port or "")))
+    named = [f"[{host}]" if host.count(":") > 1 else host for host in hosts]
+    places = [f"{host}:{port}" if port else host for host, port in zip_longest(named, ports, fillvalue="")]
+    shown = ",".join(places).rpartition("@")[2]  # what precedes it may be the end of somebody's password
+    return f"{backend}://{shown}/{url.database or ''}"
+
+
+def _listed(value: str | tuple[str, ...]) -> list[str]:
+    return value.split(",") if isinstance(value, str) else list(value)
 
 
 def _require(driver: str, family: Family) -> None:
@@ -127,24 +181,3 @@ def _require(driver: str, family: Family) -> None:
                 f'pip install "aioresult-backend[{_EXTRAS[family]}]"',
                 name=module,
             )
-
-
-def _respell(url: URL, driver: str) -> tuple[URL, dict[str, Any]]:
-    """Translate what libpq's drivers take in a URL's query, and asyncpg takes under other names."""
-    if driver != "asyncpg":
-        return url, {}
-    connect_args: dict[str, Any] = {}
-    if "sslmode" in url.query:
-        connect_args["ssl"] = url.query["sslmode"]
-    if "connect_timeout" in url.query:
-        connect_args["timeout"] = _seconds(url.query["connect_timeout"])
-    if "application_name" in url.query:
-        connect_args["server_settings"] = {"application_name": url.query["application_name"]}
-    return url.difference_update_query(["sslmode", "connect_timeout", "application_name"]), connect_args
-
-
-def _seconds(value: object) -> float:
-    try:
-        return float(str(value))
-    except ValueError:
-        raise SettingsError("the database URL's connect_timeout is a number of seconds") from None

@@ -181,7 +181,8 @@ class MySQLDialect(Dialect):
             statement = f"DELETE FROM {_escaped(table)} WHERE date_done < %s ORDER BY date_done LIMIT {PURGE_BATCH}"
             return await link.run(statement, (self.dates.to_column(cutoff),))
         finally:
-            await link.value("SELECT RELEASE_LOCK(%s)", (lock,))
+            if not link.connection.invalidated:  # the lock ends with its connection
+                await link.value("SELECT RELEASE_LOCK(%s)", (lock,))
 
     async def write_group(self, link: Link, group_id: str, payload: bytes, date: datetime) -> None:
         id_column, id_value = _id_of(self.layout.group_next_id)
@@ -192,11 +193,10 @@ class MySQLDialect(Dialect):
         )
         await link.run(statement, (group_id, payload, self.dates.to_column(date)))
 
-    async def read_group(self, link: Link, group_id: str) -> tuple[bytes | None, Any] | None:
+    async def read_group(self, link: Link, group_id: str) -> bytes | None:
         table = _escaped(self.layout.group)
-        statement = f"SELECT result, date_done, taskset_id FROM {table} WHERE taskset_id = %s"
-        found = [row for row in await link.rows(statement, (group_id,)) if row[2] == group_id]
-        return (found[0][0], found[0][1]) if found else None
+        statement = f"SELECT result, taskset_id FROM {table} WHERE taskset_id = %s"
+        return next((row[0] for row in await link.rows(statement, (group_id,)) if row[1] == group_id), None)
 
     async def delete_group(self, link: Link, group_id: str) -> None:
         await link.run(f"DELETE FROM {_escaped(self.layout.group)} WHERE taskset_id = %s", (group_id,))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -21,6 +21,10 @@ READY_LIST = ", ".join(f"'{state}'" for state in sorted(READY_STATES))
 SUCCESS_TEXT = f"'{SUCCESS}'"
 PURGE_BATCH = 1000
 """Rows that one transaction of ``purge`` deletes: others wait for it no longer than that takes."""
+ZONES_APART = timedelta(days=1)
+"""How far the wall times of two zones may be apart."""
+LONGEST = 1e10
+"""Seconds, some three centuries: the longest lifetime that keeps within what dates can hold."""
 
 
 class Dialect(ABC):
@@ -46,6 +50,20 @@ class Dialect(ABC):
         self.layout = layout
         self.dates = dates
         self.facts = facts
+
+    @property
+    def zone_is_certain(self) -> bool:
+        """Whether all who write the table write ``date_done`` in one zone, as far as can be known."""
+        return self.dates.zone_is_certain
+
+    def cutoff(self, lifetime: float) -> datetime:
+        """Return the date before which what became final is certainly older than ``lifetime`` seconds.
+
+        With dates that others may have written in another zone, a day is allowed for the difference: rather than
+        deleting a fresh result, an old one is kept.
+        """
+        slack = timedelta() if self.zone_is_certain else ZONES_APART
+        return datetime.now(UTC) - timedelta(seconds=min(lifetime, LONGEST)) - slack
 
     @staticmethod
     @abstractmethod
@@ -89,7 +107,7 @@ class Dialect(ABC):
 
     @abstractmethod
     async def read(self, link: Link, ids: Sequence[str]) -> Sequence[Row]:
-        """Return the rows of ``ids``, expired ones included."""
+        """Return the rows of ``ids``, however old they are."""
 
     @abstractmethod
     async def write(self, link: Link, rows: Sequence[Row], cutoff: datetime | None) -> set[str]:
@@ -104,15 +122,19 @@ class Dialect(ABC):
 
     @abstractmethod
     async def purge(self, link: Link, table: str, cutoff: datetime) -> int | None:
-        """Delete up to ``PURGE_BATCH`` expired rows of ``table``; ``None`` where another process is at it."""
+        """Delete up to ``PURGE_BATCH`` rows of ``table`` that became final before ``cutoff``.
+
+        Returns:
+            How many, or ``None`` where another process is at it.
+        """
 
     @abstractmethod
     async def write_group(self, link: Link, group_id: str, payload: bytes, date: datetime) -> None:
         """Store a group, replacing one of the same id."""
 
     @abstractmethod
-    async def read_group(self, link: Link, group_id: str) -> tuple[bytes | None, Any] | None:
-        """Return a group's payload and date, or ``None``."""
+    async def read_group(self, link: Link, group_id: str) -> bytes | None:
+        """Return a group's payload, or ``None``."""
 
     @abstractmethod
     async def delete_group(self, link: Link, group_id: str) -> None:

@@ -29,6 +29,7 @@ _CHUNK: Final = 5000
 """Rows per statement."""
 CHANNELS: Final = 16
 """Over so many channels the ids are spread: a process hears of what others wait for only where a channel is shared."""
+_UTC: Final = frozenset({"UTC", "Etc/UTC", "GMT", "Etc/GMT", "Etc/UCT", "UCT", "Zulu", "Etc/Zulu"})
 _TYPES: Final = {"retries": "integer", "date_done": "timestamptz"} | dict.fromkeys(
     ["result", "children", "args", "kwargs", "stamps"], "bytea"
 )
@@ -89,7 +90,14 @@ class PostgreSQLDialect(Dialect):
             {"name": full_name(tables.task, link.connection.dialect)},
         )
         version = await link.value("SHOW server_version")
-        return {"postgresql": str(version), "schema": str(schema), "table": tables.task.name}
+        zone = await link.value("SHOW timezone")
+        return {"postgresql": str(version), "timezone": str(zone), "schema": str(schema), "table": tables.task.name}
+
+    @property
+    def zone_is_certain(self) -> bool:
+        # A server's zone is that of all its sessions, except where one sets another (PGTZ, a role's): taken from UTC,
+        # hardly anybody does.
+        return self.facts["timezone"] in _UTC
 
     async def read(self, link: Link, ids: Sequence[str]) -> Sequence[Row]:
         if len(ids) == 1:
@@ -137,12 +145,10 @@ class PostgreSQLDialect(Dialect):
         )
         await link.run(statement, {"id": group_id, "payload": payload, "date": date})
 
-    async def read_group(self, link: Link, group_id: str) -> tuple[bytes | None, Any] | None:
-        statement = text(
-            f"SELECT result, CAST(date_done AS timestamptz) FROM {self.layout.group} WHERE taskset_id = :id"
-        )
-        found = await link.rows(statement, {"id": group_id})
-        return (found[0][0], found[0][1]) if found else None
+    async def read_group(self, link: Link, group_id: str) -> bytes | None:
+        statement = text(f"SELECT result FROM {self.layout.group} WHERE taskset_id = :id")
+        payload: bytes | None = await link.value(statement, {"id": group_id})
+        return payload
 
     async def delete_group(self, link: Link, group_id: str) -> None:
         await link.run(text(f"DELETE FROM {self.layout.group} WHERE taskset_id = :id"), {"id": group_id})

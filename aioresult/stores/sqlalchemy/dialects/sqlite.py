@@ -6,16 +6,19 @@ import asyncio
 import json
 import logging
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 import aiosqlite
+from aiosqlite.core import _STOP_RUNNING_SENTINEL, set_exception, set_result
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from aioresult.errors import Unsupported
+from aioresult.errors import StoreUnavailable, Unsupported
+from aioresult.patches import original, patched_by_gevent
 from aioresult.settings import Settings
 from aioresult.stores.sqlalchemy.dates import Dates, TextDates
 from aioresult.stores.sqlalchemy.dialects.port import PURGE_BATCH, READY_LIST, SUCCESS_TEXT, Dialect
@@ -31,6 +34,8 @@ _OLDEST: Final = (3, 35, 0)
 """The first with RETURNING."""
 _CHUNK: Final = 1000
 """Rows per statement; times the number of columns, below SQLite's limit of 32,766 parameters."""
+_OLD: Final = "date_done BETWEEN '' AND ?"
+"""A date, which is text, before another; a number, which some other program may have stored, is below any text."""
 _BUSY_TIMEOUT: Final = 10.0
 """Seconds to wait for another process's transaction."""
 
@@ -106,7 +111,7 @@ class SQLiteDialect(Dialect):
         await link.run(self._delete, (json.dumps(ids),))
 
     async def purge(self, link: Link, table: str, cutoff: datetime) -> int | None:
-        statement = f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE date_done < ? LIMIT {PURGE_BATCH})"
+        statement = f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE {_OLD} LIMIT {PURGE_BATCH})"
         return await link.run(statement, (self.dates.to_column(cutoff),))  # waits for its turn: one writer at a time
 
     async def write_group(self, link: Link, group_id: str, payload: bytes, date: datetime) -> None:
@@ -116,10 +121,11 @@ class SQLiteDialect(Dialect):
         )
         await link.run(statement, (group_id, payload, self.dates.to_column(date)))
 
-    async def read_group(self, link: Link, group_id: str) -> tuple[bytes | None, Any] | None:
-        statement = f"SELECT result, date_done FROM {self.layout.group} WHERE taskset_id = ?"
-        found = await link.rows(statement, (group_id,))
-        return (found[0][0], found[0][1]) if found else None
+    async def read_group(self, link: Link, group_id: str) -> bytes | None:
+        payload: bytes | None = await link.value(
+            f"SELECT result FROM {self.layout.group} WHERE taskset_id = ?", (group_id,)
+        )
+        return payload
 
     async def delete_group(self, link: Link, group_id: str) -> None:
         await link.run(f"DELETE FROM {self.layout.group} WHERE taskset_id = ?", (group_id,))
@@ -133,11 +139,9 @@ async def _connect(*where: Any, **options: Any) -> aiosqlite.Connection:
     been closed.
     """
     connection = aiosqlite.connect(*where, **options)
-    thread = connection._thread
-    thread.daemon = True
     opening: asyncio.Future[sqlite3.Connection] = asyncio.get_running_loop().create_future()
+    _start_thread(connection)
     connection._tx.put_nowait((opening, connection._connector))
-    thread.start()
     cancelled: asyncio.CancelledError | None = None
     while not opening.done():
         try:
@@ -145,14 +149,59 @@ async def _connect(*where: Any, **options: Any) -> aiosqlite.Connection:
         except asyncio.CancelledError as exc:
             cancelled = exc
     if error := opening.exception():
-        connection.stop()
-        await asyncio.to_thread(thread.join)
-        raise cancelled or error
+        stopped = connection.stop()
+        if connection._thread.is_alive():
+            await asyncio.to_thread(connection._thread.join)
+        elif stopped is not None:
+            await stopped
+        raise cancelled or _explained(error, str(where[0]))
     connection._connection = opening.result()
     if cancelled is not None:
         await connection.close()
         raise cancelled
     return connection
+
+
+def _start_thread(connection: aiosqlite.Connection) -> None:
+    """Start the connection's thread, for which the interpreter does not wait.
+
+    Where gevent has patched threads, it gets one of the operating system: greenlets that wait for each other's locks in
+    SQLite's own code would all stand still until the time is up.
+    """
+    thread = connection._thread
+    if patched_by_gevent():
+        connection._tx = original("queue", "SimpleQueue")()
+        original("_thread", "start_new_thread")(_serve, (connection._tx,))
+    else:
+        thread.daemon = True
+        thread.start()
+
+
+def _serve(calls: Any) -> None:
+    """Do what aiosqlite's threads do, but log nothing: without a hub, nobody can wait for gevent's lock of a log."""
+    outcome: Any = None
+    tell: Callable[[asyncio.Future[Any], Any], None]
+    while outcome is not _STOP_RUNNING_SENTINEL:
+        future, call = calls.get()
+        try:
+            tell, outcome = set_result, call()
+        except BaseException as exc:  # noqa: BLE001  (handed to whoever awaits it)
+            tell, outcome = set_exception, exc
+        if future is not None:
+            with suppress(RuntimeError):  # its loop is closed
+                future.get_loop().call_soon_threadsafe(tell, future, outcome)
+        del future, call, tell
+
+
+def _explained(error: BaseException, database: str) -> BaseException:
+    """Return ``error``, or one that says more where SQLite says only that it cannot open the file."""
+    folder = Path(database.removeprefix("file:").partition("?")[0]).absolute().parent
+    if not isinstance(error, sqlite3.OperationalError) or folder.is_dir():
+        return error
+    return StoreUnavailable(
+        f"sqlite:///{database}: there is no folder {folder}; create it, or correct the path: sqlite:///here.db is "
+        f"relative to the current folder, sqlite:////there/here.db is not"
+    )
 
 
 def _on_conflict(layout: Layout) -> str:
@@ -162,7 +211,7 @@ def _on_conflict(layout: Layout) -> str:
     return (
         f" ON CONFLICT (task_id) DO UPDATE SET {assignments} WHERE old.status IS NULL OR (old.status <> {SUCCESS_TEXT}"
         f" AND (old.status NOT IN ({READY_LIST}) OR excluded.status IN ({READY_LIST})))"
-        f" OR old.date_done < ? OR ({same}) RETURNING task_id"
+        f" OR (old.{_OLD}) OR ({same}) RETURNING task_id"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -84,7 +85,7 @@ class FileWatch:
         Raises:
             OSError: the system's limit of watches is reached, or the folder is gone.
         """
-        self._inotify = inotify = await asyncio.to_thread(_open)  # the first time looks for the C library, slowly
+        self._inotify = inotify = _open()
         from inotify_simple import flags
 
         inotify.add_watch(self._folder, flags.CREATE | flags.DELETE | flags.MOVED_TO | flags.MOVED_FROM)
@@ -132,6 +133,8 @@ class FileWatch:
 
 
 def _open() -> INotify:
-    from inotify_simple import INotify
+    import inotify_simple
 
-    return INotify(nonblocking=True)
+    # It would look for the C library by name, which starts other programs; every process has it loaded already.
+    inotify_simple._libc = inotify_simple._libc or ctypes.CDLL(None, use_errno=True)
+    return inotify_simple.INotify(nonblocking=True)

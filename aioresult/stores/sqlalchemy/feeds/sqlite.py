@@ -199,7 +199,7 @@ class FileFeed(LocalFeed):
         """Pay what is owed to ``ids``: what is stored of them, or that nothing is."""
         found = set()
         for row_id, *row in await self._query(self._by_task, json.dumps(list(ids))):
-            if row[0] in self._watched and not self._rows.expired(row):
+            if row[0] in self._watched:
                 found.add(row[0])
                 self._note(row_id, tuple(row))
                 self._emit(row[0], self._rows.to_record(row))
@@ -219,7 +219,7 @@ class FileFeed(LocalFeed):
         if parameter == "[]":
             return
         for row_id, *row in await self._query(statement, parameter):
-            if row[0] in self._watched and not self._rows.expired(row) and self._note(row_id, tuple(row)):
+            if row[0] in self._watched and self._note(row_id, tuple(row)):
                 self._emit(row[0], self._rows.to_record(row))
 
     async def _arrivals(self) -> list[int]:

@@ -1,0 +1,72 @@
+"""The texts of exceptions: those that their arguments do not give, and those at the end of a traceback."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from aioresult.errors import RemoteTaskError
+
+PLAIN_STR: Final = frozenset({cls.__str__ for cls in (BaseException, KeyError, OSError, ImportError, ExceptionGroup)})
+"""Ways to make a text that need the arguments only."""
+_MAX_TEXT: Final = 2**16
+_SECTIONS: Final = (
+    "\nThe above exception was the direct cause of the following exception:\n\n",
+    "\nDuring handling of the above exception, another exception occurred:\n\n",
+)
+_EXCEPTION: Final = re.compile(r"([^\W\d][\w.<>]*)(?:: (.*))?", re.DOTALL)
+_ABOVE: Final = (" ", "Traceback (")
+"""How lines above the exception itself begin."""
+
+
+def own_text(exc: BaseException, args: tuple[Any, ...]) -> str | None:
+    """Return ``str(exc)`` where it says what the arguments do not; never fails."""
+    if isinstance(exc, RemoteTaskError):
+        told = exc.traceback and text_in(exc.traceback, exc.exc_module, exc.exc_type, args)
+        return None if told == exc.message else exc.message  # what the traceback tells is stored there
+    cls = type(exc)
+    if cls.__module__ == "builtins" or (args and cls.__str__ in PLAIN_STR):
+        return None
+    try:
+        text = str(exc)
+    except Exception:  # noqa: BLE001  (the exception's own code must not keep its failure from being stored)
+        return None
+    return text[:_MAX_TEXT] if text and not _is_said_by(args, text) else None
+
+
+def text_in(traceback: str, module: str | None, name: str, args: tuple[Any, ...]) -> str | None:
+    """Return the text that a task's exception has in its traceback, where it says what the arguments do not."""
+    shown, text = exception_at_end(traceback)
+    return text if text and shown in (name, f"{module}.{name}") and not _is_said_by(args, text) else None
+
+
+def last_section(traceback: str) -> str:
+    """Return a traceback without those of the causes that are above it."""
+    return traceback[max((at + len(mark) for mark in _SECTIONS if (at := traceback.rfind(mark)) >= 0), default=0) :]
+
+
+def exception_at_end(traceback: str) -> tuple[str, str]:
+    """Return the qualified name and the text of the exception at the end of a traceback; empty where there is none."""
+    section = last_section(traceback)
+    lines = section[section.rfind('\n  File "') + 1 :].split("\n")
+    first = next((at for at, line in enumerate(lines) if line and not line.startswith(_ABOVE)), len(lines))
+    found = _EXCEPTION.fullmatch("\n".join(lines[first:]).rstrip("\n"))
+    return ("", "") if found is None else (found[1], (found[2] or "")[:_MAX_TEXT])
+
+
+def with_text(exc: Exception, text: str | None) -> Exception:
+    """Return a rebuilt exception that says what the original said: where it would say nothing, by its argument."""
+    try:
+        silent = text and not exc.args and not str(exc)
+    except Exception:  # noqa: BLE001  (a registered class's own code)
+        return exc
+    if silent:
+        exc.args = (text,)
+    return exc
+
+
+def _is_said_by(args: tuple[Any, ...], text: str) -> bool:
+    try:
+        return text == str(Exception(*args)) or (len(args) == 1 and text == repr(args[0]))
+    except Exception:  # noqa: BLE001  (the code of an argument)
+        return False

@@ -1,0 +1,73 @@
+"""Deleting what has expired, now and then, so that nobody has to remember ``purge``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from weakref import ref
+
+from aioresult.abc import Store
+from aioresult.background import owned_task
+from aioresult.batching import Batcher
+
+logger = logging.getLogger("aioresult")
+
+
+class Purging:
+    """Calls a store's ``purge`` every ``purge_interval`` seconds, once something has been stored through ``batcher``.
+
+    The first time comes at random within the interval: processes that start together do not purge together, and those
+    that end early have their share. Between two times there is a timer and no task, so that nothing is left behind by a
+    loop that ends without closing its backend.
+    """
+
+    def __init__(self, store: Store, batcher: Batcher) -> None:
+        self._store = store
+        self._batcher = batcher
+        self._interval = store.settings.purge_interval
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[int] | None = None
+        self._closed = False
+        expires_by_itself = type(store).purge is Store.purge
+        if self._interval is not None and not expires_by_itself:
+            self._sleep(random.uniform(0, self._interval))
+
+    def _sleep(self, seconds: float) -> None:
+        # A timer that held the backend would keep one alive that everybody else has forgotten.
+        self._timer = self._loop.call_later(seconds, _wake, ref(self))
+
+    def begin(self) -> None:
+        """Purge now, in a task of its own, unless nothing has been stored here so far."""
+        if not self._batcher.has_written:
+            self._end(None)
+            return
+        self._task = owned_task(self._store.purge(), f"aioresult purge of {self._store.location}")
+        self._task.add_done_callback(self._end)
+
+    def _end(self, task: asyncio.Task[int] | None) -> None:
+        self._task = None
+        if self._closed:
+            return
+        if task is not None and not task.cancelled():
+            if error := task.exception():
+                logger.warning("%s: purging what has expired failed", self._store.location, exc_info=error)
+            else:
+                logger.debug("%s: %d expired results deleted", self._store.location, task.result())
+        self._sleep(self._interval or 0)
+
+    async def aclose(self) -> None:
+        """End, also a purge that is under way: what it has not deleted yet waits for the next one."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if (task := self._task) is not None:
+            task.cancel()
+            await asyncio.wait([task])
+
+
+def _wake(purging: ref[Purging]) -> None:
+    found = purging()
+    if found is not None:
+        found.begin()

@@ -1,0 +1,56 @@
+"""Whether a port speaks TLS, for those who reached it in the other way and were told nothing.
+
+Redis resets a connection that begins without TLS where it expects it, and waits for more in the opposite case.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+_PATIENCE: Final = 1.0
+"""Seconds for finding out, on top of those that connecting took in vain."""
+_REPLIES: Final = (b"+", b"-")
+"""With which a Redis begins its answer to PING: PONG, or that it wants a password first."""
+
+
+async def advice(host: str, port: int, *, encrypted: bool) -> str:
+    """Return what to change in the URL where the port speaks the other way, and nothing where that is not it."""
+    if encrypted:
+        plain = await _answers(host, port)
+        return "; this port speaks no TLS: use redis:// in place of rediss://, without redis_backend_use_ssl" * plain
+    return "; this port speaks TLS: use rediss:// in place of redis://" * await _shakes_hands(host, port)
+
+
+async def _answers(host: str, port: int) -> bool:
+    try:
+        async with asyncio.timeout(_PATIENCE), _connection(host, port, None) as (reader, writer):
+            writer.write(b"PING\r\n")
+            return await reader.read(1) in _REPLIES
+    except OSError:
+        return False
+
+
+async def _shakes_hands(host: str, port: int) -> bool:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False  # nothing is sent, hence nobody needs to be trusted
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        async with asyncio.timeout(_PATIENCE), _connection(host, port, context):
+            return True
+    except OSError:
+        return False
+
+
+@asynccontextmanager
+async def _connection(
+    host: str, port: int, context: ssl.SSLContext | None
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    reader, writer = await asyncio.open_connection(host, port, ssl=context)
+    try:
+        yield reader, writer
+    finally:
+        writer.transport.abort()

@@ -1,0 +1,67 @@
+"""Options of connections, as URLs and ``connect_args`` spell them for any driver, in the words of the one that is used.
+
+URLs and settings were often made for another driver: psycopg2 and libpq, mysqlclient, PyMySQL. ``spellings`` has what
+each option becomes. What means nothing to the driver is left out, and anything else is refused by name.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from aioresult.errors import SettingsError
+from aioresult.stores.sqlalchemy.spellings import Driver, driver_called
+
+logger = logging.getLogger("aioresult")
+
+
+class Given(NamedTuple):
+    """Options, and where they are from: a URL or a setting, as messages name it, without credentials."""
+
+    options: Mapping[str, Any]
+    source: str
+
+
+def connect_args(driver: str, *given: Given) -> dict[str, Any]:
+    """Return the arguments of ``driver`` for all that is ``given``; what comes later wins.
+
+    Raises:
+        SettingsError: an option is not understood, or its value is not.
+    """
+    dialect = driver_called(driver)
+    found: dict[str, Any] = {}
+    for options, source in given:
+        for spelled, value in options.items():
+            name = dialect.normalized(spelled)
+            if name in dialect.without_meaning:
+                logger.debug("%s: the option %r means nothing to %s, and is left out", source, spelled, driver)
+                continue
+            if name not in dialect.rules:
+                raise SettingsError(f"{source}: the option {spelled!r} is {_advice(dialect, name, driver)}")
+            try:
+                arguments = dialect.rules[name](value[-1] if isinstance(value, tuple) else value)
+            except (ValueError, TypeError) as exc:
+                raise SettingsError(f"{source}: the option {spelled!r} has to be {exc}") from None
+            for argument, part in arguments.items():
+                merges = isinstance(part, dict) and isinstance(found.get(argument), dict)
+                found[argument] = {**found[argument], **part} if merges else part
+    return found
+
+
+def finished(driver: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments as the driver takes them, out of what ``connect_args`` has collected.
+
+    Raises:
+        SettingsError: files for TLS are missing, or the options for TLS contradict each other.
+    """
+    return driver_called(driver).finish(dict(arguments))
+
+
+def _advice(driver: Driver, name: str, shown: str) -> str:
+    if name in driver.elsewhere:
+        return f"more than {shown} can do; leave it out, or use {driver.alternative}, which can"
+    nearest = difflib.get_close_matches(name, [*driver.rules, *driver.without_meaning], n=1)
+    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+    return f"not known, neither to {shown} nor here{hint}"

@@ -1,0 +1,137 @@
+"""Connections by TLS: what a URL and the settings say about it, as asyncpg and MySQL's drivers take it."""
+
+from __future__ import annotations
+
+import importlib
+import ssl
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from aioresult.errors import SettingsError, StoreUnavailable
+
+MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+"""libpq's ``sslmode``."""
+MYSQL_MODES: Final = ("DISABLED", "PREFERRED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY")
+"""``ssl_mode`` of MySQL's own clients."""
+
+_NO_TLS: Final = "wrong_version_number"
+"""What OpenSSL says to an answer that is none of TLS."""
+_ADVICE: Final = {
+    "it speaks no TLS: say sslmode=disable in the URL": (
+        "rejected ssl upgrade",
+        "does not support ssl",
+    ),
+    "it speaks no TLS: say ssl_mode=DISABLED in the URL": (_NO_TLS,),
+    "it may want TLS: say sslmode=require in the URL": ("no encryption", "ssl off", "ssl required"),
+    "it may want TLS: say ssl_mode=REQUIRED in the URL": ("insecure transport", "access denied for user"),
+}
+"""What to do, by what drivers and servers say in lower case."""
+
+
+def for_asyncpg(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return ``arguments`` with what they say about TLS in libpq's words as asyncpg takes it.
+
+    asyncpg knows these words too, but in the URL that it reads itself; the other arguments win over that.
+    """
+    given = {name: value for name, value in arguments.pop("tls", {}).items() if value}
+    if given.get("sslrootcert") == "system":
+        return {"ssl": _trusting_the_system(given), **arguments}
+    _check_files(given, ("sslrootcert", "sslcert", "sslkey", "sslcrl"))
+    return {**arguments, "dsn": f"postgresql://?{urlencode(given)}"} if given else arguments
+
+
+def _trusting_the_system(given: Mapping[str, str]) -> ssl.SSLContext:
+    if given.get("sslmode", "verify-full") != "verify-full":
+        raise SettingsError(
+            "sslrootcert=system needs sslmode=verify-full: anybody can have a certificate for some name"
+        )
+    _check_files(given, ("sslcert", "sslkey"))
+    context = ssl.create_default_context()
+    if "sslcert" in given:
+        _present(context, given["sslcert"], given.get("sslkey"), given.get("sslpassword"))
+    return context
+
+
+def for_mysql(arguments: dict[str, Any], driver: str) -> dict[str, Any]:
+    """Return ``arguments`` with a context in place of what they say about TLS in the words of MySQL's clients.
+
+    As with these, a certificate is verified where an authority is named. Where TLS is demanded, a server without it is
+    refused: the drivers would go on in the clear.
+    """
+    given = arguments.pop("tls", None)
+    if given is None:
+        return arguments
+    mode = given.get("mode") or _mode_of(given)
+    if mode == "DISABLED":
+        return arguments
+    _check_files(given, ("ca", "capath", "cert", "key"), "ssl_")
+    try:
+        context = ssl.create_default_context(cafile=given.get("ca"), capath=given.get("capath"))
+    except ssl.SSLError as exc:
+        raise SettingsError(f"the option ssl_ca names a file in which there are no certificates: {exc}") from exc
+    context.check_hostname = mode == "VERIFY_IDENTITY" and given.get("check_hostname", True)
+    if not mode.startswith("VERIFY"):
+        context.verify_mode = ssl.CERT_NONE
+    if "cert" in given:
+        _present(context, given["cert"], given.get("key"), given.get("key_password"))
+    if "cipher" in given:
+        context.set_ciphers(given["cipher"])
+    arguments.setdefault("async_creator_fn", partial(connect_mysql, driver, preferred=mode == "PREFERRED"))
+    return {"ssl": context, **arguments}
+
+
+def _mode_of(given: Mapping[str, Any]) -> str:
+    named = "ca" in given or "capath" in given
+    if given.get("disabled"):
+        return "DISABLED"
+    if given.get("verify_identity", named and "verify_cert" not in given):
+        return "VERIFY_IDENTITY"
+    return "VERIFY_CA" if given.get("verify_cert", named) else "REQUIRED"
+
+
+async def connect_mysql(driver: str, *, preferred: bool, **options: Any) -> Any:
+    """Connect to a MySQL server by TLS, or if it is merely ``preferred``, to one that has none.
+
+    Such a server ends in an error with asyncmy, and with aiomysql in a connection in the clear.
+    """
+    connect = importlib.import_module(driver).connect
+    try:
+        connection = await connect(**options)
+    except Exception as exc:
+        if preferred and _NO_TLS in str(exc).lower():
+            return await connect(**{**options, "ssl": None})
+        raise
+    if not preferred and not await _encrypted(connection):
+        connection.close()
+        raise StoreUnavailable(f"the connection to {options.get('host')} is not encrypted{advice_on_tls(_NO_TLS)}")
+    return connection
+
+
+async def _encrypted(connection: Any) -> bool:
+    async with connection.cursor() as cursor:
+        await cursor.execute("SHOW STATUS LIKE 'Ssl_cipher'")
+        found = await cursor.fetchone()
+    return bool(found and found[1])
+
+
+def _check_files(given: Mapping[str, Any], names: tuple[str, ...], prefix: str = "") -> None:
+    """Say which file is missing: OpenSSL does not."""
+    for name in names:
+        if name in given and not Path(given[name]).exists():
+            raise SettingsError(f"the option {prefix}{name} names {given[name]!r}, which does not exist")
+
+
+def _present(context: ssl.SSLContext, cert: str, key: str | None, password: str | None) -> None:
+    try:
+        context.load_cert_chain(cert, key, password or "")
+    except ssl.SSLError as exc:
+        raise SettingsError(f"the client's certificate {cert!r} and its key cannot be used: {exc}") from exc
+
+
+def advice_on_tls(words: str) -> str:
+    """Return what to change in the URL where ``words`` tell that only one side speaks TLS; nothing for other errors."""
+    lower = words.lower()
+    return next((f"; {advice}" for advice, signs in _ADVICE.items() if any(sign in lower for sign in signs)), "")

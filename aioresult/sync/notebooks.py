@@ -1,0 +1,29 @@
+"""Cells of a notebook, which run inside the event loop of their kernel and may block it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from types import FrameType
+from typing import Any, Final
+
+_CALLBACK: Final = asyncio.Handle._run.__code__
+"""Below it on the stack is what a loop calls: a callback, or one step of a task."""
+
+
+def in_a_cell() -> bool:
+    """Return whether the present call is made by a cell that IPython executes.
+
+    What a cell has started in the background is none of it: a task or callback of its own, such as a server's, must
+    not block the loop.
+    """
+    ipython: Any = sys.modules.get("IPython.core.interactiveshell")
+    if ipython is None:
+        return False
+    cell = ipython.InteractiveShell.run_code.__code__
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code is not _CALLBACK:
+        if frame.f_code is cell:
+            return True
+        frame = frame.f_back
+    return False

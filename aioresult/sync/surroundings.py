@@ -1,0 +1,188 @@
+"""How a caller waits, and where the portal's loop runs: in a process of threads, or in one that gevent has patched.
+
+gevent makes ``threading.Thread`` a greenlet of the thread that starts it, and its locks suspend greenlets. So the
+portal needs a thread of the operating system there, or its loop would run in a thread of the application. And a caller
+that waits must let the other greenlets of its thread go on. Within the portal's thread all is as gevent has it: the
+hub of that thread serves the loop's selector, the drivers' sockets and what drivers take for threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from queue import SimpleQueue
+from typing import Any, Final, ParamSpec, Protocol, TypeVar
+
+from aioresult.errors import Unsupported
+from aioresult.patches import original, patched_by_gevent
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+Call = Callable[[], object]
+
+_LONG: Final = 3600.0
+"""Seconds after which a greenlet that waits without a limit begins to wait again."""
+
+
+class Signal(Protocol):
+    """Tells one caller, once, that what it waits for has happened."""
+
+    def set(self) -> None:
+        """Tell it; may be called in any thread."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait up to ``timeout`` seconds, in the thread that has made the signal, and return whether it was told."""
+
+
+class Surroundings(Protocol):
+    """What the portal needs of the process that it is in."""
+
+    def signal(self) -> Signal:
+        """Return a signal for the caller."""
+
+    def start_thread(self, target: Call) -> None:
+        """Call ``target`` in a new thread of the operating system, for whose end the interpreter does not wait."""
+
+    def new_loop(self) -> asyncio.AbstractEventLoop:
+        """Return an event loop for the present thread."""
+
+    def background(self) -> Callable[[Call], object]:
+        """Return a function that may be called in any thread, and has a call made later, where it may block."""
+
+
+class Threads:
+    """A process with threads as Python has them."""
+
+    def __init__(self) -> None:
+        self._calls: dict[int, SimpleQueue[Call]] = {}  # for each process: a forked child has no threads of its parent
+
+    def signal(self) -> Signal:
+        return threading.Event()
+
+    def start_thread(self, target: Call) -> None:
+        _start_thread(target, "aioresult portal")
+
+    def new_loop(self) -> asyncio.AbstractEventLoop:
+        loop = asyncio.new_event_loop()
+        loop.set_default_executor(_Executor(partial(_start_thread, name="aioresult call")))
+        return loop
+
+    def background(self) -> Callable[[Call], object]:
+        calls = self._calls.get(os.getpid())
+        if calls is None:
+            calls = self._calls[os.getpid()] = SimpleQueue()
+            _start_thread(partial(_serve, calls), "aioresult callbacks")
+        return calls.put
+
+
+def _start_thread(target: Call, name: str) -> None:
+    threading.Thread(target=target, name=name, daemon=True).start()
+
+
+def _serve(calls: SimpleQueue[Call]) -> None:
+    while True:
+        calls.get()()
+
+
+class Greenlets:
+    """A process that gevent has patched."""
+
+    def signal(self) -> Signal:
+        return _GreenletSignal()
+
+    def start_thread(self, target: Call) -> None:
+        import gevent
+
+        gevent.get_hub()  # what the first hub of a process imports must not be imported in two threads at once
+        original("_thread", "start_new_thread")(target, ())
+
+    def new_loop(self) -> asyncio.AbstractEventLoop:
+        import gevent
+
+        loop = asyncio.SelectorEventLoop()  # its selector is gevent's; a loop without one would stop the thread's hub
+        loop.set_default_executor(_Executor(gevent.spawn))
+        return loop
+
+    def background(self) -> Callable[[Call], object]:
+        import gevent
+
+        loop = gevent.get_hub().loop
+        return lambda call: loop.run_callback_threadsafe(gevent.spawn, call)
+
+
+class _GreenletSignal:
+    """Suspends a greenlet, and lets the others of its thread go on.
+
+    There always is a timer: a hub in which nothing else could happen takes waiting without one for a deadlock.
+    """
+
+    def __init__(self) -> None:
+        import gevent
+        from gevent.event import Event
+
+        self._loop = gevent.get_hub().loop
+        self._event = Event()
+
+    def set(self) -> None:
+        self._loop.run_callback_threadsafe(self._event.set)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        while not self._event.wait(_LONG if timeout is None else timeout):
+            if timeout is not None:
+                return False
+        return True
+
+
+class _Executor(ThreadPoolExecutor):
+    """Makes each call that would block the portal's loop in a thread or greenlet of its own; there are few such calls.
+
+    Python's own executors end before anything else when the interpreter exits. But drivers may look up an address once
+    more while they close.
+    """
+
+    def __init__(self, start: Callable[[Call], object]) -> None:
+        super().__init__()
+        self._start = start
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        future: Future[T] = Future()
+
+        def call() -> None:
+            if future.set_running_or_notify_cancel():
+                try:
+                    value = fn(*args, **kwargs)
+                except BaseException as exc:  # noqa: BLE001  (handed to whoever awaits it)
+                    future.set_exception(exc)
+                else:
+                    future.set_result(value)
+
+        self._start(call)
+        return future
+
+
+_THREADS: Final = Threads()
+_GREENLETS: Final = Greenlets()
+
+
+def surroundings() -> Surroundings:
+    """Return what this process is.
+
+    Raises:
+        Unsupported: eventlet has patched it.
+    """
+    if patched_by_gevent():
+        return _GREENLETS
+    eventlet: Any = sys.modules.get("eventlet.patcher")
+    if eventlet is not None and eventlet.is_monkey_patched("thread"):
+        raise Unsupported(
+            "eventlet has patched this process, and neither aioresult.sync nor the result backend aioresult for Celery "
+            "works there: eventlet is hardly maintained any more; use gevent (celery worker -P gevent), or threads "
+            "(-P threads)"
+        )
+    return _THREADS
