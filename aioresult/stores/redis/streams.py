@@ -24,8 +24,8 @@ _LARGEST_MESSAGE: Final = 16_384
 """Bytes of items that travel in a message; beyond that, readers are told to read."""
 
 _APPEND: Final = f"""\
-local stream, record = KEYS[1], KEYS[2]
-local head = redis.call('GETRANGE', record, 0, 19)
+local call, stream, record = redis.call, KEYS[1], KEYS[2]
+local head = call('GETRANGE', record, 0, 19)
 if head ~= '' then
     local _, at = string.find(head, '^{{"status": ?"')
     if at then
@@ -34,62 +34,72 @@ if head ~= '' then
             return {_ENDED}
         end
     else
-        local old = redis.call('GET', record)
+        local old = call('GET', record)
         if redis.sha1hex(old) ~= ARGV[5] then
             return old
         end
     end
 end
-local items = {{}}
-local known = {{}}
+local items, from = ARGV, 6
 if ARGV[4] == '1' then
-    for _, item in ipairs(redis.call('LRANGE', stream, -{REPEATED_AMONG}, -1)) do
+    local known = {{}}
+    for _, item in ipairs(call('LRANGE', stream, -{REPEATED_AMONG}, -1)) do
         known[item] = true
     end
-end
-for index = 6, #ARGV do
-    if not known[ARGV[index]] then
-        items[#items + 1] = ARGV[index]
+    items, from = {{}}, 1
+    for index = 6, #ARGV do
+        if not known[ARGV[index]] then
+            items[#items + 1] = ARGV[index]
+        end
     end
 end
-local size = redis.call('LLEN', stream)
-local deleted = 0
-if size == 0 then
-    size = redis.call('RPUSH', stream, 0)
+local deleted = call('LINDEX', stream, 0)
+local size = deleted and 0 or call('RPUSH', stream, 0)
+local count = #items - from + 1
+if count == 1 then
+    size = call('RPUSH', stream, items[from])
+elseif count == 0 then
+    size = call('LLEN', stream)
 else
-    deleted = tonumber(redis.call('LINDEX', stream, 0))
+    for index = from, #items, 4000 do
+        size = call('RPUSH', stream, unpack(items, index, math.min(index + 3999, #items)))
+    end
 end
-local first = deleted + size
-local surplus = size - 1 + #items - (tonumber(ARGV[2]) or math.huge)
+local surplus = ARGV[2] ~= '' and size - 1 - ARGV[2] or 0
 if surplus > 0 and ARGV[3] ~= '1' then
-    if size == 1 then
-        redis.call('DEL', stream)
+    if deleted then
+        call('LTRIM', stream, 0, -1 - count)
+    else
+        call('DEL', stream)
     end
     return {_FULL}
 end
-for index = 1, #items, 4000 do
-    redis.call('RPUSH', stream, unpack(items, index, math.min(index + 3999, #items)))
-end
+deleted = deleted or 0
 if surplus > 0 then
-    redis.call('LTRIM', stream, surplus + 1, -1)
-    redis.call('LPUSH', stream, deleted + surplus)
+    call('LTRIM', stream, surplus + 1, -1)
+    call('LPUSH', stream, deleted + surplus)
 end
 if ARGV[1] == '' then
-    redis.call('PERSIST', stream)
+    call('PERSIST', stream)
 else
-    redis.call('PEXPIRE', stream, ARGV[1])
+    call('PEXPIRE', stream, ARGV[1])
 end
-local message = {{tostring(first)}}
-local length = 0
-for index, item in ipairs(items) do
-    length = length + #item
-    message[index + 1] = ' ' .. #item .. ':' .. item
+local last = deleted + size - 1
+local first = last - count + 1
+local message, length = first, 0
+if count == 1 then
+    length = #items[from]
+    message = first .. ' ' .. length .. ':' .. items[from]
+elseif count > 1 then
+    local parts = {{first}}
+    for index = from, #items do
+        length = length + #items[index]
+        parts[#parts + 1] = ' ' .. #items[index] .. ':' .. items[index]
+    end
+    message = table.concat(parts)
 end
-if length > {_LARGEST_MESSAGE} then
-    message = {{tostring(first)}}
-end
-redis.call('PUBLISH', stream, table.concat(message))
-return first + #items - 1
+call('PUBLISH', stream, length > {_LARGEST_MESSAGE} and first or message)
+return last
 """
 """Appends items to a stream, sets its expiry and announces them, unless the task is final.
 
@@ -127,16 +137,20 @@ def sharing_slot(record_key: str, stream_key: str, task_id: str) -> str:
 
 def news_of(message: bytes) -> News:
     """Return what a message on a stream's channel says."""
-    position = message.find(b" ")
-    if position < 0:
+    head, _, rest = message.partition(b":")
+    number, _, length = head.partition(b" ")
+    if not length:
         return LOOK
-    first, items = int(message[:position]), []
-    while position < len(message):
-        colon = message.index(b":", position)
-        end = colon + 1 + int(message[position + 1 : colon])
-        items.append(message[colon + 1 : end])
-        position = end
-    return News(first, items)
+    size = int(length)
+    if size == len(rest):  # the usual case: one item
+        return News(int(number), (rest,))
+    items = [rest[:size]]
+    while size < len(rest):
+        colon = rest.index(b":", size)
+        end = colon + 1 + int(rest[size + 1 : colon])
+        items.append(rest[colon + 1 : end])
+        size = end
+    return News(int(number), items)
 
 
 class Streams:
