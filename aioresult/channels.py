@@ -130,7 +130,7 @@ class Channel:
     def check(self) -> None:
         """Raise what ended all waiting, if something did."""
         if self._error is not None:
-            raise self._error
+            raise self._error.with_traceback(None)  # all readers share it: begin its traceback here
 
     def wait(self, deadline: float | None) -> Waiter:
         """Return what is set when something has changed, or at ``deadline``. Whoever asked gives it back by ``leave``.
@@ -192,6 +192,8 @@ class Channel:
             return entries
         finally:
             del self._reads[cursor]
+            if not self._reads:
+                self._reads = {}  # an emptied one keeps its room, for each of very many idle channels
 
     async def _read(self, cursor: int) -> Sequence[Entry]:
         backoff = Backoff()

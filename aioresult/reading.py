@@ -58,7 +58,8 @@ class Reader:
             if deadline is not None and self.runtime.loop.time() >= deadline:
                 break
             if channel.lacks(cursor):
-                if entries := await _read(channel, cursor, deadline):
+                entries = await (channel.read(cursor) if deadline is None else _read(channel, cursor, deadline))
+                if entries:
                     break
             else:
                 waiter = channel.wait(deadline)
@@ -98,7 +99,7 @@ class Reader:
             self._channel = None
 
 
-async def _read(channel: Channel, cursor: int, deadline: float | None) -> Collection[Entry]:
+async def _read(channel: Channel, cursor: int, deadline: float) -> Collection[Entry]:
     """Read from the store, until ``deadline``."""
     try:
         async with asyncio.timeout_at(deadline):

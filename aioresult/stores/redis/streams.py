@@ -14,12 +14,15 @@ from aioresult.abc import Store
 from aioresult.errors import AioResultError, InvalidTaskId, StoreUnavailable
 from aioresult.states import READY_STATES
 from aioresult.stores.redis.errors import ServerError
+from aioresult.stores.redis.scripts import bulk
 from aioresult.stores.redis.wire import Reply, pack
 from aioresult.stream import EMPTY, LOOK, REPEATED_AMONG, Append, Chunk, Cursor, News, stream_ended, stream_full
 
 STREAM_KEY: Final = "celery-task-stream-"
 _ENDED: Final = -1
 _FULL: Final = -2
+_NOTHING_SPECIAL: Final = bulk("", "")
+"""The arguments for an append that is not repeated, and not expected to find a certain record."""
 _LARGEST_MESSAGE: Final = 16_384
 """Bytes of items that travel in a message; beyond that, readers are told to read."""
 
@@ -178,11 +181,12 @@ class Streams:
         self._stream_key = stream_key
         self._run = run
         self._checked = checked
-        self._script = script
-        self._digest = sha1(script.encode(), usedforsecurity=False).hexdigest()
+        digest = sha1(script.encode(), usedforsecurity=False).hexdigest()
+        self._known = bulk("EVALSHA", digest, "2")
+        self._whole = bulk("EVAL", script, "2")
         settings = store.settings
         ttl = settings.result_expires
-        self._options = (
+        self._options = bulk(
             str(max(1, round(ttl * 1000))) if ttl else "",
             "" if settings.stream_max_items is None else str(settings.stream_max_items),
             "1" if settings.stream_trim else "",
@@ -203,12 +207,15 @@ class Streams:
         return [call.outcome for call in calls]
 
     def _packed(self, call: _Call) -> tuple[str, bytes]:
-        append = call.append
+        append, items = call.append, call.append.items
         key = self._stream_key(append.id)
-        script = ("EVAL", self._script) if call.whole else ("EVALSHA", self._digest)
-        repeated = "1" if append.repeated else ""
-        names = (key, self._record_key(append.id))
-        return key, pack(*script, "2", *names, *self._options, repeated, call.expected, *append.items)
+        stream, record = key.encode(), self._record_key(append.id).encode()
+        names = b"$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(stream), stream, len(record), record)
+        special = append.repeated or call.expected
+        rest = bulk("1" if append.repeated else "", call.expected) if special else _NOTHING_SPECIAL
+        packed = b"".join([b"$%d\r\n%b\r\n" % (len(item), item) for item in items])
+        head = self._whole if call.whole else self._known
+        return key, b"*%d\r\n%b%b%b%b%b" % (10 + len(items), head, names, self._options, rest, packed)
 
     def _again(self, call: _Call, reply: Reply | StoreUnavailable, tries: int) -> bool:
         """Note what has been decided, and return whether the call has to be sent again."""
