@@ -122,6 +122,7 @@ RIVALS: Final = (
         how="async for text in await context.resume_existing_stream(id)",
         cases=("streams",),
         worker=False,
+        many=100,  # redis-py's pool holds so many connections by default, and each reader takes one while it joins
     ),
 )
 

@@ -92,6 +92,12 @@ def _pairs(setting: Setting, stack: ExitStack) -> list[Pair]:
     return pairs
 
 
+def _with_room_for(setting: Setting, pairs: list[Pair], readers: int) -> list[Pair]:
+    """Return those of ``pairs`` that can have so many readers in one process, and have not failed."""
+    few = {rival.name for rival in setting.rivals if rival.rival.many < readers}
+    return [pair for pair in pairs if pair.name not in few and pair.name not in setting.left_out]
+
+
 def _take_turns(
     setting: Setting, condition: str, pairs: list[Pair], measure: Callable[[Tally | None, Pair], None]
 ) -> None:
@@ -139,7 +145,7 @@ def _busy(setting: Setting, pairs: list[Pair], readers: int) -> None:
         turn = count if tally else min(count, _WARM_UP)
         _add_latencies(tally, pair.name, _latencies(pair, readers, turn, (0.0, 0.0)))
 
-    _take_turns(setting, readers_condition(readers), pairs, measure)
+    _take_turns(setting, readers_condition(readers), _with_room_for(setting, pairs, readers), measure)
 
 
 def _latencies(pair: Pair, readers: int, count: int, pause: tuple[float, float]) -> list[float]:
@@ -189,7 +195,7 @@ def _throughput(setting: Setting, pairs: list[Pair]) -> None:
             tally.add(pair.name, "appending CPU per item", "us", produced["cpu"] * 1e6, total)
             tally.add(pair.name, "server CPU per item", "us", server / total * 1e6, total)
 
-    _take_turns(setting, streams_condition(streams), pairs, measure)
+    _take_turns(setting, streams_condition(streams), _with_room_for(setting, pairs, streams), measure)
     setting.host.clear()
 
 
