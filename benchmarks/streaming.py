@@ -51,6 +51,13 @@ async def begin(role: Role, *, run: str, streams: int) -> Reply:
 
 
 @operation
+async def settle(role: Role) -> Reply:
+    """Wait until nothing moves in a producer: some answer each reader that comes."""
+    await until_quiet(role)
+    return {}
+
+
+@operation
 async def follow(role: Role, *, run: str, streams: int, readers: int, count: int, timed: bool) -> Reply:
     """Begin to read ``streams`` streams with ``readers`` readers each; return what that took until nothing moved.
 

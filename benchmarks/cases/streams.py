@@ -112,7 +112,8 @@ def _take_turns(
             except ChildFailed as exc:
                 if pair.name not in rivals:
                     raise
-                setting.leave_out(pair.name, exc)
+                # An item lost or doubled is what a rival may be known for: it is left out, and the report says so.
+                setting.leave_out(pair.name, exc, wrong_too=True)
                 pairs.remove(pair)
                 tally.drop(pair.name)
     tally.close()
@@ -153,6 +154,7 @@ def _latencies(pair: Pair, readers: int, count: int, pause: tuple[float, float])
     run = fresh_run()
     pair.producer.ask("begin", run=run, streams=1)
     pair.consumer.ask("follow", run=run, streams=1, readers=readers, count=count, timed=True)
+    pair.producer.ask("settle")
     pair.producer.send("say", run=run, count=count, pause=pause)
     pair.consumer.send("followed")
     appended_at = pair.producer.reply()["appended_at"]
@@ -182,6 +184,7 @@ def _throughput(setting: Setting, pairs: list[Pair]) -> None:
         run = fresh_run()
         pair.producer.ask("begin", run=run, streams=streams)
         pair.consumer.ask("follow", run=run, streams=streams, readers=1, count=count, timed=False)
+        pair.producer.ask("settle")
         before = setting.host.load()
         pair.consumer.send("followed")
         pair.producer.send("pour", run=run, streams=streams, count=count)
