@@ -27,6 +27,9 @@ Outcome = TypeVar("Outcome")
 _MAX_CHANGES: Final = 2000
 """Most items in one batch of changes: beyond that a bigger batch gains nothing, and delays the next one."""
 
+_MAX_CURSORS: Final = 500
+"""Most streams that are read in one batch: each may give many items."""
+
 
 def lane_of(task_id: str, lanes: int) -> int:
     """Return which of so many lanes ``task_id`` takes."""
@@ -215,13 +218,15 @@ def _tell_appended(batch: Sequence[tuple[Append, asyncio.Future[Any]]], outcome:
 
 
 def _joined(task_id: str, appends: Sequence[Append]) -> Append:
+    if len(appends) == 1:
+        return appends[0]
     items = [item for append in appends for item in append.items]
     return Append(task_id, items, repeated=any(append.repeated for append in appends))
 
 
 class _StreamReads(_Lane[Cursor, Chunk]):
     def _take(self) -> list[tuple[Cursor, asyncio.Future[Chunk]]]:
-        batch, self._pending = self._pending, []
+        batch, self._pending = self._pending[:_MAX_CURSORS], self._pending[_MAX_CURSORS:]
         return batch
 
     async def _call(self, batch: list[tuple[Cursor, asyncio.Future[Chunk]]]) -> None:
