@@ -189,8 +189,7 @@ async def test_a_server_that_answers_no_connection_is_given_up(
 
 
 async def test_a_value_or_row_that_the_tables_refuse_is_explained(backend: Backend, url: str) -> None:
-    await backend.ping()
-    await backend.fetch("a")
+    await create_tables(sql_store(backend))
     alter = "ALTER TABLE celery_taskmeta ADD CONSTRAINT even CHECK (id % 2 = 3)"
     await asyncio.to_thread(on_postgresql, url, alter)
     with pytest.raises(SettingsError, match=r"tables cannot be used as they are.*even"):
@@ -241,7 +240,7 @@ async def test_the_tables_are_those_that_celery_creates(url: str) -> None:
     on_postgresql(url, "DROP SCHEMA public CASCADE")
     on_postgresql(url, "CREATE SCHEMA public")
     async with Backend(url) as backend:
-        await backend.ping()
+        await backend.store_result("a", 1, "SUCCESS")
     assert [on_postgresql(url, statement) for statement in (COLUMNS, indexes, sequences)] == celerys
 
 
@@ -321,7 +320,7 @@ async def test_a_table_whose_ids_fill_themselves_needs_no_sequence(url: str) -> 
 
 async def test_a_table_without_the_unique_id_is_refused(url: str) -> None:
     async with Backend(url) as backend:
-        await backend.ping()
+        await create_tables(sql_store(backend))
         on_postgresql(url, "ALTER TABLE celery_taskmeta DROP CONSTRAINT celery_taskmeta_task_id_key")
         with pytest.raises(SettingsError, match="tables cannot be used as they are"):
             await backend.store_result("a", 1, "SUCCESS")
@@ -339,8 +338,9 @@ def reader_url(url: str, postgres_server: PostgresServer | ExternalServer) -> It
 
 async def test_an_account_that_may_only_read_reads_and_is_told_when_it_writes(reader_url: str, url: str) -> None:
     async with Backend(reader_url) as reader:
+        assert (await reader.fetch("a")).status == "PENDING", "there is no table yet, and reading creates none"
         with pytest.raises(SettingsError, match=r"not allowed.*permission denied for schema public"):
-            await reader.fetch("a")
+            await reader.store_result("a", 1, "SUCCESS")
     async with Backend(url) as owner, Backend(reader_url, fallback_interval=3600) as reader:
         await create_tables(owner.runtime.store)
         with pytest.raises(SettingsError, match=r"not allowed.*permission denied for table celery_taskmeta"):

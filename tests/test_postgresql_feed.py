@@ -15,7 +15,7 @@ import pytest_asyncio
 from aioresult import Backend, hub
 from aioresult.errors import SettingsError, StoreUnavailable, Unsupported
 from aioresult.stores import notices
-from aioresult.stores.sqlalchemy.admin import install_trigger, uninstall_trigger
+from aioresult.stores.sqlalchemy.admin import create_tables, install_trigger, uninstall_trigger
 from aioresult.stores.sqlalchemy.dialects.postgresql import PostgreSQLDialect, channel_expression, channel_of
 from aioresult.stores.sqlalchemy.feeds import listeners
 from aioresult.stores.sqlalchemy.feeds import postgresql as feeds
@@ -290,7 +290,7 @@ async def test_a_lacking_right_is_explained_and_polling_takes_the_triggers_place
 ) -> None:
     monkeypatch.setattr(notices, "_given", set())
     worker_url = url.replace("//postgres@", "//worker@")
-    await backend.ping()
+    await create_tables(sql_store(backend))
     on_postgresql(url, "CREATE ROLE worker LOGIN")
     try:
         on_postgresql(url, "GRANT USAGE ON SCHEMA public TO worker")

@@ -24,7 +24,7 @@ from pymongo.write_concern import WriteConcern
 
 from aioresult.errors import MissingDriver, SettingsError
 from aioresult.settings import Settings
-from aioresult.stores.mongodb.documents import CODEC_OPTIONS, Document
+from aioresult.stores.mongodb.documents import READING, Document
 
 if TYPE_CHECKING:
     from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection, AsyncIOMotorDatabase
@@ -262,7 +262,7 @@ def open_handles(client: Client, target: Target) -> Handles:
     acknowledged = client.write_concern.acknowledged
     database: Database = client.get_database(
         target.database,
-        codec_options=CODEC_OPTIONS,
+        codec_options=READING,
         read_preference=ReadPreference.PRIMARY,
         read_concern=ReadConcern("local"),
         write_concern=None if acknowledged else WriteConcern(w=1),

@@ -31,8 +31,13 @@ _WITHOUT_MEANING: Final = frozenset(
 _BLOCKING_POOLS: Final = (QueuePool, SingletonThreadPool)
 
 
-def make_engine(target: Target, settings: Settings) -> tuple[AsyncEngine, type[Link]]:
+def make_engine(target: Target, settings: Settings, writes: Callable[[], bool]) -> tuple[AsyncEngine, type[Link]]:
     """Return a new engine in autocommit mode, and the way to send statements over its connections.
+
+    Args:
+        target: where they lead.
+        settings: have the options.
+        writes: tells whether a new connection is for a store that writes.
 
     Raises:
         SettingsError: ``database_engine_options`` or ``database_engine_callback`` cannot be used.
@@ -54,7 +59,7 @@ def make_engine(target: Target, settings: Settings) -> tuple[AsyncEngine, type[L
         engine = create_async_engine(target.url, connect_args=arguments, skip_autocommit_rollback=True, **options)
     except (TypeError, ValueError, ArgumentError) as exc:
         raise SettingsError(f"setting database_engine_options: {exc}") from exc
-    chosen.prepare_engine(engine)
+    chosen.prepare_engine(engine, writes)
     if settings.database_engine_callback is not None:
         _resolved(settings.database_engine_callback)(engine.sync_engine)
     return engine, link_class(engine.dialect.driver, wanted)

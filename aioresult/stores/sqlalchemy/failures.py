@@ -19,6 +19,8 @@ _FORBIDDEN: Final = {"42501", "25006", 1142, 1143, 1227, 1290, 1370}
 _CONFLICT: Final = {"40001", "40P01", 1213, 1205}
 _UNUSABLE: Final = {"42P10", 1364}
 _TOO_LONG: Final = {1406, 1366}
+NOT_UTF8: Final = "decode to UTF-8"
+"""What Python's module for SQLite says of a text that is none, before it quotes it."""
 _CUT: Final = {"57P01", "57P02", "57P03", "57P05"}
 _LOST: Final = {2003, 2006, 2013, 2014, 1053, 1927, 4031}
 """SQLSTATE of PostgreSQL as text (libpq tells none of failed connections), error numbers of MySQL as numbers."""
@@ -26,6 +28,14 @@ _LOST: Final = {2003, 2006, 2013, 2014, 1053, 1927, 4031}
 
 class Silence(TimeoutError):
     """Raised where an answer that takes milliseconds did not come in seconds."""
+
+
+class MissingTable(SettingsError):
+    """Raised where a statement needs a table that does not exist."""
+
+
+UNREADABLE: Final = (EncodeError, ArithmeticError, UnicodeError)
+"""What comes of reading a value that the driver cannot make anything of; ``judge`` says the first of most drivers'."""
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +66,7 @@ def judge(exc: Exception, location: str) -> Verdict:
     if code in _NO_DATABASE or (code is None and "database" in text and "does not exist" in text):
         return Verdict(error=StoreUnavailable(f"{location}: there is no such database: {text}"))
     if code in _NO_TABLE or (code is None and "no such table" in text):
-        return Verdict(error=SettingsError(_missing(location, text)), repeat=True, reexamine=True)
+        return Verdict(error=MissingTable(_missing(location, text)), repeat=True, reexamine=True)
     if code in _NO_COLUMN or (code is None and ("no such column" in text or "has no column" in text)):
         return Verdict(error=SettingsError(_missing(location, text)), repeat=True, reexamine=True)
     if code in _FORBIDDEN or "readonly database" in text:
@@ -64,7 +74,8 @@ def judge(exc: Exception, location: str) -> Verdict:
     if code in _CONFLICT:
         error = StoreUnavailable(f"{location}: other writers were in the way again and again: {text}")
         return Verdict(error=error, repeat=True, conflict=True)
-    if code in _TOO_LONG or isinstance(exc, DataError) or _class_of(code) == "22":
+    if code in _TOO_LONG or isinstance(exc, DataError) or _class_of(code) == "22" or NOT_UTF8 in text:
+        text = text.partition(" with text")[0]
         return Verdict(error=EncodeError(f"{location}: the database does not take a value: {text}"))
     return _by_class(exc, code, text, location)
 
@@ -73,7 +84,7 @@ def _by_class(exc: Exception, code: str | int | None, text: str, location: str) 
     lost = (isinstance(exc, DBAPIError) and exc.connection_invalidated) or code in _LOST
     if isinstance(exc, PoolTimeout):
         return Verdict(error=StoreUnavailable(f"{location}: no connection became free in time: {text}"))
-    if code in _UNUSABLE or "not a database" in text or (_is_refusal(exc, code) and not lost):
+    if code in _UNUSABLE or "not a database" in text or "ON CONFLICT" in text or (_is_refusal(exc, code) and not lost):
         return Verdict(error=SettingsError(f"{location}: the tables cannot be used as they are: {text}"))
     if isinstance(exc, TimeoutError):
         silence = isinstance(exc, Silence)

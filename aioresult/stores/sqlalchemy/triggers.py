@@ -16,7 +16,7 @@ from aioresult.errors import SettingsError, Unsupported
 from aioresult.stores.sqlalchemy.dialects.port import READY_LIST, Dialect
 from aioresult.stores.sqlalchemy.dialects.postgresql import PostgreSQLDialect, channel_expression, lock_key
 from aioresult.stores.sqlalchemy.link import Link
-from aioresult.stores.sqlalchemy.tables import undoubled
+from aioresult.stores.sqlalchemy.tables import in_text, undoubled
 
 _NAME: Final = "aioresult_notify"
 _VERSION: Final = "aioresult 1"
@@ -84,7 +84,7 @@ async def _install(link: Link, dialect: Dialect, wanted: str, enough: Collection
             if await describe(link, dialect) in enough:  # now, by somebody who was faster
                 return False
             for statement in _statements(link, _only_postgresql(dialect), wanted):
-                await link.run(text(statement))
+                await link.run(text(in_text(statement)))
     except DBAPIError as exc:
         if getattr(exc.orig, "sqlstate", None) not in _FORBIDDEN:
             raise
@@ -122,9 +122,9 @@ async def uninstall(link: Link, dialect: Dialect) -> bool:
     try:
         async with link.transaction():
             await link.run(text("SELECT pg_advisory_xact_lock(:key)"), {"key": lock_key("trigger")})
-            await link.run(text(f"DROP TRIGGER IF EXISTS {_NAME} ON {table}"))
+            await link.run(text(in_text(f"DROP TRIGGER IF EXISTS {_NAME} ON {table}")))
             if not await link.value(_USERS, {"schema": dialect.facts["schema"]}):
-                await link.run(text(f"DROP FUNCTION IF EXISTS {_function(link, dialect)}()"))
+                await link.run(text(in_text(f"DROP FUNCTION IF EXISTS {_function(link, dialect)}()")))
     except DBAPIError as exc:
         if getattr(exc.orig, "sqlstate", None) not in _FORBIDDEN:
             raise

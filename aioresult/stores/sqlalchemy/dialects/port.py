@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from aioresult.errors import AioResultError
 from aioresult.settings import Settings
 from aioresult.states import READY_STATES, SUCCESS
 from aioresult.stores.sqlalchemy.dates import Dates
@@ -76,9 +77,20 @@ class Dialect(ABC):
         """Return arguments for SQLAlchemy's engine, beneath those that the user gives."""
 
     @staticmethod
-    def prepare_engine(engine: AsyncEngine) -> None:
-        """Arrange what every new connection of an engine of ours needs: by default, nothing."""
-        del engine
+    def prepare_engine(engine: AsyncEngine, writes: Callable[[], bool]) -> None:
+        """Arrange what every new connection of an engine of ours needs: by default, nothing.
+
+        Args:
+            engine: the engine.
+            writes: tells whether a new connection is for a store that writes: what only reads changes nothing.
+        """
+        del engine, writes
+
+    @staticmethod
+    def explained(error: AioResultError, target: Target) -> AioResultError:
+        """Return ``error``, with what this kind of database has to add: by default, nothing."""
+        del target
+        return error
 
     @staticmethod
     def driver_errors(driver: str) -> tuple[type[Exception], ...]:
@@ -133,8 +145,8 @@ class Dialect(ABC):
         """Store a group, replacing one of the same id."""
 
     @abstractmethod
-    async def read_group(self, link: Link, group_id: str) -> bytes | None:
-        """Return a group's payload, or ``None``."""
+    async def read_group(self, link: Link, group_id: str) -> Any:
+        """Return a group's payload as the driver gives it, or ``None``."""
 
     @abstractmethod
     async def delete_group(self, link: Link, group_id: str) -> None:

@@ -15,6 +15,7 @@ from datetime import datetime
 from operator import itemgetter
 from typing import Any, ClassVar, Final
 
+import msgspec
 from sqlalchemy import text
 
 from aioresult.settings import Settings
@@ -22,7 +23,7 @@ from aioresult.stores.sqlalchemy.dates import AwareDates, Dates
 from aioresult.stores.sqlalchemy.dialects.port import PURGE_BATCH, READY_LIST, SUCCESS_TEXT, Dialect
 from aioresult.stores.sqlalchemy.link import Link
 from aioresult.stores.sqlalchemy.rows import Row
-from aioresult.stores.sqlalchemy.tables import COLUMNS, Layout, Tables, full_name
+from aioresult.stores.sqlalchemy.tables import COLUMNS, Layout, Tables, full_name, in_text
 from aioresult.stores.sqlalchemy.urls import Target
 
 _CHUNK: Final = 5000
@@ -42,11 +43,18 @@ class PostgreSQLDialect(Dialect):
 
     def __init__(self, layout: Layout, dates: Dates, facts: dict[str, str]) -> None:
         super().__init__(layout, dates, facts)
-        table = layout.task
+        named = msgspec.structs.replace(
+            layout,
+            task=in_text(layout.task),
+            group=in_text(layout.group),
+            task_next_id=layout.task_next_id and in_text(layout.task_next_id),
+        )
+        table, self._group = named.task, named.group
+        self._group_next_id = layout.group_next_id and in_text(layout.group_next_id)
         self.channel_prefix = channel_prefix(facts["schema"], facts["table"])
         self._positions = {name: COLUMNS.index(name) for name in layout.written}
-        self._write_one = text(_write_statement(layout, self.channel_prefix, many=False))
-        self._write_many = text(_write_statement(layout, self.channel_prefix, many=True))
+        self._write_one = text(_write_statement(named, self.channel_prefix, many=False))
+        self._write_many = text(_write_statement(named, self.channel_prefix, many=True))
         select = f"SELECT {layout.select_list('CAST(date_done AS timestamptz)')} FROM {table}"
         self._read_one = text(f"{select} WHERE task_id = :id")
         self._read_many = text(f"{select} WHERE task_id = ANY(CAST(:ids AS text[]))")
@@ -84,10 +92,10 @@ class PostgreSQLDialect(Dialect):
     async def look(link: Link, tables: Tables) -> dict[str, str]:
         schema = await link.value(
             text(
-                "SELECT nspname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace "
-                "WHERE pg_class.oid = to_regclass(:name)"
+                "SELECT COALESCE((SELECT nspname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace "
+                "WHERE pg_class.oid = to_regclass(:name)), CAST(:schema AS text), current_schema())"
             ),
-            {"name": full_name(tables.task, link.connection.dialect)},
+            {"name": full_name(tables.task, link.connection.dialect), "schema": tables.task.schema},
         )
         version = await link.value("SHOW server_version")
         zone = await link.value("SHOW timezone")
@@ -128,15 +136,16 @@ class PostgreSQLDialect(Dialect):
         await link.run(self._delete, {"ids": sorted(ids)})
 
     async def purge(self, link: Link, table: str, cutoff: datetime) -> int | None:
+        name = in_text(table)
         statement = text(
-            f"WITH turn AS MATERIALIZED (SELECT pg_try_advisory_xact_lock(:key) AS ours) DELETE FROM {table} "
-            f"WHERE id IN (SELECT id FROM {table} WHERE (SELECT ours FROM turn) "
+            f"WITH turn AS MATERIALIZED (SELECT pg_try_advisory_xact_lock(:key) AS ours) DELETE FROM {name} "
+            f"WHERE id IN (SELECT id FROM {name} WHERE (SELECT ours FROM turn) "
             f"AND date_done < CAST(CAST(:cutoff AS timestamptz) AS timestamp) LIMIT {PURGE_BATCH})"
         )
         return await link.run(statement, {"key": lock_key(f"purge {self.facts['schema']}.{table}"), "cutoff": cutoff})
 
     async def write_group(self, link: Link, group_id: str, payload: bytes, date: datetime) -> None:
-        group, next_id = self.layout.group, self.layout.group_next_id
+        group, next_id = self._group, self._group_next_id
         column, value = ("id, ", f"{next_id}, ") if next_id else ("", "")
         statement = text(
             f"INSERT INTO {group} ({column}taskset_id, result, date_done) "
@@ -145,13 +154,11 @@ class PostgreSQLDialect(Dialect):
         )
         await link.run(statement, {"id": group_id, "payload": payload, "date": date})
 
-    async def read_group(self, link: Link, group_id: str) -> bytes | None:
-        statement = text(f"SELECT result FROM {self.layout.group} WHERE taskset_id = :id")
-        payload: bytes | None = await link.value(statement, {"id": group_id})
-        return payload
+    async def read_group(self, link: Link, group_id: str) -> Any:
+        return await link.value(text(f"SELECT result FROM {self._group} WHERE taskset_id = :id"), {"id": group_id})
 
     async def delete_group(self, link: Link, group_id: str) -> None:
-        await link.run(text(f"DELETE FROM {self.layout.group} WHERE taskset_id = :id"), {"id": group_id})
+        await link.run(text(f"DELETE FROM {self._group} WHERE taskset_id = :id"), {"id": group_id})
 
 
 def _written(rows: Sequence[Any]) -> set[str]:

@@ -78,6 +78,8 @@ class PostgreSQLPush(Push):
     async def capabilities(self) -> Capabilities:
         facts = (await self.database.ready()).facts
         details = {"postgresql": facts["postgresql"], "table": f"{facts['schema']}.{facts['table']}"}
+        if "tables" in facts:
+            details["tables"] = facts["tables"]
         trigger = await self.database.run(triggers.describe, small=True)
         details["trigger for foreign writers"] = trigger
         feed = await self.open()

@@ -25,6 +25,7 @@ from aioresult.record import Record
 from aioresult.states import SUCCESS
 from aioresult.stores.sqlalchemy.database import Database
 from aioresult.stores.sqlalchemy.dialects.port import Dialect
+from aioresult.stores.sqlalchemy.failures import NOT_UTF8
 from aioresult.stores.sqlalchemy.feeds import files
 from aioresult.stores.sqlalchemy.feeds.local import LocalFeed, announce
 from aioresult.stores.sqlalchemy.feeds.port import Push
@@ -53,8 +54,14 @@ class SQLitePush(Push):
             announce(self._key(dialect), rows)
 
     def _key(self, dialect: Dialect) -> tuple[object, ...]:
-        path = dialect.facts["file"]
-        return (path or id(self.database), dialect.layout.task)
+        place = dialect.facts["file"] or self._shared or id(self.database)
+        return (place, dialect.layout.task)
+
+    @property
+    def _shared(self) -> str:
+        """What names a database in memory that several connections of this process share."""
+        url = self.database.target.url
+        return str(url.database or "") if url.query.get("cache") == "shared" else ""
 
     async def open(self) -> Feed | None:
         dialect = await self.database.ready()
@@ -83,7 +90,8 @@ class SQLitePush(Push):
         dialect = await self.database.ready()
         details = {key: value for key, value in dialect.facts.items() if key != "ids"}
         if not dialect.facts["file"]:
-            reason = "a database in memory is private to this event loop"
+            shared = "shared by what is open in this process"
+            reason = f"a database in memory is {shared if self._shared else 'private to this event loop'}"
             return Capabilities(push=True, mechanism="direct news within the process", reason=reason, details=details)
         reason = self._why_not(dialect)
         if reason:
@@ -101,19 +109,10 @@ class FileFeed(LocalFeed):
         super().__init__(key, database.rows)
         self._database = database
         self._path = Path(dialect.facts["file"])
-        self._ids_grow = dialect.facts["ids"] == "increasing"
-        table, columns = dialect.layout.task, dialect.layout.select_list()
-        self._by_task = f"SELECT id, {columns} FROM {table} WHERE task_id IN (SELECT value FROM json_each(?))"
-        self._by_id = f"SELECT id, {columns} FROM {table} WHERE id IN (SELECT value FROM json_each(?))"
-        self._arrived = f"SELECT id, task_id FROM {table} WHERE id > ? ORDER BY id LIMIT {_ARRIVALS}"
-        self._last_id = f"SELECT max(id) FROM {table}"
-        journal = ["-wal"] if dialect.facts["journal_mode"] == "wal" else ["", "-journal"]
-        self._files = files.FileWatch(
-            self._path.parent,
-            written=frozenset(self._path.name + suffix for suffix in journal),
-            present=frozenset(self._path.name + suffix for suffix in ("", "-wal", "-journal")),
-            changed=self._on_change,
-        )
+        self._use(dialect)
+        # Whichever of them is written to in the present mode: a writer that comes may change it.
+        names = frozenset(self._path.name + suffix for suffix in ("", "-wal", "-journal"))
+        self._files = files.FileWatch(self._path.parent, written=names, present=names, changed=self._on_change)
         self._connection: aiosqlite.Connection | None = None
         self._inode = self._path.stat().st_ino
         self._version = self._last = 0
@@ -122,6 +121,16 @@ class FileFeed(LocalFeed):
         self._suspicious = False
         self._pauses: Iterator[float] = iter(())
         self._timer: asyncio.TimerHandle | None = None
+
+    def _use(self, dialect: Dialect) -> None:
+        """Make the statements for the table as it is, or take note that there is none yet."""
+        self._there = dialect.layout.there
+        self._ids_grow = dialect.facts["ids"] == "increasing"
+        table, columns = dialect.layout.task, dialect.layout.select_list()
+        self._by_task = f"SELECT id, {columns} FROM {table} WHERE task_id IN (SELECT value FROM json_each(?))"
+        self._by_id = f"SELECT id, {columns} FROM {table} WHERE id IN (SELECT value FROM json_each(?))"
+        self._arrived = f"SELECT id, task_id FROM {table} WHERE id > ? ORDER BY id LIMIT {_ARRIVALS}"
+        self._last_id = f"SELECT max(id) FROM {table}"
 
     async def open(self) -> None:
         """Connect and begin watching.
@@ -136,7 +145,8 @@ class FileFeed(LocalFeed):
         self._connection = connection
         await self._files.open()
         self._version = (await self._query("PRAGMA data_version"))[0][0]
-        self._last = (await self._query(self._last_id))[0][0] or 0
+        if self._there:
+            self._last = (await self._query(self._last_id))[0][0] or 0
 
     async def unwatch(self, ids: Collection[str]) -> None:
         await super().unwatch(ids)
@@ -198,7 +208,8 @@ class FileFeed(LocalFeed):
     async def _look_at(self, ids: Collection[str]) -> None:
         """Pay what is owed to ``ids``: what is stored of them, or that nothing is."""
         found = set()
-        for row_id, *row in await self._query(self._by_task, json.dumps(list(ids))):
+        rows = await self._query(self._by_task, json.dumps(list(ids))) if self._there else []
+        for row_id, *row in rows:
             if row[0] in self._watched:
                 found.add(row[0])
                 self._note(row_id, tuple(row))
@@ -208,6 +219,9 @@ class FileFeed(LocalFeed):
                 self._emit(task_id, Record(id=task_id))
 
     async def _look_for_news(self) -> None:
+        if not self._there:
+            await self._look_for_the_table()
+            return
         if not self._watched:
             self._last = (await self._query(self._last_id))[0][0] or 0
             return
@@ -221,6 +235,13 @@ class FileFeed(LocalFeed):
         for row_id, *row in await self._query(statement, parameter):
             if row[0] in self._watched and self._note(row_id, tuple(row)):
                 self._emit(row[0], self._rows.to_record(row))
+
+    async def _look_for_the_table(self) -> None:
+        """Find out whether somebody has created the table, and what is in it by now."""
+        self._use(await self._database.ready())
+        if self._there:
+            self._last = (await self._query(self._last_id))[0][0] or 0
+            await self._look_at(list(self._watched))
 
     async def _arrivals(self) -> list[int]:
         """Return the ids of rows of watched tasks that came in since the last time."""
@@ -249,6 +270,17 @@ class FileFeed(LocalFeed):
             raise StoreUnavailable(f"{self._database.location}: the feed is closed")
         self._database.count()
         try:
-            return list(await connection.execute_fetchall(statement, parameters))
+            try:
+                return list(await connection.execute_fetchall(statement, parameters))
+            except sqlite3.OperationalError as exc:
+                if NOT_UTF8 not in str(exc):
+                    raise
+                connection.text_factory = _text_of  # for good: it costs more, but is good for every text
+                return list(await connection.execute_fetchall(statement, parameters))
         except (sqlite3.Error, ValueError) as exc:
             raise StoreUnavailable(f"{self._database.location}: {exc}") from exc
+
+
+def _text_of(octets: bytes) -> str:
+    """Return a text, whatever it is made of."""
+    return octets.decode(errors="replace")

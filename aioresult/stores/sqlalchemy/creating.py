@@ -1,0 +1,70 @@
+"""Creating what is missing of the tables, while others may be doing the same."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import Final
+
+from sqlalchemy.exc import DBAPIError
+
+from aioresult.stores.sqlalchemy import schema
+from aioresult.stores.sqlalchemy.dialects.port import Dialect
+from aioresult.stores.sqlalchemy.link import Link
+from aioresult.stores.sqlalchemy.tables import Kind, Tables
+
+logger = logging.getLogger("aioresult")
+
+_KINDS: Final[frozenset[Kind]] = frozenset({"task", "group"})
+_ATTEMPTS: Final = 10
+
+
+async def create_all(link: Link, tables: Tables, chosen: type[Dialect]) -> None:
+    """Create both tables, their columns and indexes, as far as they are missing.
+
+    Raises:
+        DBAPIError: that is not allowed.
+    """
+    for kind in _KINDS:
+        await _create(link, tables, kind, chosen, indexes=True)
+        await link.connection.run_sync(schema.complete, tables.of(kind))
+
+
+async def create_for(link: Link, tables: Tables, writes: Kind, chosen: type[Dialect]) -> None:
+    """Create what is missing of the table ``writes``; the other one too, if there is none of Celery's yet.
+
+    Raises:
+        DBAPIError: the table is missing, and may not be created.
+    """
+    if await _create(link, tables, writes, chosen):
+        for other in _KINDS - {writes}:
+            await create_quietly(link, tables, other, chosen)
+    await link.connection.run_sync(schema.complete, tables.of(writes))
+
+
+async def create_quietly(link: Link, tables: Tables, kind: Kind, chosen: type[Dialect]) -> None:
+    """Create a table if it is missing and may be created: it is not needed now, and perhaps never."""
+    try:
+        await _create(link, tables, kind, chosen)
+    except DBAPIError as exc:
+        logger.debug("table %s is not created: %s", tables.of(kind).fullname, exc.orig)
+
+
+async def _create(link: Link, tables: Tables, kind: Kind, chosen: type[Dialect], *, indexes: bool = False) -> bool:
+    """Create one table if it is missing, and return whether it was.
+
+    Indexes are added to tables only where an operator asks for it: writers have to wait while that is done.
+    """
+    table = tables.of(kind)
+    attempt, missing = 0, False
+    while await link.connection.run_sync(partial(schema.lacks, table=table, indexes=indexes)):
+        missing = True
+        try:
+            async with link.transaction(chosen.begin):
+                await chosen.lock_for_creating(link)
+                await link.connection.run_sync(partial(schema.create, table=table, indexes=indexes))
+        except DBAPIError:  # a Celery worker was faster, perhaps: the next look finds what it created
+            attempt += 1
+            if attempt == _ATTEMPTS:
+                raise
+    return missing
