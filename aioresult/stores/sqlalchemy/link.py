@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import CursorResult, Dialect, TextClause
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 if TYPE_CHECKING:
+    import sqlite3
+
+    import aiosqlite
     import asyncpg
+
+Arguments = ParamSpec("Arguments")
+Outcome = TypeVar("Outcome")
 
 
 class Link:
@@ -41,6 +47,15 @@ class Link:
     async def run(self, statement: TextClause | str, parameters: Mapping[str, Any] | Sequence[Any] = ()) -> int:
         """Execute ``statement`` and return how many rows it touched."""
         return (await self._execute(statement, parameters)).rowcount
+
+    async def in_thread(
+        self, call: Callable[Concatenate[sqlite3.Connection, Arguments], Outcome], *arguments: Arguments.args
+    ) -> Outcome:
+        """Return what ``call`` makes of SQLite's connection, in the thread that it belongs to, where nothing interrupts."""
+        self._count()
+        driver: aiosqlite.Connection = (await self.connection.get_raw_connection()).driver_connection
+        outcome: Outcome = await driver._execute(call, driver._conn, *arguments)
+        return outcome
 
     async def _execute(
         self, statement: TextClause | str, parameters: Mapping[str, Any] | Sequence[Any]
