@@ -16,7 +16,7 @@ import pymongo
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
-from pymongo.errors import InvalidURI, PyMongoError
+from pymongo.errors import InvalidURI, OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import ReadPreference
 from pymongo.uri_parser import parse_uri
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     Database = AsyncDatabase[Document] | AsyncIOMotorDatabase[Document]
     Collection = AsyncCollection[Document] | AsyncIOMotorCollection[Document]
 
+_NO_SUCH_COMMAND: Final = 59
 _DATABASE: Final = "celery"
 _POOL: Final = {"maxPoolSize": 10}
 """As Celery has it; and never below two, since the change stream keeps one connection busy."""
@@ -268,6 +269,16 @@ def open_handles(client: Client, target: Target) -> Handles:
         write_concern=None if acknowledged else WriteConcern(w=1),
     )
     return Handles(database, database.get_collection(target.tasks), database.get_collection(target.groups))
+
+
+async def hello(database: Database) -> Document:
+    """Return what the server says of itself."""
+    try:
+        return await database.command("hello")
+    except OperationFailure as exc:
+        if exc.code != _NO_SUCH_COMMAND:
+            raise
+        return await database.command("isMaster")  # its name on servers of older versions
 
 
 async def open_stream(collection: Collection, **options: Any) -> ChangeStream:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from itertools import product
 from typing import Any, Final
 
 import pymongo
@@ -19,7 +20,7 @@ from aioresult.errors import StoreUnavailable
 from aioresult.record import Record
 from aioresult.stores.mongodb import clients
 from aioresult.stores.mongodb.documents import Document
-from aioresult.stores.mongodb.failures import HISTORY_LOST, unavailable
+from aioresult.stores.mongodb.failures import UNAUTHORIZED, is_refusal, unavailable
 
 _CARRIED: Final = 4096
 """Size in bytes of the biggest document that an event carries; every process that waits hears of every document."""
@@ -29,22 +30,27 @@ _OVERLAP: Final = 1
 """Seconds of history that are heard again at the start: writes become visible in another order than their times'."""
 _HEARING: Final = 0.2
 """Seconds that a reader has for its clean-up before it is cancelled again."""
-_PIPELINE: Final[list[Document]] = [
-    {"$match": {"operationType": {"$in": ["insert", "replace", "update"]}}},
-    {
-        "$project": {
-            "documentKey": 1,
-            "clusterTime": 1,
-            "fullDocument": {
-                "$cond": [{"$gt": [{"$bsonSize": "$fullDocument"}, _CARRIED]}, "$$REMOVE", "$fullDocument"],
-            },
-        }
-    },
-]
+_WRITTEN: Final[Document] = {"$match": {"operationType": {"$in": ["insert", "replace", "update"]}}}
+_SMALL_ONES: Final[Document] = {
+    "$project": {
+        "documentKey": 1,
+        "clusterTime": 1,
+        "fullDocument": {"$cond": [{"$gt": [{"$bsonSize": "$fullDocument"}, _CARRIED]}, "$$REMOVE", "$fullDocument"]},
+    }
+}
+_IDS: Final[Document] = {"$project": {"documentKey": 1, "clusterTime": 1}}
+_COSMOS: Final[Document] = {"$project": {"_id": 1, "fullDocument": 1, "ns": 1, "documentKey": 1}}
+_STREAMS: Final[tuple[Document, ...]] = (
+    {"pipeline": [_WRITTEN, _SMALL_ONES]},
+    {"pipeline": [_WRITTEN, _IDS]},
+    {"pipeline": [_WRITTEN, _COSMOS], "full_document": "updateLookup"},
+)
+"""What to ask for, the best first: not every server that speaks MongoDB's protocol knows all stages and operators, and
+Azure Cosmos DB takes exactly the last."""
 
 
 async def open_stream(collection: clients.Collection, now: Timestamp | None, silence: float) -> clients.ChangeStream:
-    """Open the stream of all writes to ``collection``, effective on return.
+    """Open the stream of all writes to ``collection``, effective on return: the best that the server does not refuse.
 
     It begins a little in the past, where the server's history goes back so far.
 
@@ -52,21 +58,23 @@ async def open_stream(collection: clients.Collection, now: Timestamp | None, sil
         collection: where the documents are.
         now: the server's present time.
         silence: seconds after which the server answers although there is nothing to tell.
+
+    Raises:
+        OperationFailure: the server refuses all of them; what it says of the first.
     """
-    options: Document = {
-        "pipeline": _PIPELINE,
-        "max_await_time_ms": round(silence * 1000),
-        "batch_size": _BATCH,
-    }
-    if now is None:
-        return await clients.open_stream(collection, **options)
-    try:
-        start = Timestamp(now.time - _OVERLAP, 1)
-        return await clients.open_stream(collection, start_at_operation_time=start, **options)
-    except OperationFailure as exc:
-        if exc.code != HISTORY_LOST:
-            raise
-        return await clients.open_stream(collection, **options)
+    options: Document = {"max_await_time_ms": round(silence * 1000), "batch_size": _BATCH}
+    starts: list[Document] = [{}]
+    if now is not None:
+        starts.insert(0, {"start_at_operation_time": Timestamp(now.time - _OVERLAP, 1)})
+    refusals: list[OperationFailure] = []
+    for stream, start in product(_STREAMS, starts):
+        try:
+            return await clients.open_stream(collection, **stream, **start, **options)
+        except OperationFailure as exc:
+            if exc.code == UNAUTHORIZED or not is_refusal(exc):
+                raise
+            refusals.append(exc)
+    raise refusals[0]
 
 
 class MongoFeed(Feed):
@@ -149,8 +157,8 @@ class MongoFeed(Feed):
         task_id = change["documentKey"]["_id"]
         if not isinstance(task_id, str) or task_id not in self._watched:
             return
-        document = change.get("fullDocument")
-        if document is None or (self._opened_at is not None and change["clusterTime"] <= self._opened_at):
+        document, time = change.get("fullDocument"), change.get("clusterTime")
+        if document is None or time is None or (self._opened_at is not None and time <= self._opened_at):
             self._sink(task_id, None)
         else:
             self._sink(task_id, self._decode(document))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import sleep as pause
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -19,7 +20,7 @@ from aioresult.settings import Settings
 from aioresult.states import FAILURE, SUCCESS
 from aioresult.stores.mongodb import clients, writes
 from aioresult.stores.mongodb.documents import Document, Documents, is_over
-from aioresult.stores.mongodb.failures import NO_CHANGE_STREAMS, TRANSIENT, reason_of, unavailable
+from aioresult.stores.mongodb.failures import TRANSIENT, is_refusal, reason_of, throttled, unavailable
 from aioresult.stores.mongodb.feed import MongoFeed, open_stream
 from aioresult.stores.notices import warn_once
 
@@ -83,13 +84,18 @@ class MongoStore(Store):
         return self._handles
 
     async def _call(self, request: Callable[[], Awaitable[_T]]) -> _T:
-        """Make a request, and once more if the connection that it took was dead."""
-        repeated = False
+        """Make a request, once more if the connection that it took was dead, and again when the server says so."""
+        repeated, asked_to_wait = False, 0
         while True:
             self._count()
             try:
                 return await clients.heeding(request())
             except PyMongoError as exc:
+                seconds = throttled(exc)
+                if seconds is not None and asked_to_wait < _ATTEMPTS:
+                    asked_to_wait += 1
+                    await pause(seconds)
+                    continue
                 dead = isinstance(exc, AutoReconnect) and not isinstance(exc, ServerSelectionTimeoutError)
                 if repeated or not dead:
                     raise unavailable(exc, self.location) from exc
@@ -152,6 +158,8 @@ class MongoStore(Store):
         try:
             await self._at.tasks.bulk_write([*operations.values()], ordered=False)
         except BulkWriteError as exc:
+            if throttled(exc) is not None:
+                raise  # what has been written already counts as written when it is written again
             return writes.refused(exc, list(operations), self.location)
         return []
 
@@ -199,7 +207,7 @@ class MongoStore(Store):
 
     async def _open_feed(self) -> MongoFeed | str:
         """Open a feed, or return why there is none."""
-        hello = await self._call(lambda: self._at.database.command("hello"))
+        hello = await self._call(lambda: clients.hello(self._at.database))
         if "setName" not in hello and hello.get("msg") != "isdbgrid":
             return "a standalone server has no change streams; run it as a replica set, of one member if need be"
         now = hello.get("operationTime")
@@ -223,7 +231,7 @@ class MongoStore(Store):
         try:
             return await open_stream(self._at.tasks, now, self._silence)
         except OperationFailure as exc:
-            if exc.code in NO_CHANGE_STREAMS:
+            if is_refusal(exc):
                 return f"the server refuses change streams ({reason_of(exc)})"
             raise
 

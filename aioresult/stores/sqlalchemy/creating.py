@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from functools import partial
 from typing import Final
 
@@ -84,11 +85,11 @@ async def _create(link: Link, tables: Tables, kind: Kind, chosen: type[Dialect],
     while await link.connection.run_sync(partial(schema.lacks, table=table, indexes=indexes)):
         missing = True
         try:
-            async with link.transaction(chosen.begin):
+            async with link.transaction(chosen.begin) if link.together else nullcontext():
                 await chosen.lock_for_creating(link)
                 await link.connection.run_sync(partial(schema.create, table=table, indexes=indexes))
-        except DBAPIError:  # a Celery worker was faster, perhaps: the next look finds what it created
+        except DBAPIError as exc:  # a Celery worker was faster, perhaps: the next look finds what it created
             attempt += 1
-            if attempt == _ATTEMPTS:
+            if attempt == _ATTEMPTS or judge(exc, "").alone:
                 raise
     return missing

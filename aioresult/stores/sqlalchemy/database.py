@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 import random
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from aioresult.codec import Codec
 from aioresult.errors import SettingsError, StoreUnavailable
@@ -21,10 +19,11 @@ from aioresult.settings import Settings
 from aioresult.stores.notices import warn_once
 from aioresult.stores.sqlalchemy import creating, schema
 from aioresult.stores.sqlalchemy.awaiting import answered, to_its_end
+from aioresult.stores.sqlalchemy.connections import Connections
 from aioresult.stores.sqlalchemy.dialects.choice import dialect_class
 from aioresult.stores.sqlalchemy.dialects.port import Dialect
-from aioresult.stores.sqlalchemy.engines import make_engine
-from aioresult.stores.sqlalchemy.failures import Verdict, judge
+from aioresult.stores.sqlalchemy.engines import make_engine, recycle_of
+from aioresult.stores.sqlalchemy.failures import Lost, Verdict, judge, text_of
 from aioresult.stores.sqlalchemy.link import Link
 from aioresult.stores.sqlalchemy.rows import Rows
 from aioresult.stores.sqlalchemy.tables import Kind, Tables
@@ -34,6 +33,7 @@ Outcome = TypeVar("Outcome")
 
 _REPEATS: Final = 1
 """How often a call is made again after a connection was found dead."""
+_ALONE: Final = "a connection pooler in statement mode is between us and the server, and takes no transactions"
 _CONFLICT_REPEATS: Final = 8
 """The same after a deadlock with another writer."""
 
@@ -59,10 +59,10 @@ class Database:
         self.rows = Rows(settings, codec, dialect_class(target.family).dates_for(settings))
         self.count = count
         self._client = client
-        self._engine: AsyncEngine | None = None
+        self._connections: Connections | None = None
         self._link_class: type[Link] = Link
-        self._trusted_from = -math.inf
-        """When a connection was found dead: those that were there before probably are, too."""
+        self._named = self._together = True
+        """Whether, for all that is known, statements may have names, and several may be one transaction."""
         self._dialects: dict[Kind | None, Dialect] = {}
         """What was found, by the table that may be written to; ``None`` stands for reading."""
         self._writes = False
@@ -119,7 +119,8 @@ class Database:
                 if isinstance(exc, StoreUnavailable):
                     raise
                 verdict = judge(exc, self.location)
-                attempt += 1
+                learned = (verdict.nameless and self._named) or (verdict.alone and self._together)
+                attempt += not learned
                 if not verdict.repeat or attempt > (_CONFLICT_REPEATS if verdict.conflict else _REPEATS):
                     raise dialect_class(self.target.family).explained(verdict.error, self.target) from exc
             await self._recover(verdict, attempt)
@@ -189,55 +190,55 @@ class Database:
         return await to_its_end(self._insist(self._detached), _closed)
 
     async def _detached(self) -> Any:
-        connection = await (await self._connected()).get_raw_connection()
-        found = connection.driver_connection
-        connection.detach()
-        return found
+        async with asyncio.timeout(dialect_class(self.target.family).deadline):
+            return await self._made_connections().take()
+
+    @property
+    def pooled(self) -> bool:
+        """Whether a connection pooler was found between us and the server."""
+        return self._connections is not None and self._connections.pooled
 
     def distrust(self) -> None:
         """Take note that a connection was found dead, by whoever uses it: those beside it are replaced before use."""
-        self._trusted_from = time.monotonic()
+        if self._connections is not None:
+            self._connections.distrust()
 
     async def aclose(self) -> None:
         """Close the connections, unless they are the caller's."""
-        engine, self._engine = self._engine, None
+        connections, self._connections = self._connections, None
         self._dialects.clear()
-        if engine is not None and self._client is None:
-            await engine.dispose()
+        if connections is not None:
+            await connections.aclose()
 
     @asynccontextmanager
     async def _link(self, *, counting: bool = True) -> AsyncIterator[Link]:
         """Give a connection; what is sent to open the database is not counted, since it is no cost of waiting."""
+        connections = self._made_connections()
         try:
-            connection = await self._connected()
+            connection = await connections.acquire()
         except TypeError as exc:  # what the driver says to an argument that it does not know
             raise SettingsError(f"setting database_engine_options or the URL's query: {exc}") from exc
+        count = self.count if counting else _nobody_counts
+        link = self._link_class(connection, count, together=self._together)
         try:
-            yield self._link_class(connection, self.count if counting else _nobody_counts)
+            yield link
+        except self._errors as exc:
+            if await dialect_class(self.target.family).demoted(link, exc):
+                raise Lost(f"the server only reads, being no primary (any more): {text_of(exc)}") from exc
+            raise
         finally:
-            # Our engines send nothing when a connection goes back to the pool, so that nothing can interrupt it. Others
-            # may, and SQLAlchemy loses a connection that is interrupted then: hence a task of its own (which would be
-            # cancelled before it begins where the loop is just ending).
-            closing = connection.close()
-            await (closing if self._client is None else asyncio.shield(closing))
-
-    async def _connected(self) -> AsyncConnection:
-        """Check out a connection that was not there yet when another one was found dead."""
-        engine = self._made_engine()
-        while True:
-            connection = await engine.connect()
-            made: float = connection.info.setdefault("aioresult knows it since", time.monotonic())
-            if made >= self._trusted_from:
-                return connection
-            dialect_class(self.target.family).hang_up((await connection.get_raw_connection()).driver_connection)
-            await connection.invalidate()
-            await connection.close()
+            await connections.release(connection)
 
     async def _recover(self, verdict: Verdict, attempt: int) -> None:
         if verdict.distrust:
             self.distrust()
         if verdict.reexamine:
             self._dialects.clear()
+        if verdict.nameless and self._named:
+            self._named = False
+            await self._reopen()
+        if verdict.alone:
+            self._together = False
         if verdict.conflict:
             await asyncio.sleep(random.uniform(0.001, 0.01) * 2**attempt)
 
@@ -274,6 +275,8 @@ class Database:
         from aioresult.stores.sqlalchemy import triggers
 
         try:
+            if not self._together:
+                raise SettingsError(_ALONE)
             await triggers.ensure(link, dialect)
         except SettingsError as exc:
             warn_once(self.location, f"database_trigger: {exc}; what other writers store is polled meanwhile")
@@ -286,21 +289,27 @@ class Database:
         return _identity(found.facts["file"]) != self._file
 
     async def _reopen(self) -> None:
-        engine, self._engine, self._file = self._made_engine(), None, None
+        connections, self._connections, self._file = self._connections, None, None
         self._dialects.clear()
-        await engine.dispose()
+        if connections is not None:
+            await connections.aclose()
 
-    def _made_engine(self) -> AsyncEngine:
-        if self._engine is None:
+    def _made_connections(self) -> Connections:
+        if self._connections is None:
             if self._client is not None:
-                self._engine = self._client.execution_options(isolation_level="AUTOCOMMIT")
+                engine = self._client.execution_options(isolation_level="AUTOCOMMIT")
             else:
-                self._engine, self._link_class = make_engine(self.target, self.settings, lambda: self._writes)
+                engine, self._link_class = make_engine(
+                    self.target, self.settings, lambda: self._writes, named=self._named
+                )
+            chosen = dialect_class(self.target.family)
             # SQLAlchemy wraps what goes wrong in a statement, but not in connecting, and not everything.
-            dialect = self._engine.dialect
-            unwrapped = dialect_class(self.target.family).driver_errors(dialect.driver)
-            self._errors = (SQLAlchemyError, OSError, dialect.loaded_dbapi.Error, *unwrapped)
-        return self._engine
+            unwrapped = chosen.driver_errors(engine.dialect.driver)
+            self._errors = (SQLAlchemyError, OSError, engine.dialect.loaded_dbapi.Error, *unwrapped)
+            self._connections = Connections(
+                engine, chosen, owned=self._client is None, recycle=recycle_of(self.settings)
+            )
+        return self._connections
 
 
 def _identity(path: str) -> tuple[int, int] | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Dialect, Index, Sequence, Table, inspect
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
+from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable, DDLElement
 
 from aioresult.errors import SettingsError
 from aioresult.stores.sqlalchemy.fitness import check_fitness, reading_of
@@ -86,7 +86,7 @@ def missing_table(table: Table) -> str:
 
 def definition(table: Table, dialect: Dialect) -> str:
     """Return the statements that create ``table`` and its indexes."""
-    statements = (CreateTable(table), *(CreateIndex(index) for index in table.indexes))
+    statements: list[DDLElement] = [CreateTable(table), *map(CreateIndex, table.indexes)]
     return "; ".join(undoubled(" ".join(str(one.compile(dialect=dialect)).split()), dialect) for one in statements)
 
 
@@ -144,6 +144,11 @@ def _add(connection: Connection, table: Table, column: Column[Any]) -> None:
 
 def _columns(connection: Connection, tables: Tables, kind: Kind) -> Columns:
     table, inspector = tables.of(kind), inspect(connection)
+    if table.schema and not inspector.has_schema(table.schema):
+        raise SettingsError(
+            f"there is no schema {table.schema}; create it, by `CREATE SCHEMA {table.schema}`, "
+            f"or correct database_table_schemas"
+        )
     if not inspector.has_table(table.name, schema=table.schema):
         return {}
     columns = {column["name"]: column for column in inspector.get_columns(table.name, schema=table.schema)}

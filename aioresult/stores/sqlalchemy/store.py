@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Final, Self
 
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from aioresult.abc import Capabilities, Feed, Store
@@ -30,6 +31,7 @@ from aioresult.stores.sqlalchemy.streams import Streams
 from aioresult.stores.sqlalchemy.urls import Target, family_of, location_of, parse
 from aioresult.stream import Append, Chunk, Cursor
 
+_PING: Final = text("SELECT 1")
 _FEW: Final = 1000
 """Rows that a database finds or writes within moments."""
 _LITTLE: Final = 2**20
@@ -144,7 +146,7 @@ class SQLStore(Store):
 
     async def ping(self) -> None:
         async def ping(link: Link, _dialect: Dialect) -> None:
-            await link.value("SELECT 1")
+            await link.hot_rows(_PING, {})
 
         await self._database.run(ping, small=True)
 

@@ -18,6 +18,7 @@ from aioresult.states import PENDING, replaces
 from aioresult.stores.sqlalchemy.dates import Dates, WallDates
 from aioresult.stores.sqlalchemy.dialects.literals import listed, literal
 from aioresult.stores.sqlalchemy.dialects.port import PURGE_BATCH, Dialect
+from aioresult.stores.sqlalchemy.failures import code_of, text_of
 from aioresult.stores.sqlalchemy.link import Link
 from aioresult.stores.sqlalchemy.rows import Row
 from aioresult.stores.sqlalchemy.tables import COLUMNS, Layout, Tables
@@ -27,6 +28,8 @@ _CHUNK: Final = 1000
 """Rows or ids per statement."""
 _OVERHEAD: Final = 2**16
 """Room in a statement for what is not result or traceback."""
+_READ_ONLY: Final = frozenset({1290, 1836})
+"""Numbers of errors that a server gives while it takes no writes; the first of them for other options, too."""
 _TEXTS: Final = ("traceback", "name", "worker", "queue")
 _COMPARED: Final = ("status", "result", "date_done", "traceback")
 
@@ -58,6 +61,10 @@ class MySQLDialect(Dialect):
     @staticmethod
     def engine_options(target: Target, settings: Settings) -> dict[str, Any]:
         return {"connect_args": {"connect_timeout": max(1, round(settings.connect_timeout))}}
+
+    @staticmethod
+    async def demoted(link: Link, exc: Exception) -> bool:
+        return code_of(exc) in _READ_ONLY and "read-only" in text_of(exc)
 
     @staticmethod
     async def look(link: Link, tables: Tables) -> dict[str, str]:

@@ -17,17 +17,32 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aioresult.settings import Settings
 from aioresult.stores.sqlalchemy.dates import AwareDates, Dates
 from aioresult.stores.sqlalchemy.dialects.port import PURGE_BATCH, READY_LIST, SUCCESS_TEXT, Dialect
-from aioresult.stores.sqlalchemy.link import Link
+from aioresult.stores.sqlalchemy.failures import code_of, is_refusal
+from aioresult.stores.sqlalchemy.link import PREPARED, Link
 from aioresult.stores.sqlalchemy.rows import Row
 from aioresult.stores.sqlalchemy.tables import COLUMNS, Layout, Tables, full_name, in_text
 from aioresult.stores.sqlalchemy.urls import Target
 
+_NAMELESS: Final[dict[str, Any]] = {
+    "statement_cache_size": 0,
+    "prepared_statement_cache_size": 0,
+    "prepared_statement_name_func": str,
+}
+"""With these, asyncpg and SQLAlchemy send statements without a name, in one piece with their values.
+
+A name that is known on another connection to the server, where a pooler may lead us at any time, is a failure if we are
+lucky. If not, another process has given it to a statement of its own.
+"""
+READ_ONLY: Final = "25006"
+"""SQLSTATE of a server, or an account, that only reads."""
 _CHUNK: Final = 5000
-"""Rows per statement."""
+"""Rows per statement; each is a transaction of its own, which poolers in statement mode insist on."""
 CHANNELS: Final = 16
 """Over so many channels the ids are spread: a process hears of what others wait for only where a channel is shared."""
 _UTC: Final = frozenset({"UTC", "Etc/UTC", "GMT", "Etc/GMT", "Etc/UCT", "UCT", "Zulu", "Etc/Zulu"})
@@ -42,6 +57,7 @@ class PostgreSQLDialect(Dialect):
     """PostgreSQL 11 or newer, by asyncpg or psycopg."""
 
     lanes: ClassVar[int] = 2
+    greets: ClassVar[bool] = True
 
     def __init__(self, layout: Layout, dates: Dates, facts: dict[str, str]) -> None:
         super().__init__(layout, dates, facts)
@@ -60,7 +76,8 @@ class PostgreSQLDialect(Dialect):
         select = f"SELECT {layout.select_list('CAST(date_done AS timestamptz)')} FROM {table}"
         self._read_one = text(f"{select} WHERE task_id = :id")
         self._read_many = text(f"{select} WHERE task_id = ANY(CAST(:ids AS text[]))")
-        self._delete = text(f"DELETE FROM {table} WHERE task_id = ANY(CAST(:ids AS text[]))")
+        delete = f"DELETE FROM {table} WHERE task_id = ANY(CAST(:ids AS text[])) RETURNING 1"
+        self._delete = text(f"WITH gone AS ({delete}) SELECT count(*) FROM gone")
 
     @staticmethod
     def dates_for(settings: Settings) -> Dates:
@@ -70,8 +87,13 @@ class PostgreSQLDialect(Dialect):
     def engine_options(target: Target, settings: Settings) -> dict[str, Any]:
         patience = settings.connect_timeout
         if target.url.get_driver_name() == "asyncpg":
-            return {"connect_args": {"timeout": patience}}
-        return {"connect_args": {"connect_timeout": max(2, round(patience))}}  # libpq's least
+            return {"connect_args": {"timeout": patience, **_NAMELESS}}
+        connect_args = {"connect_timeout": max(2, round(patience))}  # libpq's least
+        return {"connect_args": connect_args, "use_native_hstore": False}  # which it would look for in a transaction
+
+    @staticmethod
+    def nameless(target: Target) -> dict[str, Any]:
+        return _NAMELESS if target.url.get_driver_name() == "asyncpg" else {"prepare_threshold": None}
 
     @staticmethod
     def driver_errors(driver: str) -> tuple[type[Exception], ...]:
@@ -85,6 +107,32 @@ class PostgreSQLDialect(Dialect):
     def hang_up(connection: Any) -> None:
         if type(connection).__module__.startswith("asyncpg"):
             connection.terminate()
+
+    @staticmethod
+    async def demoted(link: Link, exc: Exception) -> bool:
+        return code_of(exc) == READ_ONLY and bool(await link.value("SELECT pg_is_in_recovery()"))
+
+    @staticmethod
+    async def greet(connection: AsyncConnection) -> bool:
+        """Ask for the process that serves us: a pooler does not know it when a client connects, and names another.
+
+        Behind one, the statements that follow may reach another process than the one that has prepared them: they are
+        prepared anew each time, and have no name there.
+        """
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+        try:
+            process = (await connection.exec_driver_sql("SELECT pg_backend_pid()")).scalar()
+        except DBAPIError as exc:
+            if not is_refusal(exc):
+                raise
+            process = None  # a server that does not tell: as well as one that is pooled
+        if type(driver).__module__.startswith("asyncpg"):
+            pooled = bool(driver.get_server_pid() != process)
+            if not pooled:
+                connection.info[PREPARED] = {}
+        elif pooled := driver.info.backend_pid != process:
+            driver.prepare_threshold = None
+        return pooled
 
     @staticmethod
     async def lock_for_creating(link: Link) -> None:
@@ -116,12 +164,9 @@ class PostgreSQLDialect(Dialect):
 
     async def write(self, link: Link, rows: Sequence[Row], cutoff: datetime | None) -> set[str]:
         rows = sorted(rows, key=itemgetter(0))  # rows are locked in the same order by everybody
-        if len(rows) <= _CHUNK:
-            return await self._write_some(link, rows, cutoff)
         written: set[str] = set()
-        async with link.transaction():
-            for start in range(0, len(rows), _CHUNK):
-                written |= await self._write_some(link, rows[start : start + _CHUNK], cutoff)
+        for start in range(0, len(rows), _CHUNK):
+            written |= await self._write_some(link, rows[start : start + _CHUNK], cutoff)
         return written
 
     async def _write_some(self, link: Link, rows: Sequence[Row], cutoff: datetime | None) -> set[str]:
@@ -135,7 +180,7 @@ class PostgreSQLDialect(Dialect):
         return _written(await link.hot_rows(self._write_many, {**columns, "cutoff": cutoff}))
 
     async def delete(self, link: Link, ids: Sequence[str]) -> None:
-        await link.run(self._delete, {"ids": sorted(ids)})
+        await link.hot_rows(self._delete, {"ids": sorted(ids)})
 
     async def purge(self, link: Link, table: str, cutoff: datetime) -> int | None:
         name = in_text(table)

@@ -13,14 +13,12 @@ from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
 
 from aioresult.settings import Settings
 from aioresult.states import PENDING
 from aioresult.stores.sqlalchemy.dates import Dates
 from aioresult.stores.sqlalchemy.dialects.port import READY_LIST
 from aioresult.stores.sqlalchemy.dialects.postgresql import (
-    PostgreSQLDialect,
     channel_expression,
     channel_prefix,
     lock_key,
@@ -58,7 +56,8 @@ class PostgreSQLStreams(StreamStatements):
         self._lock = text(_lock_statement(task))
         self._newest = text(f"SELECT item FROM {stream} WHERE task_id = :id ORDER BY seq DESC LIMIT {NEWEST}")
         self._read_one, self._read_many = (text(_read_statement(stream, many=many)) for many in (False, True))
-        self._delete = text(f"DELETE FROM {stream} WHERE task_id = ANY(CAST(:ids AS text[]))")
+        delete = f"DELETE FROM {stream} WHERE task_id = ANY(CAST(:ids AS text[])) RETURNING 1"
+        self._delete = text(f"WITH gone AS ({delete}) SELECT count(*) FROM gone")
         self._purge = text(_purge_statement(stream))
         self._purge_key = lock_key(f"purge {facts['schema']}.{layout.stream}")
         self._rowless: set[str] = set()
@@ -95,7 +94,7 @@ class PostgreSQLStreams(StreamStatements):
             return {}
         try:
             return await self._append(link, {task_id: items[task_id] for task_id in likely}, date, [])
-        except (DBAPIError, *PostgreSQLDialect.driver_errors("asyncpg")) as exc:
+        except Exception as exc:
             if code_of(exc) != _TAKEN:
                 raise
             return {}
@@ -110,7 +109,11 @@ class PostgreSQLStreams(StreamStatements):
         """
         ids = list(items)
         if len(ids) == len(items[ids[0]]) == 1:
-            parameters = {"id": ids[0], "item": items[ids[0]][0], "placed": placed[0] if placed else None}
+            parameters: dict[str, Any] = {
+                "id": ids[0],
+                "item": items[ids[0]][0],
+                "placed": placed[0] if placed else None,
+            }
             rows = await link.hot_rows(self._append_one, {**parameters, "date": date})
         else:
             own = [

@@ -6,7 +6,8 @@ import json
 import sqlite3
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from functools import partial
+from typing import TypeVar
 
 from aioresult.settings import Settings
 from aioresult.stores.sqlalchemy.dates import Dates
@@ -22,7 +23,6 @@ from aioresult.stores.sqlalchemy.streams.port import (
 from aioresult.stores.sqlalchemy.tables import Layout
 from aioresult.stream import Append, Chunk, Cursor
 
-Arguments = ParamSpec("Arguments")
 Outcome = TypeVar("Outcome")
 
 
@@ -51,12 +51,12 @@ class SQLiteStreams(StreamStatements):
         )
 
     async def append(self, link: Link, appends: Sequence[Append], date: datetime) -> Sequence[Stored]:
-        return await link.in_thread(
-            _transaction, "BEGIN IMMEDIATE", self._append_all, appends, self.dates.to_column(date)
-        )
+        when = self.dates.to_column(date)
 
-    def _append_all(self, connection: sqlite3.Connection, appends: Sequence[Append], date: object) -> list[Stored]:
-        return [self._append(connection, append, date) for append in appends]
+        def append_all(connection: sqlite3.Connection) -> list[Stored]:
+            return [self._append(connection, append, when) for append in appends]
+
+        return await link.in_thread(partial(_transaction, "BEGIN IMMEDIATE", append_all))
 
     def _append(self, connection: sqlite3.Connection, append: Append, date: object) -> Stored:
         status = connection.execute(self._status, (append.id,)).fetchone()
@@ -69,22 +69,22 @@ class SQLiteStreams(StreamStatements):
             items = [item for item in items if item not in known]
         stored = self.stored(append, items, found)
         before = self.trimmed(stored)
-        rows = ((append.id, seq, item, date) for seq, item in enumerate(stored.items, found.last + 1) if seq > before)
-        connection.executemany(self._insert, rows)
+        new = ((append.id, seq, item, date) for seq, item in enumerate(stored.items, found.last + 1) if seq > before)
+        connection.executemany(self._insert, new)
         if before >= found.oldest:
             connection.execute(self._trim, (append.id, before))
         return stored
 
     async def read(self, link: Link, cursors: Sequence[Cursor]) -> Sequence[Chunk]:
-        return await link.in_thread(_transaction, "BEGIN", self._read_all, cursors)
+        def read_all(connection: sqlite3.Connection) -> list[Chunk]:
+            return [self._read(connection, cursor) for cursor in cursors]
 
-    def _read_all(self, connection: sqlite3.Connection, cursors: Sequence[Cursor]) -> list[Chunk]:
-        return [self._read(connection, cursor) for cursor in cursors]
+        return await link.in_thread(partial(_transaction, "BEGIN", read_all))
 
     def _read(self, connection: sqlite3.Connection, cursor: Cursor) -> Chunk:
-        ends = connection.execute(self._ends, (cursor.id,)).fetchone()
+        oldest, last = connection.execute(self._ends, (cursor.id,)).fetchone()
         rows = connection.execute(self._select, (cursor.id, cursor.after, cursor.limit)) if cursor.limit else ()
-        return chunk_of(*ends, [item for (item,) in rows])
+        return chunk_of(oldest, last, [item for (item,) in rows])
 
     async def delete(self, link: Link, ids: Sequence[str]) -> None:
         await link.run(self._delete, (json.dumps(ids),))
@@ -93,22 +93,15 @@ class SQLiteStreams(StreamStatements):
         return await link.run(self._purge, (self.dates.to_column(cutoff),))
 
 
-def _transaction(
-    connection: sqlite3.Connection,
-    begin: str,
-    work: Callable[Concatenate[sqlite3.Connection, Arguments], Outcome],
-    *arguments: Arguments.args,
-    **options: Arguments.kwargs,
-) -> Outcome:
+def _transaction(begin: str, work: Callable[[sqlite3.Connection], Outcome], connection: sqlite3.Connection) -> Outcome:
     """Do ``work`` in one transaction; within one that is open already, on a connection that everybody shares."""
     if connection.in_transaction:
-        return work(connection, *arguments, **options)
+        return work(connection)
     connection.execute(begin)
     try:
-        outcome = work(connection, *arguments, **options)
-        connection.execute("COMMIT")
+        outcome = work(connection)
+        connection.commit()
     except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
+        connection.rollback()
         raise
     return outcome
