@@ -15,7 +15,7 @@ from tests.servers import TcpProxy
 PRODUCERS = 3
 ITEMS = 60
 READERS = 4
-STORES = ["redis"]
+STORES = ["redis", "postgres", "mariadb"]
 
 
 async def append_surely(backend: Backend, append: Append) -> int:

@@ -47,7 +47,7 @@ CHANNELS: Final = 16
 """Over so many channels the ids are spread: a process hears of what others wait for only where a channel is shared."""
 _UTC: Final = frozenset({"UTC", "Etc/UTC", "GMT", "Etc/GMT", "Etc/UCT", "UCT", "Zulu", "Etc/Zulu"})
 STREAM: Final = "stream "
-"""What the announcement of a stream begins with. A task whose id begins with it is looked at once too often, no more."""
+"""What announces a stream begins with this. A task whose id does so, too, is looked at once too often, no more."""
 _TYPES: Final = {"retries": "integer", "date_done": "timestamptz"} | dict.fromkeys(
     ["result", "children", "args", "kwargs", "stamps"], "bytea"
 )

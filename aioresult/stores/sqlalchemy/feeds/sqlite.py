@@ -265,7 +265,7 @@ class FileFeed(LocalFeed):
         try:
             rows = await self._query(self._last_items, json.dumps(list(ids)))
         except StoreUnavailable as exc:
-            if not "no such table" in str(exc):  # else nothing has been appended yet
+            if "no such table" not in str(exc):  # else nothing has been appended yet
                 raise
             return []
         grown = [(task_id, last or 0) for task_id, last in rows if self._followed.get(task_id) != (last or 0)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -24,6 +25,8 @@ from aioresult.stores.sqlalchemy.link import Link
 from aioresult.stores.sqlalchemy.streams.port import Stored, StreamStatements
 from aioresult.stores.sqlalchemy.urls import Family
 from aioresult.stream import EMPTY, Append, Chunk, Cursor, News
+
+logger = logging.getLogger("aioresult")
 
 _CLASSES: Final[dict[Family, str]] = {
     "sqlite": "sqlite:SQLiteStreams",
@@ -124,7 +127,8 @@ class Streams:
             return await self._on(dialect).purge(link, cutoff)
 
         with self._unless_missing():
-            while await self._database.run(purge):
+            while deleted := await self._database.run(purge):
+                logger.debug("%s: %d items of expired streams were deleted", self._database.location, deleted)
                 await asyncio.sleep(0)
 
     async def _is_there(self) -> bool:

@@ -132,7 +132,7 @@ class PostgreSQLStreams(StreamStatements):
         while missing:  # again for a row that was stored between the statement's beginning and its end
             keys = [-key for key in random.sample(range(1, _LARGEST_ID), len(missing))]
             rows = await link.hot_rows(self._lock, {"ids": missing, "keys": keys})
-            own = {task_id: key for task_id, key in rows}
+            own: dict[str, int | None] = dict(tuple(row) for row in rows)
             placed += [key for key in own.values() if key is not None]
             self._remember(own)
             missing = [task_id for task_id in missing if task_id not in own]
@@ -193,6 +193,7 @@ def _append_statement(task: str, stream: str, prefix: str, room: tuple[str, int 
         else f"trimmed AS (DELETE FROM {stream} AS old USING allowed "
         f"WHERE old.task_id = allowed.task_id AND old.seq <= allowed.last + allowed.many - {most}), "
     )
+    channel = channel_expression(f"'{prefix}'", "found.task_id")
     return (
         f"WITH given AS (SELECT * FROM {given}), "
         f"locked AS (SELECT given.task_id, given.many, given.n, task.status FROM given "
@@ -206,8 +207,8 @@ def _append_statement(task: str, stream: str, prefix: str, room: tuple[str, int 
         f"FROM allowed JOIN {new} AS new (n, number, item) ON new.n = allowed.n{kept}), "
         f"{trimmed}"
         f"removed AS (DELETE FROM {task} WHERE id = {placed}) "
-        f"SELECT found.n, found.status, found.oldest, found.last, CASE WHEN allowed.n IS NOT NULL THEN CAST(pg_notify("
-        f"{channel_expression(f"'{prefix}'", 'found.task_id')}, {stream_payload('found.task_id')}) AS text) END "
+        f"SELECT found.n, found.status, found.oldest, found.last, CASE WHEN allowed.n IS NOT NULL THEN "
+        f"CAST(pg_notify({channel}, {stream_payload('found.task_id')}) AS text) END "
         f"FROM found LEFT JOIN allowed ON allowed.n = found.n"
     )
 
@@ -245,11 +246,12 @@ def _read_statement(stream: str, *, many: bool) -> str:
 
 
 def _purge_statement(stream: str) -> str:
+    later = f"SELECT FROM {stream} AS later WHERE later.task_id = newest.task_id AND later.seq > newest.seq"
     return (
         f"WITH turn AS MATERIALIZED (SELECT pg_try_advisory_xact_lock(:key) AS ours), "
         f"over AS MATERIALIZED (SELECT task_id FROM {stream} AS newest WHERE (SELECT ours FROM turn) "
-        f"AND date < CAST(CAST(:cutoff AS timestamptz) AS timestamp) AND NOT EXISTS (SELECT FROM {stream} AS later "
-        f"WHERE later.task_id = newest.task_id AND later.seq > newest.seq) LIMIT {PURGED_AT_ONCE}) "
-        f"DELETE FROM {stream} AS gone USING (SELECT task_id, seq FROM {stream} WHERE task_id IN (SELECT task_id FROM over) "
-        f"ORDER BY task_id, seq LIMIT {PURGED_AT_ONCE}) AS some WHERE gone.task_id = some.task_id AND gone.seq = some.seq"
+        f"AND date < CAST(CAST(:cutoff AS timestamptz) AS timestamp) AND NOT EXISTS ({later}) LIMIT {PURGED_AT_ONCE}), "
+        f"oldest AS (SELECT task_id, seq FROM {stream} WHERE task_id IN (SELECT task_id FROM over) "
+        f"ORDER BY task_id, seq LIMIT {PURGED_AT_ONCE}) "
+        f"DELETE FROM {stream} AS gone USING oldest WHERE gone.task_id = oldest.task_id AND gone.seq = oldest.seq"
     )
