@@ -22,9 +22,11 @@ from aioresult.stores.sqlalchemy.streams.port import (
     NEWEST,
     PURGED_AT_ONCE,
     Found,
+    Known,
     Stored,
     StreamStatements,
     chunk_of,
+    missing,
 )
 from aioresult.stores.sqlalchemy.tables import Layout
 from aioresult.stream import EMPTY, Append, Chunk, Cursor
@@ -73,8 +75,8 @@ class MySQLStreams(StreamStatements):
                 stored[append.id] = Stored(self._mistaken(append.id))
                 continue
             there = found[append.id]
-            items = await self._missing(link, append, there.last) if append.repeated else append.items
-            outcome = stored[append.id] = self.stored(append, items, there)
+            known = await self._known(link, append, there.last) if append.repeated else {}
+            outcome = stored[append.id] = self.stored(append, missing(append, known), there, known)
             before = self.trimmed(outcome)
             new = enumerate(outcome.items, there.last + 1)
             rows += [(append.id, seq, item) for seq, item in new if seq > before]
@@ -119,11 +121,10 @@ class MySQLStreams(StreamStatements):
             f"one, which differs in case, in accents or in spaces at the end"
         )
 
-    async def _missing(self, link: Link, append: Append, last: int) -> list[bytes]:
-        """Return the items that are not among the newest ones."""
-        rows = await link.rows(f"SELECT item FROM {self._of(append.id)} AND seq > {last - NEWEST}")
-        known = {item for (item,) in rows}
-        return [item for item in append.items if item not in known]
+    async def _known(self, link: Link, append: Append, last: int) -> Known:
+        """Return the newest items."""
+        rows = await link.rows(f"SELECT item, seq FROM {self._of(append.id)} AND seq > {last - NEWEST}")
+        return dict(tuple(row) for row in rows)
 
     async def _insert(self, link: Link, rows: Sequence[tuple[str, int, bytes]], date: str) -> None:
         for part in self._parts(f"({listed(row)}, {date})" for row in rows):

@@ -8,7 +8,7 @@ follows from the highest one. A task without a row gets one for the length of th
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -26,6 +26,10 @@ PURGED_AT_ONCE: Final = 1000
 """Streams that one transaction of ``purge`` looks for, and rows that it deletes."""
 NEWEST: Final = REPEATED_AMONG
 """So many items are looked through for what a repeated append has stored already."""
+
+
+Known = Mapping[bytes, int]
+"""Newest items, with their numbers."""
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -91,20 +95,32 @@ class StreamStatements(ABC):
             How many, or ``None`` where another process is at it.
         """
 
-    def stored(self, append: Append, items: Sequence[bytes], found: Found) -> Stored:
-        """Return what becomes of ``items`` of ``append``: the statements decide by the same rule."""
+    def stored(self, append: Append, items: Sequence[bytes], found: Found, known: Known) -> Stored:
+        """Return what becomes of ``items`` of ``append``: the statements decide by the same rule.
+
+        Args:
+            append: what was asked for.
+            items: those of its items that are not stored yet.
+            found: what there was.
+            known: what there was of its items, if it is repeated.
+        """
         if found.status in READY_STATES:
             return Stored(stream_ended(append.id))
         kept = found.last - found.oldest + 1
         if self.most is not None and not self.trims and kept + len(items) > self.most:
             return Stored(stream_full(append.id, self.most))
-        return Stored(found.last + len(items), items)
+        return Stored(known.get(append.items[-1], found.last + len(items)), items)
 
     def trimmed(self, stored: Stored) -> int:
         """Return the number up to which items are to be deleted, and not even stored, once ``stored`` is."""
         if self.most is None or not self.trims or not isinstance(stored.outcome, int):
             return 0
         return stored.outcome - self.most
+
+
+def missing(append: Append, known: Known) -> Sequence[bytes]:
+    """Return the items of ``append`` that are not stored yet."""
+    return [item for item in append.items if item not in known] if known else append.items
 
 
 def chunk_of(oldest: Any, last: Any, items: Sequence[bytes]) -> Chunk:

@@ -30,9 +30,11 @@ from aioresult.stores.sqlalchemy.streams.port import (
     NEWEST,
     PURGED_AT_ONCE,
     Found,
+    Known,
     Stored,
     StreamStatements,
     chunk_of,
+    missing,
 )
 from aioresult.stores.sqlalchemy.tables import Layout, in_text
 from aioresult.stream import Append, Chunk, Cursor
@@ -54,7 +56,7 @@ class PostgreSQLStreams(StreamStatements):
         one, many = (_append_statement(task, stream, prefix, self._room(), many=many) for many in (False, True))
         self._append_one, self._append_many = text(one), text(many)
         self._lock = text(_lock_statement(task))
-        self._newest = text(f"SELECT item FROM {stream} WHERE task_id = :id ORDER BY seq DESC LIMIT {NEWEST}")
+        self._newest = text(f"SELECT item, seq FROM {stream} WHERE task_id = :id ORDER BY seq DESC LIMIT {NEWEST}")
         self._read_one, self._read_many = (text(_read_statement(stream, many=many)) for many in (False, True))
         delete = f"DELETE FROM {stream} WHERE task_id = ANY(CAST(:ids AS text[])) RETURNING 1"
         self._delete = text(f"WITH gone AS ({delete}) SELECT count(*) FROM gone")
@@ -73,6 +75,7 @@ class PostgreSQLStreams(StreamStatements):
 
     async def append(self, link: Link, appends: Sequence[Append], date: datetime) -> Sequence[Stored]:
         items = {append.id: append.items for append in appends}
+        known: dict[str, Known] = {}
         found = await self._append_at_once(link, items, appends, date)
         rest = [append for append in appends if append.id not in found]
         if rest:
@@ -80,10 +83,12 @@ class PostgreSQLStreams(StreamStatements):
                 placed = await self._locked(link, [append.id for append in rest])
                 for append in rest:
                     if append.repeated:
-                        items[append.id] = await self._missing(link, append)
+                        rows = await link.rows(self._newest, {"id": append.id})
+                        known[append.id] = dict(tuple(row) for row in rows)
+                        items[append.id] = missing(append, known[append.id])
                 own = {append.id: items[append.id] for append in rest}
                 found.update(await self._append(link, own, date, placed))
-        return [self.stored(append, items[append.id], found[append.id]) for append in appends]
+        return [self.stored(one, items[one.id], found[one.id], known.get(one.id, {})) for one in appends]
 
     async def _append_at_once(
         self, link: Link, items: Mapping[str, Sequence[bytes]], appends: Sequence[Append], date: datetime
@@ -128,14 +133,14 @@ class PostgreSQLStreams(StreamStatements):
     async def _locked(self, link: Link, ids: Sequence[str]) -> list[int]:
         """Lock the rows of ``ids``, with one placed where there is none; return the keys of those."""
         placed: list[int] = []
-        missing = list(ids)
-        while missing:  # again for a row that was stored between the statement's beginning and its end
-            keys = [-key for key in random.sample(range(1, _LARGEST_ID), len(missing))]
-            rows = await link.hot_rows(self._lock, {"ids": missing, "keys": keys})
+        left = list(ids)
+        while left:  # again for a row that was stored between the statement's beginning and its end
+            keys = [-key for key in random.sample(range(1, _LARGEST_ID), len(left))]
+            rows = await link.hot_rows(self._lock, {"ids": left, "keys": keys})
             own: dict[str, int | None] = dict(tuple(row) for row in rows)
             placed += [key for key in own.values() if key is not None]
             self._remember(own)
-            missing = [task_id for task_id in missing if task_id not in own]
+            left = [task_id for task_id in left if task_id not in own]
         return placed
 
     def _remember(self, locked: Mapping[str, int | None]) -> None:
@@ -146,11 +151,6 @@ class PostgreSQLStreams(StreamStatements):
                 self._rowless.discard(task_id)
             else:
                 self._rowless.add(task_id)
-
-    async def _missing(self, link: Link, append: Append) -> list[bytes]:
-        """Return the items that are not among the newest ones."""
-        known = {item for (item,) in await link.rows(self._newest, {"id": append.id})}
-        return [item for item in append.items if item not in known]
 
     async def read(self, link: Link, cursors: Sequence[Cursor]) -> Sequence[Chunk]:
         if len(cursors) == 1:

@@ -16,9 +16,11 @@ from aioresult.stores.sqlalchemy.streams.port import (
     NEWEST,
     PURGED_AT_ONCE,
     Found,
+    Known,
     Stored,
     StreamStatements,
     chunk_of,
+    missing,
 )
 from aioresult.stores.sqlalchemy.tables import Layout
 from aioresult.stream import Append, Chunk, Cursor
@@ -38,7 +40,7 @@ class SQLiteStreams(StreamStatements):
             f"SELECT (SELECT min(seq) FROM {table} WHERE task_id = ?1), "
             f"(SELECT max(seq) FROM {table} WHERE task_id = ?1)"
         )
-        self._newest = f"SELECT item FROM {table} WHERE task_id = ? AND seq > ?"
+        self._newest = f"SELECT item, seq FROM {table} WHERE task_id = ? AND seq > ?"
         self._insert = f"INSERT INTO {table} (task_id, seq, item, date) VALUES (?, ?, ?, ?)"
         self._trim = f"DELETE FROM {table} WHERE task_id = ? AND seq <= ?"
         self._select = f"SELECT item FROM {table} WHERE task_id = ? AND seq > ? ORDER BY seq LIMIT ?"
@@ -62,12 +64,9 @@ class SQLiteStreams(StreamStatements):
         status = connection.execute(self._status, (append.id,)).fetchone()
         oldest, last = connection.execute(self._ends, (append.id,)).fetchone()
         found = Found(status and status[0], oldest or 1, last or 0)
-        items = append.items
-        if append.repeated:
-            rows = connection.execute(self._newest, (append.id, found.last - NEWEST))
-            known = {item for (item,) in rows}
-            items = [item for item in items if item not in known]
-        stored = self.stored(append, items, found)
+        newest = connection.execute(self._newest, (append.id, found.last - NEWEST)) if append.repeated else ()
+        known: Known = dict(newest)
+        stored = self.stored(append, missing(append, known), found, known)
         before = self.trimmed(stored)
         new = ((append.id, seq, item, date) for seq, item in enumerate(stored.items, found.last + 1) if seq > before)
         connection.executemany(self._insert, new)
