@@ -6,18 +6,21 @@ import asyncio
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import create_engine, make_url
 
 from aioresult import Backend, StreamEnded
 from aioresult.errors import SettingsError
 from aioresult.stores.sqlalchemy.admin import create_tables
 from aioresult.stream import Append, Chunk, Cursor
+from aioresult.testing.conformance import eventually
 from aioresult.testing.streams import numbered, read
 from tests.servers import ExternalServer, PostgresServer
-from tests.sql import on_postgresql, sql_store
+from tests.sql import for_celery, on_postgresql, sql_store, until_watched
 from tests.test_sql_reading import run, tables
 
 ROUNDS = 25
@@ -38,6 +41,11 @@ async def stored(backend: Backend, task_id: str) -> Chunk:
     """Return what the store holds of a stream."""
     (chunk,) = await sql_store(backend).read_many([Cursor(task_id, 0, 1000)])
     return chunk
+
+
+async def holds(backend: Backend, task_id: str, number: int) -> bool:
+    """Return whether a stream has come as far as ``number``."""
+    return (await stored(backend, task_id)).last >= number
 
 
 async def append_until_the_end(backend: Backend, task_id: str, name: str) -> list[int]:
@@ -63,13 +71,49 @@ async def test_whoever_sees_the_end_has_seen_everything(url: str, state: str | N
                 asyncio.create_task(append_until_the_end(backend, task_id, name))
                 for backend, name in ((one, "a"), (other, "b"))
             ]
-            while (await stored(third, task_id)).last < number % 3:
-                await asyncio.sleep(0)
+            await eventually(partial(holds, third, task_id, number % 3))
             assert await third.mark_as_done(task_id, "over")
             seen = await stored(third, task_id)
             numbers = sorted(n for own in await asyncio.gather(*producing) for n in own)
             assert numbers == list(range(1, seen.last + 1)) == list(range(1, len(seen.items) + 1))
             assert await stored(third, task_id) == seen
+
+
+WAITING = {
+    "postgresql": "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted",
+    "mysql": "SELECT count(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'",
+}
+KEEP_ITEMS_OUT = {
+    "postgresql": "LOCK TABLE celery_taskstream IN SHARE MODE",
+    "mysql": "SELECT * FROM celery_taskstream FOR UPDATE",
+}
+
+
+@pytest.mark.parametrize("state", [None, "STARTED"])
+@pytest.mark.parametrize("url", ["postgresql+asyncpg", "postgresql+psycopg", "mysql"], indirect=True)
+async def test_a_task_becomes_final_after_the_append_that_is_under_way(url: str, state: str | None) -> None:
+    kind = make_url(url).get_backend_name()
+
+    async def wait(number: int) -> bool:
+        return (await asyncio.to_thread(rows, url, WAITING[kind]))[0][0] >= number
+
+    async with Backend(url) as appending, Backend(url) as ending:
+        await appending.append("a", 1)
+        if state is not None:
+            await ending.store_result("a", None, state)
+        engine = create_engine(for_celery(url).removeprefix("db+"))
+        try:
+            with engine.connect() as connection:
+                connection.exec_driver_sql(KEEP_ITEMS_OUT[kind])
+                append = asyncio.create_task(appending.append("a", 2))
+                await eventually(partial(wait, 1))
+                end = asyncio.create_task(ending.mark_as_done("a", None))
+                await eventually(partial(wait, 2))  # would not wait if the append left the task to others
+        finally:
+            engine.dispose()
+        assert (await append, await end) == (2, 1)
+        with pytest.raises(StreamEnded):
+            await appending.append("a", 3)
 
 
 async def test_a_stream_leaves_nothing_in_the_results_table_and_uses_up_no_ids(url: str) -> None:
@@ -105,8 +149,7 @@ async def test_a_reader_that_came_before_the_table_gets_what_comes(url: str) -> 
     quick = {"poll_interval": 0.05, "poll_min_interval": 0.01}
     async with Backend(url, **quick) as reader, Backend(url) as writer:
         reading = asyncio.create_task(read(reader, "a"))
-        while reader.stats().watched < 1:
-            await asyncio.sleep(0)
+        await until_watched(reader, 1)
         await writer.append("a", 1)
         await writer.append("a", 2)
         await writer.mark_as_done("a", None)
@@ -212,7 +255,7 @@ async def test_an_account_that_may_not_create_the_table_is_told_what_to_run(work
         await owner.store_result("a", 1, "STARTED")
         on_postgresql(postgres_url, grant)
         on_postgresql(postgres_url, "GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO worker")
-        with pytest.raises(SettingsError, match="permission denied for schema public.*CREATE TABLE") as caught:
+        with pytest.raises(SettingsError, match=r"permission denied for schema public.*CREATE TABLE") as caught:
             await worker.append("a", 1)
         await worker.store_result("b", 1, "SUCCESS")
         assert (await worker.fetch("b")).result == 1, "results work without it"
