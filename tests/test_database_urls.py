@@ -245,8 +245,9 @@ def test_an_option_that_is_not_understood_is_named_with_its_url(url: str, said: 
         ("mysql://h/d", {"ssl": {"cafile": "/x"}}, r"connect_args.*'ssl'.*'cafile'"),
         ("mysql://h/d", {"connect_timeout": "never"}, r"connect_args.*'connect_timeout'.*a number"),
         ("postgresql://h/d", {"server_settings": "x"}, r"connect_args.*'server_settings'.*a dict"),
-        ("postgresql://h/d", {"sslrootcert": "/no/such.pem"}, r"sslrootcert.*'/no/such.pem'.*does not exist"),
-        ("postgresql://h/d", {"sslrootcert": "system", "sslmode": "require"}, r"sslrootcert=system.*verify-full"),
+        ("postgresql://h/d", {"sslrootcert": "/no/such.pem"}, r"postgresql://h/d.*sslrootcert.*'/no/such.pem'.*not exist"),
+        ("postgresql://h/d", {"sslrootcert": "system", "sslmode": "require"}, r"//h/d.*sslrootcert=system.*verify-full"),
+        ("mysql://h/d", {"ssl": {"ca": "/no/such.pem"}}, r"mysql://h/d.*ssl_ca.*'/no/such.pem'.*does not exist"),
     ],
 )
 async def test_an_option_that_is_not_understood_is_named_with_its_setting(
@@ -255,6 +256,16 @@ async def test_an_option_that_is_not_understood_is_named_with_its_setting(
     async with Backend(url, database_engine_options={"connect_args": connect_args}) as backend:
         with pytest.raises(SettingsError, match=said):
             await backend.ping()
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+async def test_a_parameter_that_the_server_does_not_know_is_no_fault_of_the_tables(
+    postgres_url: str, driver: str
+) -> None:
+    async with Backend(spelled(postgres_url, driver) + "?options=-cbogus_parameter%3D3") as backend:
+        with pytest.raises(SettingsError, match=r'does not take an option.*"bogus_parameter"') as caught:
+            await backend.ping()
+    assert "tables" not in str(caught.value)
 
 
 async def test_a_folder_of_sqlite_s_that_does_not_exist_is_told(tmp_path: Path) -> None:
