@@ -133,7 +133,7 @@ def _of_values(exc: Exception, code: str | int | None, text: str, location: str)
         return Verdict(error=error, repeat=True, conflict=True)
     if code in _TOO_LONG or isinstance(exc, DataError) or _class_of(code) == "22" or NOT_UTF8 in text:
         text = text.partition(" with text")[0]
-        return Verdict(error=EncodeError(f"{location}: the database does not take a value: {text}"))
+        return Verdict(error=EncodeError(f"{location}: a value is not accepted: {text}"))
     return None
 
 
