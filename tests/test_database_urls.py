@@ -245,8 +245,8 @@ def test_an_option_that_is_not_understood_is_named_with_its_url(url: str, said: 
         ("mysql://h/d", {"ssl": {"cafile": "/x"}}, r"connect_args.*'ssl'.*'cafile'"),
         ("mysql://h/d", {"connect_timeout": "never"}, r"connect_args.*'connect_timeout'.*a number"),
         ("postgresql://h/d", {"server_settings": "x"}, r"connect_args.*'server_settings'.*a dict"),
-        ("postgresql://h/d", {"sslrootcert": "/no/such.pem"}, r"postgresql://h/d.*sslrootcert.*'/no/such.pem'.*not exist"),
-        ("postgresql://h/d", {"sslrootcert": "system", "sslmode": "require"}, r"//h/d.*sslrootcert=system.*verify-full"),
+        ("postgresql://h/d", {"sslrootcert": "/no/such.pem"}, r"//h/d.*sslrootcert.*'/no/such.pem'.*not exist"),
+        ("postgresql://h/d", {"sslrootcert": "system", "sslmode": "require"}, r"//h/d.*=system.*verify-full"),
         ("mysql://h/d", {"ssl": {"ca": "/no/such.pem"}}, r"mysql://h/d.*ssl_ca.*'/no/such.pem'.*does not exist"),
     ],
 )

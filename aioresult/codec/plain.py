@@ -66,7 +66,7 @@ def has_fields(value: object) -> bool:
 
 
 def fields_of(value: object) -> list[tuple[str, Any]]:
-    """Return the names and values of the fields that msgspec stores of such a value: of attrs classes, the public ones."""
+    """Return the names and values of the fields that msgspec stores of such a value: of attrs classes, the public."""
     declared = next(getattr(type(value), name) for name in _FIELDS if hasattr(type(value), name))
     public_only = hasattr(type(value), "__attrs_attrs__")
     fields = []

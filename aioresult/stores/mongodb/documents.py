@@ -244,7 +244,7 @@ def _payload(document: Document, name: str = "result") -> str | bytes:
     if isinstance(payload, str | bytes):
         return payload
     found = type(payload).__name__
-    raise DecodeError(f"the document {document['_id']!r}: its field {name!r} holds {found}, expected text or binary data")
+    raise DecodeError(f"the document {document['_id']!r}: its field {name!r} holds {found}, expected text or bytes")
 
 
 def _member_id(member: Any) -> Any:
