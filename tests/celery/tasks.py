@@ -1,6 +1,7 @@
 """The Celery applications of the tests, and the tasks that their workers run: one for each way in which a task can end.
 
-Run as ``celery -A tests.celery.tasks worker`` it is the application that ``AIORESULT_TEST_CELERY`` (JSON) describes.
+Run as ``celery -A tests.celery.tasks worker`` it is the application that ``AIORESULT_TEST_CELERY``
+(JSON) describes.
 """
 
 from __future__ import annotations
