@@ -247,8 +247,8 @@ def hold(self: Task, steps: int, until: str | None = None) -> str:
     return "held"
 
 
-def hold_late(self: Task, steps: int) -> str:
-    return hold(self, steps)
+def hold_late(self: Task, steps: int, until: str | None = None) -> str:
+    return hold(self, steps, until)
 
 
 TASKS: list[tuple[Any, dict[str, Any]]] = [
