@@ -17,7 +17,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from aioresult.abc import PartlyUnavailable, Store
 from aioresult.background import Background, is_being_cancelled, unasked_cancellation
-from aioresult.errors import AioResultError, StoreUnavailable, StreamFull
+from aioresult.errors import AioResultError, ResultTooLarge, StoreUnavailable, StreamFull
 from aioresult.record import Record
 from aioresult.stream import Append, Chunk, Cursor
 
@@ -26,6 +26,9 @@ Outcome = TypeVar("Outcome")
 
 _MAX_CHANGES: Final = 2000
 """Most items in one batch of changes: beyond that a bigger batch gains nothing, and delays the next one."""
+
+_MAX_CURSORS: Final = 500
+"""Most streams that are read in one batch: each may give many items."""
 
 
 def lane_of(task_id: str, lanes: int) -> int:
@@ -166,8 +169,8 @@ class _Changes(_Lane[Change, Any]):
                 change.repeated = True
             raise
         for own, outcome in zip(by_id.values(), outcomes, strict=True):
-            if isinstance(outcome, StreamFull) and len(own) > 1:
-                for entry in own:  # the first ones may still have room
+            if isinstance(outcome, StreamFull | ResultTooLarge) and len(own) > 1:
+                for entry in own:  # the first ones may still have room, and each for itself be small enough
                     await self._append([entry])
             else:
                 _tell_appended(own, outcome)
@@ -216,13 +219,15 @@ def _tell_appended(batch: Sequence[tuple[Append, asyncio.Future[Any]]], outcome:
 
 
 def _joined(task_id: str, appends: Sequence[Append]) -> Append:
+    if len(appends) == 1:
+        return appends[0]
     items = [item for append in appends for item in append.items]
     return Append(task_id, items, repeated=any(append.repeated for append in appends))
 
 
 class _StreamReads(_Lane[Cursor, Chunk]):
     def _take(self) -> list[tuple[Cursor, asyncio.Future[Chunk]]]:
-        batch, self._pending = self._pending, []
+        batch, self._pending = self._pending[:_MAX_CURSORS], self._pending[_MAX_CURSORS:]
         return batch
 
     async def _call(self, batch: list[tuple[Cursor, asyncio.Future[Chunk]]]) -> None:

@@ -95,7 +95,7 @@ async def test_a_task_becomes_final_after_the_append_that_is_under_way(url: str,
     kind = make_url(url).get_backend_name()
 
     async def wait(number: int) -> bool:
-        return bool((await asyncio.to_thread(rows, url, WAITING[kind]))[0][0] >= number)
+        return int((await asyncio.to_thread(rows, url, WAITING[kind]))[0][0]) >= number
 
     async with Backend(url) as appending, Backend(url) as ending:
         await appending.append("a", 1)
