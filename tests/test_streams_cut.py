@@ -34,9 +34,17 @@ async def append_surely(backend: Backend, append: Append) -> int:
             append.repeated = True
 
 
-@pytest.mark.parametrize("store", STORES)
-async def test_nothing_is_lost_repeated_or_out_of_order(store: str, request: pytest.FixtureRequest) -> None:
-    url: str = request.getfixturevalue(f"{store}_url")
+@pytest.fixture(params=STORES)
+def store(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def url(store: str, request: pytest.FixtureRequest) -> str:
+    return str(request.getfixturevalue(f"{store}_url"))
+
+
+async def test_nothing_is_lost_repeated_or_out_of_order(store: str, url: str) -> None:
     seed = random.randrange(10**6)
     print(f"seed {seed}")
     chance = random.Random(seed)
