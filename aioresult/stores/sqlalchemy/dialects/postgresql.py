@@ -88,7 +88,9 @@ class PostgreSQLDialect(Dialect):
         patience = settings.connect_timeout
         if target.url.get_driver_name() == "asyncpg":
             return {"connect_args": {"timeout": patience, **_NAMELESS}}
-        connect_args = {"connect_timeout": max(2, round(patience))}  # libpq's least
+        # libpq's shortest timeout is 2 s. Psycopg names statements by a counter, so that behind a pooler which is not
+        # recognised a name could be that of another client's statement: without a threshold it names none.
+        connect_args = {"connect_timeout": max(2, round(patience)), "prepare_threshold": None}
         return {"connect_args": connect_args, "use_native_hstore": False}  # which it would look for in a transaction
 
     @staticmethod
