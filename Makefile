@@ -1,17 +1,22 @@
 # Needs only make and Python >= 3.11. Everything is installed into $(VENV); nothing needs root.
 #
 #   make demo    run the main job: await real tasks by push, then by polling, and compare
-#   make test    run all tests; ARGS="-k redis" passes options to pytest
+#   make test    run all tests on all cores; ARGS="-k redis" passes options to pytest
 #
-# PYTHON chooses the interpreter for a new environment, VENV the environment.
+# PYTHON chooses the interpreter for a new environment, VENV the environment, JOBS how many processes run tests (0: all in
+# one, for `make test JOBS=0 ARGS="--pdb -k name"`). Tests wait for servers half of the time, hence two for each core.
 
 VENV ?= .venv
 PYTHON ?=
 ARGS ?=
+JOBS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1))))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench bench-full docs clean
+.PHONY: help demo test test-quick lint format bench bench-full docs dist hooks clean
 .DELETE_ON_ERROR:
+
+# Each process has servers of its own, and a module, or a class of tests, stays in one of them.
+PARALLEL := $(if $(filter-out 0,$(JOBS)),--numprocesses=$(JOBS) --dist=loadscope)
 
 PY := $(VENV)/bin/python
 PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --retries 10 --timeout 60
@@ -23,7 +28,10 @@ demo: $(VENV)/.installed-demo ## run the main job on real tasks in a second proc
 	@$(PY) -m aioresult demo $(ARGS)
 
 test: $(VENV)/.installed-dev ## run all tests; servers that are missing skip theirs, and say so
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest $(PARALLEL) $(ARGS)
+
+test-quick: $(VENV)/.installed-dev ## run the tests that need no server
+	@AIORESULT_TEST_QUICK=1 $(PY) -m pytest $(PARALLEL) -r fE -m "not once" $(ARGS)
 
 lint: $(VENV)/.installed-dev ## check style, formatting and types
 	$(PY) -m ruff check .
@@ -41,7 +49,17 @@ bench-full: $(VENV)/.installed-dev ## measure everything that the benchmark page
 	@$(PY) -m benchmarks --full $(ARGS)
 
 docs: $(VENV)/.installed-docs ## build the documentation into site/
-	$(PY) -m sphinx --fail-on-warning --keep-going --quiet docs site
+	$(PY) -m sphinx --fail-on-warning --keep-going --quiet --fresh-env docs site
+
+dist: $(VENV)/.installed-dev ## build the wheel and the source archive into dist/, check them and list what is in them
+	rm -rf dist
+	$(PY) -m build --outdir dist .
+	$(PY) -m twine check --strict dist/*
+	@for file in dist/*.whl; do $(PY) -m zipfile --list "$$file"; done
+	@for file in dist/*.tar.gz; do $(PY) -m tarfile --list "$$file"; done
+
+hooks: $(VENV)/.installed-dev ## check style before each commit from now on
+	$(PY) -m pre_commit install
 
 clean: ## delete the environment and all caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist site
@@ -50,9 +68,12 @@ clean: ## delete the environment and all caches
 $(VENV)/.installed-demo: EXTRAS = sqlalchemy,cli
 $(VENV)/.installed-dev: EXTRAS = all,dev
 $(VENV)/.installed-docs: EXTRAS = docs
+$(VENV)/.installed-lowest: EXTRAS = all,suite
+$(VENV)/.installed-lowest: CONSTRAINTS = --constraint tests/lowest.txt
+$(VENV)/.installed-lowest: tests/lowest.txt
 $(VENV)/.installed-%: pyproject.toml | $(PY)
 	@echo "Installing aioresult [$(EXTRAS)] into $(VENV), once; this may take a minute or two ..."
-	@$(PIP_INSTALL) --editable ".[$(EXTRAS)]"
+	@$(PIP_INSTALL) $(CONSTRAINTS) --editable ".[$(EXTRAS)]"
 	@touch $@
 
 # An environment that an interrupted run has left without pip is made anew.

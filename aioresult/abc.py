@@ -33,12 +33,14 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
         push: whether waiters are woken by the store rather than by polling.
         mechanism: for example ``"Redis pub/sub (RESP3, one connection)"``.
         reason: why it is this mechanism and not a better one; empty if there is none better.
+        writes: whether results can be stored; a standby, say, only reads.
         details: further facts worth showing to an operator, such as the server's version.
     """
 
     push: bool
     mechanism: str
     reason: str = ""
+    writes: bool = True
     details: dict[str, str] = {}
 
 

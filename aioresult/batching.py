@@ -17,7 +17,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from aioresult.abc import PartlyUnavailable, Store
 from aioresult.background import Background, is_being_cancelled, unasked_cancellation
-from aioresult.errors import AioResultError, StoreUnavailable, StreamFull
+from aioresult.errors import AioResultError, ResultTooLarge, StoreUnavailable, StreamFull
 from aioresult.record import Record
 from aioresult.stream import Append, Chunk, Cursor
 
@@ -128,7 +128,8 @@ class _Changes(_Lane[Change, Any]):
     def _take(self) -> list[tuple[Change, asyncio.Future[Any]]]:
         """Take changes of distinct ids: a second one of an id waits for the next batch, which keeps their order.
 
-        Only appends to one stream that follow each other are taken together.
+        Only appends to one stream that follow each other are taken together, unless they are repeated: the number of
+        what was stored before does not follow from those of others.
         """
         ids: dict[str, bool] = {}  # and whether what was taken of an id may be followed by another append
         batch: list[tuple[Change, asyncio.Future[Any]]] = []
@@ -136,7 +137,7 @@ class _Changes(_Lane[Change, Any]):
         for entry in self._pending:
             change = entry[0]
             task_id = change if isinstance(change, str) else change.id
-            appends = type(change) is Append
+            appends = type(change) is Append and not change.repeated
             before = ids.get(task_id)
             if (before is None or (before and appends)) and len(batch) < _MAX_CHANGES:
                 batch.append(entry)
@@ -168,8 +169,8 @@ class _Changes(_Lane[Change, Any]):
                 change.repeated = True
             raise
         for own, outcome in zip(by_id.values(), outcomes, strict=True):
-            if isinstance(outcome, StreamFull) and len(own) > 1:
-                for entry in own:  # the first ones may still have room
+            if isinstance(outcome, StreamFull | ResultTooLarge) and len(own) > 1:
+                for entry in own:  # the first ones may still have room, and each for itself be small enough
                     await self._append([entry])
             else:
                 _tell_appended(own, outcome)

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Collection, Sequence
 from typing import Final
 
+from aioresult.background import is_being_cancelled
 from aioresult.backoff import Backoff
 from aioresult.batching import Batcher
 from aioresult.codec import Codec
@@ -174,7 +175,7 @@ class Channel:
             try:
                 return await asyncio.shield(reading)
             except asyncio.CancelledError:
-                if not reading.cancelled():
+                if is_being_cancelled() or not reading.cancelled():
                     raise
                 reading = self._reads.get(cursor)
         reading = self._reads[cursor] = self._loop.create_future()

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import threading
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Final
 
 from aioresult.backend import Backend
 from aioresult.background import Background
 from aioresult.backoff import Backoff
 from aioresult.errors import AioResultError, StoreUnavailable, StreamFull
 from aioresult.stream import Append, now
+
+_PORTION: Final = 4 * 2**20
+"""Bytes of items that are sent together: stores have limits for what is stored at once."""
 
 
 class Emitter:
@@ -81,7 +84,7 @@ class Emitter:
 
     async def _send(self) -> None:
         while self._buffer:
-            items = list(self._buffer)
+            items = _portion(list(self._buffer))
             try:
                 await self._put(Append(self._task_id, items))
             except AioResultError as exc:
@@ -129,6 +132,16 @@ class Emitter:
         await self._sending.finish()
         if self._error is not None:
             raise self._error
+
+
+def _portion(items: list[bytes]) -> list[bytes]:
+    """Return the first items: as many as are sent together, and at least one."""
+    size = 0
+    for index, item in enumerate(items):
+        size += len(item)
+        if index and size > _PORTION:
+            return items[:index]
+    return items
 
 
 current_emitter: ContextVar[Emitter] = ContextVar("aioresult_current_emitter")

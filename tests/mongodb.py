@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 import pymongo
+import pymongo.collection
 import pytest
 
 from aioresult import Backend

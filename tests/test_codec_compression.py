@@ -15,6 +15,7 @@ import zstandard
 from aioresult.errors import DecodeError, SettingsError
 from aioresult.record import Record
 from tests.celery_codec import CeleryCodec, codec
+from tests.versions import since_celery
 
 ID = "aaaaaaaa-0000-4000-8000-000000000001"
 MARKER = b"\x00celery-compressed\x00"
@@ -56,6 +57,7 @@ def test_every_method_is_marked_as_celery_marks_it_and_read_by_any_reader(
         assert codec(result_serializer=serializer, result_compression=setting).decode_record(ID, payload) == RECORD
 
 
+@since_celery("5.7", "result_compression")
 @pytest.mark.parametrize("name", ["gzip", "zlib", "bzip2", "bzip", "lzma", "xz", "brotli"])
 def test_celery_writes_and_reads_the_same(name: str) -> None:
     celery = CeleryCodec(result_compression=name)

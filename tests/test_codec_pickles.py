@@ -24,6 +24,7 @@ from aioresult.codec.pickles import dumps_group, dumps_plain, loads_plain
 from aioresult.errors import DecodeError, EncodeError
 from aioresult.record import Record
 from tests.celery_codec import CeleryCodec, codec
+from tests.versions import since_celery
 
 ID = "aaaaaaaa-0000-4000-8000-000000000001"
 PASSWORD = "s3cret-passw0rd"
@@ -286,6 +287,7 @@ TREE = [
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
+@since_celery("5.5", "a step that creates tables, which is left out here")
 def test_a_pickled_group_comes_out_as_ids_without_a_backend_or_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
     from celery.backends.database import DatabaseBackend
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,7 +15,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from aioresult import Backend, Record
-from aioresult.errors import ResultTooLarge, StoreUnavailable
+from aioresult.errors import InvalidTaskId, ResultTooLarge, SettingsError, StoreUnavailable
 from aioresult.stores.sqlalchemy.dialects.mysql import lock_name
 from aioresult.testing import StoreTests
 from aioresult.testing.conformance import eventually
@@ -160,12 +161,58 @@ async def test_ids_that_a_collation_takes_for_the_same_are_never_mixed_up(
     if whose == "celery's":
         await asyncio.to_thread(by_celery, mariadb_url, "theirs", 1)
     ids = ["abc", "ABC", "\u00e4bc", "abc "]
-    written = [await backend.store_result(task_id, task_id, "SUCCESS") for task_id in ids]
-    assert written[0]
+    outcomes = [
+        (await asyncio.gather(backend.store_result(task_id, task_id, "SUCCESS"), return_exceptions=True))[0]
+        for task_id in ids
+    ]
     if whose == "ours":
-        assert written[:3] == [True] * 3
-    for task_id, wrote in zip(ids, written, strict=True):
-        assert (await backend.fetch(task_id)).result == (task_id if wrote else None)
+        assert outcomes == [True] * 4
+    else:
+        assert outcomes[0] is True
+        assert isinstance(outcomes[1], InvalidTaskId)
+        assert re.search(r"'ABC'.*differs in case.*ALTER TABLE celery_taskmeta", str(outcomes[1]))
+    for task_id, outcome in zip(ids, outcomes, strict=True):
+        assert (await backend.fetch(task_id)).result == (task_id if outcome is True else None)
+    for other in ids[1:]:
+        await backend.forget(other)
+    assert (await backend.fetch("abc")).result == "abc", "who forgets one task does not delete another"
+    await sql_store(backend).put_group("abc", [["abc", None], []])
+    assert await sql_store(backend).get_group("ABC") is None
+    await sql_store(backend).delete_group("ABC")
+    assert await sql_store(backend).get_group("abc") == [["abc", None], []]
+
+
+async def test_a_table_without_a_unique_key_is_read_and_not_written_to(backend: Backend, mariadb_url: str) -> None:
+    """Every INSERT would be a further row, so that one task had several results."""
+    await asyncio.to_thread(
+        mariadb.execute,
+        mariadb_url,
+        "CREATE TABLE celery_taskmeta (id INT AUTO_INCREMENT PRIMARY KEY, task_id VARCHAR(155), status VARCHAR(50), "
+        "result LONGBLOB, date_done DATETIME(6), traceback LONGTEXT, UNIQUE KEY (task_id, status), "
+        "UNIQUE KEY (task_id(8)))",
+        "INSERT INTO celery_taskmeta (task_id, status, result) VALUES ('a', 'SUCCESS', '1')",
+    )
+    assert (await backend.fetch("a")).result == 1
+    with pytest.raises(SettingsError, match=r"no unique key on task_id.*CREATE UNIQUE INDEX"):
+        await backend.store_result("b", 1, "SUCCESS")
+    assert (await backend.fetch("a")).result == 1
+    await asyncio.to_thread(mariadb.execute, mariadb_url, "CREATE UNIQUE INDEX whole ON celery_taskmeta (task_id)")
+    assert await backend.store_result("b", 1, "SUCCESS")
+
+
+async def test_a_column_of_json_tells_what_was_written(backend: Backend, mariadb_url: str) -> None:
+    await asyncio.to_thread(
+        mariadb.execute,
+        mariadb_url,
+        "CREATE TABLE celery_taskmeta (id INT AUTO_INCREMENT PRIMARY KEY, task_id VARCHAR(155) UNIQUE, "
+        "status VARCHAR(50), result JSON, date_done DATETIME(6), traceback LONGTEXT)",
+    )
+    assert await backend.store_result("a", {"a": "\u00e4 'b' \\ c"}, "SUCCESS")
+    assert not await backend.store_result("a", 2, "STARTED")
+    assert (await backend.fetch("a")).result == {"a": "\u00e4 'b' \\ c"}
+    async with Backend(mariadb_url, result_serializer="pickle", accept_content=["pickle"]) as pickling:
+        with pytest.raises(SettingsError, match=r"column result is of type LONGTEXT.*MODIFY result LONGBLOB"):
+            await pickling.store_result("b", 1, "SUCCESS")
 
 
 async def test_many_stores_may_create_the_tables_at_the_same_time(mariadb_url: str) -> None:
@@ -219,7 +266,7 @@ async def test_batches_with_the_same_ids_in_other_orders_are_all_written(mariadb
 
 async def test_a_result_beyond_what_the_server_takes_is_refused_alone(backend: Backend, mariadb_url: str) -> None:
     ((limit,),) = await asyncio.to_thread(mariadb.execute, mariadb_url, "SELECT @@max_allowed_packet")
-    sizes = {"fits": limit - 100_000, "large": limit, "quotes": limit // 2}
+    sizes = {"fits": limit - 100_000, "large": limit, "quotes": limit * 4 // 5}
     values = {name: ("'" if name == "quotes" else "x") * size for name, size in sizes.items()}
     outcomes = await asyncio.gather(
         *(backend.store_result(name, value, "SUCCESS") for name, value in values.items()), return_exceptions=True

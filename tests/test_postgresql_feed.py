@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from aioresult import Backend, hub
+from aioresult import Backend, subscription
 from aioresult.errors import SettingsError, StoreUnavailable, Unsupported
 from aioresult.stores import notices
-from aioresult.stores.sqlalchemy.admin import install_trigger, uninstall_trigger
+from aioresult.stores.sqlalchemy.admin import create_tables, install_trigger, uninstall_trigger
 from aioresult.stores.sqlalchemy.dialects.postgresql import PostgreSQLDialect, channel_expression, channel_of
 from aioresult.stores.sqlalchemy.feeds import listeners
 from aioresult.stores.sqlalchemy.feeds import postgresql as feeds
@@ -290,13 +290,13 @@ async def test_a_lacking_right_is_explained_and_polling_takes_the_triggers_place
 ) -> None:
     monkeypatch.setattr(notices, "_given", set())
     worker_url = url.replace("//postgres@", "//worker@")
-    await backend.ping()
+    await create_tables(sql_store(backend))
     on_postgresql(url, "CREATE ROLE worker LOGIN")
     try:
         on_postgresql(url, "GRANT USAGE ON SCHEMA public TO worker")
         on_postgresql(url, "GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO worker")
         async with Backend(worker_url) as worker:
-            with pytest.raises(SettingsError, match=r"TRIGGER on the table public\.celery_taskmeta.*install-trigger"):
+            with pytest.raises(SettingsError, match=r"owner of the table public\.celery_taskmeta.*install-trigger"):
                 await install_trigger(sql_store(worker))
             async with Backend(worker_url, **MIXED, database_trigger=True) as asking, foreign_writer(url) as writer:
                 (waiter,) = await waiting_for(asking, ["a"])
@@ -309,7 +309,7 @@ async def test_a_lacking_right_is_explained_and_polling_takes_the_triggers_place
         on_postgresql(url, "DROP OWNED BY worker")
         on_postgresql(url, "DROP ROLE worker")
     (warning,) = [record.message for record in caplog.records if "polled" in record.message]
-    assert "TRIGGER on the table public.celery_taskmeta" in warning
+    assert "owner of the table public.celery_taskmeta" in warning
 
 
 async def test_other_databases_have_no_such_trigger() -> None:
@@ -437,7 +437,7 @@ async def test_once_notifications_arrive_again_waiters_are_pushed_to_again(
 ) -> None:
     monkeypatch.setattr(feeds, "_PROBE_DEADLINE", 0.3)
     monkeypatch.setattr(feeds, "_NEXT_PROBE", 0.1)
-    monkeypatch.setattr(hub, "_SECOND_CHANCE", 0.2)
+    monkeypatch.setattr(subscription, "_SECOND_CHANCE", 0.2)
     async with Swallowing(url) as proxy, Backend(proxy.url, poll_interval=0.05, **PUSH_ONLY) as backend:
         (waiter, polled) = await waiting_for(backend, ["a", "b"])
         await other.store_result("b", "polled", "SUCCESS")

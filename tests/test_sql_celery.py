@@ -358,7 +358,7 @@ async def test_waiters_in_many_loops_of_one_process_are_woken(url: str) -> None:
 async def test_indexes_that_older_generations_lack_are_created_where_an_operator_asks_for_it(url: str) -> None:
     engine = create_async_engine(parse(url).url)
     async with Backend(url) as backend:
-        await backend.ping()
+        await create_tables(backend.runtime.store)
     complete = await _indexes(engine)
     async with engine.begin() as connection:
         for table in TABLES:
@@ -367,7 +367,7 @@ async def test_indexes_that_older_generations_lack_are_created_where_an_operator
     lacking = await _indexes(engine)
     assert lacking < complete
     async with Backend(url) as backend:
-        await backend.ping()
+        await backend.store_result("a", 1, "SUCCESS")
     assert await _indexes(engine) == lacking
     backends = [Backend(url) for _ in range(4)]
     for _ in range(2):
@@ -379,7 +379,7 @@ async def test_indexes_that_older_generations_lack_are_created_where_an_operator
 async def test_an_index_of_another_name_serves_as_well(url: str) -> None:
     engine = create_async_engine(parse(url).url)
     async with Backend(url) as backend:
-        await backend.ping()
+        await create_tables(backend.runtime.store)
         async with engine.begin() as connection:
             await connection.exec_driver_sql("CREATE INDEX of_my_own ON celery_taskmeta (date_done, status)")
             where = " ON celery_taskmeta" if "mysql" in url else ""

@@ -26,6 +26,7 @@ from aioresult.stores.sqlalchemy.link import Link
 from aioresult.stores.sqlalchemy.urls import parse
 from aioresult.testing import StoreTests
 from tests.sql import PATIENCE, celery_app, sql_store, until_watched
+from tests.versions import since_celery
 
 
 class TestConformance(StoreTests):
@@ -194,6 +195,7 @@ async def test_two_stores_with_tables_of_their_own_share_a_file(path: Path, url:
     assert rows(path, "SELECT result FROM other_tasks") == [(b"2",)]
 
 
+@since_celery("5.7", "indices of dates")
 async def test_the_tables_are_those_that_celery_creates(path: Path, url: str, tmp_path: Path) -> None:
     with celery_app(f"sqlite:///{tmp_path / 'celerys.db'}") as app:
         app.backend.store_result("a", 1, "SUCCESS")

@@ -16,6 +16,7 @@ import pytest
 import pytest_asyncio
 
 from aioresult import Backend, Record
+from aioresult.stores.sqlalchemy.admin import create_tables
 from aioresult.stores.sqlalchemy.feeds import files
 from aioresult.stores.sqlalchemy.feeds import sqlite as feeds
 from aioresult.testing.conformance import Collected, eventually
@@ -73,7 +74,7 @@ async def test_progress_of_another_process_is_heard_step_by_step(backend: Backen
 
 async def test_a_commit_that_becomes_visible_late_is_seen(backend: Backend, path: Path) -> None:
     """What is written to the log before the commit causes events when there is nothing to be seen yet."""
-    await backend.ping()
+    await create_tables(sql_store(backend))
     (waiter,) = await waiting_for(backend, ["a"])
 
     def write() -> None:
@@ -101,6 +102,7 @@ async def test_other_journal_modes_push_too(path: Path, url: str, mode: str) -> 
         event.listen(engine, "connect", lambda raw, _: raw.cursor().execute(f"PRAGMA journal_mode = {mode}"))
 
     async with Backend(url, database_engine_callback=keep, **PUSH_ONLY) as backend:
+        await create_tables(sql_store(backend))
         assert (await backend.capabilities()).details["journal_mode"] == mode.lower()
         waiters = await waiting_for(backend, ["a"])
 
@@ -261,7 +263,7 @@ async def test_ten_thousand_waiters_are_a_handful_of_statements_and_hear_of_one_
         return any("json_each" in statement for statement in reads)
 
     monkeypatch.setattr(feeds.FileFeed, "_query", recorded)
-    await backend.ping()
+    await create_tables(sql_store(backend))
     before = backend.stats().commands
     waiters = await waiting_for(backend, [f"id-{number}" for number in range(10_000)])
     assert backend.stats().commands - before <= 12

@@ -87,12 +87,17 @@ async def _examine(session: Session, backend: Backend, report: Report) -> None:
     report.push = report.capabilities.push and backend.settings.push
     report.settings = _settings(backend)
     report.needs_purge = backend.runtime.store.needs_purge
+    if report.capabilities.writes:
+        await _make_rounds(session, backend, report)
+    report.advice = _advice(backend, report)
+
+
+async def _make_rounds(session: Session, backend: Backend, report: Report) -> None:
     async with AsyncExitStack() as stack:
         private = backend.runtime.store.location == "memory://"  # a second backend would have a store of its own
         writer = backend if private else await stack.enter_async_context(session.backend())
         for _ in range(_ROUNDS):
             report.wake_up_ms.append(await _wake_up(backend, writer))
-    report.advice = _advice(backend, report)
 
 
 async def _ping(backend: Backend) -> float:
@@ -145,10 +150,13 @@ def _settings(backend: Backend) -> dict[str, Any]:
 def _advice(backend: Backend, report: Report) -> list[str]:
     settings = backend.settings
     found = {
+        "Nothing can be stored here, so no round trip was made: workers need the URL of a server that takes writes.": (
+            report.capabilities is not None and not report.capabilities.writes
+        ),
         "The setting push is off: who waits is woken by polling.": not settings.push,
         f"Without push, a result is noticed up to {settings.poll_interval:g} s late (poll_interval).": not report.push,
         "Push works, but slowly: look at the network and at the load of the store.": bool(
-            report.push and statistics.median(report.wake_up_ms) > _SLOW_PUSH * 1000
+            report.push and report.wake_up_ms and statistics.median(report.wake_up_ms) > _SLOW_PUSH * 1000
         ),
         "Results are kept for ever: set result_expires, unless they are deleted by other means.": (
             not settings.result_expires

@@ -6,7 +6,8 @@ has the ones that are shared by a whole test run.
 
 from tests.servers.mariadb import MariaDBServer
 from tests.servers.mongo import MongoReplicaSet, MongoServer
-from tests.servers.postgres import PostgresServer
+from tests.servers.pgbouncer import PgBouncer
+from tests.servers.postgres import PostgresServer, PostgresStandby
 from tests.servers.process import ExternalServer, Server, ServerFailed, missing
 from tests.servers.proxy import TcpProxy
 from tests.servers.redis import RedisClusterServers, RedisSentinels, RedisServer
@@ -16,7 +17,9 @@ __all__ = [
     "MariaDBServer",
     "MongoReplicaSet",
     "MongoServer",
+    "PgBouncer",
     "PostgresServer",
+    "PostgresStandby",
     "RedisClusterServers",
     "RedisSentinels",
     "RedisServer",

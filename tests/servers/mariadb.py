@@ -49,7 +49,7 @@ class MariaDBServer(Server):
     def prepare(self) -> None:
         (self.folder / "init.sql").write_text(
             f"CREATE USER IF NOT EXISTS {_USER}@'%' IDENTIFIED BY '{_PASSWORD}';\n"
-            f"GRANT ALL ON *.* TO {_USER}@'%';\n"
+            f"GRANT ALL ON *.* TO {_USER}@'%' WITH GRANT OPTION;\n"
             "CREATE DATABASE IF NOT EXISTS test;\n"
         )
         self.run(

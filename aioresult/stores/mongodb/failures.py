@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from pymongo.errors import (
+    BulkWriteError,
     ConfigurationError,
     NotPrimaryError,
     OperationFailure,
@@ -15,15 +17,40 @@ from pymongo.errors import (
 from aioresult.errors import StoreUnavailable
 
 DUPLICATE_KEY: Final = 11000
-HISTORY_LOST: Final = 286
-_UNAUTHORIZED: Final = 13
+UNAUTHORIZED: Final = 13
 _AUTHENTICATION_FAILED: Final = 18
+_PAUSE: Final = re.compile(r"RetryAfterMs=(\d+)")
+_USUAL_PAUSE: Final = 0.1
 _QUOTED_REFUSAL: Final = "'codeName': 'AuthenticationFailed'"
 """How PyMongo quotes that error once it has given the server up because of it, and finds none to turn to."""
-NO_CHANGE_STREAMS: Final = frozenset({_UNAUTHORIZED, 59, 115, 238, 40324, 40573})
-"""Codes with which a server answers that it has no change streams, or none for this user, and never will."""
-TRANSIENT: Final = frozenset({6, 7, 64, 89, 91, 100, 134, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436, 14031})
-"""Codes of single writes that say something of the server's state, and nothing of the document."""
+_THROTTLED: Final = 16500
+"""What Azure Cosmos DB answers beyond the requests that are paid for; it says how long to wait."""
+TRANSIENT: Final = frozenset(
+    {
+        *(6, 7, 24, 43, 46, 50, 63, 64, 70, 89, 91, 100, 112, 133, 134, 150, 189, 234, 237, 262, 279, _THROTTLED),
+        *(9001, 10107, 11600, 11601, 11602, 13388, 13435, 13436, 14031),
+    }
+)
+"""Codes of answers that say something of the server's state, and nothing of what was asked or written."""
+
+
+def is_refusal(exc: OperationFailure) -> bool:
+    """Return whether the server has answered that it does not do what was asked, now or later."""
+    if exc.code in TRANSIENT or exc.code == _AUTHENTICATION_FAILED:
+        return False
+    return not any(map(exc.has_error_label, ("RetryableWriteError", "RetryableError", "ResumableChangeStreamError")))
+
+
+def throttled(exc: PyMongoError) -> float | None:
+    """Return for how many seconds the server asks us to wait, or ``None`` where it does not."""
+    if not isinstance(exc, OperationFailure):
+        return None
+    single = (exc.details or {}).get("writeErrors", ()) if isinstance(exc, BulkWriteError) else ()
+    texts = [str(error.get("errmsg")) for error in single if error.get("code") == _THROTTLED]
+    if exc.code == _THROTTLED:
+        texts.append(str(exc))
+    pauses = [int(found[1]) / 1000 if (found := _PAUSE.search(text)) else _USUAL_PAUSE for text in texts]
+    return max(pauses, default=None)
 
 
 def unavailable(exc: PyMongoError, location: str) -> StoreUnavailable:
@@ -39,7 +66,7 @@ def _describe(exc: PyMongoError, location: str) -> str:
             f"{location} refuses the user name or password ({reason}); check them, and whether the user belongs to "
             f"another database than the one in the URL: then say so there, as in '?authSource=admin'"
         )
-    if code == _UNAUTHORIZED:
+    if code == UNAUTHORIZED:
         return f"{location} does not permit that ({reason}); name a user in the URL that has the role readWrite there"
     if isinstance(exc, OperationFailure):
         return f"{location} answered with an error: {reason} (code {code})"

@@ -14,7 +14,7 @@ from pymongo.errors import BulkWriteError
 from aioresult.errors import EncodeError, StoreUnavailable
 from aioresult.record import Record
 from aioresult.states import READY_STATES, SUCCESS, replaces
-from aioresult.stores.mongodb.documents import CODEC_OPTIONS, Document, is_same
+from aioresult.stores.mongodb.documents import READING, Document, is_same
 from aioresult.stores.mongodb.failures import DUPLICATE_KEY, TRANSIENT
 
 Operation = ReplaceOne[Document]
@@ -44,7 +44,7 @@ def after_refusal(record: Record, stored: Document | None, *, expired: bool) -> 
         return replacement(record)
     if expired:
         return _replace(record, {name: stored.get(name) for name in ("status", "date_done", "expires_at")})
-    return is_same(stored, bson.decode(record.result, codec_options=CODEC_OPTIONS))
+    return is_same(stored, bson.decode(record.result, codec_options=READING))
 
 
 def refused(exc: BulkWriteError, ids: list[str], location: str) -> list[str]:

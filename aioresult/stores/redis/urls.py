@@ -237,6 +237,8 @@ def secure(
         return plain
     if "ssl_cert_reqs" in options:
         options["ssl_cert_reqs"] = _cert_reqs(options["ssl_cert_reqs"])
+    if options.get("ssl_cert_reqs") != "none":
+        options.setdefault("ssl_check_hostname", True)  # redis-py's own default only from 6.0 on
     return encrypted
 
 

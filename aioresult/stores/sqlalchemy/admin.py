@@ -39,7 +39,10 @@ async def install_trigger(store: Store, all_states: bool = False) -> bool:
     async def install(link: Link, dialect: Dialect) -> bool:
         return await triggers.install(link, dialect, all_states=all_states)
 
-    return await _sql(store).database.run(install)
+    database = _sql(store).database
+    if not (await database.ready()).layout.there:
+        await database.create()
+    return await database.run(install)
 
 
 async def uninstall_trigger(store: Store) -> bool:

@@ -3,38 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 import random
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from aioresult.codec import Codec
 from aioresult.errors import SettingsError, StoreUnavailable
 from aioresult.settings import Settings
 from aioresult.stores.notices import warn_once
-from aioresult.stores.sqlalchemy import schema
+from aioresult.stores.sqlalchemy import creating, schema
 from aioresult.stores.sqlalchemy.awaiting import answered, to_its_end
+from aioresult.stores.sqlalchemy.connections import Connections
 from aioresult.stores.sqlalchemy.dialects.choice import dialect_class
 from aioresult.stores.sqlalchemy.dialects.port import Dialect
-from aioresult.stores.sqlalchemy.engines import make_engine
-from aioresult.stores.sqlalchemy.failures import Verdict, judge
+from aioresult.stores.sqlalchemy.engines import make_engine, recycle_of
+from aioresult.stores.sqlalchemy.failures import Lost, Verdict, judge, text_of
 from aioresult.stores.sqlalchemy.link import Link
 from aioresult.stores.sqlalchemy.rows import Rows
-from aioresult.stores.sqlalchemy.tables import Tables
+from aioresult.stores.sqlalchemy.tables import Kind, Tables
 from aioresult.stores.sqlalchemy.urls import Target
 
 Outcome = TypeVar("Outcome")
 
 _REPEATS: Final = 1
 """How often a call is made again after a connection was found dead."""
-_CREATION_ATTEMPTS: Final = 10
+_ALONE: Final = "a connection pooler in statement mode is between us and the server, and takes no transactions"
 _CONFLICT_REPEATS: Final = 8
 """The same after a deadlock with another writer."""
 
@@ -60,21 +59,27 @@ class Database:
         self.rows = Rows(settings, codec, dialect_class(target.family).dates_for(settings))
         self.count = count
         self._client = client
-        self._engine: AsyncEngine | None = None
+        self._connections: Connections | None = None
         self._link_class: type[Link] = Link
-        self._trusted_from = -math.inf
-        """When a connection was found dead: those that were there before probably are, too."""
-        self._dialect: Dialect | None = None
+        self._named = self._together = True
+        """Whether, for all that is known, statements may have names, and several may be one transaction."""
+        self._dialects: dict[Kind | None, Dialect] = {}
+        """What was found, by the table that may be written to; ``None`` stands for reading."""
+        self._writes = False
+        """Whether anything was to be stored so far."""
         self._file: tuple[int, int] | None = None
         self._opening = asyncio.Lock()
         self._errors: tuple[type[Exception], ...] = (SQLAlchemyError, OSError)  # asyncio's timeout is an OSError
 
-    async def run(self, work: Callable[[Link, Dialect], Awaitable[Outcome]], *, small: bool = False) -> Outcome:
+    async def run(
+        self, work: Callable[[Link, Dialect], Awaitable[Outcome]], *, small: bool = False, writes: Kind | None = None
+    ) -> Outcome:
         """Do ``work`` on a connection; again if it was dead, another writer was in the way, or the tables had changed.
 
         Args:
             work: what to do; it may be done twice.
             small: it concerns few rows, so that a connection without an answer for ``Dialect.patience`` counts as dead.
+            writes: which table it stores something in: that is created where it is missing, if the settings allow.
 
         Raises:
             StoreUnavailable: the database cannot be reached, or does not answer.
@@ -88,7 +93,7 @@ class Database:
             nonlocal patience
             limit, patience = patience, None  # a second attempt has a new connection, and time
             async with asyncio.timeout(chosen.deadline):
-                dialect = await self.dialect()
+                dialect = await self.dialect(writes)
                 async with self._link() as link:
                     return await answered(work(link, dialect), limit)
 
@@ -99,7 +104,8 @@ class Database:
 
         async def on_link() -> None:
             async with self._link() as link:
-                await self._create_tables(link, indexes=True)
+                await creating.create_all(link, self.tables, dialect_class(self.target.family))
+            self._dialects.clear()
 
         await self._insist(on_link)
 
@@ -113,35 +119,62 @@ class Database:
                 if isinstance(exc, StoreUnavailable):
                     raise
                 verdict = judge(exc, self.location)
-                attempt += 1
+                learned = (verdict.nameless and self._named) or (verdict.alone and self._together)
+                attempt += not learned
                 if not verdict.repeat or attempt > (_CONFLICT_REPEATS if verdict.conflict else _REPEATS):
-                    raise verdict.error from exc
+                    raise dialect_class(self.target.family).explained(verdict.error, self.target) from exc
             await self._recover(verdict, attempt)
 
     @property
     def opened(self) -> Dialect | None:
         """The dialect with the tables that were found, if the database has been opened."""
-        return self._dialect
+        return self._dialects.get(None)
 
     async def ready(self) -> Dialect:
         """Return the same after opening the database if need be; raises as ``run``."""
-        if self._dialect is not None and not self._file_is_another():
-            return self._dialect
-        return await to_its_end(self.run(_dialect), _nothing)
+        found = self._usable(None)
+        return found if found is not None else await to_its_end(self.run(_dialect), _nothing)
 
-    async def dialect(self) -> Dialect:
+    def _usable(self, writes: Kind | None) -> Dialect | None:
+        """Return what was found, unless there is another file by now, or the table was missing and may be there now."""
+        found = self._dialects.get(writes)
+        if found is None or (writes is None and not found.layout.there) or self._file_is_another():
+            return None
+        return found
+
+    async def dialect(self, writes: Kind | None = None) -> Dialect:
         """Return the dialect with the tables that were found, after opening the database if need be.
+
+        Args:
+            writes: which table is to be written to.
 
         Raises:
             SQLAlchemyError, OSError: it cannot be opened; ``run`` translates.
         """
-        if self._dialect is not None and self._file_is_another():
+        if self._file_is_another():
             await self._reopen()
-        if self._dialect is None:
-            async with self._opening:
-                if self._dialect is None:
-                    self._dialect = await self._open()
-        return self._dialect
+        found = self._usable(writes)
+        if found is not None:
+            return found
+        async with self._opening:
+            found = self._usable(writes)
+            without = None if writes else self._dialects.get(None)
+            if found is None and without is not None and not await self._is_there_now():
+                return without
+            if found is None:
+                found = await self._open(writes)
+                self._dialects[writes] = found
+                if found.layout.there:
+                    self._dialects[None] = found
+        return found
+
+    async def _is_there_now(self) -> bool:
+        """Return whether the results' table, which was missing, exists by now; costs as much as reading from it."""
+        self.count()
+        look = partial(schema.lacks, table=self.tables.task, indexes=False)
+        async with self._link() as link:
+            patience = dialect_class(self.target.family).patience
+            return not await answered(link.connection.run_sync(look), patience)
 
     async def facts(self) -> dict[str, str]:
         """Return what was found when the database was opened, for operators."""
@@ -157,69 +190,83 @@ class Database:
         return await to_its_end(self._insist(self._detached), _closed)
 
     async def _detached(self) -> Any:
-        connection = await (await self._connected()).get_raw_connection()
-        found = connection.driver_connection
-        connection.detach()
-        return found
+        async with asyncio.timeout(dialect_class(self.target.family).deadline):
+            return await self._made_connections().take()
+
+    @property
+    def pooled(self) -> bool:
+        """Whether a connection pooler was found between us and the server."""
+        return self._connections is not None and self._connections.pooled
 
     def distrust(self) -> None:
         """Take note that a connection was found dead, by whoever uses it: those beside it are replaced before use."""
-        self._trusted_from = time.monotonic()
+        if self._connections is not None:
+            self._connections.distrust()
 
     async def aclose(self) -> None:
         """Close the connections, unless they are the caller's."""
-        engine, self._engine, self._dialect = self._engine, None, None
-        if engine is not None and self._client is None:
-            await engine.dispose()
+        connections, self._connections = self._connections, None
+        self._dialects.clear()
+        if connections is not None:
+            await connections.aclose()
 
     @asynccontextmanager
-    async def _link(self) -> AsyncIterator[Link]:
+    async def _link(self, *, counting: bool = True) -> AsyncIterator[Link]:
+        """Give a connection; what is sent to open the database is not counted, since it is no cost of waiting."""
+        connections = self._made_connections()
         try:
-            connection = await self._connected()
+            connection = await connections.acquire()
         except TypeError as exc:  # what the driver says to an argument that it does not know
             raise SettingsError(f"setting database_engine_options or the URL's query: {exc}") from exc
+        count = self.count if counting else _nobody_counts
+        link = self._link_class(connection, count, together=self._together)
         try:
-            yield self._link_class(connection, self.count)
+            yield link
+        except self._errors as exc:
+            if await dialect_class(self.target.family).demoted(link, exc):
+                raise Lost(f"the server only reads, being no primary (any more): {text_of(exc)}") from exc
+            raise
         finally:
-            # Our engines send nothing when a connection goes back to the pool, so that nothing can interrupt it. Others
-            # may, and SQLAlchemy loses a connection that is interrupted then: hence a task of its own (which would be
-            # cancelled before it begins where the loop is just ending).
-            closing = connection.close()
-            await (closing if self._client is None else asyncio.shield(closing))
-
-    async def _connected(self) -> AsyncConnection:
-        """Check out a connection that was not there yet when another one was found dead."""
-        engine = self._made_engine()
-        while True:
-            connection = await engine.connect()
-            made: float = connection.info.setdefault("aioresult knows it since", time.monotonic())
-            if made >= self._trusted_from:
-                return connection
-            dialect_class(self.target.family).hang_up((await connection.get_raw_connection()).driver_connection)
-            await connection.invalidate()
-            await connection.close()
+            await connections.release(connection)
 
     async def _recover(self, verdict: Verdict, attempt: int) -> None:
         if verdict.distrust:
             self.distrust()
         if verdict.reexamine:
-            self._dialect = None
+            self._dialects.clear()
+        if verdict.nameless and self._named:
+            self._named = False
+            await self._reopen()
+        if verdict.alone:
+            self._together = False
         if verdict.conflict:
             await asyncio.sleep(random.uniform(0.001, 0.01) * 2**attempt)
 
-    async def _open(self) -> Dialect:
+    async def _open(self, writes: Kind | None) -> Dialect:
+        if writes is not None and not self._writes:
+            self._writes = True
+            if self._file is not None and self._client is None:
+                self.distrust()  # connections that were opened for reading leave the file's settings as they are
         chosen = dialect_class(self.target.family)
-        async with self._link() as link:
+        async with self._link(counting=False) as link:
             if self.settings.database_create_tables_at_setup:
-                await self._create_tables(link, indexes=False)
+                if writes is not None:
+                    await creating.create_for(link, self.tables, writes, chosen)
+                elif self.settings.database_trigger:  # which takes a table to be installed on
+                    await creating.create_quietly(link, self.tables, "task", chosen)
+            extended, binary = self.settings.result_extended, self.rows.binary
             layout = await link.connection.run_sync(
-                partial(schema.examine, tables=self.tables, extended=self.settings.result_extended)
+                partial(schema.examine, tables=self.tables, extended=extended, writes=writes, binary=binary)
             )
+            if writes is None and not layout.there and not self.settings.database_create_tables_at_setup:
+                raise SettingsError(schema.missing_table(self.tables.task))
             facts = await chosen.look(link, self.tables)
+            if not layout.there:
+                facts["tables"] = f"{self.tables.task.fullname} is created when the first result is stored"
             if facts.get("file"):
                 self._file = _identity(facts["file"])
             dialect = chosen(layout, self.rows.dates, facts)
-            if self.settings.database_trigger:
+            if self.settings.database_trigger and layout.there:
                 await self._install_trigger(link, dialect)
         return dialect
 
@@ -228,49 +275,41 @@ class Database:
         from aioresult.stores.sqlalchemy import triggers
 
         try:
+            if not self._together:
+                raise SettingsError(_ALONE)
             await triggers.ensure(link, dialect)
         except SettingsError as exc:
             warn_once(self.location, f"database_trigger: {exc}; what other writers store is polled meanwhile")
 
-    async def _create_tables(self, link: Link, *, indexes: bool) -> None:
-        """Create what is missing of the tables; others may be doing so at the same time.
-
-        Indexes are added to tables only where an operator asks for it: writers have to wait while that is done.
-        """
-        chosen = dialect_class(self.target.family)
-        attempt = 0
-        while await link.connection.run_sync(partial(schema.lacks, tables=self.tables, indexes=indexes)):
-            try:
-                async with link.transaction(chosen.begin):
-                    await chosen.lock_for_creating(link)
-                    await link.connection.run_sync(partial(schema.create, tables=self.tables, indexes=indexes))
-            except DBAPIError:  # a Celery worker was faster, perhaps: the next look finds what it created
-                attempt += 1
-                if attempt == _CREATION_ATTEMPTS:
-                    raise
-        await link.connection.run_sync(schema.complete, self.tables)
-
     def _file_is_another(self) -> bool:
         """Return whether a database in a file was deleted or replaced behind our open connections."""
-        if self._file is None or self._dialect is None:
+        found = next(iter(self._dialects.values()), None)
+        if self._file is None or found is None:
             return False
-        return _identity(self._dialect.facts["file"]) != self._file
+        return _identity(found.facts["file"]) != self._file
 
     async def _reopen(self) -> None:
-        engine, self._engine, self._dialect, self._file = self._made_engine(), None, None, None
-        await engine.dispose()
+        connections, self._connections, self._file = self._connections, None, None
+        self._dialects.clear()
+        if connections is not None:
+            await connections.aclose()
 
-    def _made_engine(self) -> AsyncEngine:
-        if self._engine is None:
+    def _made_connections(self) -> Connections:
+        if self._connections is None:
             if self._client is not None:
-                self._engine = self._client.execution_options(isolation_level="AUTOCOMMIT")
+                engine = self._client.execution_options(isolation_level="AUTOCOMMIT")
             else:
-                self._engine, self._link_class = make_engine(self.target, self.settings)
+                engine, self._link_class = make_engine(
+                    self.target, self.settings, lambda: self._writes, named=self._named
+                )
+            chosen = dialect_class(self.target.family)
             # SQLAlchemy wraps what goes wrong in a statement, but not in connecting, and not everything.
-            dialect = self._engine.dialect
-            unwrapped = dialect_class(self.target.family).driver_errors(dialect.driver)
-            self._errors = (SQLAlchemyError, OSError, dialect.loaded_dbapi.Error, *unwrapped)
-        return self._engine
+            unwrapped = chosen.driver_errors(engine.dialect.driver)
+            self._errors = (SQLAlchemyError, OSError, engine.dialect.loaded_dbapi.Error, *unwrapped)
+            self._connections = Connections(
+                engine, chosen, owned=self._client is None, recycle=recycle_of(self.settings)
+            )
+        return self._connections
 
 
 def _identity(path: str) -> tuple[int, int] | None:
@@ -284,6 +323,10 @@ def _identity(path: str) -> tuple[int, int] | None:
 
 async def _closed(connection: Any) -> None:
     await connection.close()
+
+
+def _nobody_counts() -> None:
+    pass
 
 
 async def _nothing(_outcome: object) -> None:

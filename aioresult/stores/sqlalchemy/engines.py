@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from inspect import signature
 from typing import Any, Final
 
+from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import QueuePool, SingletonThreadPool
@@ -28,11 +30,23 @@ _WITHOUT_MEANING: Final = frozenset(
     ).split()
 )
 """Options of engines that synchronous drivers, or older versions of SQLAlchemy, need."""
+_RECYCLE: Final = 3600
+_SKIP: Final = "skip_autocommit_rollback"
+_NO_ROLLBACK: Final[dict[str, Any]] = {_SKIP: True} if _SKIP in signature(DefaultDialect).parameters else {}
+"""Saves a ROLLBACK whenever a connection goes back to its pool; SQLAlchemy knows it from 2.0.43 on."""
 _BLOCKING_POOLS: Final = (QueuePool, SingletonThreadPool)
 
 
-def make_engine(target: Target, settings: Settings) -> tuple[AsyncEngine, type[Link]]:
+def make_engine(
+    target: Target, settings: Settings, writes: Callable[[], bool], *, named: bool = True
+) -> tuple[AsyncEngine, type[Link]]:
     """Return a new engine in autocommit mode, and the way to send statements over its connections.
+
+    Args:
+        target: where they lead.
+        settings: have the options.
+        writes: tells whether a new connection is for a store that writes.
+        named: whether statements may have names, as far as the options want it.
 
     Raises:
         SettingsError: ``database_engine_options`` or ``database_engine_callback`` cannot be used.
@@ -48,16 +62,29 @@ def make_engine(target: Target, settings: Settings) -> tuple[AsyncEngine, type[L
         Given(target.options, f"the URL {target.location}"),
         Given(given.pop("connect_args", None) or {}, _CONNECT_ARGS),
     )
-    arguments = finished(driver, {**own.pop("connect_args", {}), **wanted})
-    options = {"pool_recycle": 3600, **own, **given, "isolation_level": "AUTOCOMMIT", "hide_parameters": True}
+    nameless = {} if named else chosen.nameless(target)
+    arguments = finished(driver, {**own.pop("connect_args", {}), **wanted, **nameless})
+    options = {
+        **own,
+        **given,
+        "pool_recycle": recycle_of(settings),
+        "isolation_level": "AUTOCOMMIT",
+        "hide_parameters": True,
+    }
     try:
-        engine = create_async_engine(target.url, connect_args=arguments, skip_autocommit_rollback=True, **options)
+        engine = create_async_engine(target.url, connect_args=arguments, **_NO_ROLLBACK, **options)
     except (TypeError, ValueError, ArgumentError) as exc:
         raise SettingsError(f"setting database_engine_options: {exc}") from exc
-    chosen.prepare_engine(engine)
+    chosen.prepare_engine(engine, writes)
     if settings.database_engine_callback is not None:
         _resolved(settings.database_engine_callback)(engine.sync_engine)
     return engine, link_class(engine.dialect.driver, wanted)
+
+
+def recycle_of(settings: Settings) -> float:
+    """Return how many seconds a connection is used before it is replaced by a new one; -1 for ever."""
+    seconds: float = (settings.database_engine_options or {}).get("pool_recycle", _RECYCLE)
+    return seconds
 
 
 def _meaningful(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,19 +13,53 @@ from aioresult.stores.sqlalchemy.tls import advice_on_tls
 
 _AUTHENTICATION: Final = {"28P01", "28000", 1045, 1044, 1698}
 _NO_DATABASE: Final = {"3D000", 1049}
-_NO_TABLE: Final = {"42P01", "3F000", 1146}
+_NO_SCHEMA: Final = "3F000"
+_NO_TABLE: Final = {"42P01", 1146}
 _NO_COLUMN: Final = {"42703", 1054}
-_FORBIDDEN: Final = {"42501", "25006", 1142, 1143, 1227, 1290, 1370}
+_FORBIDDEN: Final = {"42501", "25006", 1142, 1143, 1227, 1290, 1370, 1792}
+_NAMELESS: Final = {"26000", "42P05"}
+_NO_TRANSACTIONS: Final = "statement pooling mode"
 _CONFLICT: Final = {"40001", "40P01", 1213, 1205}
+_NO_MORE_IDS: Final = {"2200H", "22003"}
+"""The second one says of a number that its column is too small: of those that we store, only ``id`` can be."""
 _UNUSABLE: Final = {"42P10", 1364}
 _TOO_LONG: Final = {1406, 1366}
+NOT_UTF8: Final = "decode to UTF-8"
+"""What Python's module for SQLite says of a text that is none, before it quotes it."""
+_STATE: Final = frozenset({"08", "53", "57", "58", "XX"})
+"""Classes of SQLSTATE that say something of the server's state or of the connection, and nothing of what was asked."""
 _CUT: Final = {"57P01", "57P02", "57P03", "57P05"}
 _LOST: Final = {2003, 2006, 2013, 2014, 1053, 1927, 4031}
 """SQLSTATE of PostgreSQL as text (libpq tells none of failed connections), error numbers of MySQL as numbers."""
+_PREPARING: Final = (
+    "a connection pooler leads us to one server process after the other, each with prepared statements of others: make "
+    "the engine with connect_args={'statement_cache_size': 0, 'prepared_statement_cache_size': 0, "
+    "'prepared_statement_name_func': str} for asyncpg, {'prepare_threshold': None} for psycopg, or hand over the URL"
+)
+_CREATE_SCHEMA: Final = (
+    "create the schema, by `CREATE SCHEMA name`, or correct database_table_schemas or the account's search_path"
+)
+_WIDEN: Final = (
+    "the table has no ids left for new rows: widen the column by `ALTER TABLE celery_taskmeta ALTER COLUMN id TYPE "
+    "bigint`, and its sequence, if that is not one, by `ALTER SEQUENCE name AS bigint`; or begin with an empty table"
+)
+_TOGETHER: Final = "this takes a transaction: give a URL that leads to the server itself"
 
 
 class Silence(TimeoutError):
     """Raised where an answer that takes milliseconds did not come in seconds."""
+
+
+class Lost(ConnectionError):
+    """Raised where the connections that there are, though alive, are of no use any more."""
+
+
+class MissingTable(SettingsError):
+    """Raised where a statement needs a table that does not exist."""
+
+
+UNREADABLE: Final = (EncodeError, ArithmeticError, UnicodeError)
+"""What comes of reading a value that the driver cannot make anything of; ``judge`` says the first of most drivers'."""
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +71,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         conflict: whether another writer was in the way, so that pausing for a moment is of use.
         reexamine: whether the tables are not as they were when the store was opened.
         distrust: whether the connection is lost, or does not answer, so that others may be in the same state.
+        nameless: whether statements must have no name, since a pooler leads them to different servers.
+        alone: whether each statement must stand alone, since a pooler takes no transactions.
     """
 
     error: AioResultError
@@ -44,37 +80,67 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     conflict: bool = False
     reexamine: bool = False
     distrust: bool = False
+    nameless: bool = False
+    alone: bool = False
 
 
 def judge(exc: Exception, location: str) -> Verdict:
     """Return what ``exc``, raised by SQLAlchemy or a driver, means for the database at ``location``."""
-    original = exc.orig if isinstance(exc, DBAPIError) and exc.orig is not None else exc
-    code = _code(original)
-    text = _text(original)
+    code, text = code_of(exc), text_of(exc)
+    return (
+        _of_connections(exc, code, text, location)
+        or _of_tables(code, text, location)
+        or _of_values(exc, code, text, location)
+        or _by_class(exc, code, text, location)
+    )
+
+
+def _of_connections(exc: Exception, code: str | int | None, text: str, location: str) -> Verdict | None:
+    if isinstance(exc, Lost):
+        return Verdict(error=StoreUnavailable(f"{location}: {text}"), repeat=True, distrust=True)
+    if code in _NAMELESS or (code == "08P01" and "prepared statement" in text):
+        return Verdict(error=SettingsError(f"{location}: {text}; {_PREPARING}"), repeat=True, nameless=True)
+    if _NO_TRANSACTIONS in text:
+        return Verdict(error=SettingsError(f"{location}: {text}; {_TOGETHER}"), repeat=True, alone=True)
     if code in _AUTHENTICATION or (code is None and "authentication failed" in text):
         return Verdict(error=StoreUnavailable(f"{location}: authentication failed: {text}"))
     if code in _NO_DATABASE or (code is None and "database" in text and "does not exist" in text):
         return Verdict(error=StoreUnavailable(f"{location}: there is no such database: {text}"))
+    return None
+
+
+def _of_tables(code: str | int | None, text: str, location: str) -> Verdict | None:
+    if code == _NO_SCHEMA:
+        return Verdict(error=SettingsError(f"{location}: {text}; {_CREATE_SCHEMA}"), reexamine=True)
     if code in _NO_TABLE or (code is None and "no such table" in text):
-        return Verdict(error=SettingsError(_missing(location, text)), repeat=True, reexamine=True)
+        return Verdict(error=MissingTable(_missing(location, text)), repeat=True, reexamine=True)
     if code in _NO_COLUMN or (code is None and ("no such column" in text or "has no column" in text)):
         return Verdict(error=SettingsError(_missing(location, text)), repeat=True, reexamine=True)
     if code in _FORBIDDEN or "readonly database" in text:
         return Verdict(error=SettingsError(f"{location}: the database account is not allowed to do this: {text}"))
+    if code in _NO_MORE_IDS:
+        return Verdict(error=SettingsError(f"{location}: {text}; {_WIDEN}"))
+    return None
+
+
+def _of_values(exc: Exception, code: str | int | None, text: str, location: str) -> Verdict | None:
     if code in _CONFLICT:
         error = StoreUnavailable(f"{location}: other writers were in the way again and again: {text}")
         return Verdict(error=error, repeat=True, conflict=True)
-    if code in _TOO_LONG or isinstance(exc, DataError) or _class_of(code) == "22":
+    if code in _TOO_LONG or isinstance(exc, DataError) or _class_of(code) == "22" or NOT_UTF8 in text:
+        text = text.partition(" with text")[0]
         return Verdict(error=EncodeError(f"{location}: the database does not take a value: {text}"))
-    return _by_class(exc, code, text, location)
+    return None
 
 
 def _by_class(exc: Exception, code: str | int | None, text: str, location: str) -> Verdict:
     lost = (isinstance(exc, DBAPIError) and exc.connection_invalidated) or code in _LOST
     if isinstance(exc, PoolTimeout):
         return Verdict(error=StoreUnavailable(f"{location}: no connection became free in time: {text}"))
-    if code in _UNUSABLE or "not a database" in text or (_is_refusal(exc, code) and not lost):
-        return Verdict(error=SettingsError(f"{location}: the tables cannot be used as they are: {text}"))
+    unusable = code in _UNUSABLE or "not a database" in text or "ON CONFLICT" in text
+    if unusable or (_is_rejected(exc, code) and not lost):
+        error = SettingsError(f"{location}: the tables cannot be used as they are: {text}")
+        return Verdict(error=error, repeat=True, reexamine=True)  # others may be in their place since we looked
     if isinstance(exc, TimeoutError):
         silence = isinstance(exc, Silence)
         return Verdict(error=StoreUnavailable(f"{location}: no answer in time"), repeat=silence, distrust=silence)
@@ -86,7 +152,7 @@ def _by_class(exc: Exception, code: str | int | None, text: str, location: str) 
     return Verdict(error=StoreUnavailable(f"{location}: {text}"), repeat=lost or unwrapped, distrust=cut)
 
 
-def _is_refusal(exc: Exception, code: str | int | None) -> bool:
+def _is_rejected(exc: Exception, code: str | int | None) -> bool:
     return isinstance(exc, ProgrammingError | IntegrityError) or _class_of(code) in ("23", "42")
 
 
@@ -95,7 +161,15 @@ def _class_of(code: str | int | None) -> str:
     return code[:2] if isinstance(code, str) else ""
 
 
-def _code(error: BaseException) -> str | int | None:
+def is_refusal(exc: Exception) -> bool:
+    """Return whether a server has answered that it does not do what was asked, now or later."""
+    code = code_of(exc)
+    return code is not None and _class_of(code) not in _STATE and code not in _CONFLICT
+
+
+def code_of(exc: Exception) -> str | int | None:
+    """Return the SQLSTATE or the number of an error of SQLAlchemy or a driver."""
+    error = _original(exc)
     first = error.args[0] if error.args else None
     if isinstance(first, int) and not isinstance(error, OSError):
         return first  # MySQL's number says more than the SQLSTATE that newer drivers give beside it
@@ -103,11 +177,16 @@ def _code(error: BaseException) -> str | int | None:
     return state if isinstance(state, str) else None
 
 
-def _text(error: BaseException) -> str:
+def _original(exc: Exception) -> BaseException:
+    return exc.orig if isinstance(exc, DBAPIError) and exc.orig is not None else exc
+
+
+def text_of(exc: Exception) -> str:
     """Return the driver's own words, without the statement and its values, which SQLAlchemy would add."""
+    error = _original(exc)
     if isinstance(error, SQLAlchemyError):
         return str(error.args[0]) if error.args else type(error).__name__
-    words = str(error.args[-1]) if error.args else ""
+    words = str(error.args[-1]).partition("\nDETAIL:")[0] if error.args else ""  # which may quote the whole row
     words = words.partition(": ")[2] if words.startswith("<class ") else words
     return f"{words or type(error).__name__}{advice_on_tls(words)}"
 

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sqlalchemy import CursorResult, Dialect, TextClause
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 if TYPE_CHECKING:
+    import sqlite3
+
     import asyncpg
+
+Outcome = TypeVar("Outcome")
+
+PREPARED: Final = "aioresult's prepared statements"
+"""Where a connection keeps those of its server; without that, it is not known to keep its statements."""
 
 
 class Link:
@@ -20,10 +28,12 @@ class Link:
     Args:
         connection: an open connection.
         count: called once for each statement.
+        together: whether several statements can be one transaction, for all that is known.
     """
 
-    def __init__(self, connection: AsyncConnection, count: Callable[[], None]) -> None:
+    def __init__(self, connection: AsyncConnection, count: Callable[[], None], *, together: bool = True) -> None:
         self.connection = connection
+        self.together = together
         self._count = count
 
     async def rows(self, statement: TextClause | str, parameters: Mapping[str, Any] | Sequence[Any] = ()) -> list[Any]:
@@ -41,6 +51,13 @@ class Link:
     async def run(self, statement: TextClause | str, parameters: Mapping[str, Any] | Sequence[Any] = ()) -> int:
         """Execute ``statement`` and return how many rows it touched."""
         return (await self._execute(statement, parameters)).rowcount
+
+    async def in_thread(self, call: Callable[[sqlite3.Connection], Outcome]) -> Outcome:
+        """Return what ``call`` makes of SQLite's connection, in the thread of that one, where nothing interrupts it."""
+        self._count()
+        driver: Any = (await self.connection.get_raw_connection()).driver_connection
+        outcome: Outcome = await driver._execute(call, driver._conn)
+        return outcome
 
     async def _execute(
         self, statement: TextClause | str, parameters: Mapping[str, Any] | Sequence[Any]
@@ -74,13 +91,40 @@ class AsyncpgLink(Link):
         self._count()
         sql, names = _compiled(statement, self.connection.dialect)
         driver = await self._driver_connection()
+        values = [parameters[name] for name in names]
         try:
-            rows: list[Any] = await driver.fetch(sql, *[parameters[name] for name in names])
+            rows = await self._fetch(driver, sql, values)
         except BaseException as exc:
             if driver.is_closed() or getattr(exc, "sqlstate", None) is None:
                 await self.connection.invalidate()
             raise
         return rows
+
+    async def _fetch(self, driver: asyncpg.Connection, sql: str, values: Sequence[Any]) -> list[Any]:
+        """Prepare a statement once for each connection, where that can be relied upon."""
+        prepared: dict[str, Any] | None = self.connection.info.get(PREPARED)
+        if prepared is None:
+            found: list[Any] = await driver.fetch(sql, *values)
+            return found
+        try:
+            return await self._fetch_prepared(driver, prepared, sql, values)
+        except Exception as exc:
+            import asyncpg
+
+            if not isinstance(exc, asyncpg.InvalidCachedStatementError):  # a column's type has changed since
+                raise
+            prepared.clear()
+            return await self._fetch_prepared(driver, prepared, sql, values)
+
+    @staticmethod
+    async def _fetch_prepared(
+        driver: asyncpg.Connection, prepared: dict[str, Any], sql: str, values: Sequence[Any]
+    ) -> list[Any]:
+        if sql not in prepared:
+            # With the engine's options asyncpg leaves the name out; and nobody else's is to be the same, see there.
+            prepared[sql] = await driver.prepare(sql, name=f"aioresult_{secrets.token_hex(8)}")
+        found: list[Any] = await prepared[sql].fetch(*values)
+        return found
 
     async def _driver_connection(self) -> asyncpg.Connection:
         open_already = self.connection.sync_connection

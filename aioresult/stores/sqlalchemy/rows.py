@@ -11,14 +11,16 @@ import msgspec
 from aioresult.codec import Codec
 from aioresult.errors import DecodeError, EncodeError, InvalidTaskId
 from aioresult.record import Encoded, Record, ResultTree
-from aioresult.settings import Settings
+from aioresult.settings import SERIALIZERS, Settings
 from aioresult.states import PENDING
+from aioresult.stores.sqlalchemy import cells
 from aioresult.stores.sqlalchemy.dates import Dates
 from aioresult.stores.sqlalchemy.tables import EXTENDED
 
 Row = tuple[Any, ...]
 """One task's values, in the order of ``COLUMNS``, as the statements take and return them."""
 
+_TEXT_SERIALIZERS: Final = frozenset({"json", "yaml"})
 _STATUS_LENGTH: Final = 50
 _NAME_LENGTH: Final = 155
 _NOT_EXTENDED: Final = (None,) * len(EXTENDED)
@@ -32,6 +34,8 @@ class Rows:
         self.dates = dates
         self._pickle = settings.database_result_format == "pickle"
         self._extended = settings.result_extended
+        self.binary = self._pickle or SERIALIZERS[settings.result_serializer] not in _TEXT_SERIALIZERS
+        """Whether what is stored as a result is not text."""
 
     def to_row(self, record: Record) -> Row:
         """Return the row of an encoded ``record``."""
@@ -59,12 +63,28 @@ class Rows:
             record.stamps,
         )
 
+    def _date(self, value: object) -> datetime | None:
+        """Return a date as a statement returned it; ``None`` where it is none, or beyond the ends of the calendar."""
+        try:
+            return self.dates.from_column(value)
+        except (ArithmeticError, ValueError):
+            return None
+
     def to_record(self, row: Sequence[Any]) -> Record:
         """Return the record in ``row``; one that cannot be decoded becomes ``Record.undecodable``."""
         try:
             return self._decode(row)
         except DecodeError as exc:
             return Record.undecodable(row[0], exc)
+        except (ArithmeticError, TypeError, ValueError) as exc:  # of a value that nobody has thought of
+            return self.unreadable(row[0], exc)
+
+    @staticmethod
+    def unreadable(task_id: str, exc: Exception) -> Record:
+        """Return what stands for a row that cannot be read because of ``exc``, which the driver has raised, say."""
+        error = DecodeError(f"the record of task {task_id!r} cannot be read: {exc!s:.400}")
+        error.__cause__ = exc
+        return Record.undecodable(task_id, error)
 
     def encode(self, record: Record) -> Record:
         """Return ``record`` with everything that is stored as bytes in that form; harmless when called twice.
@@ -100,27 +120,30 @@ class Rows:
 
     def _decode(self, row: Sequence[Any]) -> Record:
         task_id, status, result, date, traceback, children, name, args, kwargs, worker, retries, queue, stamps = row
-        status = status or PENDING
-        value = self._codec.decode_result(task_id, status, result, traceback=traceback, legacy_pickle=True)
+        status = cells.text(status, f"the status of task {task_id!r}") or PENDING
+        traceback = cells.text(traceback, f"the traceback of task {task_id!r}")
+        payload = cells.payload(result, f"the result of task {task_id!r}")
         stamps = self._read(task_id, "stamps", stamps)
         return Record(
             id=task_id,
             status=status,
-            result=value,
+            result=self._codec.decode_result(task_id, status, payload, traceback=traceback, legacy_pickle=True),
             traceback=traceback,
             children=self._read(task_id, "children", children),
-            date_done=self.dates.from_column(date),
-            name=name,
+            date_done=self._date(date),
+            name=cells.text(name, f"the name of task {task_id!r}"),
             args=self._read(task_id, "args", args),
             kwargs=self._read(task_id, "kwargs", kwargs),
-            worker=worker,
-            retries=retries,
-            queue=queue,
+            worker=cells.text(worker, f"the worker of task {task_id!r}"),
+            retries=cells.number(retries, f"the number of retries of task {task_id!r}"),
+            queue=cells.text(queue, f"the queue of task {task_id!r}"),
             stamps=stamps.get("stamps") if isinstance(stamps, dict) else None,
         )
 
-    def _read(self, task_id: str, field: str, payload: bytes | None) -> Any:
-        return None if payload is None else self._codec.decode_value(payload, f"{field} of task {task_id!r}")
+    def _read(self, task_id: str, field: str, value: object) -> Any:
+        what = f"{field} of task {task_id!r}"
+        payload = cells.payload(value, what)
+        return None if payload is None else self._codec.decode_value(payload, what)
 
     def encode_group(self, group_id: str, tree: ResultTree) -> bytes:
         """Return ``tree`` as the groups' table holds it.
@@ -132,13 +155,16 @@ class Rows:
             return self._codec.encode_group_pickle(tree)
         return self._codec.encode_value(tree, f"group {group_id!r}")
 
-    def decode_group(self, group_id: str, payload: bytes) -> ResultTree:
-        """Return the tree in ``payload``, whichever generation of Celery wrote it.
+    def decode_group(self, group_id: str, value: object) -> ResultTree | None:
+        """Return the tree in a column's ``value``, whichever generation of Celery wrote it; ``None`` for none.
 
         Raises:
             DecodeError: it cannot be read.
         """
         what = f"the saved group {group_id!r}"
+        payload = cells.payload(value, what)
+        if payload is None:
+            return None
         return self._codec.as_tree(self._codec.decode_value(payload, what, legacy_pickle=True), what)
 
 

@@ -1,90 +1,129 @@
-"""Looking at what a database has, and creating what is missing. Runs inside ``AsyncConnection.run_sync``."""
+"""Looking at what a database has, and creating what is missing. Runs inside ``AsyncConnection.run_sync``.
+
+Reading takes what is there, and looks at the results' table alone. What is missing is created, and what cannot be
+written to is refused, when something is to be written.
+"""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-from sqlalchemy import Column, Connection, Index, Sequence, Table, inspect
+from sqlalchemy import Column, Connection, Dialect, Index, Sequence, Table, inspect
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.schema import CreateColumn
+from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable, DDLElement
 
 from aioresult.errors import SettingsError
-from aioresult.stores.sqlalchemy.tables import COLUMNS, EXTENDED, Layout, Tables, full_name, undoubled
+from aioresult.stores.sqlalchemy.fitness import check_fitness, reading_of
+from aioresult.stores.sqlalchemy.tables import COLUMNS, EXTENDED, Kind, Layout, Tables, full_name, undoubled
 
 logger = logging.getLogger("aioresult")
 
+Columns = Mapping[str, Any]
+"""The columns of one table as it is, by name, as SQLAlchemy describes them; none where there is no table."""
 
-class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """One table as it is: its columns by name, as SQLAlchemy's inspector describes them."""
-
-    columns: dict[str, Any]
-
-    def fills_itself(self, name: str) -> bool:
-        """Return whether the database finds a value for a column that an INSERT leaves out."""
-        column = self.columns[name]
-        return bool(column.get("default") or column.get("identity") or column.get("autoincrement") is True)
+_KEYS = {"task": ("task_id",), "group": ("taskset_id",), "stream": ("task_id", "seq")}
+_BINARY = {"group": ("result",), "stream": ("item",)}
+_NEEDED = {
+    "task": ("id", "task_id", "status", "result", "date_done", "traceback"),
+    "group": ("id", "taskset_id", "result", "date_done"),
+    "stream": ("task_id", "seq", "item", "date"),
+}
 
 
-def examine(connection: Connection, tables: Tables, *, extended: bool) -> Layout:
-    """Return what the database has of ``tables``.
+def examine(
+    connection: Connection, tables: Tables, *, extended: bool, writes: Kind | None = None, binary: bool = False
+) -> Layout:
+    """Return what the database has of ``tables``; without ``writes``, the results' table need not exist.
+
+    Args:
+        connection: to the database.
+        tables: those that the settings name.
+        extended: whether the columns of ``result_extended`` are written.
+        writes: which of the tables is to be written to.
+        binary: whether what is written is not text.
 
     Raises:
-        SettingsError: a table is missing, or lacks a column that nothing works without.
+        SettingsError: a table lacks a column that nothing works without; or the one to be written to does not exist,
+            or cannot hold what is to be written.
     """
-    task = _look(connection, tables.task, ("id", "task_id", "status", "result", "date_done", "traceback"))
-    group = _look(connection, tables.group, ("id", "taskset_id", "result", "date_done"))
-    columns = tuple(name for name in COLUMNS if name in task.columns)
+    dialect = connection.dialect
+    task = _columns(connection, tables, "task") if writes != "group" else {}
+    columns = tuple(name for name in COLUMNS if name in task)
+    written = tuple(name for name in columns if extended or name not in EXTENDED)
+    next_ids: dict[str, str | None] = {}
+    if writes is not None:
+        table = tables.of(writes)
+        found = task if writes == "task" else _columns(connection, tables, writes)
+        if not found:
+            raise SettingsError(missing_table(table))
+        if not columns and writes == "stream":  # whose producers lock their tasks' rows
+            raise SettingsError(missing_table(tables.task))
+        names = _BINARY.get(writes, written)
+        check_fitness(connection, table, {name: found[name]["type"] for name in names}, _KEYS[writes], binary=binary)
+        if writes != "stream":
+            next_ids[f"{writes}_next_id"] = _next_id(connection, table, found["id"])
+    readings = {name: reading_of(name, task[name]["type"], dialect) for name in columns}
     return Layout(
-        task=full_name(tables.task, connection.dialect),
-        group=full_name(tables.group, connection.dialect),
+        task=full_name(tables.task, dialect),
+        group=full_name(tables.group, dialect),
+        stream=full_name(tables.stream, dialect),
         columns=columns,
-        written=tuple(name for name in columns if extended or name not in EXTENDED),
-        task_next_id=_next_id(connection, tables.task, task),
-        group_next_id=_next_id(connection, tables.group, group),
+        written=written,
+        expressions={name: expression for name, expression in readings.items() if expression is not None},
+        **next_ids,
     )
 
 
-def lacks(connection: Connection, tables: Tables, *, indexes: bool) -> bool:
-    """Return whether a table is missing, or, where ``indexes`` are asked for, one of these."""
-    inspector = inspect(connection)
-    if not all(inspector.has_table(table.name, schema=table.schema) for table in (tables.task, tables.group)):
+def missing_table(table: Table) -> str:
+    """Return what to tell about a table that does not exist, and is not to be created."""
+    return (
+        f"there is no table {table.fullname}; let it be created (database_create_tables_at_setup=True), create it with "
+        f"`aioresult sql create`, or correct database_table_names and database_table_schemas"
+    )
+
+
+def definition(table: Table, dialect: Dialect) -> str:
+    """Return the statements that create ``table`` and its indexes."""
+    statements: list[DDLElement] = [CreateTable(table), *map(CreateIndex, table.indexes)]
+    return "; ".join(undoubled(" ".join(str(one.compile(dialect=dialect)).split()), dialect) for one in statements)
+
+
+def lacks(connection: Connection, table: Table, *, indexes: bool) -> bool:
+    """Return whether ``table`` is missing, or, where ``indexes`` are asked for, one of these."""
+    if not inspect(connection).has_table(table.name, schema=table.schema):
         return True
-    return indexes and bool(_missing_indexes(connection, tables))
+    return indexes and bool(_missing_indexes(connection, table))
 
 
-def create(connection: Connection, tables: Tables, *, indexes: bool) -> None:
-    """Create what is missing of ``tables``.
+def create(connection: Connection, table: Table, *, indexes: bool) -> None:
+    """Create what is missing of ``table``.
 
     Raises:
         DBAPIError: it is not allowed, or somebody else did the same at the same time.
     """
-    tables.metadata.create_all(connection)
-    for index in _missing_indexes(connection, tables) if indexes else ():
+    table.metadata.create_all(connection, tables=[table])
+    for index in _missing_indexes(connection, table) if indexes else ():
         index.create(connection)
 
 
-def _missing_indexes(connection: Connection, tables: Tables) -> list[Index]:
+def _missing_indexes(connection: Connection, table: Table) -> list[Index]:
     """Return the indexes whose column no index begins with, under whatever name: tables may have been renamed."""
-    inspector = inspect(connection)
-    missing: list[Index] = []
-    for table in (tables.task, tables.group):
-        there = {found["column_names"][0] for found in inspector.get_indexes(table.name, schema=table.schema)}
-        missing += [index for index in table.indexes if index.columns[0].name not in there]
-    return missing
+    found = inspect(connection).get_indexes(table.name, schema=table.schema)
+    there = {index["column_names"][0] for index in found}
+    return [index for index in table.indexes if index.columns[0].name not in there]
 
 
-def complete(connection: Connection, tables: Tables) -> None:
-    """Add the columns that newer generations of Celery have to existing tables, as Celery does.
+def complete(connection: Connection, table: Table) -> None:
+    """Add the columns that newer generations of Celery have to an existing table, as Celery does.
 
     Where that is not allowed they stay away: what they would have held is then not stored.
     """
-    for table in (tables.task, tables.group):
-        have = {column["name"] for column in inspect(connection).get_columns(table.name, schema=table.schema)}
-        for column in table.columns:
-            if column.name not in have and column.nullable:
-                _add(connection, table, column)
+    have = {column["name"] for column in inspect(connection).get_columns(table.name, schema=table.schema)}
+    for column in table.columns:
+        if column.name not in have and column.nullable:
+            _add(connection, table, column)
 
 
 def _add(connection: Connection, table: Table, column: Column[Any]) -> None:
@@ -103,29 +142,35 @@ def _add(connection: Connection, table: Table, column: Column[Any]) -> None:
         )
 
 
-def _look(connection: Connection, table: Table, needed: tuple[str, ...]) -> Found:
-    inspector = inspect(connection)
-    full_name = f"{table.schema}.{table.name}" if table.schema else table.name
-    if not inspector.has_table(table.name, schema=table.schema):
+def _columns(connection: Connection, tables: Tables, kind: Kind) -> Columns:
+    table, inspector = tables.of(kind), inspect(connection)
+    if table.schema and not inspector.has_schema(table.schema):
         raise SettingsError(
-            f"there is no table {full_name}; let it be created (database_create_tables_at_setup=True), create it with "
-            f"`aioresult sql create`, or correct database_table_names and database_table_schemas"
+            f"there is no schema {table.schema}; create it, by `CREATE SCHEMA {table.schema}`, "
+            f"or correct database_table_schemas"
         )
+    if not inspector.has_table(table.name, schema=table.schema):
+        return {}
     columns = {column["name"]: column for column in inspector.get_columns(table.name, schema=table.schema)}
-    missing = [name for name in needed if name not in columns]
+    missing = [name for name in _NEEDED[kind] if name not in columns]
     if missing:
-        raise SettingsError(f"table {full_name} is none of Celery's: it has no column {', '.join(missing)}")
-    return Found(columns=dict(columns))
+        whose = "was not made for streams" if kind == "stream" else "is none of Celery's"
+        raise SettingsError(f"table {table.fullname} {whose}: it has no column {', '.join(missing)}")
+    return columns
 
 
-def _next_id(connection: Connection, table: Table, found: Found) -> str | None:
+def _next_id(connection: Connection, table: Table, column: Mapping[str, Any]) -> str | None:
     """Return the expression for a new row's id: Celery's sequence where SQLAlchemy makes one (PostgreSQL, MariaDB)."""
+    fills_itself = bool(column.get("default") or column.get("identity") or column.get("autoincrement") is True)
     sequence = table.c.id.default
-    if not connection.dialect.supports_sequences or not isinstance(sequence, Sequence):
+    if fills_itself or not connection.dialect.supports_sequences or not isinstance(sequence, Sequence):
         return None
     if inspect(connection).has_sequence(sequence.name, schema=sequence.schema):
-        next_value = str(sequence.next_value().compile(dialect=connection.dialect))
-        return None if found.fills_itself("id") else undoubled(next_value, connection.dialect)
-    if found.fills_itself("id"):
-        return None
+        return _next_value(sequence, connection.dialect)
     raise SettingsError(f"table {table.fullname} needs the sequence {sequence.name}, which does not exist")
+
+
+def _next_value(sequence: Sequence, dialect: Dialect) -> str:
+    if dialect.name in ("mysql", "mariadb"):
+        return undoubled(f"nextval({dialect.preparer(dialect).format_sequence(sequence)})", dialect)
+    return undoubled(str(sequence.next_value().compile(dialect=dialect)), dialect)

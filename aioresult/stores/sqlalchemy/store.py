@@ -8,24 +8,30 @@ STARTED or PROGRESS is to finish.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import ClassVar, Final, Self
+from typing import Any, ClassVar, Final, Self
 
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from aioresult.abc import Capabilities, Feed, Store
-from aioresult.errors import SettingsError
+from aioresult.errors import AioResultError, DecodeError, SettingsError
 from aioresult.record import Record, ResultTree
 from aioresult.settings import Settings
 from aioresult.stores.sqlalchemy.database import Database
 from aioresult.stores.sqlalchemy.dialects.choice import dialect_class
 from aioresult.stores.sqlalchemy.dialects.port import Dialect
+from aioresult.stores.sqlalchemy.failures import UNREADABLE, MissingTable
 from aioresult.stores.sqlalchemy.feeds import push_of
 from aioresult.stores.sqlalchemy.link import Link
 from aioresult.stores.sqlalchemy.rows import Row
+from aioresult.stores.sqlalchemy.streams import Streams
 from aioresult.stores.sqlalchemy.urls import Target, family_of, location_of, parse
+from aioresult.stream import Append, Chunk, Cursor
 
+_PING: Final = text("SELECT 1")
 _FEW: Final = 1000
 """Rows that a database finds or writes within moments."""
 _LITTLE: Final = 2**20
@@ -33,10 +39,11 @@ _LITTLE: Final = 2**20
 
 
 class SQLStore(Store):
-    """Keeps each task as a row of ``celery_taskmeta``, as Celery does."""
+    """Keeps each task as a row of ``celery_taskmeta``, as Celery does, and each item of a stream as one of its own."""
 
     max_id_length: ClassVar[int | None] = 155
     needs_purge: ClassVar[bool] = True
+    keeps_streams: ClassVar[bool] = True
 
     def __init__(self, url: str, settings: Settings) -> None:
         super().__init__(url, settings)
@@ -66,6 +73,7 @@ class SQLStore(Store):
         self._database = Database(target, self.settings, self.codec, self._count, client)
         self._rows = self._database.rows
         self._push = push_of(self._database, self.get_many)
+        self._streams = Streams(self._database, self._push)
 
     def _count(self) -> None:
         self.commands += 1
@@ -82,12 +90,22 @@ class SQLStore(Store):
         wanted = {task_id for task_id in ids if "\0" not in task_id}  # SQL text has no null, so nothing is stored there
 
         async def read(link: Link, dialect: Dialect) -> Sequence[Row]:
-            return await dialect.read(link, list(wanted))
+            return await dialect.read(link, list(wanted)) if dialect.layout.there else []
 
         if not wanted:
             return {}
-        rows = await self._database.run(read, small=len(wanted) <= _FEW)
+        try:
+            rows = await self._database.run(read, small=len(wanted) <= _FEW)
+        except UNREADABLE as exc:
+            return await self._read_apart(sorted(wanted), exc)
         return {row[0]: self._rows.to_record(row) for row in rows if row[0] in wanted}
+
+    async def _read_apart(self, ids: Sequence[str], exc: Exception) -> Mapping[str, Record]:
+        """Read again in halves what cannot be read together, since the driver cannot make anything of one value."""
+        if len(ids) == 1:
+            return {ids[0]: self._rows.unreadable(ids[0], exc)}
+        middle = len(ids) // 2
+        return {**await self.get_many(ids[:middle]), **await self.get_many(ids[middle:])}
 
     async def put_many(self, records: Sequence[Record]) -> Sequence[bool]:
         rows = [self._rows.to_row(self._rows.encode(record)) for record in records]
@@ -98,7 +116,7 @@ class SQLStore(Store):
 
         if not rows:
             return []
-        written = await self._database.run(write, small=_is_small(rows))
+        written = await self._database.run(write, small=_is_small(rows), writes="task")
         self._push.announce([row for row in rows if row[0] in written])
         return [row[0] in written for row in rows]
 
@@ -106,10 +124,18 @@ class SQLStore(Store):
         wanted = [task_id for task_id in ids if "\0" not in task_id]
 
         async def delete(link: Link, dialect: Dialect) -> None:
-            await dialect.delete(link, wanted)
+            if dialect.layout.there:
+                await dialect.delete(link, wanted)
 
         if wanted:
             await self._database.run(delete, small=len(wanted) <= _FEW)
+            await self._streams.delete_many(wanted)
+
+    async def append_many(self, appends: Sequence[Append]) -> Sequence[int | AioResultError]:
+        return await self._streams.append_many(appends)
+
+    async def read_many(self, cursors: Sequence[Cursor]) -> Sequence[Chunk]:
+        return await self._streams.read_many(cursors)
 
     async def feed(self) -> Feed | None:
         return await self._push.open()
@@ -120,7 +146,7 @@ class SQLStore(Store):
 
     async def ping(self) -> None:
         async def ping(link: Link, _dialect: Dialect) -> None:
-            await link.value("SELECT 1")
+            await link.hot_rows(_PING, {})
 
         await self._database.run(ping, small=True)
 
@@ -135,9 +161,11 @@ class SQLStore(Store):
         cutoff = dialect.cutoff(self.settings.result_expires)
         total = 0
         for table in (dialect.layout.task, dialect.layout.group):
-            while deleted := await self._purge_some(table, cutoff):
-                total += deleted
-                await asyncio.sleep(0)
+            with self._unless_missing():
+                while deleted := await self._purge_some(table, cutoff):
+                    total += deleted
+                    await asyncio.sleep(0)
+        await self._streams.purge(self.settings)
         return total
 
     async def _purge_some(self, table: str, cutoff: datetime) -> int | None:
@@ -153,20 +181,35 @@ class SQLStore(Store):
         async def write(link: Link, dialect: Dialect) -> None:
             await dialect.write_group(link, group_id, payload, now)
 
-        await self._database.run(write, small=len(payload) <= _LITTLE)
+        await self._database.run(write, small=len(payload) <= _LITTLE, writes="group")
 
     async def get_group(self, group_id: str) -> ResultTree | None:
-        async def read(link: Link, dialect: Dialect) -> bytes | None:
+        async def read(link: Link, dialect: Dialect) -> Any:
             return await dialect.read_group(link, group_id)
 
-        payload = await self._database.run(read, small=True)
-        return None if payload is None else self._rows.decode_group(group_id, payload)
+        payload = None
+        with self._unless_missing():
+            try:
+                payload = await self._database.run(read, small=True)
+            except UNREADABLE as exc:
+                raise DecodeError(f"the saved group {group_id!r} cannot be read: {exc!s:.400}") from exc
+        return self._rows.decode_group(group_id, payload)
 
     async def delete_group(self, group_id: str) -> None:
         async def delete(link: Link, dialect: Dialect) -> None:
             await dialect.delete_group(link, group_id)
 
-        await self._database.run(delete, small=True)
+        with self._unless_missing():
+            await self._database.run(delete, small=True)
+
+    @contextmanager
+    def _unless_missing(self) -> Iterator[None]:
+        """Take a table that does not exist for an empty one, if it would be created for the first row."""
+        try:
+            yield
+        except MissingTable:
+            if not self.settings.database_create_tables_at_setup:
+                raise
 
     async def aclose(self) -> None:
         await self._push.aclose()

@@ -1,15 +1,29 @@
-"""Celery's two tables, as Celery 5.7 defines them, for one store; and what of them a database really has.
+"""Celery's two tables, as Celery 5.7 defines them, and ours for streams; and what of them a database really has.
 
 Celery has one set of table objects for a whole process and renames them per application. Here each store has its own.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
-from sqlalchemy import Column, DateTime, Dialect, Index, Integer, LargeBinary, MetaData, Sequence, String, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Dialect,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Sequence,
+    String,
+    Table,
+    Text,
+)
 from sqlalchemy.dialects.mysql import DATETIME, LONGBLOB, LONGTEXT
+from sqlalchemy.ext.compiler import compiles
 
 from aioresult.settings import Settings
 
@@ -33,22 +47,38 @@ COLUMNS: Final = (
 EXTENDED: Final = frozenset({"name", "args", "kwargs", "worker", "retries", "queue", "stamps"})
 """Columns that are written only where ``result_extended`` is on; an update without it leaves them as they are."""
 
-_ID = String(155).with_variant(String(155, collation="utf8mb4_bin"), "mysql", "mariadb")
-"""MySQL's default collations would take ids that differ in case, or in an accent, for the same one."""
+Kind = Literal["task", "group", "stream"]
+"""One of the three tables."""
+
+
+class _TaskId(String):
+    """The type of ids: to MySQL's other collations, some that differ in case, accents or spaces are the same."""
+
+
+@compiles(_TaskId, "mysql", "mariadb")
+def _id_on_mysql(_type: _TaskId, compiler: Any, **_: Any) -> str:
+    dialect = compiler.dialect
+    if dialect.is_mariadb:
+        collation = "utf8mb4_nopad_bin"
+    elif (dialect.server_version_info or ()) >= (8, 0, 17):
+        collation = "utf8mb4_0900_bin"
+    else:
+        collation = "utf8mb4_bin"  # the best there is, to which a space at the end is nothing
+    return f"VARCHAR(155) COLLATE {collation}"
+
+
+_ID = String(155).with_variant(_TaskId(155), "mysql", "mariadb")
 _BYTES = LargeBinary().with_variant(LONGBLOB, "mysql", "mariadb")
 _TEXT = Text().with_variant(LONGTEXT, "mysql", "mariadb")
 _DATE = DateTime().with_variant(DATETIME(fsp=6), "mysql", "mariadb")
 """In tables that Celery has created on MySQL, results and tracebacks end at 64 KiB, and dates are whole seconds."""
 
-_OPTIONS: Final[dict[str, Any]] = {
-    "sqlite_autoincrement": True,
-    "mysql_charset": "utf8mb4",
-    "mariadb_charset": "utf8mb4",
-}
+_CHARSET: Final[dict[str, Any]] = {"mysql_charset": "utf8mb4", "mariadb_charset": "utf8mb4"}
+_OPTIONS: Final[dict[str, Any]] = {"sqlite_autoincrement": True, **_CHARSET}
 
 
 class Tables:
-    """Definitions of the tables for results and for groups, named as the settings say."""
+    """Definitions of the tables for results, for groups and for streams, named as the settings say."""
 
     def __init__(self, settings: Settings) -> None:
         names = settings.database_table_names or {}
@@ -56,6 +86,11 @@ class Tables:
         self.metadata = MetaData()
         self.task = self._task(names.get("task") or "celery_taskmeta", schemas.get("task"))
         self.group = self._group(names.get("group") or "celery_tasksetmeta", schemas.get("group"))
+        self.stream = self._stream(names.get("stream") or "celery_taskstream", schemas.get("stream"))
+
+    def of(self, kind: Kind) -> Table:
+        """Return the definition of one of them."""
+        return {"task": self.task, "group": self.group, "stream": self.stream}[kind]
 
     def _task(self, name: str, schema: str | None) -> Table:
         table = Table(
@@ -95,10 +130,26 @@ class Tables:
         Index(f"ix_{name}_date_done", table.c.date_done)
         return table
 
+    def _stream(self, name: str, schema: str | None) -> Table:
+        """Return the table that holds each item of each stream under its number."""
+        table = Table(
+            name,
+            self.metadata,
+            Column("task_id", _ID, primary_key=True),
+            Column("seq", BigInteger, primary_key=True, autoincrement=False),
+            Column("item", _BYTES, nullable=False),
+            Column("date", _DATE, nullable=False),
+            schema=schema,
+            **_CHARSET,
+        )
+        Index(f"ix_{name}_date", table.c.date)
+        return table
+
 
 def full_name(table: Table, dialect: Dialect) -> str:
-    """Return the quoted name of ``table`` as the server takes it."""
-    return undoubled(dialect.identifier_preparer.format_table(table), dialect)
+    """Return the quoted name of ``table`` as the server takes it, whatever the mode of a session."""
+    preparer = dialect.preparer(dialect)  # the dialect's own quotes as the mode of its first session wanted it
+    return undoubled(preparer.format_table(table), dialect)
 
 
 def undoubled(sql: str, dialect: Dialect) -> str:
@@ -109,24 +160,39 @@ def undoubled(sql: str, dialect: Dialect) -> str:
     return sql.replace("%%", "%") if "%%" in dialect.identifier_preparer.quote_identifier("%") else sql
 
 
+def in_text(sql: str) -> str:
+    """Return ``sql`` for SQLAlchemy's ``text()``, which would take a colon in a name for the mark of a parameter."""
+    return sql.replace(":", "\\:")
+
+
 class Layout(msgspec.Struct, frozen=True, kw_only=True):
     """What a database has: the result of looking, not of wishing.
 
     Attributes:
         task: the quoted name of the results' table, as the server takes it.
         group: the quoted name of the groups' table.
-        columns: those of ``COLUMNS`` that the results' table has; older generations lack some.
+        stream: the quoted name of the streams' table.
+        columns: those of ``COLUMNS`` that the results' table has; older generations lack some. None where there is no
+            such table yet.
         written: those of them that are written, by the settings.
         task_next_id: SQL expression for a new row's ``id``, or ``None`` where the column fills itself.
         group_next_id: the same for groups.
+        expressions: what to select for a column whose type gives something else than this library writes.
     """
 
     task: str
     group: str
+    stream: str
     columns: tuple[str, ...]
     written: tuple[str, ...]
     task_next_id: str | None = None
     group_next_id: str | None = None
+    expressions: dict[str, str] = {}
+
+    @property
+    def there(self) -> bool:
+        """Whether the results' table exists."""
+        return bool(self.columns)
 
     def select_list(self, date_done: str = "date_done") -> str:
         """Return all of ``COLUMNS`` for a SELECT, with NULL in place of those that are missing.
@@ -134,5 +200,9 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
         Args:
             date_done: the expression for that column.
         """
-        found = {name: name for name in self.columns} | {"date_done": date_done}
+        found = {name: self.reading(name) for name in self.columns} | {"date_done": date_done}
         return ", ".join(found.get(name, "NULL") for name in COLUMNS)
+
+    def reading(self, name: str) -> str:
+        """Return the expression that selects the column ``name``."""
+        return self.expressions.get(name, name)

@@ -7,6 +7,7 @@ within the same transaction, which the server sends once.
 from __future__ import annotations
 
 from collections.abc import Collection
+from itertools import product
 from typing import Final
 
 from sqlalchemy import text
@@ -15,11 +16,15 @@ from sqlalchemy.exc import DBAPIError
 from aioresult.errors import SettingsError, Unsupported
 from aioresult.stores.sqlalchemy.dialects.port import READY_LIST, Dialect
 from aioresult.stores.sqlalchemy.dialects.postgresql import PostgreSQLDialect, channel_expression, lock_key
+from aioresult.stores.sqlalchemy.failures import code_of
 from aioresult.stores.sqlalchemy.link import Link
-from aioresult.stores.sqlalchemy.tables import undoubled
+from aioresult.stores.sqlalchemy.tables import in_text, undoubled
 
 _NAME: Final = "aioresult_notify"
 _VERSION: Final = "aioresult 1"
+_ALWAYS: Final = "A"
+_ENABLED: Final = frozenset({"O", _ALWAYS})
+"""How PostgreSQL marks triggers that fire in ordinary sessions: in these alone, or in those that replicate, too."""
 _READY: Final = "ready states"
 _ALL: Final = "all states"
 ANNOUNCING: Final = frozenset({_READY, _ALL})
@@ -28,7 +33,7 @@ _FORBIDDEN: Final = frozenset({"42501", "25006"})
 """SQLSTATE of a lacking right, and of an account or server that only reads."""
 
 _LOOK: Final = text(
-    "SELECT obj_description(pg_trigger.oid, 'pg_trigger'), tgenabled IN ('O', 'A'), "
+    "SELECT obj_description(pg_trigger.oid, 'pg_trigger'), CAST(tgenabled AS text), "
     "tgargs = convert_to(CAST(:prefix AS text), 'UTF8') || decode('00', 'hex') FROM pg_trigger "
     f"WHERE tgrelid = to_regclass(CAST(:table AS text)) AND tgname = '{_NAME}'"
 )
@@ -41,17 +46,22 @@ _USERS: Final = text(
 
 async def describe(link: Link, dialect: Dialect) -> str:
     """Return for which states the trigger announces, ``"ready states"`` or ``"all states"``, or why for none."""
+    return (await _look(link, dialect))[0]
+
+
+async def _look(link: Link, dialect: Dialect) -> tuple[str, bool]:
+    """Return what ``describe`` does, and whether sessions that replicate announce, too."""
     postgresql = _only_postgresql(dialect)
     found = await link.rows(_LOOK, {"table": dialect.layout.task, "prefix": postgresql.channel_prefix})
     if not found:
-        return "not installed"
+        return "not installed", False
     comment, enabled, same_channels = found[0]
     version, _, states = str(comment).partition(", ")
     if version != _VERSION or states not in ANNOUNCING:
-        return "installed by something else"
+        return "installed by something else", False
     if not same_channels:
-        return "installed before the table was renamed"
-    return states if enabled else "disabled"
+        return "installed before the table was renamed", False
+    return (states if enabled in _ENABLED else "disabled"), enabled == _ALWAYS
 
 
 async def install(link: Link, dialect: Dialect, *, all_states: bool = False) -> bool:
@@ -67,26 +77,26 @@ async def install(link: Link, dialect: Dialect, *, all_states: bool = False) -> 
         SettingsError: the account lacks the right.
     """
     wanted = _ALL if all_states else _READY
-    return await _install(link, dialect, wanted, frozenset({wanted}))
+    return await _install(link, dialect, wanted, frozenset({(wanted, True)}))
 
 
 async def ensure(link: Link, dialect: Dialect) -> bool:
     """Install the trigger unless results are announced already, be it with progress; else as ``install``."""
-    return await _install(link, dialect, _READY, ANNOUNCING)
+    return await _install(link, dialect, _READY, frozenset(product(ANNOUNCING, (True, False))))
 
 
-async def _install(link: Link, dialect: Dialect, wanted: str, enough: Collection[str]) -> bool:
-    if await describe(link, dialect) in enough:
+async def _install(link: Link, dialect: Dialect, wanted: str, enough: Collection[tuple[str, bool]]) -> bool:
+    if await _look(link, dialect) in enough:
         return False
     try:
         async with link.transaction():
             await link.run(text("SELECT pg_advisory_xact_lock(:key)"), {"key": lock_key("trigger")})
-            if await describe(link, dialect) in enough:  # now, by somebody who was faster
+            if await _look(link, dialect) in enough:  # now, by somebody who was faster
                 return False
             for statement in _statements(link, _only_postgresql(dialect), wanted):
-                await link.run(text(statement))
+                await link.run(text(in_text(statement)))
     except DBAPIError as exc:
-        if getattr(exc.orig, "sqlstate", None) not in _FORBIDDEN:
+        if code_of(exc) not in _FORBIDDEN:
             raise
         raise _explained(dialect) from exc
     return True
@@ -106,7 +116,8 @@ def _statements(link: Link, dialect: PostgreSQLDialect, states: str) -> list[str
         f"CREATE TRIGGER {_NAME} AFTER INSERT OR UPDATE ON {table} FOR EACH ROW WHEN ({condition}) "
         f"EXECUTE FUNCTION {function}('{dialect.channel_prefix}')"
     )
-    return [define, drop, create, f"COMMENT ON TRIGGER {_NAME} ON {table} IS '{_VERSION}, {states}'"]
+    always = f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {_NAME}"  # in sessions that replicate, too
+    return [define, drop, create, always, f"COMMENT ON TRIGGER {_NAME} ON {table} IS '{_VERSION}, {states}'"]
 
 
 async def uninstall(link: Link, dialect: Dialect) -> bool:
@@ -122,11 +133,11 @@ async def uninstall(link: Link, dialect: Dialect) -> bool:
     try:
         async with link.transaction():
             await link.run(text("SELECT pg_advisory_xact_lock(:key)"), {"key": lock_key("trigger")})
-            await link.run(text(f"DROP TRIGGER IF EXISTS {_NAME} ON {table}"))
+            await link.run(text(in_text(f"DROP TRIGGER IF EXISTS {_NAME} ON {table}")))
             if not await link.value(_USERS, {"schema": dialect.facts["schema"]}):
-                await link.run(text(f"DROP FUNCTION IF EXISTS {_function(link, dialect)}()"))
+                await link.run(text(in_text(f"DROP FUNCTION IF EXISTS {_function(link, dialect)}()")))
     except DBAPIError as exc:
-        if getattr(exc.orig, "sqlstate", None) not in _FORBIDDEN:
+        if code_of(exc) not in _FORBIDDEN:
             raise
         raise _explained(dialect) from exc
     return there
@@ -149,7 +160,7 @@ def _explained(dialect: Dialect) -> SettingsError:
     """Return what to tell whoever lacks the right."""
     schema = dialect.facts["schema"]
     return SettingsError(
-        f"this database account may not install or remove the trigger: that takes the right TRIGGER on the table "
-        f"{schema}.{dialect.facts['table']} (or its owner, to replace or remove one) and CREATE on the schema "
-        f"{schema}; let the owner run `aioresult sql install-trigger` once"
+        f"this database account may not install or remove the trigger: that takes the owner of the table "
+        f"{schema}.{dialect.facts['table']}, with the right CREATE on the schema {schema}; "
+        f"let the owner run `aioresult sql install-trigger` once"
     )

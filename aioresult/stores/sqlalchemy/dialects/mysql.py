@@ -12,14 +12,13 @@ from datetime import datetime
 from operator import itemgetter
 from typing import Any, Final
 
-from sqlalchemy import bindparam, text
-
-from aioresult.errors import ResultTooLarge
-from aioresult.record import Encoded
+from aioresult.errors import InvalidTaskId, ResultTooLarge
 from aioresult.settings import Settings
 from aioresult.states import PENDING, replaces
 from aioresult.stores.sqlalchemy.dates import Dates, WallDates
+from aioresult.stores.sqlalchemy.dialects.literals import listed, literal
 from aioresult.stores.sqlalchemy.dialects.port import PURGE_BATCH, Dialect
+from aioresult.stores.sqlalchemy.failures import code_of, text_of
 from aioresult.stores.sqlalchemy.link import Link
 from aioresult.stores.sqlalchemy.rows import Row
 from aioresult.stores.sqlalchemy.tables import COLUMNS, Layout, Tables
@@ -27,35 +26,33 @@ from aioresult.stores.sqlalchemy.urls import Target
 
 _CHUNK: Final = 1000
 """Rows or ids per statement."""
-_SPECIAL: Final = tuple(bytes([octet]) for octet in b"\0\n\r\x1a\"'\\")
-"""Octets that take two in a statement."""
 _OVERHEAD: Final = 2**16
 """Room in a statement for what is not result or traceback."""
+_READ_ONLY: Final = frozenset({1290, 1836})
+"""Numbers of errors that a server gives while it takes no writes; the first of them for other options, too."""
 _TEXTS: Final = ("traceback", "name", "worker", "queue")
 _COMPARED: Final = ("status", "result", "date_done", "traceback")
 
 
 class MySQLDialect(Dialect):
-    """MySQL 5.7 or MariaDB 10.2, or newer, by asyncmy or aiomysql."""
+    """MySQL 5.7 or MariaDB 10.2, or newer, by asyncmy or aiomysql.
+
+    All statements are complete texts with ``literals``: what the drivers make of parameters is not safe in every mode.
+    """
+
+    begin = "START TRANSACTION"  # BEGIN is the beginning of a block in the mode ORACLE
 
     def __init__(self, layout: Layout, dates: Dates, facts: dict[str, str]) -> None:
         super().__init__(layout, dates, facts)
-        table = layout.task
-        self._limit = {name: int(facts[f"limit of {name}"]) for name in ("result", "traceback", "date_done")}
+        self._task, self._group = escaped(layout.task), escaped(layout.group)
+        self._limit = {name: int(facts.get(f"limit of {name}", 0)) for name in ("result", "traceback", "date_done")}
         self._packet = int(facts["max_allowed_packet"])
         self._positions = [COLUMNS.index(name) for name in layout.written]
-        id_column, id_value = _id_of(layout.task_next_id)
-        self._into = f"INSERT INTO {_escaped(table)} ({id_column}{', '.join(layout.written)}) VALUES "
-        self._row = f"({id_value}{', '.join(['%s'] * len(layout.written))})"
+        self._select = f"SELECT {layout.select_list()} FROM {self._task}"
+        id_column, self._id = _id_of(layout.task_next_id)
+        self._into = f"INSERT INTO {self._task} ({id_column}{', '.join(layout.written)}) VALUES "
         self._keeping = "task_id = task_id"
         self._replacing = ", ".join(f"{name} = VALUES({name})" for name in layout.written if name != "task_id")
-        self._read = text(f"SELECT {layout.select_list()} FROM {table} WHERE task_id IN :ids").bindparams(
-            bindparam("ids", expanding=True)
-        )
-        self._lock = text(
-            f"SELECT task_id, {', '.join(_COMPARED)} FROM {table} WHERE task_id IN :ids FOR UPDATE"
-        ).bindparams(bindparam("ids", expanding=True))
-        self._delete = text(f"DELETE FROM {table} WHERE task_id IN :ids").bindparams(bindparam("ids", expanding=True))
 
     @staticmethod
     def dates_for(settings: Settings) -> Dates:
@@ -66,26 +63,29 @@ class MySQLDialect(Dialect):
         return {"connect_args": {"connect_timeout": max(1, round(settings.connect_timeout))}}
 
     @staticmethod
+    async def demoted(link: Link, exc: Exception) -> bool:
+        return code_of(exc) in _READ_ONLY and "read-only" in text_of(exc)
+
+    @staticmethod
     async def look(link: Link, tables: Tables) -> dict[str, str]:
-        columns = text(
+        schema, name = tables.task.schema, tables.task.name
+        found = await link.rows(
             "SELECT column_name, COALESCE(character_octet_length, datetime_precision), character_set_name "
-            "FROM information_schema.columns "
-            "WHERE table_schema = COALESCE(:schema, database()) AND table_name = :table "
-            "AND column_name IN ('result', 'traceback', 'date_done')"
+            f"FROM information_schema.columns WHERE table_schema = COALESCE({literal(schema)}, database()) "
+            f"AND table_name = {literal(name)} AND column_name IN ('result', 'traceback', 'date_done')"
         )
-        schema = tables.task.schema
-        found = await link.rows(columns, {"schema": schema, "table": tables.task.name})
         version = str(await link.value("SELECT version()"))
         facts = {"mariadb" if "mariadb" in version.lower() else "mysql": version}
         facts["max_allowed_packet"] = str(await link.value("SELECT @@max_allowed_packet"))
         facts["database"] = str(schema or await link.value("SELECT database()"))
         facts["charset"] = next((charset for name, _, charset in found if name == "traceback"), None) or ""
-        return facts | {f"limit of {name}": str(limit) for name, limit, _ in found}
+        return facts | {f"limit of {name}": str(limit) for name, limit, _ in found if limit is not None}
 
     async def read(self, link: Link, ids: Sequence[str]) -> Sequence[Row]:
         rows: list[Row] = []
         for start in range(0, len(ids), _CHUNK):
-            rows += await link.rows(self._read, {"ids": list(ids[start : start + _CHUNK])})
+            chunk = listed(ids[start : start + _CHUNK])
+            rows += await link.rows(f"{self._select} WHERE task_id IN ({chunk})")
         return rows
 
     async def write(self, link: Link, rows: Sequence[Row], cutoff: datetime | None) -> set[str]:
@@ -99,27 +99,46 @@ class MySQLDialect(Dialect):
         return written
 
     async def _write_some(self, link: Link, rows: Sequence[Row], cutoff: datetime | None) -> set[str]:
-        """Insert what is new, lock and look at what there is now, and replace of that what may be replaced."""
+        """Insert what is new, lock and look at what there is now, and replace of that what may be replaced.
+
+        Raises:
+            InvalidTaskId: a row of another task is in the way.
+        """
         await self._insert(link, rows, self._keeping)
-        there = {row[0]: row for row in await link.rows(self._lock, {"ids": [row[0] for row in rows]})}
-        written = {row[0] for row in rows if row[0] in there and self._same(row, there[row[0]])}
-        others = [
-            row
-            for row in rows
-            if row[0] in there and row[0] not in written and self._may_replace(row, there[row[0]], cutoff)
-        ]
+        there = {row[0]: row for row in await self._locked(link, rows)}
+        for row in rows:
+            if row[0] not in there:
+                raise self._mistaken(row[0])
+        written = {row[0] for row in rows if self._same(row, there[row[0]])}
+        others = [row for row in rows if row[0] not in written and self._may_replace(row, there[row[0]], cutoff)]
         if others:
             await self._insert(link, others, self._replacing)
         return written.union(row[0] for row in others)
 
     async def _insert(self, link: Link, rows: Sequence[Row], on_duplicate: str) -> None:
-        statement = f"{self._into}{', '.join([self._row] * len(rows))} ON DUPLICATE KEY UPDATE {on_duplicate}"
-        values = (row[position] for row in rows for position in self._positions)
-        # asyncmy takes bytes, but no subclass of them
-        await link.run(statement, [bytes(value) if isinstance(value, Encoded) else value for value in values])
+        values = (f"({self._id}{listed(row[position] for position in self._positions)})" for row in rows)
+        await link.run(f"{self._into}{', '.join(values)} ON DUPLICATE KEY UPDATE {on_duplicate}")
+
+    async def _locked(self, link: Link, rows: Sequence[Row]) -> Sequence[Row]:
+        """Return what there is of ``rows`` now, locked until the transaction ends."""
+        columns = ", ".join(self.layout.reading(name) for name in ("task_id", *_COMPARED))
+        ids = listed(row[0] for row in rows)
+        return await link.rows(f"SELECT {columns} FROM {self._task} WHERE task_id IN ({ids}) FOR UPDATE")
 
     def _same(self, row: Row, there: Sequence[Any]) -> bool:
-        return all(row[COLUMNS.index(name)] == value for name, value in zip(_COMPARED, there[1:], strict=True))
+        return all(
+            row[COLUMNS.index(name)] == (value.encode() if name == "result" and isinstance(value, str) else value)
+            for name, value in zip(_COMPARED, there[1:], strict=True)
+        )
+
+    def _mistaken(self, task_id: str) -> InvalidTaskId:
+        """Return what to tell of an id that the column holds, but not to the letter."""
+        collation = "utf8mb4_nopad_bin" if "mariadb" in self.facts else "utf8mb4_0900_bin"
+        return InvalidTaskId(
+            f"task id {task_id!r} cannot be stored: the column task_id of {self.layout.task} takes it for another one, "
+            f"which differs in case, in accents or in spaces at the end; whoever may do it: ALTER TABLE "
+            f"{self.layout.task} MODIFY task_id VARCHAR(155) COLLATE {collation}"
+        )
 
     def _may_replace(self, row: Row, there: Sequence[Any], cutoff: datetime | None) -> bool:
         _, status, _, date_done, _ = there
@@ -137,10 +156,11 @@ class MySQLDialect(Dialect):
                 f"ALTER TABLE {self.layout.task} MODIFY result LONGBLOB"
             )
         room = self._packet - _OVERHEAD - 2 * len((row[4] or "").encode())
-        if 2 * size > room and size + sum(map(payload.count, _SPECIAL)) > room:
+        if 2 * size > room and len(literal(payload)) > room:
             raise ResultTooLarge(
                 f"the result of task {row[0]!r} takes {size} bytes, but the server takes statements of "
-                f"{self._packet}: store it elsewhere and return a reference to it, or raise max_allowed_packet"
+                f"{self._packet}, in which it may be a third longer: store it elsewhere and return a reference to it, "
+                f"or raise max_allowed_packet"
             )
 
     def _fitting(self, row: Row) -> Row:
@@ -171,43 +191,52 @@ class MySQLDialect(Dialect):
     async def delete(self, link: Link, ids: Sequence[str]) -> None:
         ids = sorted(ids)
         for start in range(0, len(ids), _CHUNK):
-            await link.run(self._delete, {"ids": ids[start : start + _CHUNK]})
+            chunk = ids[start : start + _CHUNK]
+            await link.run(f"DELETE FROM {self._task} WHERE {self._exactly('task_id', chunk)}")
 
     async def purge(self, link: Link, table: str, cutoff: datetime) -> int | None:
-        lock = lock_name(self.facts["database"], table)
-        if not await link.value("SELECT GET_LOCK(%s, 0)", (lock,)):
+        lock = literal(lock_name(self.facts["database"], table))
+        if not await link.value(f"SELECT GET_LOCK({lock}, 0)"):
             return None
         try:
-            statement = f"DELETE FROM {_escaped(table)} WHERE date_done < %s ORDER BY date_done LIMIT {PURGE_BATCH}"
-            return await link.run(statement, (self.dates.to_column(cutoff),))
+            before = literal(self.dates.to_column(cutoff))
+            return await link.run(
+                f"DELETE FROM {escaped(table)} WHERE date_done < {before} ORDER BY date_done LIMIT {PURGE_BATCH}"
+            )
         finally:
             if not link.connection.invalidated:  # the lock ends with its connection
-                await link.value("SELECT RELEASE_LOCK(%s)", (lock,))
+                await link.value(f"SELECT RELEASE_LOCK({lock})")
 
     async def write_group(self, link: Link, group_id: str, payload: bytes, date: datetime) -> None:
         id_column, id_value = _id_of(self.layout.group_next_id)
-        table = _escaped(self.layout.group)
-        statement = (
-            f"INSERT INTO {table} ({id_column}taskset_id, result, date_done) VALUES ({id_value}%s, %s, %s) "
+        values = listed((group_id, payload, self.dates.to_column(date)))
+        await link.run(
+            f"INSERT INTO {self._group} ({id_column}taskset_id, result, date_done) VALUES ({id_value}{values}) "
             f"ON DUPLICATE KEY UPDATE result = VALUES(result), date_done = VALUES(date_done)"
         )
-        await link.run(statement, (group_id, payload, self.dates.to_column(date)))
 
-    async def read_group(self, link: Link, group_id: str) -> bytes | None:
-        table = _escaped(self.layout.group)
-        statement = f"SELECT result, taskset_id FROM {table} WHERE taskset_id = %s"
-        return next((row[0] for row in await link.rows(statement, (group_id,)) if row[1] == group_id), None)
+    async def read_group(self, link: Link, group_id: str) -> Any:
+        return await link.value(f"SELECT result FROM {self._group} WHERE {self._exactly('taskset_id', [group_id])}")
 
     async def delete_group(self, link: Link, group_id: str) -> None:
-        await link.run(f"DELETE FROM {_escaped(self.layout.group)} WHERE taskset_id = %s", (group_id,))
+        await link.run(f"DELETE FROM {self._group} WHERE {self._exactly('taskset_id', [group_id])}")
+
+    def _exactly(self, column: str, ids: Sequence[str]) -> str:
+        """Return the condition that ``column`` is one of ``ids``, to the letter.
+
+        The first half finds them by the index, and with them what the collation takes for the same: another task's row.
+        """
+        octets = ", ".join(f"x'{one.encode().hex()}'" for one in ids)
+        text = f"CAST(CONVERT({self.layout.reading(column)} USING utf8mb4) AS BINARY)"
+        return f"{column} IN ({listed(ids)}) AND {text} IN ({octets})"
 
 
 def _id_of(next_id: str | None) -> tuple[str, str]:
     """Return what to put before the columns and before the values of an INSERT."""
-    return ("id, ", f"{_escaped(next_id)}, ") if next_id else ("", "")
+    return ("id, ", f"{escaped(next_id)}, ") if next_id else ("", "")
 
 
-def _escaped(name: str) -> str:
+def escaped(name: str) -> str:
     """Return ``name`` for a statement that the driver formats."""
     return name.replace("%", "%%")
 

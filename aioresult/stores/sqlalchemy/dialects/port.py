@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from aioresult.errors import AioResultError
 from aioresult.settings import Settings
 from aioresult.states import READY_STATES, SUCCESS
 from aioresult.stores.sqlalchemy.dates import Dates
@@ -39,12 +40,14 @@ class Dialect(ABC):
             that serves somebody at a browser is about to give up. What was merely slow has the full deadline then.
         begin: begins a transaction that is going to write.
         lanes: how many batches may be under way at once, see ``Store.lanes``.
+        greets: whether a connection counts only once it has answered, since a pooler may keep it waiting.
     """
 
     deadline: ClassVar[float | None] = 60.0
     patience: ClassVar[float | None] = 10.0
     begin: ClassVar[str] = "BEGIN"
     lanes: ClassVar[int] = 1
+    greets: ClassVar[bool] = False
 
     def __init__(self, layout: Layout, dates: Dates, facts: dict[str, str]) -> None:
         self.layout = layout
@@ -76,9 +79,26 @@ class Dialect(ABC):
         """Return arguments for SQLAlchemy's engine, beneath those that the user gives."""
 
     @staticmethod
-    def prepare_engine(engine: AsyncEngine) -> None:
-        """Arrange what every new connection of an engine of ours needs: by default, nothing."""
-        del engine
+    def prepare_engine(engine: AsyncEngine, writes: Callable[[], bool]) -> None:
+        """Arrange what every new connection of an engine of ours needs: by default, nothing.
+
+        Args:
+            engine: the engine.
+            writes: tells whether a new connection is for a store that writes: what only reads changes nothing.
+        """
+        del engine, writes
+
+    @staticmethod
+    def explained(error: AioResultError, target: Target) -> AioResultError:
+        """Return ``error``, with what this kind of database has to add: by default, nothing."""
+        del target
+        return error
+
+    @staticmethod
+    def nameless(target: Target) -> dict[str, Any]:
+        """Return the driver's arguments for statements that are not prepared under a name: by default, none are."""
+        del target
+        return {}
 
     @staticmethod
     def driver_errors(driver: str) -> tuple[type[Exception], ...]:
@@ -90,6 +110,17 @@ class Dialect(ABC):
     def hang_up(connection: Any) -> None:
         """End a driver's connection that is silent, where closing it would wait for an answer: by default, nothing."""
         del connection
+
+    @staticmethod
+    async def demoted(link: Link, exc: Exception) -> bool:
+        """Return whether ``exc`` says that the server takes no writes, whoever asks: by default, none says so."""
+        del link, exc
+        return False
+
+    @staticmethod
+    async def greet(connection: AsyncConnection) -> bool:
+        """Get a first answer over a new connection; return whether it is one from a pooler."""
+        raise NotImplementedError  # where ``greets`` says so
 
     @staticmethod
     async def lock_for_creating(link: Link) -> None:
@@ -111,7 +142,7 @@ class Dialect(ABC):
 
     @abstractmethod
     async def write(self, link: Link, rows: Sequence[Row], cutoff: datetime | None) -> set[str]:
-        """Store ``rows`` in one transaction and return the ids of those that are now stored as given.
+        """Store ``rows``, each in one step, and return the ids of those that are now stored as given.
 
         A row is left as it is where ``states.replaces`` says so, unless it became final before ``cutoff``.
         """
@@ -133,8 +164,8 @@ class Dialect(ABC):
         """Store a group, replacing one of the same id."""
 
     @abstractmethod
-    async def read_group(self, link: Link, group_id: str) -> bytes | None:
-        """Return a group's payload, or ``None``."""
+    async def read_group(self, link: Link, group_id: str) -> Any:
+        """Return a group's payload as the driver gives it, or ``None``."""
 
     @abstractmethod
     async def delete_group(self, link: Link, group_id: str) -> None:

@@ -15,21 +15,39 @@ from datetime import datetime
 from operator import itemgetter
 from typing import Any, ClassVar, Final
 
+import msgspec
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aioresult.settings import Settings
 from aioresult.stores.sqlalchemy.dates import AwareDates, Dates
 from aioresult.stores.sqlalchemy.dialects.port import PURGE_BATCH, READY_LIST, SUCCESS_TEXT, Dialect
-from aioresult.stores.sqlalchemy.link import Link
+from aioresult.stores.sqlalchemy.failures import code_of, is_refusal
+from aioresult.stores.sqlalchemy.link import PREPARED, Link
 from aioresult.stores.sqlalchemy.rows import Row
-from aioresult.stores.sqlalchemy.tables import COLUMNS, Layout, Tables, full_name
+from aioresult.stores.sqlalchemy.tables import COLUMNS, Layout, Tables, full_name, in_text
 from aioresult.stores.sqlalchemy.urls import Target
 
+_NAMELESS: Final[dict[str, Any]] = {
+    "statement_cache_size": 0,
+    "prepared_statement_cache_size": 0,
+    "prepared_statement_name_func": str,
+}
+"""With these, asyncpg and SQLAlchemy send statements without a name, in one piece with their values.
+
+A name that is known on another connection to the server, where a pooler may lead us at any time, is a failure if we are
+lucky. If not, another process has given it to a statement of its own.
+"""
+READ_ONLY: Final = "25006"
+"""SQLSTATE of a server, or an account, that only reads."""
 _CHUNK: Final = 5000
-"""Rows per statement."""
+"""Rows per statement; each is a transaction of its own, which poolers in statement mode insist on."""
 CHANNELS: Final = 16
 """Over so many channels the ids are spread: a process hears of what others wait for only where a channel is shared."""
 _UTC: Final = frozenset({"UTC", "Etc/UTC", "GMT", "Etc/GMT", "Etc/UCT", "UCT", "Zulu", "Etc/Zulu"})
+STREAM: Final = "stream "
+"""What announces a stream begins with this. A task whose id does so, too, is looked at once too often, no more."""
 _TYPES: Final = {"retries": "integer", "date_done": "timestamptz"} | dict.fromkeys(
     ["result", "children", "args", "kwargs", "stamps"], "bytea"
 )
@@ -39,18 +57,27 @@ class PostgreSQLDialect(Dialect):
     """PostgreSQL 11 or newer, by asyncpg or psycopg."""
 
     lanes: ClassVar[int] = 2
+    greets: ClassVar[bool] = True
 
     def __init__(self, layout: Layout, dates: Dates, facts: dict[str, str]) -> None:
         super().__init__(layout, dates, facts)
-        table = layout.task
+        named = msgspec.structs.replace(
+            layout,
+            task=in_text(layout.task),
+            group=in_text(layout.group),
+            task_next_id=layout.task_next_id and in_text(layout.task_next_id),
+        )
+        table, self._group = named.task, named.group
+        self._group_next_id = layout.group_next_id and in_text(layout.group_next_id)
         self.channel_prefix = channel_prefix(facts["schema"], facts["table"])
         self._positions = {name: COLUMNS.index(name) for name in layout.written}
-        self._write_one = text(_write_statement(layout, self.channel_prefix, many=False))
-        self._write_many = text(_write_statement(layout, self.channel_prefix, many=True))
+        self._write_one = text(_write_statement(named, self.channel_prefix, many=False))
+        self._write_many = text(_write_statement(named, self.channel_prefix, many=True))
         select = f"SELECT {layout.select_list('CAST(date_done AS timestamptz)')} FROM {table}"
         self._read_one = text(f"{select} WHERE task_id = :id")
         self._read_many = text(f"{select} WHERE task_id = ANY(CAST(:ids AS text[]))")
-        self._delete = text(f"DELETE FROM {table} WHERE task_id = ANY(CAST(:ids AS text[]))")
+        delete = f"DELETE FROM {table} WHERE task_id = ANY(CAST(:ids AS text[])) RETURNING 1"
+        self._delete = text(f"WITH gone AS ({delete}) SELECT count(*) FROM gone")
 
     @staticmethod
     def dates_for(settings: Settings) -> Dates:
@@ -60,8 +87,13 @@ class PostgreSQLDialect(Dialect):
     def engine_options(target: Target, settings: Settings) -> dict[str, Any]:
         patience = settings.connect_timeout
         if target.url.get_driver_name() == "asyncpg":
-            return {"connect_args": {"timeout": patience}}
-        return {"connect_args": {"connect_timeout": max(2, round(patience))}}  # libpq's least
+            return {"connect_args": {"timeout": patience, **_NAMELESS}}
+        connect_args = {"connect_timeout": max(2, round(patience))}  # libpq's least
+        return {"connect_args": connect_args, "use_native_hstore": False}  # which it would look for in a transaction
+
+    @staticmethod
+    def nameless(target: Target) -> dict[str, Any]:
+        return _NAMELESS if target.url.get_driver_name() == "asyncpg" else {"prepare_threshold": None}
 
     @staticmethod
     def driver_errors(driver: str) -> tuple[type[Exception], ...]:
@@ -77,6 +109,32 @@ class PostgreSQLDialect(Dialect):
             connection.terminate()
 
     @staticmethod
+    async def demoted(link: Link, exc: Exception) -> bool:
+        return code_of(exc) == READ_ONLY and bool(await link.value("SELECT pg_is_in_recovery()"))
+
+    @staticmethod
+    async def greet(connection: AsyncConnection) -> bool:
+        """Ask for the process that serves us: a pooler does not know it when a client connects, and names another.
+
+        Behind one, the statements that follow may reach another process than the one that has prepared them: they are
+        prepared anew each time, and have no name there.
+        """
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+        try:
+            process = (await connection.exec_driver_sql("SELECT pg_backend_pid()")).scalar()
+        except DBAPIError as exc:
+            if not is_refusal(exc):
+                raise
+            process = None  # a server that does not tell: as well as one that is pooled
+        if type(driver).__module__.startswith("asyncpg"):
+            pooled = bool(driver.get_server_pid() != process)
+            if not pooled:
+                connection.info[PREPARED] = {}
+        elif pooled := driver.info.backend_pid != process:
+            driver.prepare_threshold = None
+        return pooled
+
+    @staticmethod
     async def lock_for_creating(link: Link) -> None:
         await link.run(text("SELECT pg_advisory_xact_lock(:key)"), {"key": lock_key("create")})
 
@@ -84,10 +142,10 @@ class PostgreSQLDialect(Dialect):
     async def look(link: Link, tables: Tables) -> dict[str, str]:
         schema = await link.value(
             text(
-                "SELECT nspname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace "
-                "WHERE pg_class.oid = to_regclass(:name)"
+                "SELECT COALESCE((SELECT nspname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace "
+                "WHERE pg_class.oid = to_regclass(:name)), CAST(:schema AS text), current_schema())"
             ),
-            {"name": full_name(tables.task, link.connection.dialect)},
+            {"name": full_name(tables.task, link.connection.dialect), "schema": tables.task.schema},
         )
         version = await link.value("SHOW server_version")
         zone = await link.value("SHOW timezone")
@@ -106,12 +164,9 @@ class PostgreSQLDialect(Dialect):
 
     async def write(self, link: Link, rows: Sequence[Row], cutoff: datetime | None) -> set[str]:
         rows = sorted(rows, key=itemgetter(0))  # rows are locked in the same order by everybody
-        if len(rows) <= _CHUNK:
-            return await self._write_some(link, rows, cutoff)
         written: set[str] = set()
-        async with link.transaction():
-            for start in range(0, len(rows), _CHUNK):
-                written |= await self._write_some(link, rows[start : start + _CHUNK], cutoff)
+        for start in range(0, len(rows), _CHUNK):
+            written |= await self._write_some(link, rows[start : start + _CHUNK], cutoff)
         return written
 
     async def _write_some(self, link: Link, rows: Sequence[Row], cutoff: datetime | None) -> set[str]:
@@ -125,18 +180,19 @@ class PostgreSQLDialect(Dialect):
         return _written(await link.hot_rows(self._write_many, {**columns, "cutoff": cutoff}))
 
     async def delete(self, link: Link, ids: Sequence[str]) -> None:
-        await link.run(self._delete, {"ids": sorted(ids)})
+        await link.hot_rows(self._delete, {"ids": sorted(ids)})
 
     async def purge(self, link: Link, table: str, cutoff: datetime) -> int | None:
+        name = in_text(table)
         statement = text(
-            f"WITH turn AS MATERIALIZED (SELECT pg_try_advisory_xact_lock(:key) AS ours) DELETE FROM {table} "
-            f"WHERE id IN (SELECT id FROM {table} WHERE (SELECT ours FROM turn) "
+            f"WITH turn AS MATERIALIZED (SELECT pg_try_advisory_xact_lock(:key) AS ours) DELETE FROM {name} "
+            f"WHERE id IN (SELECT id FROM {name} WHERE (SELECT ours FROM turn) "
             f"AND date_done < CAST(CAST(:cutoff AS timestamptz) AS timestamp) LIMIT {PURGE_BATCH})"
         )
         return await link.run(statement, {"key": lock_key(f"purge {self.facts['schema']}.{table}"), "cutoff": cutoff})
 
     async def write_group(self, link: Link, group_id: str, payload: bytes, date: datetime) -> None:
-        group, next_id = self.layout.group, self.layout.group_next_id
+        group, next_id = self._group, self._group_next_id
         column, value = ("id, ", f"{next_id}, ") if next_id else ("", "")
         statement = text(
             f"INSERT INTO {group} ({column}taskset_id, result, date_done) "
@@ -145,13 +201,11 @@ class PostgreSQLDialect(Dialect):
         )
         await link.run(statement, {"id": group_id, "payload": payload, "date": date})
 
-    async def read_group(self, link: Link, group_id: str) -> bytes | None:
-        statement = text(f"SELECT result FROM {self.layout.group} WHERE taskset_id = :id")
-        payload: bytes | None = await link.value(statement, {"id": group_id})
-        return payload
+    async def read_group(self, link: Link, group_id: str) -> Any:
+        return await link.value(text(f"SELECT result FROM {self._group} WHERE taskset_id = :id"), {"id": group_id})
 
     async def delete_group(self, link: Link, group_id: str) -> None:
-        await link.run(text(f"DELETE FROM {self.layout.group} WHERE taskset_id = :id"), {"id": group_id})
+        await link.run(text(f"DELETE FROM {self._group} WHERE taskset_id = :id"), {"id": group_id})
 
 
 def _written(rows: Sequence[Any]) -> set[str]:
@@ -172,6 +226,11 @@ def channel_of(prefix: str, task_id: str) -> str:
 def channel_expression(prefix: str, task_id: str) -> str:
     """Return SQL for the channel of the task whose id the SQL ``task_id`` gives; ``prefix`` is SQL too."""
     return f"{prefix} || mod(get_byte(sha256(convert_to({task_id}, 'UTF8')), 0), {CHANNELS})"
+
+
+def stream_payload(task_id: str) -> str:
+    """Return SQL for what is announced of a stream; of a result, it is the task's id alone."""
+    return f"'{STREAM}' || {task_id}"
 
 
 def lock_key(purpose: str) -> int:

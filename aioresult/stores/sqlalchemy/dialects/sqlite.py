@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -16,8 +17,9 @@ import aiosqlite
 from aiosqlite.core import _STOP_RUNNING_SENTINEL, set_exception, set_result
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.pool import StaticPool
 
-from aioresult.errors import StoreUnavailable, Unsupported
+from aioresult.errors import AioResultError, SettingsError, StoreUnavailable, Unsupported
 from aioresult.patches import original, patched_by_gevent
 from aioresult.settings import Settings
 from aioresult.stores.sqlalchemy.dates import Dates, TextDates
@@ -34,6 +36,8 @@ _OLDEST: Final = (3, 35, 0)
 """The first with RETURNING."""
 _CHUNK: Final = 1000
 """Rows per statement; times the number of columns, below SQLite's limit of 32,766 parameters."""
+_WRITE_VERSION: Final = 18
+"""Where in a file it says whether there is a write-ahead log."""
 _OLD: Final = "date_done BETWEEN '' AND ?"
 """A date, which is text, before another; a number, which some other program may have stored, is below any text."""
 _BUSY_TIMEOUT: Final = 10.0
@@ -63,13 +67,26 @@ class SQLiteDialect(Dialect):
     @staticmethod
     def engine_options(target: Target, settings: Settings) -> dict[str, Any]:
         options: dict[str, Any] = {"connect_args": {"timeout": _BUSY_TIMEOUT, "async_creator_fn": _connect}}
-        if target.url.database and target.url.database != ":memory:":
+        if files.path_of(target.url) is None:
+            options["poolclass"] = StaticPool  # one connection: with it, what is in memory would end
+        else:
             options["pool_size"] = 2  # each connection is a thread: one reads while the other writes
         return options
 
     @staticmethod
-    def prepare_engine(engine: AsyncEngine) -> None:
-        _prefer_write_ahead_log(engine)
+    def prepare_engine(engine: AsyncEngine, writes: Callable[[], bool]) -> None:
+        _prefer_write_ahead_log(engine, writes)
+
+    @staticmethod
+    def explained(error: AioResultError, target: Target) -> AioResultError:
+        path = files.path_of(target.url)
+        if path is None or not _log_out_of_reach(path):
+            return error
+        return SettingsError(
+            f"{error}; the database has a write-ahead log, and whoever reads it has to write to the folder "
+            f"{path.parent}, too: allow that, or, if nobody writes to the database meanwhile, give the URL "
+            f"sqlite:///file:{path}?immutable=1&uri=true"
+        )
 
     @staticmethod
     async def look(link: Link, tables: Tables) -> dict[str, str]:
@@ -78,10 +95,8 @@ class SQLiteDialect(Dialect):
             raise Unsupported(f"SQLite {version} is too old: 3.35 or newer is needed; install a newer Python")
         schema = tables.task.schema or "main"
         path = next((row[2] for row in await link.rows("PRAGMA database_list") if row[1] == schema), "")
-        definition = await link.value(
-            f"SELECT sql FROM {schema}.sqlite_master WHERE name = ?",
-            (tables.task.name,),
-        )
+        quoted = link.connection.dialect.identifier_preparer.quote_identifier(schema)
+        definition = await link.value(f"SELECT sql FROM {quoted}.sqlite_master WHERE name = ?", (tables.task.name,))
         return {
             "sqlite": version,
             "file": path,
@@ -121,11 +136,8 @@ class SQLiteDialect(Dialect):
         )
         await link.run(statement, (group_id, payload, self.dates.to_column(date)))
 
-    async def read_group(self, link: Link, group_id: str) -> bytes | None:
-        payload: bytes | None = await link.value(
-            f"SELECT result FROM {self.layout.group} WHERE taskset_id = ?", (group_id,)
-        )
-        return payload
+    async def read_group(self, link: Link, group_id: str) -> Any:
+        return await link.value(f"SELECT result FROM {self.layout.group} WHERE taskset_id = ?", (group_id,))
 
     async def delete_group(self, link: Link, group_id: str) -> None:
         await link.run(f"DELETE FROM {self.layout.group} WHERE taskset_id = ?", (group_id,))
@@ -215,21 +227,45 @@ def _on_conflict(layout: Layout) -> str:
     )
 
 
-def _prefer_write_ahead_log(engine: AsyncEngine) -> None:
+def _log_out_of_reach(path: Path) -> bool:
+    """Return whether the file at ``path`` is a database with a write-ahead log that we can neither join nor begin."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_WRITE_VERSION + 1)
+    except OSError:
+        return False
+    logged = head.startswith(b"SQLite format 3\0") and head[_WRITE_VERSION:] == b"\2"
+    return logged and not os.access(path.parent, os.W_OK)
+
+
+def _is_new(path: Path) -> bool:
+    """Return whether nobody has made a database of the file at ``path`` yet, not even an empty one."""
+    try:
+        return path.stat().st_size == 0
+    except OSError:
+        return True
+
+
+def _prefer_write_ahead_log(engine: AsyncEngine, writes: Callable[[], bool]) -> None:
     """Let readers and the writer work side by side.
 
+    The mode is kept in the file, so that it is chosen where that is new, or once there is a writer here.
     A commit then survives the end of the process, but the last ones may be lost with a power failure, as SQLite's own
     documentation recommends for this mode. The log needs memory that all processes share, so the mode stays as it is
     on network file systems (and in memory). It is set once only, so that a ``database_engine_callback`` that prefers
     another one has the last word.
     """
-    shared = engine.url.database and not files.network_of(Path(engine.url.database))
-    statements = iter(["PRAGMA journal_mode = WAL"] if shared else [])
+    path = files.path_of(engine.url)
+    shared = path is not None and not files.network_of(path)
+    decided = False
 
     def on_connect(connection: Any, _record: object) -> None:
+        nonlocal decided
         cursor = connection.cursor()
+        switching = path is not None and shared and not decided and (writes() or _is_new(path))
+        decided = decided or switching
         try:
-            cursor.execute(next(statements, "PRAGMA journal_mode"))
+            cursor.execute("PRAGMA journal_mode = WAL" if switching else "PRAGMA journal_mode")
             if cursor.fetchone()[0] == "wal":
                 cursor.execute("PRAGMA synchronous = NORMAL")
         except sqlite3.OperationalError:

@@ -4,20 +4,42 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote
+
+from sqlalchemy.engine import URL
 
 if TYPE_CHECKING:
     from inotify_simple import INotify
 
-_NETWORK: Final = frozenset(
-    "9p afs ceph cifs davfs fuse fuse.glusterfs fuse.s3fs fuse.sshfs gfs2 glusterfs lustre ncpfs nfs nfs4 ocfs2 smb3 "
-    "smbfs vboxsf virtiofs vmhgfs".split()
+_LOCAL: Final = frozenset(
+    "aufs bcachefs btrfs ecryptfs erofs exfat ext2 ext3 ext4 f2fs hfs hfsplus iso9660 jffs2 jfs minix msdos nilfs2 "
+    "ntfs ntfs3 overlay ramfs reiser4 reiserfs rootfs squashfs tmpfs ubifs udf vfat xfs zfs".split()
 )
-"""Kinds of file systems on which other machines write without this one's kernel noticing."""
+"""Kinds of file systems on which this machine's kernel notices every write, and all processes can share memory.
+
+Everything else may be a network's, or that of another kernel beside this one, as FUSE, drvfs and fakeowner are.
+"""
+_ESCAPE: Final = re.compile(r"\\([0-7]{3})")
+"""How spaces and the like are written in the list of mounts."""
 _MOUNTS: Final = Path("/proc/self/mountinfo")
+
+
+def path_of(url: URL) -> Path | None:
+    """Return where the database of ``url`` is, or ``None`` for one in memory."""
+    name = url.database
+    if not name or name == ":memory:" or url.query.get("mode") == "memory":
+        return None
+    if not name.startswith("file:"):
+        return Path(name)
+    name = name.removeprefix("file:")
+    return (
+        None if name in ("", ":memory:") else Path(unquote(name.removeprefix("//") if name.startswith("///") else name))
+    )
 
 
 def obstacle(path: Path) -> str:
@@ -30,14 +52,14 @@ def obstacle(path: Path) -> str:
         return 'file events need the package inotify-simple: pip install "aioresult-backend[sqlalchemy]"'
     kind = network_of(path)
     if kind:
-        return f"{path} is on a network file system ({kind}), where writes of other machines cause no events"
+        return f"{path} is not on a local file system ({kind}), so that writes of other machines would cause no events"
     return ""
 
 
 def network_of(path: Path) -> str:
-    """Return the kind of network file system that holds ``path``, or an empty string where it is none."""
+    """Return the kind of file system that holds ``path``, or an empty string where it is a local one."""
     kind = _file_system(path)
-    return kind if kind in _NETWORK else ""
+    return "" if kind in _LOCAL or not sys.platform.startswith("linux") else kind
 
 
 def _file_system(path: Path) -> str:
@@ -45,12 +67,12 @@ def _file_system(path: Path) -> str:
     try:
         lines = _MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
-        return ""
+        return "of an unknown kind"
     longest, kind = -1, ""
     real = path.resolve()
     for line in lines:
         fields, _, rest = line.partition(" - ")
-        point = fields.split()[4].encode().decode("unicode_escape")
+        point = _ESCAPE.sub(lambda found: chr(int(found[1], 8)), fields.split()[4])
         if len(point) >= longest and real.is_relative_to(point):
             longest, kind = len(point), rest.split()[0]
     return kind

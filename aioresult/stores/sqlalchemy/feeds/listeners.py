@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from aioresult.errors import SettingsError, StoreUnavailable
 from aioresult.stores.sqlalchemy.dialects.postgresql import PostgreSQLDialect
+from aioresult.stores.sqlalchemy.failures import code_of, is_refusal, text_of
 
 if TYPE_CHECKING:
     import asyncpg
@@ -26,6 +27,25 @@ Heard = Callable[[str, str], None]
 """Takes a channel and a payload; called in the loop's thread."""
 Lost = Callable[[str], None]
 """Takes the reason for which nothing will be heard any more."""
+
+
+class Refused(StoreUnavailable):
+    """Raised where the server answers that it does not notify.
+
+    Attributes:
+        code: the SQLSTATE.
+    """
+
+    def __init__(self, text: str, code: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+    @classmethod
+    def by(cls, exc: Exception) -> Refused | None:
+        """Return what a driver's error means, if it is a refusal."""
+        if not is_refusal(exc):
+            return None
+        return cls(f"the server refuses notifications ({text_of(exc)})", str(code_of(exc)))
 
 
 class Listener(ABC):
@@ -48,7 +68,7 @@ class Listener(ABC):
         """Listen on ``channels``; when this returns, whatever is announced on them is heard.
 
         Raises:
-            StoreUnavailable: the connection is gone, or silent.
+            StoreUnavailable: the connection is gone, or silent; ``Refused``, where the server does not notify.
         """
 
     @abstractmethod
@@ -66,6 +86,8 @@ class Listener(ABC):
     def _gone(self, exc: Exception) -> StoreUnavailable:
         if isinstance(exc, TimeoutError):
             return StoreUnavailable(f"{self._location}: the listening connection has fallen silent")
+        if refused := Refused.by(exc):
+            return refused
         return StoreUnavailable(f"{self._location}: the listening connection is gone: {exc}")
 
 

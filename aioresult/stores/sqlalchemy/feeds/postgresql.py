@@ -13,8 +13,9 @@ from collections.abc import Collection
 from typing import ClassVar, Final
 
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
-from aioresult.abc import Capabilities, Feed
+from aioresult.abc import Capabilities, Feed, NewsSink
 from aioresult.errors import StoreUnavailable
 from aioresult.polling import Read
 from aioresult.settings import Settings
@@ -22,19 +23,20 @@ from aioresult.stores.notices import warn_once
 from aioresult.stores.sqlalchemy import triggers
 from aioresult.stores.sqlalchemy.database import Database
 from aioresult.stores.sqlalchemy.dialects.port import Dialect
-from aioresult.stores.sqlalchemy.dialects.postgresql import channel_of, channel_prefix
+from aioresult.stores.sqlalchemy.dialects.postgresql import READ_ONLY, STREAM, channel_of, channel_prefix
 from aioresult.stores.sqlalchemy.feeds.foreign import ForeignNews
-from aioresult.stores.sqlalchemy.feeds.listeners import Listener, make_listener
+from aioresult.stores.sqlalchemy.feeds.listeners import Listener, Refused, make_listener
 from aioresult.stores.sqlalchemy.feeds.port import Push
 from aioresult.stores.sqlalchemy.feeds.waking import WakingFeed
 from aioresult.stores.sqlalchemy.link import Link
+from aioresult.stream import LOOK
 
 _PROBE_DEADLINE: Final = 5.0
 """Seconds within which a notification to ourselves has to arrive."""
 _NEXT_PROBE: Final = 60.0
 """Seconds after which one that did not arrive is tried again: perhaps the server was merely busy."""
-_NEXT_PROBE_DEADLINE: Final = 1.0
-"""The same as ``_PROBE_DEADLINE`` then, when nobody is served before it is over."""
+_DOUBTFUL_PROBE_DEADLINE: Final = 1.0
+"""The same as ``_PROBE_DEADLINE`` then, and behind a pooler: nobody is served before it is over, likely in vain."""
 _OBSTACLE: Final = (
     "a notification to ourselves did not arrive: between us and the server is a connection pooler in "
     "transaction mode; give a URL that leads to the server itself, or to a pooler in session mode"
@@ -53,43 +55,77 @@ class PostgreSQLPush(Push):
     def __init__(self, database: Database, read: Read) -> None:
         super().__init__(database)
         self._read = read
-        self._deaf_until: float | None = None
-        """When to find out whether notifications arrive by now; ``None`` where they do."""
+        self._obstacle = ""
+        """Why notifications did not arrive the last time, if so."""
+        self._deaf_until = 0.0
+        """When to find out whether they do by now."""
 
     async def open(self) -> Feed | None:
+        feed = await self._open()
+        if isinstance(feed, NotificationFeed):
+            return feed
+        warn_once(self.database.location, f"{feed}; polling instead")
+        return None
+
+    async def _open(self) -> NotificationFeed | str:
+        """Open a feed, or return why there is none."""
         loop = asyncio.get_running_loop()
-        if self._deaf_until is not None and loop.time() < self._deaf_until:
-            return None
+        if self._obstacle and loop.time() < self._deaf_until:
+            return self._obstacle
+        feed = await self._listening()
+        if isinstance(feed, Refused) and feed.code == READ_ONLY:
+            self.database.distrust()  # others than these connections may lead to the primary by now
+            feed = await self._listening()
+        if isinstance(feed, NotificationFeed):
+            self._obstacle = ""
+            return feed
+        self._obstacle, self._deaf_until = str(feed or _OBSTACLE), loop.time() + _NEXT_PROBE
+        return self._obstacle
+
+    async def _listening(self) -> NotificationFeed | Refused | None:
+        """Open a feed; return the server's refusal where it does not notify, or ``None`` where nothing arrives."""
         feed = NotificationFeed(self.database, await self.database.ready(), self._read)
+        doubtful = self._obstacle or self.database.pooled
         try:
-            if await feed.open(_PROBE_DEADLINE if self._deaf_until is None else _NEXT_PROBE_DEADLINE):
-                self._deaf_until = None
+            if await feed.open(_DOUBTFUL_PROBE_DEADLINE if doubtful else _PROBE_DEADLINE):
                 return feed
+        except Refused as exc:
+            await feed.aclose()
+            return exc
         except BaseException as exc:
             await feed.aclose()
             if isinstance(exc, StoreUnavailable):
                 self.database.distrust()
             raise
         await feed.aclose()
-        self._deaf_until = loop.time() + _NEXT_PROBE
-        warn_once(self.database.location, f"{_OBSTACLE}; polling instead")
         return None
 
     async def capabilities(self) -> Capabilities:
         facts = (await self.database.ready()).facts
         details = {"postgresql": facts["postgresql"], "table": f"{facts['schema']}.{facts['table']}"}
+        if "tables" in facts:
+            details["tables"] = facts["tables"]
         trigger = await self.database.run(triggers.describe, small=True)
         details["trigger for foreign writers"] = trigger
-        feed = await self.open()
-        if feed is None:
+        if self.database.pooled:
+            details["pooler"] = "one is between us and the server: statements are prepared without a name"
+        writes = not await self.database.run(_standing_by, small=True)
+        if not writes:
+            details["role"] = "a standby, which only reads"
+        feed = await self._open()
+        if isinstance(feed, str):
             mechanism = "polling, one indexed query for all waiters"
-            return Capabilities(push=False, mechanism=mechanism, reason=_OBSTACLE, details=details)
+            return Capabilities(push=False, mechanism=mechanism, reason=feed, details=details, writes=writes)
         await feed.aclose()
         mechanism = "LISTEN and NOTIFY, one connection"
         if trigger in triggers.ANNOUNCING:
-            return Capabilities(push=True, mechanism=mechanism, details=details)
+            return Capabilities(push=True, mechanism=mechanism, details=details, writes=writes)
         reason = _why_not_all(self.database.settings, details["table"], trigger)
-        return Capabilities(push=True, mechanism=mechanism, reason=reason, details=details)
+        return Capabilities(push=True, mechanism=mechanism, reason=reason, details=details, writes=writes)
+
+
+async def _standing_by(link: Link, _dialect: Dialect) -> bool:
+    return bool(await link.value("SELECT pg_is_in_recovery()"))
 
 
 def _why_not_all(settings: Settings, table: str, trigger: str) -> str:
@@ -126,10 +162,12 @@ class NotificationFeed(WakingFeed):
         self._polling_needed = False
         self._prefix = channel_prefix(dialect.facts["schema"], dialect.facts["table"])
         self._listening: Counter[str] = Counter()
-        """Channels, with the number of watched ids on each."""
+        """Channels, with the number of tasks and streams on each."""
         self._own = f"aioresult_probe_{secrets.token_hex(8)}"
         self._echo = asyncio.Event()
         self._listener: Listener | None = None
+        self._followed: set[str] = set()
+        self._tell: NewsSink | None = None
 
     async def open(self, patience: float) -> bool:
         """Connect, and return whether notifications arrive.
@@ -138,7 +176,7 @@ class NotificationFeed(WakingFeed):
             patience: seconds within which one to ourselves has to.
 
         Raises:
-            StoreUnavailable: the database cannot be reached.
+            StoreUnavailable: the database cannot be reached; ``Refused``, where it does not notify.
         """
         connection = await self._database.driver_connection()
         self._listener = await make_listener(connection, self._database.location, self._heard, self._lost)
@@ -152,22 +190,37 @@ class NotificationFeed(WakingFeed):
         return False
 
     async def watch(self, ids: Collection[str]) -> None:
-        added = Counter(channel_of(self._prefix, task_id) for task_id in ids if task_id not in self._watched)
-        new = [channel for channel in added if channel not in self._listening]
-        self._watched.update(ids)
-        self._listening.update(added)
-        if new:
-            self._database.count()
-            await self._connected().listen(new)
+        await self._subscribe(ids, self._watched)
         self._foreign.watch(ids)
         for task_id in ids:
             self._emit(task_id, None)
 
+    async def follow(self, ids: Collection[str], tell: NewsSink) -> None:
+        self._tell = tell
+        await self._subscribe(ids, self._followed)
+        for task_id in ids:
+            tell(task_id, LOOK)
+
     async def unwatch(self, ids: Collection[str]) -> None:
-        gone = Counter(channel_of(self._prefix, task_id) for task_id in ids if task_id in self._watched)
-        self._watched.difference_update(ids)
-        self._listening -= gone  # drops the channels that nobody needs
         await self._foreign.unwatch(ids)
+        await self._unsubscribe(ids, self._watched)
+
+    async def unfollow(self, ids: Collection[str]) -> None:
+        await self._unsubscribe(ids, self._followed)
+
+    async def _subscribe(self, ids: Collection[str], known: set[str]) -> None:
+        added = Counter(channel_of(self._prefix, task_id) for task_id in ids if task_id not in known)
+        new = [channel for channel in added if channel not in self._listening]
+        known.update(ids)
+        self._listening.update(added)
+        if new:
+            self._database.count()
+            await self._connected().listen(new)
+
+    async def _unsubscribe(self, ids: Collection[str], known: set[str]) -> None:
+        gone = Counter(channel_of(self._prefix, task_id) for task_id in ids if task_id in known)
+        known.difference_update(ids)
+        self._listening -= gone  # drops the channels that nobody needs
         silent = [channel for channel in gone if channel not in self._listening]
         if silent:
             self._database.count()
@@ -181,8 +234,13 @@ class NotificationFeed(WakingFeed):
     def _heard(self, channel: str, payload: str) -> None:
         if channel == self._own:
             self._echo.set()
-        elif payload in self._watched:
+            return
+        if payload in self._watched:
             self._emit(payload, None)
+        if payload.startswith(STREAM) and self._tell is not None:
+            task_id = payload.removeprefix(STREAM)
+            if task_id in self._followed:
+                self._tell(task_id, LOOK)
 
     def _lost(self, reason: str) -> None:
         self._database.distrust()
@@ -216,7 +274,13 @@ class NotificationFeed(WakingFeed):
         return True
 
     async def _notify(self, link: Link, dialect: Dialect) -> None:
-        await link.run(_NOTIFY, {"channel": self._own})
+        try:
+            await link.run(_NOTIFY, {"channel": self._own})
+        except DBAPIError as exc:
+            refused = Refused.by(exc)
+            if refused is None or refused.code == READ_ONLY:  # there was none to listen: this is another server
+                raise
+            raise refused from exc
         if self._database.settings.database_trigger is not False:
             self._polling_needed = await triggers.describe(link, dialect) not in triggers.ANNOUNCING
 

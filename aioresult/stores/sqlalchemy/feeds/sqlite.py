@@ -4,7 +4,7 @@ A commit first reaches the write-ahead log and becomes visible a moment later, u
 SQLite's default mode. So an event is followed by looks at ever longer intervals, each of which merely compares
 ``PRAGMA data_version`` as long as nothing has moved. What is read then is what may have changed: rows that came in
 since the last look, found by their growing ids, and those rows of watched tasks that were there already and are not
-successful yet.
+successful yet. Of streams, only the highest numbers are.
 """
 
 from __future__ import annotations
@@ -25,10 +25,12 @@ from aioresult.record import Record
 from aioresult.states import SUCCESS
 from aioresult.stores.sqlalchemy.database import Database
 from aioresult.stores.sqlalchemy.dialects.port import Dialect
+from aioresult.stores.sqlalchemy.failures import NOT_UTF8
 from aioresult.stores.sqlalchemy.feeds import files
 from aioresult.stores.sqlalchemy.feeds.local import LocalFeed, announce
 from aioresult.stores.sqlalchemy.feeds.port import Push
 from aioresult.stores.sqlalchemy.rows import Row
+from aioresult.stream import News
 
 logger = logging.getLogger("aioresult")
 
@@ -52,9 +54,20 @@ class SQLitePush(Push):
         if rows and dialect is not None:
             announce(self._key(dialect), rows)
 
+    def tell(self, news: Sequence[tuple[str, News]]) -> None:
+        dialect = self.database.opened
+        if news and dialect is not None:
+            announce(self._key(dialect), news=news)
+
     def _key(self, dialect: Dialect) -> tuple[object, ...]:
-        path = dialect.facts["file"]
-        return (path or id(self.database), dialect.layout.task)
+        place = dialect.facts["file"] or self._shared or id(self.database)
+        return (place, dialect.layout.task)
+
+    @property
+    def _shared(self) -> str:
+        """What names a database in memory that several connections of this process share."""
+        url = self.database.target.url
+        return str(url.database or "") if url.query.get("cache") == "shared" else ""
 
     async def open(self) -> Feed | None:
         dialect = await self.database.ready()
@@ -83,7 +96,8 @@ class SQLitePush(Push):
         dialect = await self.database.ready()
         details = {key: value for key, value in dialect.facts.items() if key != "ids"}
         if not dialect.facts["file"]:
-            reason = "a database in memory is private to this event loop"
+            shared = "shared by what is open in this process"
+            reason = f"a database in memory is {shared if self._shared else 'private to this event loop'}"
             return Capabilities(push=True, mechanism="direct news within the process", reason=reason, details=details)
         reason = self._why_not(dialect)
         if reason:
@@ -101,19 +115,10 @@ class FileFeed(LocalFeed):
         super().__init__(key, database.rows)
         self._database = database
         self._path = Path(dialect.facts["file"])
-        self._ids_grow = dialect.facts["ids"] == "increasing"
-        table, columns = dialect.layout.task, dialect.layout.select_list()
-        self._by_task = f"SELECT id, {columns} FROM {table} WHERE task_id IN (SELECT value FROM json_each(?))"
-        self._by_id = f"SELECT id, {columns} FROM {table} WHERE id IN (SELECT value FROM json_each(?))"
-        self._arrived = f"SELECT id, task_id FROM {table} WHERE id > ? ORDER BY id LIMIT {_ARRIVALS}"
-        self._last_id = f"SELECT max(id) FROM {table}"
-        journal = ["-wal"] if dialect.facts["journal_mode"] == "wal" else ["", "-journal"]
-        self._files = files.FileWatch(
-            self._path.parent,
-            written=frozenset(self._path.name + suffix for suffix in journal),
-            present=frozenset(self._path.name + suffix for suffix in ("", "-wal", "-journal")),
-            changed=self._on_change,
-        )
+        self._use(dialect)
+        # Whichever of them is written to in the present mode: a writer that comes may change it.
+        names = frozenset(self._path.name + suffix for suffix in ("", "-wal", "-journal"))
+        self._files = files.FileWatch(self._path.parent, written=names, present=names, changed=self._on_change)
         self._connection: aiosqlite.Connection | None = None
         self._inode = self._path.stat().st_ino
         self._version = self._last = 0
@@ -122,6 +127,19 @@ class FileFeed(LocalFeed):
         self._suspicious = False
         self._pauses: Iterator[float] = iter(())
         self._timer: asyncio.TimerHandle | None = None
+
+    def _use(self, dialect: Dialect) -> None:
+        """Make the statements for the table as it is, or take note that there is none yet."""
+        self._there = dialect.layout.there
+        self._ids_grow = dialect.facts["ids"] == "increasing"
+        table, columns = dialect.layout.task, dialect.layout.select_list()
+        self._by_task = f"SELECT id, {columns} FROM {table} WHERE task_id IN (SELECT value FROM json_each(?))"
+        self._by_id = f"SELECT id, {columns} FROM {table} WHERE id IN (SELECT value FROM json_each(?))"
+        self._arrived = f"SELECT id, task_id FROM {table} WHERE id > ? ORDER BY id LIMIT {_ARRIVALS}"
+        self._last_id = f"SELECT max(id) FROM {table}"
+        self._last_items = (
+            f"SELECT value, (SELECT max(seq) FROM {dialect.layout.stream} WHERE task_id = value) FROM json_each(?)"
+        )
 
     async def open(self) -> None:
         """Connect and begin watching.
@@ -136,7 +154,8 @@ class FileFeed(LocalFeed):
         self._connection = connection
         await self._files.open()
         self._version = (await self._query("PRAGMA data_version"))[0][0]
-        self._last = (await self._query(self._last_id))[0][0] or 0
+        if self._there:
+            self._last = (await self._query(self._last_id))[0][0] or 0
 
     async def unwatch(self, ids: Collection[str]) -> None:
         await super().unwatch(ids)
@@ -159,6 +178,7 @@ class FileFeed(LocalFeed):
             self._fail(StoreUnavailable(f"{self._database.location}: the file was deleted or replaced"))
         elif not name:
             self._fresh |= self._watched  # events were lost: look at everything
+            self._fresh_streams |= self._followed.keys()
             self._wake.set()
         else:
             self._pauses = iter(_PAUSES)
@@ -186,6 +206,10 @@ class FileFeed(LocalFeed):
         fresh, self._fresh = self._fresh, set()
         if fresh:
             await self._look_at(fresh)
+        if self._fresh_streams:
+            fresh_streams = self._take_fresh_streams()
+            await self._have_grown(fresh_streams)
+            self._tell_to_look(fresh_streams)
         if self._suspicious:
             self._suspicious = False
             version = (await self._query("PRAGMA data_version"))[0][0]
@@ -193,12 +217,14 @@ class FileFeed(LocalFeed):
                 self._version = version
                 self._pauses = iter(_AFTER_NEWS)
                 await self._look_for_news()
+                self._tell_to_look(await self._have_grown(list(self._followed)))
             self._look_again_later()
 
     async def _look_at(self, ids: Collection[str]) -> None:
         """Pay what is owed to ``ids``: what is stored of them, or that nothing is."""
         found = set()
-        for row_id, *row in await self._query(self._by_task, json.dumps(list(ids))):
+        rows = await self._query(self._by_task, json.dumps(list(ids))) if self._there else []
+        for row_id, *row in rows:
             if row[0] in self._watched:
                 found.add(row[0])
                 self._note(row_id, tuple(row))
@@ -208,6 +234,9 @@ class FileFeed(LocalFeed):
                 self._emit(task_id, Record(id=task_id))
 
     async def _look_for_news(self) -> None:
+        if not self._there:
+            await self._look_for_the_table()
+            return
         if not self._watched:
             self._last = (await self._query(self._last_id))[0][0] or 0
             return
@@ -221,6 +250,27 @@ class FileFeed(LocalFeed):
         for row_id, *row in await self._query(statement, parameter):
             if row[0] in self._watched and self._note(row_id, tuple(row)):
                 self._emit(row[0], self._rows.to_record(row))
+
+    async def _look_for_the_table(self) -> None:
+        """Find out whether somebody has created the table, and what is in it by now."""
+        self._use(await self._database.ready())
+        if self._there:
+            self._last = (await self._query(self._last_id))[0][0] or 0
+            await self._look_at(list(self._watched))
+
+    async def _have_grown(self, ids: Collection[str]) -> list[str]:
+        """Return which of these streams have another last item than at the time before."""
+        if not ids:
+            return []
+        try:
+            rows = await self._query(self._last_items, json.dumps(list(ids)))
+        except StoreUnavailable as exc:
+            if "no such table" not in str(exc):  # else nothing has been appended yet
+                raise
+            return []
+        grown = [(task_id, last or 0) for task_id, last in rows if self._followed.get(task_id) != (last or 0)]
+        self._followed.update(pair for pair in grown if pair[0] in self._followed)
+        return [task_id for task_id, _ in grown]
 
     async def _arrivals(self) -> list[int]:
         """Return the ids of rows of watched tasks that came in since the last time."""
@@ -249,6 +299,17 @@ class FileFeed(LocalFeed):
             raise StoreUnavailable(f"{self._database.location}: the feed is closed")
         self._database.count()
         try:
-            return list(await connection.execute_fetchall(statement, parameters))
+            try:
+                return list(await connection.execute_fetchall(statement, parameters))
+            except sqlite3.OperationalError as exc:
+                if NOT_UTF8 not in str(exc):
+                    raise
+                connection.text_factory = _text_of  # for good: it costs more, but is good for every text
+                return list(await connection.execute_fetchall(statement, parameters))
         except (sqlite3.Error, ValueError) as exc:
             raise StoreUnavailable(f"{self._database.location}: {exc}") from exc
+
+
+def _text_of(octets: bytes) -> str:
+    """Return a text, whatever it is made of."""
+    return octets.decode(errors="replace")

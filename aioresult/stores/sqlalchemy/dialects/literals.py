@@ -1,0 +1,52 @@
+"""Values as literals of MySQL and MariaDB, for statements that hold no parameters.
+
+The drivers for MySQL send values as literals too, and put backslashes before quotes. Whether that keeps a value from
+becoming SQL depends on the session: with ``sql_mode=NO_BACKSLASH_ESCAPES`` a backslash is a character like any other,
+and with a character set such as GBK or Shift JIS it may be the second half of one. What is written here has neither
+quotes nor backslashes inside, and means the same in every mode and with every character set.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, Final
+
+from aioresult.errors import EncodeError
+
+_PLAIN: Final = bytes(octet for octet in range(0x20, 0x7F) if octet not in b"'\\%")
+"""Octets that stand for themselves between quotes. The percent sign is left out: the drivers look for it."""
+
+
+def literal(value: Any) -> str:
+    """Return ``value`` as a literal.
+
+    Raises:
+        EncodeError: it is of a type that no column holds.
+    """
+    if value is None:
+        return "NULL"
+    if isinstance(value, str):
+        return f"_utf8mb4 x'{value.encode().hex()}'"
+    if isinstance(value, bytes):
+        return _octets(value)
+    if isinstance(value, int):
+        return str(int(value))
+    if isinstance(value, datetime):
+        return f"'{value.replace(tzinfo=None).isoformat(' ', 'microseconds')}'"
+    raise EncodeError(f"a value of type {type(value).__name__} cannot be stored in a column of MySQL")
+
+
+def listed(values: Iterable[Any]) -> str:
+    """Return ``values`` as literals with commas between them."""
+    return ", ".join(map(literal, values))
+
+
+def _octets(value: bytes) -> str:
+    """Return octets as they are, where that is safe, which JSON often is; else in Base64, which is a third longer."""
+    if not value:
+        return "x''"
+    if not value.translate(None, _PLAIN):
+        return f"'{value.decode('ascii')}'"
+    return f"FROM_BASE64('{b64encode(value).decode('ascii')}')"

@@ -1,0 +1,96 @@
+"""What the types of a table's columns mean for reading, and whether the table can be written to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from sqlalchemy import CHAR, JSON, Connection, Dialect, Table, inspect
+
+from aioresult.errors import SettingsError
+
+_BYTES: Final = frozenset({"result", "children", "args", "kwargs", "stamps", "item"})
+_TEXTS: Final = frozenset({"task_id", "status", "traceback", "name", "worker", "queue"})
+_MYSQL: Final = frozenset({"mysql", "mariadb"})
+_SERVERS: Final = frozenset({"postgresql", *_MYSQL})
+
+
+def reading_of(name: str, kind: Any, dialect: Dialect) -> str | None:
+    """Return what to select in place of the column ``name`` of the type ``kind``; ``None`` for the column as it is.
+
+    A column of fixed width is read without its padding, one of octets that stands for a text as that text, and one of
+    JSON as its text, of which drivers otherwise make what they like.
+    """
+    if name in _TEXTS:
+        if dialect.name in _MYSQL and _python_type(kind) is bytes:
+            return f"CONVERT({name} USING utf8mb4)"
+        return f"RTRIM({name})" if isinstance(kind, CHAR) and dialect.name in _SERVERS else None
+    if name in _BYTES and isinstance(kind, JSON) and dialect.name == "postgresql":
+        return f"CAST({name} AS text)"
+    return None
+
+
+def check_fitness(
+    connection: Connection, table: Table, kinds: Mapping[str, Any], key: Sequence[str], *, binary: bool
+) -> None:
+    """Check that ``table`` can be written to.
+
+    Args:
+        connection: to the database.
+        table: the table, named as it is.
+        kinds: types of the columns that are written.
+        key: the columns that tell one row from the other.
+        binary: whether what is written is not text.
+
+    Raises:
+        SettingsError: a column would make something else of our bytes, or nothing keeps an id from having two rows.
+    """
+    for name, kind in kinds.items():
+        if name in _BYTES and not _takes_bytes(kind, connection.dialect, binary=binary):
+            raise SettingsError(
+                f"table {table.fullname}: its column {name} is of type {kind}, which does not hold the bytes that are "
+                f"to be stored there, so that results can only be read; whoever may do it: "
+                f"{_remedy(table, name, connection.dialect)}"
+            )
+    # The others' own statements are refused without such a key; MySQL's would insert a second row.
+    if connection.dialect.name in _MYSQL and list(key) not in list(_unique_columns(connection, table)):
+        names = ", ".join(key)
+        raise SettingsError(
+            f"table {table.fullname} has no unique key on {names} alone, so that one task could get two results; "
+            f"whoever may do it: CREATE UNIQUE INDEX {key[0]}_unique ON {table.fullname} ({names})"
+        )
+
+
+def _takes_bytes(kind: Any, dialect: Dialect, *, binary: bool) -> bool:
+    if dialect.name == "sqlite":
+        return True  # each value has a type of its own there
+    found = None if isinstance(kind, JSON) else _python_type(kind)
+    if found is str:  # MySQL takes octets for text of the column's character set
+        return dialect.name in _MYSQL and not binary
+    return found is bytes
+
+
+def _python_type(kind: Any) -> type | None:
+    """Return what SQLAlchemy would make of values of the type ``kind``."""
+    try:
+        found: type = kind.python_type
+    except NotImplementedError:
+        return None
+    return found
+
+
+def _remedy(table: Table, name: str, dialect: Dialect) -> str:
+    if dialect.name in _MYSQL:
+        return f"ALTER TABLE {table.fullname} MODIFY {name} LONGBLOB"
+    text = f"convert_to(CAST({name} AS text), 'UTF8')"
+    return f"ALTER TABLE {table.fullname} ALTER COLUMN {name} TYPE bytea USING {text}"
+
+
+def _unique_columns(connection: Connection, table: Table) -> Iterator[list[str | None]]:
+    """Give the columns of each key of ``table`` that no two rows share; a key of parts of columns is none."""
+    inspector = inspect(connection)
+    yield list(inspector.get_pk_constraint(table.name, schema=table.schema)["constrained_columns"])
+    for index in inspector.get_indexes(table.name, schema=table.schema):
+        options = index.get("dialect_options", {})
+        if index["unique"] and not options.get("mysql_length") and not options.get("mariadb_length"):
+            yield list(index["column_names"])
