@@ -16,7 +16,7 @@ from sqlalchemy.pool import NullPool, QueuePool
 from aioresult import Backend, SettingsError, StoreUnavailable
 from aioresult.stores.sqlalchemy.urls import parse
 from tests.servers import PostgresServer, postgres
-from tests.sql import on_postgresql, sql_store
+from tests.sql import PATIENCE, on_postgresql, sql_store
 
 DRIVERS = ["asyncpg", "psycopg"]
 
@@ -225,6 +225,7 @@ async def test_a_pool_that_works_here_is_kept(postgres_url: str) -> None:
         ("postgresql://u:pw-secret@h/d?gssencmode=require", r"'gssencmode'.*one of disable, prefer"),
         ("mysql://u:pw-secret@h/d?sslmode=require", r"mysql://h/d.*'sslmode'.*did you mean 'ssl_mode'"),
         ("mysql://u:pw-secret@h/d?ssl=perhaps", r"mysql://h/d.*'ssl'.*VERIFY_IDENTITY"),
+        ("mysql://u:pw-secret@h/d?charset=utf9", r"mysql://h/d.*'charset'.*a character set that asyncmy knows"),
         ("sqlite:///x.db?wal=1", r"sqlite:///x.db.*'wal'"),
         ("postgresql://u:pw-secret@h1:x,h2/d", r"postgresql:// cannot be understood"),
         ("mysql://u:pw-secret@h1:1,h2:2/d", r"mysql:// cannot be understood"),
@@ -245,8 +246,9 @@ def test_an_option_that_is_not_understood_is_named_with_its_url(url: str, said: 
         ("mysql://h/d", {"ssl": {"cafile": "/x"}}, r"connect_args.*'ssl'.*'cafile'"),
         ("mysql://h/d", {"connect_timeout": "never"}, r"connect_args.*'connect_timeout'.*a number"),
         ("postgresql://h/d", {"server_settings": "x"}, r"connect_args.*'server_settings'.*a dict"),
-        ("postgresql://h/d", {"sslrootcert": "/no/such.pem"}, r"sslrootcert.*'/no/such.pem'.*does not exist"),
-        ("postgresql://h/d", {"sslrootcert": "system", "sslmode": "require"}, r"sslrootcert=system.*verify-full"),
+        ("postgresql://h/d", {"sslrootcert": "/no/such.pem"}, r"//h/d.*sslrootcert.*'/no/such.pem'.*not exist"),
+        ("postgresql://h/d", {"sslrootcert": "system", "sslmode": "require"}, r"//h/d.*=system.*verify-full"),
+        ("mysql://h/d", {"ssl": {"ca": "/no/such.pem"}}, r"mysql://h/d.*ssl_ca.*'/no/such.pem'.*does not exist"),
     ],
 )
 async def test_an_option_that_is_not_understood_is_named_with_its_setting(
@@ -255,6 +257,22 @@ async def test_an_option_that_is_not_understood_is_named_with_its_setting(
     async with Backend(url, database_engine_options={"connect_args": connect_args}) as backend:
         with pytest.raises(SettingsError, match=said):
             await backend.ping()
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+async def test_a_parameter_that_the_server_does_not_know_is_no_fault_of_the_tables(
+    postgres_url: str, driver: str
+) -> None:
+    async with Backend(spelled(postgres_url, driver) + "?options=-cbogus_parameter%3D3") as backend:
+        with pytest.raises(SettingsError, match=r'does not take an option.*"bogus_parameter"') as caught:
+            await backend.ping()
+    assert "tables" not in str(caught.value)
+
+
+async def test_a_character_set_may_have_the_name_that_servers_give_it(mariadb_url: str) -> None:
+    async with Backend(f"{mariadb_url}?charset=utf8mb3") as backend:
+        assert await backend.store_result("a", "\u20ac", "SUCCESS")
+        assert await backend.AsyncResult("a").get(timeout=PATIENCE) == "\u20ac"
 
 
 async def test_a_folder_of_sqlite_s_that_does_not_exist_is_told(tmp_path: Path) -> None:

@@ -296,6 +296,16 @@ def test_the_error_names_the_field() -> None:
         codec().encode_value([{object()}], "v")
 
 
+def test_the_error_names_a_private_field_where_that_is_stored() -> None:
+    @dataclass
+    class Holder:
+        _private: Any
+
+    assert codec().encode_value(Holder(1), "v") == b'{"_private": 1}'
+    with pytest.raises(EncodeError, match=r"value\[0\]\._private: object of type builtin_function"):
+        codec().encode_value([Holder(print)], "v")
+
+
 def test_a_model_that_cannot_be_dumped_says_why() -> None:
     class Holder(pydantic.BaseModel):
         held: Any

@@ -66,12 +66,13 @@ def has_fields(value: object) -> bool:
 
 
 def fields_of(value: object) -> list[tuple[str, Any]]:
-    """Return the names and values of the fields that msgspec stores of such a value: not those that are private."""
+    """Return the names and values of the fields that msgspec stores of such a value: of attrs classes, the public."""
     declared = next(getattr(type(value), name) for name in _FIELDS if hasattr(type(value), name))
+    public_only = hasattr(type(value), "__attrs_attrs__")
     fields = []
     for item in declared:
         name = item if isinstance(item, str) else item.name
-        if not name.startswith("_"):
+        if not (public_only and name.startswith("_")):
             with suppress(Exception):  # a field may be unset, or computed by code of the value's own
                 fields.append((name, getattr(value, name)))
     return fields

@@ -1,6 +1,7 @@
 """The Celery applications of the tests, and the tasks that their workers run: one for each way in which a task can end.
 
-Run as ``celery -A tests.celery.tasks worker`` it is the application that ``AIORESULT_TEST_CELERY`` (JSON) describes.
+Run as ``celery -A tests.celery.tasks worker`` it is the application that ``AIORESULT_TEST_CELERY``
+(JSON) describes.
 """
 
 from __future__ import annotations
@@ -246,8 +247,8 @@ def hold(self: Task, steps: int, until: str | None = None) -> str:
     return "held"
 
 
-def hold_late(self: Task, steps: int) -> str:
-    return hold(self, steps)
+def hold_late(self: Task, steps: int, until: str | None = None) -> str:
+    return hold(self, steps, until)
 
 
 TASKS: list[tuple[Any, dict[str, Any]]] = [

@@ -218,7 +218,8 @@ def _field(document: Document, name: str, kind: type[_T]) -> _T | None:
     value = document.get(name)
     if value is None or isinstance(value, kind):
         return value
-    raise DecodeError(f"{document['_id']}: the field {name!r} holds {type(value).__name__}, expected {kind.__name__}")
+    found = type(value).__name__
+    raise DecodeError(f"the document {document['_id']!r}: its field {name!r} holds {found}, expected {kind.__name__}")
 
 
 def _native(value: Any) -> Any:
@@ -244,7 +245,7 @@ def _payload(document: Document, name: str = "result") -> str | bytes:
     if isinstance(payload, str | bytes):
         return payload
     found = type(payload).__name__
-    raise DecodeError(f"{document['_id']}: the field {name!r} holds {found}, expected text or binary data")
+    raise DecodeError(f"the document {document['_id']!r}: its field {name!r} holds {found}, expected text or bytes")
 
 
 def _member_id(member: Any) -> Any:

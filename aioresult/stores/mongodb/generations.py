@@ -51,4 +51,6 @@ def _parsed(text: str, task_id: str) -> datetime:
     try:
         return in_utc(datetime.fromisoformat(text))
     except ValueError as exc:
-        raise DecodeError(f"{task_id}: the field 'date_done' holds {text!r:.100}, which is no date: {exc}") from exc
+        raise DecodeError(
+            f"the document {task_id!r}: its field 'date_done' holds {text!r:.100}, which is no date: {exc}"
+        ) from exc

@@ -90,6 +90,6 @@ async def _create(link: Link, tables: Tables, kind: Kind, chosen: type[Dialect],
                 await link.connection.run_sync(partial(schema.create, table=table, indexes=indexes))
         except DBAPIError as exc:  # a Celery worker was faster, perhaps: the next look finds what it created
             attempt += 1
-            if attempt == _ATTEMPTS or judge(exc, "").alone:
+            if attempt == _ATTEMPTS or link.connection.invalidated or judge(exc, "").alone:
                 raise
     return missing

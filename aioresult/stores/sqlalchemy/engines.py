@@ -63,7 +63,10 @@ def make_engine(
         Given(given.pop("connect_args", None) or {}, _CONNECT_ARGS),
     )
     nameless = {} if named else chosen.nameless(target)
-    arguments = finished(driver, {**own.pop("connect_args", {}), **wanted, **nameless})
+    try:
+        arguments = finished(driver, {**own.pop("connect_args", {}), **wanted, **nameless})
+    except SettingsError as exc:  # of several options together, from the URL and the settings
+        raise SettingsError(f"the options for {target.location}: {exc}") from exc
     options = {
         **own,
         **given,

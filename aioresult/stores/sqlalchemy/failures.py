@@ -19,6 +19,7 @@ _NO_COLUMN: Final = {"42703", 1054}
 _FORBIDDEN: Final = {"42501", "25006", 1142, 1143, 1227, 1290, 1370, 1792}
 _NAMELESS: Final = {"26000", "42P05"}
 _NO_TRANSACTIONS: Final = "statement pooling mode"
+_NO_PARAMETER: Final = "unrecognized configuration parameter"
 _CONFLICT: Final = {"40001", "40P01", 1213, 1205}
 _NO_MORE_IDS: Final = {"2200H", "22003"}
 """The second one says of a number that its column is too small: of those that we store, only ``id`` can be."""
@@ -102,6 +103,9 @@ def _of_connections(exc: Exception, code: str | int | None, text: str, location:
         return Verdict(error=SettingsError(f"{location}: {text}; {_PREPARING}"), repeat=True, nameless=True)
     if _NO_TRANSACTIONS in text:
         return Verdict(error=SettingsError(f"{location}: {text}; {_TOGETHER}"), repeat=True, alone=True)
+    if _NO_PARAMETER in text:
+        error = SettingsError(f"{location}: the server does not take an option of the URL or the settings: {text}")
+        return Verdict(error=error)
     if code in _AUTHENTICATION or (code is None and "authentication failed" in text):
         return Verdict(error=StoreUnavailable(f"{location}: authentication failed: {text}"))
     if code in _NO_DATABASE or (code is None and "database" in text and "does not exist" in text):
@@ -129,7 +133,7 @@ def _of_values(exc: Exception, code: str | int | None, text: str, location: str)
         return Verdict(error=error, repeat=True, conflict=True)
     if code in _TOO_LONG or isinstance(exc, DataError) or _class_of(code) == "22" or NOT_UTF8 in text:
         text = text.partition(" with text")[0]
-        return Verdict(error=EncodeError(f"{location}: the database does not take a value: {text}"))
+        return Verdict(error=EncodeError(f"{location}: a value is not accepted: {text}"))
     return None
 
 

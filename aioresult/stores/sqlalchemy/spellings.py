@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
+from importlib import import_module
 from typing import Any, Final, NamedTuple
 
 from aioresult.stores.sqlalchemy import tls
@@ -201,7 +202,7 @@ _FOUND_ROWS: Final = 2
 """The flag that SQLAlchemy relies on."""
 _MYSQL_RULES: Final[dict[str, Rule]] = {
     **each("host port sock conv auth_plugin_map password_creator query_callback async_creator_fn"),
-    **each("user password database unix_socket charset init_command sql_mode", str),
+    **each("user password database unix_socket init_command sql_mode", str),
     **each("read_default_file read_default_group program_name server_public_key", str),
     **each("connect_timeout max_allowed_packet stmt_cache_size", whole),
     **each("read_timeout", number),
@@ -222,9 +223,21 @@ _MYSQL_RULES: Final[dict[str, Rule]] = {
 }
 
 
+_CHARSETS: Final = {"asyncmy": "asyncmy.charset", "aiomysql": "pymysql.charset"}
+"""Where the drivers have the character sets that they know; they fail obscurely with others."""
+
+
+def _charset(driver: str, value: Any) -> str:
+    """Return the name of a character set as ``driver`` knows it."""
+    name = "utf8" if value == "utf8mb3" else str(value)  # its newer name, which the drivers do not know
+    if import_module(_CHARSETS[driver]).charset_by_name(name) is None:
+        raise ValueError(f"a character set that {driver} knows, such as utf8mb4")
+    return name
+
+
 def _mysql(driver: str) -> Driver:
     return Driver(
-        rules=_MYSQL_RULES,
+        rules={**_MYSQL_RULES, "charset": as_("charset", partial(_charset, driver))},
         without_meaning=frozenset(
             "write_timeout compress cursorclass cursor_cls autocommit defer_connect no_delay named_pipe".split()
         ),

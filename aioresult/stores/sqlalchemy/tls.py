@@ -26,6 +26,9 @@ _ADVICE: Final = {
     ),
     "it speaks no TLS: say ssl_mode=DISABLED in the URL": (_NO_TLS,),
     "it may want TLS: say sslmode=require in the URL": ("no encryption", "ssl off", "ssl required"),
+    "name the authority in the URL: sslrootcert=/path/to/ca.pem, or sslrootcert=system with sslmode=verify-full": (
+        "root certificate file",
+    ),
     "it may want TLS: say ssl_mode=REQUIRED in the URL": ("insecure transport", "access denied for user"),
 }
 """What to do, by what drivers and servers say in lower case."""
