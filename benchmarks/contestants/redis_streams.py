@@ -14,6 +14,8 @@ _KEY = "stream:"
 _BLOCK = 60_000
 """Milliseconds of one ``XREAD``."""
 _PAGE = 500
+_PATIENCE = 60.0
+"""Seconds to connect: very many readers connect at once."""
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
@@ -23,7 +25,9 @@ class _Redis(Contestant):
     def __init__(self, url: str, options: dict[str, Any]) -> None:
         super().__init__(url, options)
         # A connection for each reader: more than redis-py's pool holds by default, and each may be silent for long.
-        self._client = redis.Redis.from_url(url, max_connections=20_000, socket_timeout=None)
+        self._client = redis.Redis.from_url(
+            url, max_connections=20_000, socket_timeout=None, socket_connect_timeout=_PATIENCE
+        )
 
     async def open(self) -> None:
         await self._client.ping()
