@@ -13,8 +13,9 @@ from typing import Protocol
 from aioresult.abc import PartlyUnavailable
 from aioresult.background import Background
 from aioresult.backoff import Backoff
-from aioresult.batching import Batcher, lane_of
+from aioresult.batching import Batcher
 from aioresult.errors import StoreUnavailable
+from aioresult.lanes import lane_of
 from aioresult.record import Record
 
 
