@@ -31,7 +31,7 @@ LAYERS = [
     ["subscription", "stores"],
     ["hub"],
     ["runtime"],
-    ["default", "reading", "runtimes", "waiting"],
+    ["default", "reading", "runtimes", "waiting", "writing"],
     ["result"],
     ["collecting"],
     ["groups"],
