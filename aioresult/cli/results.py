@@ -11,9 +11,9 @@ import typer
 from aioresult.backend import Backend
 from aioresult.cli import watching
 from aioresult.cli.exits import Exit, worst
-from aioresult.cli.lastlook import last_look
 from aioresult.cli.output import as_json, complain, error_text, say, summary, value_text
 from aioresult.cli.session import Ids, Json, Session, Settings, Timeout, Url, Verbose
+from aioresult.cli.snapshot import snapshot
 from aioresult.collecting import arrivals
 from aioresult.record import Record
 from aioresult.result import AsyncResult
@@ -118,7 +118,7 @@ async def _finals(
             del late[result]
             yield result, record
     if late:
-        found = await last_look(backend, [result.id for result in late])
+        found = await snapshot(backend, [result.id for result in late])
         for result in late:
             yield result, found.get(result.id) or Record(id=result.id)
 

@@ -16,8 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from aioresult.background import owned_task
-from aioresult.cli.lastlook import last_look
 from aioresult.cli.output import as_json, error_text, progress_of, say, summary
+from aioresult.cli.snapshot import snapshot
 from aioresult.errors import DecodeError, ResultTimeout
 from aioresult.record import Record
 from aioresult.result import AsyncResult
@@ -64,7 +64,7 @@ async def _follow(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
     if late := [result for result in results if not latest[result.id].ended]:
-        found = await last_look(late[0].backend, [result.id for result in late])
+        found = await snapshot(late[0].backend, [result.id for result in late])
         for record in found.values():
             if record.appearance() != latest[record.id].appearance():
                 take(record)

@@ -22,7 +22,7 @@ from aioresult.sync.storing import StoringBackend
 from aioresult.sync.tree import Result
 
 if TYPE_CHECKING:
-    from aioresult.integrations.celery.edge import App
+    from aioresult.integrations.celery.protocols import App
 
 
 class ResultSet(Collection[Result], Revocable):

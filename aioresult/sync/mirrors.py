@@ -11,7 +11,7 @@ from aioresult.errors import SettingsError
 from aioresult.sync.portal import run
 
 if TYPE_CHECKING:
-    from aioresult.integrations.celery.edge import App
+    from aioresult.integrations.celery.protocols import App
 
 A_co = TypeVar("A_co", covariant=True)
 P = ParamSpec("P")

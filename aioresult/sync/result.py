@@ -21,7 +21,7 @@ from aioresult.sync.storing import StoringBackend
 from aioresult.sync.tree import Result, Tree
 
 if TYPE_CHECKING:
-    from aioresult.integrations.celery.edge import App
+    from aioresult.integrations.celery.protocols import App
 
 T = TypeVar("T")
 

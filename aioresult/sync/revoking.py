@@ -10,7 +10,7 @@ from aioresult.errors import Unsupported
 from aioresult.sync.portal import refuse_to_block_a_loop
 
 if TYPE_CHECKING:
-    from aioresult.integrations.celery.edge import App, Control
+    from aioresult.integrations.celery.protocols import App, Control
 
 
 class Revocable(ABC):

@@ -9,7 +9,8 @@ from weakref import WeakKeyDictionary
 from aioresult.backend import Backend
 from aioresult.errors import AioResultError, BackendNotConfigured, UnknownStore
 from aioresult.integrations.celery.configuration import backend_from_app
-from aioresult.integrations.celery.edge import App, unproxied
+from aioresult.integrations.celery.internals import unproxied
+from aioresult.integrations.celery.protocols import App
 from aioresult.settings import make_settings
 from aioresult.stores.disabled import DisabledStore
 

@@ -12,8 +12,8 @@ from weakref import ref
 
 from aioresult.backend import Backend
 from aioresult.hub import Hub
-from aioresult.integrations.celery import edge
-from aioresult.integrations.celery.edge import PendingResult
+from aioresult.integrations.celery import internals
+from aioresult.integrations.celery.protocols import PendingResult
 from aioresult.record import Record
 from aioresult.sync import portal
 from aioresult.sync.surroundings import surroundings
@@ -97,9 +97,9 @@ class Callbacks:
             result = members[key]() if key in members else None
             if result is None:
                 continue
-            if not edge.has_listeners(result.on_ready):
+            if not internals.has_listeners(result.on_ready):
                 self._to_relax.append((task_id, key))
-            elif edge.only_groups_listen(result.on_ready):
+            elif internals.only_groups_listen(result.on_ready):
                 members[key] = ref(result)
         if self._to_relax:
             asyncio.get_running_loop().call_later(_RELAX_AFTER, self._relax)

@@ -9,7 +9,7 @@ from celery.canvas import Signature as _Signature
 from celery.canvas import _chain, _chord
 from celery.canvas import group as _group
 
-from aioresult.integrations.celery.edge import Applicable
+from aioresult.integrations.celery.protocols import Applicable
 
 
 class Canvas:

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from celery.backends.redis import RedisBackend, SentinelBackend
 
-from aioresult.integrations.celery.edge import App
+from aioresult.integrations.celery.protocols import App
 from aioresult.settings import Settings
 from aioresult.stores.redis.sentinel import SentinelAddress
 from aioresult.stores.redis.urls import as_redis, from_url

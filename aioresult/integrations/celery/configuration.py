@@ -7,7 +7,7 @@ from urllib.parse import unquote_plus
 
 from aioresult.backend import Backend
 from aioresult.errors import BackendNotConfigured, SettingsError, UnknownStore
-from aioresult.integrations.celery.edge import App
+from aioresult.integrations.celery.protocols import App
 from aioresult.settings import SERIALIZERS, Settings
 from aioresult.stores.foreign import READ_HERE, why_not
 

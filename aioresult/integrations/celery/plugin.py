@@ -18,10 +18,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from aioresult.errors import ResultTimeout
-from aioresult.integrations.celery import edge
+from aioresult.integrations.celery import internals
 from aioresult.integrations.celery.callbacks import Callbacks
-from aioresult.integrations.celery.edge import App, OnInterval, OnMessage, OnValue, PendingResult, PendingSet
 from aioresult.integrations.celery.metas import Meta
+from aioresult.integrations.celery.protocols import App, OnInterval, OnMessage, OnValue, PendingResult, PendingSet
 from aioresult.integrations.celery.storing import StoringBackend
 from aioresult.integrations.celery.waiting import records
 from aioresult.record import Record
@@ -65,10 +65,10 @@ class AioResultBackend(StoringBackend):
         """
         self._ensure_not_eager()
         task_id = str(result.id)
-        parents = _ancestors(result) if edge.follows_parents(on_interval) else {}
+        parents = _ancestors(result) if internals.follows_parents(on_interval) else {}
         ids = list(dict.fromkeys([task_id, *parents]))
         try:
-            for record in self._records(ids, timeout, on_message, edge.recurring(on_interval), interval):
+            for record in self._records(ids, timeout, on_message, internals.recurring(on_interval), interval):
                 if record.id != task_id:
                     self._raise_if_failed(parents[record.id], record)
                     continue
@@ -79,7 +79,7 @@ class AioResultBackend(StoringBackend):
                     self._fulfil(result, record)
                     break
         finally:
-            if not edge.has_listeners(result.on_ready):  # registered by ``get`` itself, and not by ``then``
+            if not internals.has_listeners(result.on_ready):  # registered by ``get`` itself, and not by ``then``
                 self._callbacks.remove(result)
         return result.maybe_throw(propagate=propagate, callback=callback)
 
@@ -126,7 +126,7 @@ class AioResultBackend(StoringBackend):
                 self._tell(on_message, record)
                 if record.ended:
                     yield record.id, self._meta(record)
-        except edge.CeleryTimeout:
+        except internals.CeleryTimeout:
             if not max_iterations:
                 raise
 
@@ -179,7 +179,7 @@ class AioResultBackend(StoringBackend):
             ):
                 yield from batch
         except ResultTimeout as exc:
-            raise edge.CeleryTimeout(str(exc)) from exc
+            raise internals.CeleryTimeout(str(exc)) from exc
 
     def _tell(self, on_message: OnMessage | None, record: Record) -> None:
         if on_message is not None and record.status != PENDING:
@@ -230,13 +230,13 @@ class _Member:
 
     def outcome(self) -> tuple[str, Meta | Sequence[PendingResult | PendingSet]]:
         """Return what ``join_native`` expects: a state, or for a group its members."""
-        if edge.is_set(self.node):
+        if internals.is_set(self.node):
             return self.node.id, self.node.results
         return self.node.id, self.leaves[0]._cache or {}
 
 
 def _leaves(node: PendingResult | PendingSet) -> Iterator[PendingResult]:
-    if edge.is_set(node):
+    if internals.is_set(node):
         for member in node.results:
             yield from _leaves(member)
     else:

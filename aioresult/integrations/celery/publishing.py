@@ -10,11 +10,11 @@ from typing import Any, Final, cast
 
 from aioresult.backend import Backend
 from aioresult.default import Result
-from aioresult.integrations.celery import edge
+from aioresult.integrations.celery import internals
 from aioresult.integrations.celery.backends import backend_of
 from aioresult.integrations.celery.canvases import Canvas
-from aioresult.integrations.celery.edge import App, Applicable, ResultNode
 from aioresult.integrations.celery.errors import BrokerUnavailable
+from aioresult.integrations.celery.protocols import App, Applicable, ResultNode
 from aioresult.integrations.celery.publisher import get_publisher
 from aioresult.integrations.celery.results import Results, family
 from aioresult.integrations.celery.watching import Watch
@@ -91,7 +91,7 @@ class _Publishing:
         self, app: App, what: str, timeout: float | None, backend: Backend | None, *, ignored: bool | None
     ) -> None:
         check_timeout(timeout)
-        self._app = edge.unproxied(app)
+        self._app = internals.unproxied(app)
         self._what = what
         self._timeout = None if self._app.conf.get("task_always_eager") else timeout
         self.results = Results(backend or backend_of(self._app, ignored=ignored))
@@ -121,7 +121,7 @@ class _Publishing:
         Raises:
             BrokerUnavailable: it failed for the broker's sake, or took too long.
         """
-        future = get_publisher().submit(edge.as_if_here(self._app, lambda: _quietly(self._app, publish)))
+        future = get_publisher().submit(internals.as_if_here(self._app, lambda: _quietly(self._app, publish)))
         try:
             async with asyncio.timeout(self._timeout):
                 return await asyncio.wrap_future(future)
@@ -130,7 +130,7 @@ class _Publishing:
                 raise  # its own
             fate = "it was not sent" if future.cancelled() else "whether it is sent after all is not known"
             raise self._unavailable(f"did not take it within {self._timeout:g} s; {fate}") from exc
-        except edge.PublishError as exc:
+        except internals.PublishError as exc:
             raise self._unavailable(f"cannot be reached: {_CREDENTIALS.sub('', str(exc))}; it was not sent") from exc
 
     def _unavailable(self, what: str) -> BrokerUnavailable:

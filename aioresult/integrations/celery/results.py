@@ -8,10 +8,10 @@ from typing import Any
 from aioresult.backend import Backend
 from aioresult.default import Result
 from aioresult.groups import GroupResult
-from aioresult.integrations.celery import edge
+from aioresult.integrations.celery import internals
 from aioresult.integrations.celery.backends import UnreadableBackend
 from aioresult.integrations.celery.canvases import Canvas
-from aioresult.integrations.celery.edge import ResultNode
+from aioresult.integrations.celery.protocols import ResultNode
 from aioresult.record import Record
 from aioresult.result import AsyncResult
 
@@ -46,20 +46,20 @@ class Results:
     def _alone(
         self, node: ResultNode, parent: Result | None, early: AsyncResult[Any] | None, canvas: Canvas | None
     ) -> Result:
-        members = edge.members(node)
+        members = internals.members(node)
         if members is not None:
             parts: Sequence[Canvas | None] = (canvas.members if canvas is not None else None) or ()
             if len(parts) != len(members):
                 parts = [None] * len(members)
             results = [self.of(member, None, part) for member, part in zip(members, parts, strict=True)]
             return GroupResult(node.id, results, parent, backend=self.backend)
-        told = edge.is_ignored(node)
+        told = internals.is_ignored(node)
         if early is None or early.id != node.id:
             early = self.single(node.id, told if told or canvas is None else canvas.ignored)
         elif told:
             early.ignored = True
         early.parent = parent
-        if (done := edge.eager(node)) is not None:
+        if (done := internals.eager(node)) is not None:
             traceback = None if done.traceback is None else str(done.traceback)
             early.keep(Record(id=node.id, status=done.state, result=done.result, traceback=traceback))
         return early

@@ -10,11 +10,11 @@ from celery.backends.base import Backend as CeleryBackend
 
 from aioresult.codec.records import record_of
 from aioresult.errors import EncodeError, SettingsError, StoreUnavailable
-from aioresult.integrations.celery import edge
+from aioresult.integrations.celery import internals
 from aioresult.integrations.celery.configuration import backend_from_app
 from aioresult.integrations.celery.dates import form_of
-from aioresult.integrations.celery.edge import App, NativeChords, ResultNode
 from aioresult.integrations.celery.metas import Meta, meta_of
+from aioresult.integrations.celery.protocols import App, NativeChords, ResultNode
 from aioresult.record import Record
 from aioresult.states import PENDING
 from aioresult.stores import opener
@@ -62,7 +62,7 @@ class StoringBackend(CeleryBackend):  # type: ignore[misc]  # Celery has no type
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Stand for the backend of whichever application it is unpickled in: no URL, and no password, is pickled."""
-        return edge.current_backend, ()
+        return internals.current_backend, ()
 
     # --- tasks ---
 
@@ -74,14 +74,14 @@ class StoringBackend(CeleryBackend):  # type: ignore[misc]  # Celery has no type
         )
         record = record_of(str(task_id), meta)
         try:
-            edge.retry_over_time(
+            internals.retry_over_time(
                 lambda: run_anywhere(self._async.put_record, record),
                 StoreUnavailable,
                 errback=self._on_outage,
                 **self._policy,
             )
         except EncodeError as exc:
-            raise edge.EncodeError(str(exc)) from exc  # the kind that workers turn into the task's failure
+            raise internals.EncodeError(str(exc)) from exc  # the kind that workers turn into the task's failure
         return result
 
     def _on_outage(self, exc: Exception, intervals: Iterator[float], retries: int) -> float:
@@ -128,7 +128,7 @@ class StoringBackend(CeleryBackend):  # type: ignore[misc]  # Celery has no type
         group = run_anywhere(self._async.restore_group, str(group_id))
         if group is None:
             return None
-        return {"task_id": group.id, "result": edge.result_from_tuple(group.as_tuple(), self.app)}
+        return {"task_id": group.id, "result": internals.result_from_tuple(group.as_tuple(), self.app)}
 
     def _delete_group(self, group_id: str) -> None:
         run_anywhere(self._async.delete_group, str(group_id))

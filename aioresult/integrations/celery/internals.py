@@ -1,12 +1,9 @@
-"""The edge to Celery and kombu, which carry no type information: what is used of them, with types.
-
-The rest of this package imports them from here, or not at all.
-"""
+"""What is used of Celery, kombu and vine beyond their public names, with types, which they do not have."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import kombu.exceptions
 from celery import current_app
@@ -19,161 +16,21 @@ from celery.result import result_from_tuple as _result_from_tuple
 from kombu.utils.functional import retry_over_time as _retry_over_time
 from vine import barrier, promise
 
+from aioresult.integrations.celery.protocols import (
+    App,
+    Eager,
+    OnInterval,
+    PendingResult,
+    PendingSet,
+    Promise,
+    ResultNode,
+)
+
 if TYPE_CHECKING:
     from typing_extensions import TypeIs
 
 T = TypeVar("T")
 
-
-class Conf(Protocol):
-    """A Celery application's configuration."""
-
-    accept_content: Sequence[str]
-    result_backend: str | None
-
-    def get(self, key: str, default: object = None, /) -> Any:
-        """Return a setting by its new name, whichever name it was set by."""
-
-    def value_set_for(self, key: str, /) -> bool:
-        """Return whether a setting was set, and is not the default."""
-
-
-class ResultNode(Protocol):
-    """A result of Celery's: of one task or, with ``results``, of a group."""
-
-    id: str
-    parent: ResultNode | None
-
-    def as_tuple(self) -> Any:
-        """Return the ids of the result, its ancestors and its members."""
-
-
-class BrokerConnection(Protocol):
-    """A connection to a broker, which need not be open."""
-
-    def as_uri(self, include_password: bool = False) -> str:
-        """Return where it leads."""
-
-
-class ResultBackend(Protocol):
-    """What is needed of the application's result backend."""
-
-    thread_safe: bool
-    url: str
-    on_task_call: Any
-    add_pending_result: Any
-    remove_pending_result: Any
-
-
-class Control(Protocol):
-    """What sends commands to an application's workers."""
-
-    def revoke(self, task_id: str | list[str], /, **options: Any) -> object:
-        """Tell them to leave tasks alone."""
-
-    def revoke_by_stamped_headers(self, headers: Mapping[str, str | list[str]], /, **options: Any) -> object:
-        """Tell them to leave the tasks with these headers alone."""
-
-
-class RunningTask(Protocol):
-    """A task that is running in this thread."""
-
-    request: object
-    request_stack: Any
-
-
-class App(Protocol):
-    """A Celery application."""
-
-    main: str | None
-    conf: Conf
-    backend_cls: object
-    current_task: RunningTask | None
-    current_worker_task: RunningTask | None
-
-    def set_current(self) -> None:
-        """Make it this thread's current application."""
-
-    @property
-    def control(self) -> Control:
-        """What sends commands to the workers."""
-
-    @property
-    def backend(self) -> ResultBackend:
-        """The result backend; most kinds are made anew for each thread."""
-
-    def connection_for_write(self) -> BrokerConnection:
-        """Return a new connection for publishing; it is not opened."""
-
-    def send_task(self, name: str, args: Any, kwargs: Any, **options: Any) -> ResultNode:
-        """Publish a task by name."""
-
-
-class Applicable(Protocol):
-    """A task or a signature: what can be published."""
-
-    app: App
-
-    def apply_async(self, args: Any, kwargs: Any, **options: Any) -> ResultNode:
-        """Publish it."""
-
-
-class Promise(Protocol):
-    """What becomes ready with a result, and then calls whoever has asked for that."""
-
-    fun: Any
-    ready: bool
-    listeners: Sequence[object]
-
-    def __call__(self, *args: object) -> object:
-        """Make it ready."""
-
-
-class PendingResult(Protocol):
-    """A result of one task, as a backend sees it that somebody waits through."""
-
-    id: str
-    parent: PendingResult | PendingSet | None
-    on_ready: Promise
-    _cache: dict[str, Any] | None
-
-    def _set_cache(self, meta: dict[str, Any], /) -> object:
-        """Remember the final state."""
-
-    def maybe_throw(self, propagate: bool = True, callback: Any = None) -> Any:
-        """Return the value, or raise the exception."""
-
-
-class NativeChords(Protocol):
-    """What counts the parts of chords in the store."""
-
-    def apply_chord(self, header_result_args: Any, body: Any, **options: Any) -> None:
-        """Prepare for the parts of a chord."""
-
-    def set_chord_size(self, group_id: str, chord_size: int) -> None:
-        """Store how many parts there are."""
-
-    def add_to_chord(self, group_id: str, result: Any) -> None:
-        """Count one part more."""
-
-    def on_chord_part_return(self, request: Any, state: str, result: Any, **options: Any) -> None:
-        """Count a part that has ended."""
-
-
-class PendingSet(Protocol):
-    """A set or group of results, as a backend sees it."""
-
-    id: str
-    parent: PendingResult | PendingSet | None
-    results: Sequence[PendingResult | PendingSet]
-
-
-OnInterval = Callable[[], object]
-"""Celery's ``on_interval``: a callable of the user's, or a promise that looks after a result's parents."""
-OnMessage = Callable[[dict[str, Any]], object]
-"""Celery's ``on_message``: takes the meta dictionary of each state."""
-OnValue = Callable[[str, Any], object]
-"""Celery's ``callback``: takes a task's id and its value."""
 
 CeleryTimeout: Final = cast("type[Exception]", _TimeoutError)
 """What Celery's ``get`` raises; no subclass of the builtin of that name."""
@@ -274,15 +131,6 @@ def is_ignored(node: ResultNode) -> bool | None:
 def members(node: ResultNode) -> Sequence[ResultNode] | None:
     """Return the members of a group's result; ``None`` for that of a single task."""
     return cast("Sequence[ResultNode]", node.results) if isinstance(node, _ResultSet) else None
-
-
-class Eager(Protocol):
-    """The result of a task that was run instead of published (``task_always_eager``)."""
-
-    id: str
-    state: str
-    result: object
-    traceback: object
 
 
 def eager(node: ResultNode) -> Eager | None:
