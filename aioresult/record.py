@@ -18,6 +18,9 @@ UNDECODABLE: Final = "UNDECODABLE"
 FINISHED: Final = READY_STATES | {UNDECODABLE}
 """States after which there is nothing to wait for."""
 
+EXTENDED_FIELDS: Final = ("name", "args", "kwargs", "worker", "retries", "queue")
+"""The fields that are stored only with ``result_extended``, in Celery's order."""
+
 ResultTree = Sequence[Any]
 """Celery's form of a result with its ancestors: ``[[id, parent], members]``; ``members`` is ``None`` for a single
 task."""

@@ -9,8 +9,8 @@ from typing import Any, Generic, TypeVar, cast, overload
 from aioresult.default import Result, ResultBackend, ancestors_of, common_runtime, get_default
 from aioresult.reading import Reader
 from aioresult.record import Record, ResultTree, check_task_id
-from aioresult.runtime import LOOK_ONCE, check_timeout, deadline_after
-from aioresult.states import PENDING, PROPAGATE_STATES, READY_STATES
+from aioresult.runtime import check_timeout, deadline_after
+from aioresult.states import PROPAGATE_STATES, READY_STATES
 from aioresult.stream import Item
 from aioresult.values import item_as, value_of
 from aioresult.waiting import refuse_to_wait_in_vain, states, success_or_failed_ancestor
@@ -169,8 +169,8 @@ class AsyncResult(Generic[T]):
         known = {task_id: ancestor.final for task_id, ancestor in ancestors.items()}
         record = await success_or_failed_ancestor(runtime, self.id, known, deadline)
         if record is not None:
-            told = ancestors.get(record.id, self)
-            told.value(told.keep(record))
+            result = ancestors.get(record.id, self)
+            result.value(result.keep(record))
 
     def value(self, record: Record, propagate: bool = True) -> T:
         """Return what ``get`` makes of a final record: its value, or its exception raised or returned."""
@@ -190,15 +190,10 @@ class AsyncResult(Generic[T]):
             yield self._record
             return
         runtime, deadline = self.backend.runtime, deadline_after(timeout)
-        if deadline == LOOK_ONCE:
-            record = await self.fetch()
-            if record.status != PENDING:
-                yield record
-        else:
-            record = Record(id=self.id)
-            async with aclosing(states(runtime, self.id, deadline)) as source:
-                async for record in source:
-                    yield self.keep(record)
+        record = Record(id=self.id)
+        async with aclosing(states(runtime, self.id, deadline)) as source:
+            async for record in source:
+                yield self.keep(record)
         if not record.ready:
             raise runtime.timeout_error(f"task {self.id!r}", timeout)
 

@@ -89,6 +89,13 @@ async def states(runtime: Runtime, task_id: str, deadline: float | None) -> Asyn
     Raises:
         DecodeError: what is stored cannot be read.
     """
+    if deadline == LOOK_ONCE:
+        stored = await runtime.look(task_id)
+        if stored is not None and stored.error is not None:
+            raise stored.error
+        if stored is not None and stored.status != PENDING:
+            yield stored
+        return
     inbox = Inbox(finals_only=False, limit=_UNREAD_STATES)
     runtime.hub.join((runtime.check(task_id),), inbox)
     last: tuple[Any, ...] | None = None
@@ -160,5 +167,5 @@ async def success_or_failed_ancestor(
             if record.status in PROPAGATE_STATES:
                 return record
     stored = await found(runtime, unknown, deadline) if unknown else None
-    told = (ancestors[other] or (stored or {}).get(other) for other in ancestors)
-    return next((record for record in told if record is not None and record.status in PROPAGATE_STATES), None)
+    known_records = (ancestors[other] or (stored or {}).get(other) for other in ancestors)
+    return next((record for record in known_records if record is not None and record.status in PROPAGATE_STATES), None)

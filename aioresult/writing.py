@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from itertools import count
 from typing import Any, Final
 
 from aioresult import states, stream
-from aioresult.backoff import Backoff
-from aioresult.errors import StoreUnavailable, TaskRevokedError, Unsupported
-from aioresult.record import Record, check_task_id, record_of
+from aioresult.backoff import Backoff, retried
+from aioresult.errors import TaskRevokedError, Unsupported
+from aioresult.record import EXTENDED_FIELDS, Record, check_task_id, record_of
 from aioresult.runtime import Runtime
 from aioresult.settings import Settings
 from aioresult.stream import Append
 
-_META: Final = frozenset(
-    ["children", "group_id", "parent_id", "name", "args", "kwargs", "worker", "retries", "queue", "stamps"]
-)
+_META: Final = frozenset({"children", "group_id", "parent_id", "stamps", *EXTENDED_FIELDS})
 
 
 class Writer(ABC):
@@ -117,15 +115,12 @@ class Writer(ABC):
             settings.result_backend_base_sleep_between_retries_ms / 1000,
             settings.result_backend_max_sleep_between_retries_ms / 1000,
         )
-        attempt = 0
-        while True:
-            try:
-                return await self.runtime.put(record)  # the present one: the last may have been closed meanwhile
-            except StoreUnavailable:
-                attempt += 1
-                if attempt > settings.result_backend_max_retries:
-                    raise
-                await asyncio.sleep(backoff.next())
+        attempts = count(1)
+        return await retried(
+            lambda: self.runtime.put(record),  # the present runtime: the last may have been closed meanwhile
+            backoff,
+            give_up=lambda: next(attempts) > settings.result_backend_max_retries,
+        )
 
     # --- streams ---
 

@@ -19,8 +19,8 @@ ROOT = "the package itself"
 
 # From the bottom up; a module may import what stands on lines before its own. Those on one line do not know each other.
 LAYERS = [
-    ["backoff", "collection", "credentials", "errors", "fallback", "forks", "patches", "states"],
-    ["background", "record", "stream"],
+    ["collection", "credentials", "errors", "fallback", "forks", "patches", "states"],
+    ["background", "backoff", "record", "stream"],
     ["settings"],
     ["codec"],
     ["abc"],

@@ -10,9 +10,9 @@ import msgspec
 
 from aioresult.codec.exceptions import identity, safe_repr
 from aioresult.errors import RemoteTaskError, TaskRevokedError
-from aioresult.record import Record
+from aioresult.record import EXTENDED_FIELDS, Record
 
-_OPTIONAL = ("children", "group_id", "parent_id", "name", "args", "kwargs", "worker", "retries", "queue", "stamps")
+_OPTIONAL = ("children", "group_id", "parent_id", *EXTENDED_FIELDS, "stamps")
 
 
 def say(line: str) -> None:

@@ -9,7 +9,7 @@ from aioresult.codec.exceptions import identity
 from aioresult.codec.messages import with_text
 from aioresult.errors import RemoteTaskError, TaskRevokedError
 from aioresult.integrations.celery.dates import Form
-from aioresult.record import Record
+from aioresult.record import EXTENDED_FIELDS, Record
 from aioresult.states import EXCEPTION_STATES
 
 Meta = dict[str, Any]
@@ -17,7 +17,7 @@ Meta = dict[str, Any]
 Rebuild = Callable[[dict[str, Any]], object]
 """Celery's own way from ``exc_type``, ``exc_module`` and ``exc_message`` to an exception of any loaded module."""
 
-_OPTIONAL: Final = ("group_id", "parent_id", "name", "args", "kwargs", "worker", "retries", "queue")
+_OPTIONAL: Final = ("group_id", "parent_id", *EXTENDED_FIELDS)
 
 
 def meta_of(record: Record, rebuild: Rebuild, date_form: Form) -> Meta:

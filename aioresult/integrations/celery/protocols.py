@@ -15,9 +15,6 @@ class Conf(Protocol):
     def get(self, key: str, default: object = None, /) -> Any:
         """Return a setting by its new name, whichever name it was set by."""
 
-    def value_set_for(self, key: str, /) -> bool:
-        """Return whether a setting was set, and is not the default."""
-
 
 class ResultNode(Protocol):
     """A result of Celery's: of one task or, with ``results``, of a group."""
