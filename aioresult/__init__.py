@@ -1,7 +1,7 @@
 """Await the results of tasks by push: Celery's result formats, asyncio's verbs.
 
-Each name is loaded when it is first used: whoever only catches errors, or asks for the version, does not wait for
-asyncio and all the rest to be imported.
+Each name is loaded when it is first used. Code that only catches errors, or asks for the version, need not wait until
+asyncio and everything else is imported.
 """
 
 from importlib import import_module

@@ -145,7 +145,7 @@ class Backend(Writer):
         return self.runtime.stats()
 
     async def aclose(self) -> None:
-        """Close what this backend has opened in the running event loop; whoever still waits gets an error."""
+        """Close what this backend has opened in the running event loop; those who still wait get an error."""
         await self._runtimes.aclose()
 
     async def __aenter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""What a running task says on the way: items of its stream, kept for a moment and stored in their order."""
+"""Items of a running task's stream: buffered, and stored in their order."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from aioresult.stream import Append, now
 
 
 class Emitter:
-    """The items of one task on their way to the store. May be used by any thread; made in the event loop.
+    """Buffers the items of one task and stores them. May be used by any thread; made in the event loop.
 
     Items are sent in the background, as many together as there are. They stay in the buffer until they are stored.
 
@@ -98,14 +98,14 @@ class Emitter:
                 self._drained = None
 
     def close(self, error: BaseException) -> None:
-        """Take nothing more: whoever emits from now on gets ``error``. What is in the buffer is still stored."""
+        """Take nothing more: later calls of ``emit`` raise ``error``. What is in the buffer is still stored."""
         with self._room:
             if self._error is None:
                 self._error = error
             self._room.notify_all()
 
     async def settle(self) -> None:
-        """Let everything that was emitted be stored; the final state comes next."""
+        """Wait until everything that was emitted is stored: the final state comes next."""
         await self._sending.finish()
 
     async def flush(self) -> None:

@@ -1,7 +1,7 @@
 """Lanes: each collects single calls of one kind, and makes them in batches, one batch after the other.
 
 The first caller of a loop turn starts a flush, which takes everything that has collected by the time it runs. The next
-batch collects while it is in flight. So nothing is delayed when idle, and batches grow with the load.
+batch collects while it is in flight. An idle lane delays nothing, and batches grow with the load.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How tasks end, and storing that however long the store is away."""
+"""Storing how tasks end, also when the store is away for a while."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ logger = logging.getLogger("aioresult")
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """How a call ended: a value and not an exception, since not every exception can pass through a future or a task.
+    """How a call ended. It is not raised as an exception, because futures and tasks cannot carry every exception.
 
     Attributes:
         state: SUCCESS, FAILURE or REVOKED.
         value: the return value, or the exception.
-        ends_process: whether ``value`` is an exception that asks for the end of more than the task.
+        ends_process: whether ``value`` is an exception that ends the process, and not only the task.
     """
 
     state: str
@@ -72,18 +72,18 @@ class Recorder:
 
 
 def _final_record(backend: Backend, task_id: str, outcome: Outcome, meta: dict[str, Any]) -> Record:
-    """Return what to store, encoded: put again after an outage, it is then recognised as what was put before."""
+    """Return the encoded record: when it is put again after an outage, the store recognises it."""
     store = backend.runtime.store
     try:
         return store.encode(record_of(task_id, outcome.value, outcome.state, **meta))
-    except EncodeError as exc:  # whoever waits must learn that there will be no value
+    except EncodeError as exc:  # those who wait must get to know that there will be no value
         return store.encode(record_of(task_id, exc, states.FAILURE, **meta))
 
 
 async def _log_refusal(backend: Backend, record: Record) -> None:
     try:
         found = (await backend.fetch(record.id)).status
-    except ResultNotStored:  # disabled:// drops everything, and is meant to
+    except ResultNotStored:  # disabled:// drops everything on purpose
         return
     except AioResultError as exc:
         found = str(exc)

@@ -1,4 +1,4 @@
-"""The one subscription of an event loop: a feed of the store that watches what is wanted, reopened when it is lost."""
+"""The subscription of an event loop: a feed that watches the wanted ids, and is reopened when it is lost."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from aioresult.record import Record
 from aioresult.stream import News
 
 _SURPLUS: Final = 10_000
-"""Subscriptions that are kept for nobody while results arrive: unsubscribing takes time better spent on these."""
+"""Surplus subscriptions that are kept while results arrive: unsubscribing would delay the results."""
 _BURST: Final = 4
-"""Seconds' worth of results whose subscriptions are kept, where results arrive faster than that."""
+"""Where results arrive fast: for so many seconds' results the surplus subscriptions are kept."""
 _TICK: Final = 1.0
 """Seconds between two rounds of housekeeping; a round sends nothing unless something is due."""
 _SECOND_CHANCE: Final = 300.0
-"""Seconds after which a store that had to be polled is asked again whether it can push: obstacles come and go."""
+"""Seconds after which a store that had to be polled is asked again whether it can push."""
 _SHORTEST_REST: Final = 0.05
 """The same where ``idle_timeout`` is shorter than a tick, and may be 0."""
 
@@ -56,7 +56,7 @@ class Subscriber(Protocol):
 
 
 class Subscription:
-    """Opens a feed when something is wanted, watches it, drops what is not wanted any more, and closes it at last.
+    """Opens a feed when something is wanted, watches and unwatches ids on it, and closes it when nothing is wanted.
 
     Args:
         store: opens feeds.
@@ -131,7 +131,7 @@ class Subscription:
                     await self._rest_after(unasked_cancellation(self._store.location), backoff)
                 if not self._wanted and not self._streams:
                     return
-        except Exception as exc:  # noqa: BLE001  (handed to everybody who waits)
+        except Exception as exc:  # noqa: BLE001  (handed to all who wait)
             self._subscriber.fail_all(exc)
         finally:
             fallback.cancel()
@@ -146,7 +146,7 @@ class Subscription:
             self._subscriber.read_all()
 
     async def _serve_once(self, backoff: Backoff) -> None:
-        """Keep one feed until it fails (raises), or is not needed or perhaps outdone by another (returns)."""
+        """Keep one feed. Raises if it fails; returns if it is not needed, or if a better one may be available."""
         opened = await self.open_feed()
         feed = OpenFeed(opened, self._subscriber.deliver, self._store.location, self._wake.set)
         self._fresh.update(self._wanted)
@@ -194,7 +194,7 @@ class Subscription:
             self._followed |= streams
 
     async def _drop_surplus(self, feed: OpenFeed) -> None:
-        """Unsubscribe from what nobody waits for any more; in a burst of results, later and in fewer pieces."""
+        """Unsubscribe from what nobody waits for any more; while many results arrive, later and in fewer calls."""
         total = self._subscriber.delivered
         delivered, self._delivered_before = total - self._delivered_before, total
         if delivered and len(self.watched) - len(self._wanted) <= max(_SURPLUS, _BURST * delivered):
@@ -233,7 +233,7 @@ class Subscription:
         return closing
 
     async def aclose(self) -> None:
-        """End the background task, and give back its feed."""
+        """End the background task, and close its feed."""
         await self._serving.cancel()
         while self._closings:
             await asyncio.wait(self._closings)

@@ -1,4 +1,4 @@
-"""Writing: everything that a backend stores of tasks, and by which names."""
+"""Writing: the methods of a backend that store states, results and items of streams."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Writer(ABC):
         ignore_result: bool | None = None,
         **meta: Any,
     ) -> bool:
-        """Store a state of a task and wake whoever waits for it.
+        """Store a state of a task and wake those who wait for it.
 
         Args:
             task_id: the task's id.

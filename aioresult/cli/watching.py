@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from aioresult.background import owned_task
-from aioresult.cli.output import as_json, error_text, progress_of, say, summary
+from aioresult.cli.output import as_json, error_text, print_line, progress_of, summary
 from aioresult.cli.snapshot import snapshot
 from aioresult.errors import DecodeError, ResultTimeout
 from aioresult.record import Record
@@ -31,9 +31,9 @@ async def watch(results: Sequence[AsyncResult[Any]], timeout: float | None, *, j
     """Show each state of ``results`` until all are final or the time is up, and return their last states."""
     console = Console()
     if json:
-        return await _follow(results, timeout, lambda record: say(as_json(record)))
+        return await _follow(results, timeout, lambda record: print_line(as_json(record)))
     if not console.is_terminal:
-        return await _follow(results, timeout, lambda record: say(_line(record)))
+        return await _follow(results, timeout, lambda record: print_line(_line(record)))
     board = _Board(results, console)
     with Live(console=console, get_renderable=board.render, refresh_per_second=10, transient=False):
         return await _follow(results, timeout, board.update)
@@ -50,7 +50,7 @@ async def _follow(
 
     async def follow(result: AsyncResult[Any]) -> None:
         try:
-            with suppress(ResultTimeout):  # told by the last state, which is not final
+            with suppress(ResultTimeout):  # the last state shows it: it is not final
                 async for record in result.updates(timeout):
                     take(record)
         except DecodeError as exc:

@@ -1,4 +1,4 @@
-"""The facade of this package: everything that a store has to encode and decode, by one backend's settings."""
+"""Everything that a store encodes and decodes by its settings: records, results, items, values and groups."""
 
 from __future__ import annotations
 
@@ -64,15 +64,15 @@ class Codec(Payloads):
     def _serialize_record(self, record: Record) -> bytes:
         try:
             payload = self._serializer.dumps(self._layout.meta(record))
-        except Exception as exc:  # encoding calls code of the values' own, which raises what it likes
+        except Exception as exc:  # encoding calls code of the values, which may raise anything
             raise self._refusal(f"task {record.id!r}", values_of(record), exc) from exc
         return self._compress(payload)
 
     def decode_record(self, task_id: str, payload: Payload) -> Record:
-        """Return the record that ``encode_record`` or Celery encoded; total.
+        """Return the record that ``encode_record`` or Celery encoded; never raises.
 
-        Anything unreadable gives ``Record.undecodable(task_id, DecodeError)``; an empty payload, which is nothing to
-        Celery, a PENDING record.
+        Anything unreadable gives ``Record.undecodable(task_id, DecodeError)``. An empty payload gives a PENDING
+        record, as in Celery.
         """
         if self._is_json and isinstance(payload, bytes):
             try:
@@ -80,7 +80,7 @@ class Codec(Payloads):
                 if TYPED not in payload and record.stamps is None and record.status != PENDING:
                     return self._finished(task_id, record)
             except (ValueError, RecursionError):
-                pass  # the general way below decides, and words the error
+                pass  # the general way below decides, and makes the error
         return self._decode_any_record(task_id, payload)
 
     def _decode_any_record(self, task_id: str, payload: Payload) -> Record:
@@ -189,7 +189,7 @@ class Codec(Payloads):
                 moment, attempt, value = _read_json_item(payload)
                 return Item(seq, value, datetime.fromtimestamp(moment, UTC), attempt)
             except (ValueError, RecursionError, OverflowError, OSError):
-                pass  # the general way below decides, and words the error
+                pass  # the general way below decides, and makes the error
         what = f"item {seq} of task {task_id!r}"
         value = self._loads(payload, what)
         try:

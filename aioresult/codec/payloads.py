@@ -34,7 +34,7 @@ class Payloads:
         serializer = plain_pickle if legacy_pickle else self._serializer
         try:
             payload = serializer.dumps(value)
-        except Exception as exc:  # encoding calls code of the value's own, which raises what it likes
+        except Exception as exc:  # encoding calls code of the value, which may raise anything
             raise self._refusal(what, {name: value}, exc, legacy_pickle=legacy_pickle) from exc
         return self._compress(payload) if compress else payload
 

@@ -1,4 +1,4 @@
-"""Pickles, of which Celery up to 5.6 made every SQL result: reading them as plain data, and writing such.
+"""Reading and writing pickles of plain data, the format of SQL results in Celery up to 5.6.
 
 ``loads_plain`` runs on an interpreter of its own, which imports nothing, looks nothing up but in the tables of
 ``globals``, and lets no pickled data reach a class. (An ``Unpickler`` with a restricted ``find_class`` would still let

@@ -21,7 +21,7 @@ from aioresult.result import AsyncResult
 from aioresult.runtime import deadline_after
 from aioresult.states import PROPAGATE_STATES
 from aioresult.sync.portal import iterate
-from aioresult.waiting import refuse_to_wait_in_vain
+from aioresult.waiting import refuse_ignored
 
 Single: TypeAlias = AsyncResult[Any]
 OnValue: TypeAlias = Callable[[str, Any], object]
@@ -128,7 +128,7 @@ async def _states(
         return
     runtime = common_runtime([*results, *ancestors])
     ignored = [result.id for result in results if result.is_ignored]
-    await refuse_to_wait_in_vain(runtime, ignored, deadline_after(timeout))
+    await refuse_ignored(runtime, ignored, deadline_after(timeout))
     unfinished = {id(result) for result in results}
     async with aclosing(_news([*ancestors, *results], timeout)) as source:
         async for result, record in source:

@@ -1,4 +1,4 @@
-"""What the parts of the conformance suite have in common: backends on the store under test, and how to wait."""
+"""Fixtures for all parts of the conformance suite: backends on the store under test, feeds, and how to wait."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PATIENCE = 30.0
 
 
 def fresh_id() -> str:
-    """Return an id that nobody has used."""
+    """Return an unused id."""
     return str(uuid.uuid4())
 
 

@@ -11,7 +11,7 @@ from aioresult.testing.fixtures import StoreFixtures, fresh_id
 
 
 class GroupTests(StoreFixtures):
-    """What a store promises that saves groups. For one that does not: that it says so."""
+    """Every promise about saved groups. A store without them has to say so."""
 
     async def test_a_saved_group_is_restored_with_its_members_and_can_be_deleted(self, backend: Backend) -> None:
         members = [backend.AsyncResult(fresh_id()) for _ in range(3)]

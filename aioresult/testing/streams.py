@@ -46,7 +46,7 @@ def numbered(values: list[Any], after: int = 0) -> list[tuple[int, Any]]:
 
 
 class StreamTests(StoreFixtures):
-    """Every promise of streams. For a store without them: that it says so."""
+    """Every promise about streams. A store without them has to say so."""
 
     @pytest_asyncio.fixture
     async def task_id(self, backend: Backend) -> str:

@@ -13,7 +13,7 @@ from aioresult.testing.fixtures import PATIENCE, StoreFixtures, eventually, fres
 
 
 class WaitingTests(StoreFixtures):
-    """What those who wait see of the store and its feed."""
+    """Every promise about waiting for results."""
 
     async def test_a_result_stored_elsewhere_wakes_its_waiter(self, backend: Backend, other: Backend) -> None:
         task_id = fresh_id()

@@ -1,4 +1,4 @@
-"""Chords on Redis, by Celery's own machinery: its workers, with this plugin or without, count each other's parts."""
+"""Chords on Redis, counted by Celery's own code: workers with and without this plugin can share a chord."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is used of Celery, kombu and vine beyond their public names, with types, which they do not have."""
+"""The functions and internals of Celery, kombu and vine that are used here, with types, which these do not have."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ T = TypeVar("T")
 
 
 CeleryTimeout: Final = cast("type[Exception]", _TimeoutError)
-"""What Celery's ``get`` raises; no subclass of the builtin of that name."""
+"""Celery's ``get`` raises it. It is no subclass of the builtin ``TimeoutError``."""
 EncodeError: Final = cast("type[Exception]", kombu.exceptions.EncodeError)
-"""What workers turn into the failure of a task whose value cannot be stored."""
+"""Workers turn it into the failure of a task whose value cannot be stored."""
 PublishError: Final = cast("type[Exception]", kombu.exceptions.OperationalError)
-"""What kombu makes of all errors of a broker's driver."""
+"""kombu raises it in place of all errors of a broker's driver."""
 
 
 def is_set(node: PendingResult | PendingSet) -> TypeIs[PendingSet]:
@@ -51,17 +51,17 @@ def follows_parents(on_interval: OnInterval | None) -> bool:
 
 
 def has_listeners(on_ready: Promise) -> bool:
-    """Return whether anybody has asked to be called when a result is ready."""
+    """Return whether there are callbacks for the moment when a result is ready."""
     return any(listener is not None for listener in on_ready.listeners or ())
 
 
 def only_groups_listen(on_ready: Promise) -> bool:
-    """Return whether nobody but groups that a result is a member of has asked to be called when it is ready."""
+    """Return whether all callbacks of a result belong to groups of which it is a member."""
     return all(listener is None or isinstance(listener, barrier) for listener in tuple(on_ready.listeners or ()))
 
 
 def recurring(on_interval: OnInterval | None) -> OnInterval | None:
-    """Return what to call after each interval: not a promise beyond its first time, nor one that nobody listens to.
+    """Return what to call after each interval: a promise only once, and only if it has listeners.
 
     Celery's ``get`` makes such a promise of the user's ``on_interval``, and therefore calls that once, too.
     """
@@ -98,11 +98,11 @@ def unproxied(app: App) -> App:
     return cast("App", app._get_current_object()) if isinstance(app, _Proxy) else app
 
 
-def as_if_here(app: App, fn: Callable[[], T]) -> Callable[[], T]:
-    """Return ``fn``, to be called in another thread as if it were this one.
+def in_context(app: App, fn: Callable[[], T]) -> Callable[[], T]:
+    """Return ``fn``, to be called in another thread in the Celery context of this one.
 
-    By thread Celery keeps its current application, to which shared tasks and many signatures belong, and the tasks that
-    are running: what they publish has them as its parent, and is listed among their children.
+    Celery keeps two things by thread: its current application, to which shared tasks and many signatures belong, and
+    the running tasks, which become the parents of the tasks that they publish.
     """
     running = [task for task in (app.current_worker_task, app.current_task) if task is not None]
     stack = [(task, task.request) for task in dict.fromkeys(running)]
@@ -123,7 +123,7 @@ def as_if_here(app: App, fn: Callable[[], T]) -> Callable[[], T]:
 
 
 def is_ignored(node: ResultNode) -> bool | None:
-    """Return whether a task was published with the wish to store no result; ``None`` where only the settings tell."""
+    """Return whether a task was published with ``ignore_result``; ``None`` where the settings decide."""
     ignored: bool | None = getattr(node, "ignored", None)
     return ignored
 

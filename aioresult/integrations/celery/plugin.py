@@ -1,8 +1,8 @@
 """Celery's result backend that stores and waits through aioresult: ``result_backend="aioresult+redis://..."``.
 
 What follows the ``+`` is any URL that aioresult knows, also in Celery's spelling: ``aioresult+mongodb://...``,
-``aioresult+db+postgresql://...``, ``aioresult+sentinel://...``. Stored formats are Celery's, so that the other side of
-the store may be a Celery without this plugin. Celery finds it by the entry point ``aioresult`` of the group
+``aioresult+db+postgresql://...``, ``aioresult+sentinel://...``. Stored formats are Celery's: workers and clients
+without this plugin can use the same store. Celery finds it by the entry point ``aioresult`` of the group
 ``celery.result_backends``.
 
 Its connections belong to the portal of ``aioresult.sync``, one event loop in one thread for each process: any number of
@@ -35,7 +35,7 @@ class AioResultBackend(StoringBackend):
     """The backend of one application, shared by all its threads.
 
     Attributes:
-        is_async: whether results become ready by themselves, and not only when somebody asks.
+        is_async: whether results become ready without being asked.
         supports_native_join: whether groups are waited for as one.
     """
 
@@ -75,7 +75,7 @@ class AioResultBackend(StoringBackend):
                 self._tell(on_message, record)
                 if record.ended:
                     if record.status in PROPAGATE_STATES and parents:
-                        self._raise_failure_among(parents)  # which explains that of the result
+                        self._raise_failure_among(parents)  # it explains the failure of the result
                     self._fulfil(result, record)
                     break
         finally:
@@ -197,7 +197,7 @@ class AioResultBackend(StoringBackend):
     # --- callbacks ---
 
     def add_pending_result(self, result: PendingResult, weak: bool = False) -> PendingResult:
-        """Have ``result`` given its final state when that is stored, whether or not anybody waits."""
+        """Give ``result`` its final state when that is stored, also if no caller waits for it."""
         if result._cache is None:
             self._callbacks.add(result, weak)
         return result
@@ -207,7 +207,7 @@ class AioResultBackend(StoringBackend):
         super()._forget(task_id)
 
     def remove_pending_result(self, result: PendingResult) -> PendingResult:
-        """Undo ``add_pending_result``; also called when ``result`` is garbage, and therefore without any I/O."""
+        """Undo ``add_pending_result``. Does no I/O, since the garbage collector calls it, too."""
         self._callbacks.remove(result)
         return result
 
@@ -216,7 +216,7 @@ _locks: Final[dict[int, threading.Lock]] = {}
 
 
 def _fulfilling() -> threading.Lock:
-    """Return this process's lock: whoever holds that of its parent is not in a forked child, to give it back."""
+    """Return this process's lock: in a forked child, that of the parent might never be released."""
     return _locks.get(os.getpid()) or _locks.setdefault(os.getpid(), threading.Lock())
 
 

@@ -30,7 +30,7 @@ class BrokerConnection(Protocol):
     """A connection to a broker, which need not be open."""
 
     def as_uri(self, include_password: bool = False) -> str:
-        """Return where it leads."""
+        """Return the broker's URL."""
 
 
 class ResultBackend(Protocol):
@@ -44,13 +44,13 @@ class ResultBackend(Protocol):
 
 
 class Control(Protocol):
-    """What sends commands to an application's workers."""
+    """Sends commands to an application's workers."""
 
     def revoke(self, task_id: str | list[str], /, **options: Any) -> object:
-        """Tell them to leave tasks alone."""
+        """Have them not run tasks."""
 
     def revoke_by_stamped_headers(self, headers: Mapping[str, str | list[str]], /, **options: Any) -> object:
-        """Tell them to leave the tasks with these headers alone."""
+        """Have them not run the tasks with these headers."""
 
 
 class RunningTask(Protocol):
@@ -88,7 +88,7 @@ class App(Protocol):
 
 
 class Applicable(Protocol):
-    """A task or a signature: what can be published."""
+    """A task or a signature."""
 
     app: App
 
@@ -97,7 +97,7 @@ class Applicable(Protocol):
 
 
 class Promise(Protocol):
-    """What becomes ready with a result, and then calls whoever has asked for that."""
+    """Becomes ready together with a result, and then calls its listeners."""
 
     fun: Any
     ready: bool
@@ -108,7 +108,7 @@ class Promise(Protocol):
 
 
 class PendingResult(Protocol):
-    """A result of one task, as a backend sees it that somebody waits through."""
+    """A result of one task, as its backend sees it."""
 
     id: str
     parent: PendingResult | PendingSet | None
@@ -123,7 +123,7 @@ class PendingResult(Protocol):
 
 
 class NativeChords(Protocol):
-    """What counts the parts of chords in the store."""
+    """Counts the parts of chords in the store."""
 
     def apply_chord(self, header_result_args: Any, body: Any, **options: Any) -> None:
         """Prepare for the parts of a chord."""
@@ -139,7 +139,7 @@ class NativeChords(Protocol):
 
 
 class PendingSet(Protocol):
-    """A set or group of results, as a backend sees it."""
+    """A set or group of results, as its backend sees it."""
 
     id: str
     parent: PendingResult | PendingSet | None
@@ -156,7 +156,7 @@ class Eager(Protocol):
 
 
 OnInterval = Callable[[], object]
-"""Celery's ``on_interval``: a callable of the user's, or a promise that looks after a result's parents."""
+"""Celery's ``on_interval``: a callable of the user's, or a promise that checks a result's parents."""
 OnMessage = Callable[[dict[str, Any]], object]
 """Celery's ``on_message``: takes the meta dictionary of each state."""
 OnValue = Callable[[str, Any], object]

@@ -33,7 +33,7 @@ class StoringBackend(CeleryBackend):  # type: ignore[misc]  # Celery has no type
     while the store is away it is tried again as ``retry_policy`` of ``result_backend_transport_options`` says.
 
     Attributes:
-        is_aioresult: tells this class, and one made of it that knows its own URL, from other result backends.
+        is_aioresult: marks this class and its subclasses, which know their URL.
     """
 
     is_aioresult = True
@@ -55,13 +55,13 @@ class StoringBackend(CeleryBackend):  # type: ignore[misc]  # Celery has no type
         self._chords = self._native_chords()
 
     def as_uri(self, include_password: bool = False) -> str:
-        """Return the URL; by default no more of it than where it leads, since credentials may be anywhere in it."""
+        """Return the URL; by default only its host and database, since credentials may be anywhere in it."""
         if include_password:
             return f"aioresult+{self.url}"
         return f"aioresult+{self.url.partition('://')[0]}://{self._location.split('://', 1)[-1]}"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Stand for the backend of whichever application it is unpickled in: no URL, and no password, is pickled."""
+        """Become the backend of the current application when unpickled: no URL, and so no password, is pickled."""
         return internals.current_backend, ()
 
     # --- tasks ---
