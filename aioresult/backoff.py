@@ -47,7 +47,7 @@ async def retried(call: Callable[[], Awaitable[T]], backoff: Backoff, *, give_up
 
 
 def time_is_up(seconds: float) -> Callable[[], bool]:
-    """Return a ``give_up`` that says whether ``seconds`` have passed since this call."""
+    """Return a ``give_up`` that is true once ``seconds`` have passed since this call."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
     return lambda: loop.time() >= deadline

@@ -163,7 +163,7 @@ def _advice(backend: Backend, report: Report) -> list[str]:
         ),
         "Expired results stay in the store until they are purged: run `aioresult purge` now and then, or set "
         "purge_interval.": bool(report.needs_purge and settings.result_expires and not settings.purge_interval),
-        "Pickle is accepted: whoever can write to the store can run code here.": "pickle" in settings.accepted,
+        "Pickle is accepted: everyone who can write to the store can run code here.": "pickle" in settings.accepted,
     }
     return [text for text, applies in found.items() if applies]
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+import typer
 
 from aioresult.codec.exceptions import identity, safe_repr
 from aioresult.errors import RemoteTaskError, TaskRevokedError
@@ -31,7 +32,7 @@ def print_failure(record: Record, *, with_traceback: bool) -> None:
     """Print to standard error how a task has failed, and its traceback if that is wanted."""
     print_error(f"task {record.id!r} is {record.status}: {error_text(record.result)}")
     if with_traceback and record.traceback:
-        sys.stderr.write(f"{record.traceback.rstrip()}\n")
+        typer.echo(record.traceback.rstrip(), err=True)
 
 
 def to_json(value: Any) -> str:

@@ -98,7 +98,7 @@ class Session(msgspec.Struct, frozen=True):
         self.execute(with_backend)
 
     def execute(self, command: Callable[[], Awaitable[Exit]]) -> NoReturn:
-        """Run ``command`` and end with its exit code; an error is printed in one line, and has an exit code of its own."""
+        """Run ``command`` and end with its exit code, or print its error in one line and end with that of the error."""
         level = {0: logging.WARNING, 1: logging.INFO}.get(self.verbose, logging.DEBUG)
         logging.basicConfig(level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 

@@ -91,8 +91,8 @@ def loads_plain(payload: bytes, *, failure: bool = False) -> Any:
     wanted = _find_foreign(value)
     if wanted is not None:
         raise PickleError(
-            f"it holds an object of {wanted}, which is not plain data; to have pickle rebuild it, which lets whoever "
-            f"can write to the store run code here, set result_serializer='pickle' and accept_content=['pickle']"
+            f"it holds an object of {wanted}, which is not plain data; to have pickle rebuild it, which lets everyone "
+            f"who can write to the store run code here, set result_serializer='pickle' and accept_content=['pickle']"
         )
     return value
 

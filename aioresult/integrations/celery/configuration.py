@@ -31,8 +31,8 @@ _SETTINGS: Final = frozenset(Settings.__struct_fields__) - _NOT_TAKEN
 def backend_from_app(app: App, **overrides: Any) -> Backend:
     """Return a backend that reads and writes what a Celery application's workers and clients store.
 
-    The URL, ``result_backend_transport_options`` and all else that the configuration says about results are taken
-    over; ``rpc://``, ``cache+...`` and the like are refused, because other processes cannot read results there.
+    The URL, ``result_backend_transport_options`` and all other settings about results are taken over.
+    ``rpc://``, ``cache+...`` and the like are refused, because other processes cannot read results there.
 
     Args:
         app: the application; its configuration is loaded by this call.
