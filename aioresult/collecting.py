@@ -44,11 +44,10 @@ async def arrivals(results: Sequence[Single], deadline: float | None) -> AsyncGe
         ResultNotStored: one of them is ignored and not stored.
     """
     known = [(result, result.final) for result in results if result.final is not None]
-    missing: defaultdict[str, list[Single]] = defaultdict(list)
-    for result in results:
-        if result.final is None:
-            missing[result.id].append(result)
     unknown = [result for result in results if result.final is None]
+    missing: defaultdict[str, list[Single]] = defaultdict(list)
+    for result in unknown:
+        missing[result.id].append(result)
     for result, record in known:
         yield result, record
     if not unknown:

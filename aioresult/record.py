@@ -96,7 +96,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         return self.status in FINISHED
 
     def appearance(self) -> tuple[Any, ...]:
-        """Return what distinguishes one state from the next; exceptions by their text, since each read makes new ones."""
+        """Return what distinguishes one state from the next; of exceptions the text, since each read makes new ones."""
         result = repr(self.result) if isinstance(self.result, BaseException) else self.result
         return self.status, result, self.traceback, self.date_done, self.retries
 

@@ -144,27 +144,19 @@ class StoringBackend(CeleryBackend):  # type: ignore[misc]  # Celery has no type
 
     def apply_chord(self, header_result_args: Any, body: Any, **options: Any) -> None:
         """Prepare for the parts of a chord to come in."""
-        if self._chords is None:
-            super().apply_chord(header_result_args, body, **options)
-        else:
-            self._chords.apply_chord(header_result_args, body, **options)
+        (self._chords or super()).apply_chord(header_result_args, body, **options)
 
     def set_chord_size(self, group_id: str, chord_size: int) -> None:
         """Store how many parts a chord has."""
-        if self._chords is not None:
-            self._chords.set_chord_size(group_id, chord_size)
+        (self._chords or super()).set_chord_size(group_id, chord_size)
 
     def add_to_chord(self, chord_id: str, result: Any) -> None:
         """Count one more part, which a running part has added."""
-        if self._chords is None:
-            super().add_to_chord(chord_id, result)
-        else:
-            self._chords.add_to_chord(chord_id, result)
+        (self._chords or super()).add_to_chord(chord_id, result)
 
     def on_chord_part_return(self, request: Any, state: str, result: Any, **options: Any) -> None:
         """Count a part that has ended; with the last one, publish the chord's body."""
-        if self._chords is not None:
-            self._chords.on_chord_part_return(request, state, result, **options)
+        (self._chords or super()).on_chord_part_return(request, state, result, **options)
 
 
 def _transport_options(app: App) -> Mapping[str, Any]:

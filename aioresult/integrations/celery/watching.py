@@ -36,7 +36,7 @@ class Watch:
             if refs is None:
                 refs = self._refs[result.id] = []
                 fresh.append(result.id)
-            refs.append(ref(result, partial(_on_drop, self, result.id)))
+            refs.append(ref(result, partial(self._drop, result.id)))
         self._runtime.hub.join(fresh, self)
 
     def close(self) -> None:
@@ -61,7 +61,7 @@ class Watch:
 
     # --- called by the garbage collector ---
 
-    def drop(self, task_id: str, reference: ref[AsyncResult[Any]]) -> None:
+    def _drop(self, task_id: str, reference: ref[AsyncResult[Any]]) -> None:
         """Schedule the end of one result's watching."""
         loop = self._runtime.loop
         with suppress(RuntimeError):  # the loop is closed, and the hub with it
@@ -78,7 +78,3 @@ class Watch:
         if not refs:
             del self._refs[task_id]
             self._runtime.hub.leave((task_id,), self)
-
-
-def _on_drop(watch: Watch, task_id: str, reference: ref[AsyncResult[Any]]) -> None:
-    watch.drop(task_id, reference)
