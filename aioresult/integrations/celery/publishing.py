@@ -9,14 +9,14 @@ from collections.abc import Callable
 from typing import Any, Final, cast
 
 from aioresult.backend import Backend
-from aioresult.default import Result
+from aioresult.default import Result, ancestors_of
 from aioresult.integrations.celery import internals
 from aioresult.integrations.celery.backends import backend_of
 from aioresult.integrations.celery.canvases import Canvas
 from aioresult.integrations.celery.errors import BrokerUnavailable
 from aioresult.integrations.celery.protocols import App, Applicable, ResultNode
 from aioresult.integrations.celery.publisher import get_publisher
-from aioresult.integrations.celery.results import Results, with_ancestors
+from aioresult.integrations.celery.results import Results
 from aioresult.integrations.celery.watching import Watch
 from aioresult.result import AsyncResult
 from aioresult.runtime import check_timeout
@@ -114,7 +114,8 @@ class _Publishing:
             watch.close()
             return cast("Result", None)  # not in the return type: all other callers would have to exclude it
         result = self.results.of(node, prepared, canvas)
-        watch.add(single for single in with_ancestors(result) if single is not prepared and not single.ignored)
+        singles = (*result.leaves(), *ancestors_of(result))
+        watch.add(single for single in singles if single is not prepared and not single.ignored)
         return result
 
     async def _publish(self, publish: Callable[[], ResultNode]) -> ResultNode | None:

@@ -63,13 +63,3 @@ class Results:
             traceback = None if done.traceback is None else str(done.traceback)
             prepared.keep(Record(id=node.id, status=done.state, result=done.result, traceback=traceback))
         return prepared
-
-
-def with_ancestors(result: Result) -> list[AsyncResult[Any]]:
-    """Return the single results in ``result`` and in all its ancestors."""
-    with_ancestors: list[AsyncResult[Any]] = []
-    node: Result | None = result
-    while node is not None:
-        with_ancestors.extend(node.leaves())
-        node = node.parent
-    return with_ancestors
