@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from celery.backends.base import Backend as CeleryBackend
 
@@ -142,21 +142,26 @@ class StoringBackend(CeleryBackend):  # type: ignore[misc]  # Celery has no type
 
         return native_chords(self.app, self.url, self._async.settings, self)
 
+    @property
+    def _counter(self) -> NativeChords:
+        """Celery's Redis backend, or where that is of no use what all of Celery's backends inherit."""
+        return self._chords or cast("NativeChords", super())
+
     def apply_chord(self, header_result_args: Any, body: Any, **options: Any) -> None:
         """Prepare for the parts of a chord to come in."""
-        (self._chords or super()).apply_chord(header_result_args, body, **options)
+        self._counter.apply_chord(header_result_args, body, **options)
 
     def set_chord_size(self, group_id: str, chord_size: int) -> None:
         """Store how many parts a chord has."""
-        (self._chords or super()).set_chord_size(group_id, chord_size)
+        self._counter.set_chord_size(group_id, chord_size)
 
     def add_to_chord(self, chord_id: str, result: Any) -> None:
         """Count one more part, which a running part has added."""
-        (self._chords or super()).add_to_chord(chord_id, result)
+        self._counter.add_to_chord(chord_id, result)
 
     def on_chord_part_return(self, request: Any, state: str, result: Any, **options: Any) -> None:
         """Count a part that has ended; with the last one, publish the chord's body."""
-        (self._chords or super()).on_chord_part_return(request, state, result, **options)
+        self._counter.on_chord_part_return(request, state, result, **options)
 
 
 def _transport_options(app: App) -> Mapping[str, Any]:
