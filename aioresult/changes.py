@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from aioresult.abc import PartlyUnavailable
-from aioresult.errors import AioResultError, StoreUnavailable, StreamFull
+from aioresult.errors import AioResultError, ResultTooLarge, StoreUnavailable, StreamFull
 from aioresult.lanes import Lane, Submitted, answer, fail
 from aioresult.record import Record
 from aioresult.stream import Append
@@ -65,8 +65,8 @@ class ChangeLane(Lane[Change, Any]):
                 change.repeated = True
             raise
         for own, outcome in zip(by_id.values(), outcomes, strict=True):
-            if isinstance(outcome, StreamFull) and len(own) > 1:
-                for submitted in own:  # the first ones may still have room
+            if isinstance(outcome, StreamFull | ResultTooLarge) and len(own) > 1:
+                for submitted in own:  # the first ones may still have room, and each alone may be small enough
                     await self._append([submitted])
             else:
                 _answer_appends(own, outcome)

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Collection, Sequence
 from typing import Final
 
+from aioresult.background import is_being_cancelled
 from aioresult.backoff import Backoff
 from aioresult.batching import Batcher
 from aioresult.codec import Codec
@@ -164,7 +165,7 @@ class Channel:
             try:
                 return await asyncio.shield(reading)
             except asyncio.CancelledError:
-                if not reading.cancelled():
+                if is_being_cancelled() or not reading.cancelled():
                     raise
                 reading = self._reads.get(cursor)
         reading = self._reads[cursor] = self._loop.create_future()
@@ -175,7 +176,7 @@ class Channel:
             raise
         except Exception as exc:
             reading.set_exception(exc)
-            reading.exception()  # whoever shares it gets it, and nobody has to
+            reading.exception()  # those who share it get it; there may be none
             raise
         else:
             reading.set_result(entries)

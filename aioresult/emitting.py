@@ -6,13 +6,16 @@ import asyncio
 import threading
 from contextvars import ContextVar
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from aioresult.backend import Backend
 from aioresult.background import Background
 from aioresult.backoff import Backoff, retried, time_is_up
 from aioresult.errors import AioResultError, StreamFull
 from aioresult.stream import Append, now
+
+_PORTION: Final = 4 * 2**20
+"""Bytes of items that are sent together: stores have limits for what is stored at once."""
 
 
 class Emitter:
@@ -82,7 +85,7 @@ class Emitter:
 
     async def _send(self) -> None:
         while self._buffer:
-            items = list(self._buffer)
+            items = _portion(list(self._buffer))
             try:
                 put = partial(self._backend.put_items, Append(self._task_id, items))
                 await retried(put, Backoff(), give_up=time_is_up(self._timeout))
@@ -117,6 +120,16 @@ class Emitter:
         await self._sending.finish()
         if self._error is not None:
             raise self._error
+
+
+def _portion(items: list[bytes]) -> list[bytes]:
+    """Return the first items: as many as are sent together, and at least one."""
+    size = 0
+    for index, item in enumerate(items):
+        size += len(item)
+        if index and size > _PORTION:
+            return items[:index]
+    return items
 
 
 current_emitter: ContextVar[Emitter] = ContextVar("aioresult_current_emitter")

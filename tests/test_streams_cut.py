@@ -15,7 +15,13 @@ from tests.servers import TcpProxy
 PRODUCERS = 3
 ITEMS = 60
 READERS = 4
-STORES = ["redis"]
+STORES = ["redis", "mongo"]
+
+
+def through(proxy: TcpProxy) -> str:
+    """Return the URL that leads through the proxy, and not from there to the members of a replica set."""
+    url = proxy.url
+    return f"{url}{'&' if '?' in url else '?'}directConnection=true" if url.startswith("mongodb") else url
 
 
 async def append_surely(backend: Backend, append: Append) -> int:
@@ -50,7 +56,7 @@ async def test_nothing_is_lost_repeated_or_out_of_order(store: str, request: pyt
             proxy.cut()
         return cuts
 
-    async with TcpProxy(url) as proxy, Backend(url) as sure, Backend(proxy.url, idle_timeout=0.05) as shaky:
+    async with TcpProxy(url) as proxy, Backend(url) as sure, Backend(through(proxy), idle_timeout=0.05) as shaky:
         await asyncio.gather(sure.ping(), shaky.ping())
         readers = [asyncio.create_task(read(backend, "t")) for backend in (shaky, sure) for _ in range(READERS)]
         cutting = asyncio.create_task(cut(proxy))

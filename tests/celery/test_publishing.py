@@ -219,7 +219,10 @@ class TestPublishesWithoutAPlaceForResults:
         ("place", "reason"),
         [
             ({"backend": None}, "'tests' has no result_backend"),
-            ({"backend": "rpc://"}, "'rpc://', which cannot be used here: it sends each result"),
+            (
+                {"backend": "rpc://"},
+                "'rpc://', which cannot be used here: no store for URLs that begin with 'rpc://': Celery's",
+            ),
             ({"backend": "file:///tmp"}, "'file://', which cannot be used here: a shared folder"),
         ],
     )
