@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from aioresult.abc import PartlyUnavailable, Store
 from aioresult.changes import ChangeLane
 from aioresult.lanes import Lane, Submitted, answer, fail, lane_of
 from aioresult.record import Record
 from aioresult.stream import Append, Chunk, Cursor
+
+_MAX_CURSORS: Final = 500
+"""Most streams that are read in one batch: each may give many items."""
 
 
 class _ReadLane(Lane[Sequence[str], Mapping[str, Record]]):
@@ -33,6 +36,10 @@ class _ReadLane(Lane[Sequence[str], Mapping[str, Record]]):
 
 
 class _StreamReadLane(Lane[Cursor, Chunk]):
+    def _take(self) -> list[Submitted[Cursor, Chunk]]:
+        batch, self._pending = self._pending[:_MAX_CURSORS], self._pending[_MAX_CURSORS:]
+        return batch
+
     async def _make(self, batch: list[Submitted[Cursor, Chunk]]) -> None:
         answer(batch, await self._store.read_many([cursor for cursor, _ in batch]))
 

@@ -25,7 +25,8 @@ class ChangeLane(Lane[Change, Any]):
     def _take(self) -> list[Submitted[Change, Any]]:
         """Take changes of distinct ids: a second one of an id waits for the next batch, which keeps their order.
 
-        Only appends to one stream that follow each other are taken together.
+        Only appends to one stream that follow each other are taken together, unless they are repeated: the number of
+        an item that was stored before does not follow from the numbers of the others.
         """
         ids: dict[str, bool] = {}  # and whether what was taken of an id may be followed by another append
         batch: list[Submitted[Change, Any]] = []
@@ -33,7 +34,7 @@ class ChangeLane(Lane[Change, Any]):
         for submitted in self._pending:
             change = submitted[0]
             task_id = change if isinstance(change, str) else change.id
-            appends = type(change) is Append
+            appends = type(change) is Append and not change.repeated
             before = ids.get(task_id)
             if (before is None or (before and appends)) and len(batch) < _MAX_CHANGES:
                 batch.append(submitted)
@@ -111,5 +112,7 @@ def _answer_appends(batch: Sequence[Submitted[Append, Any]], outcome: int | AioR
 
 
 def _joined(task_id: str, appends: Sequence[Append]) -> Append:
+    if len(appends) == 1:
+        return appends[0]
     items = [item for append in appends for item in append.items]
     return Append(task_id, items, repeated=any(append.repeated for append in appends))

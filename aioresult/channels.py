@@ -7,7 +7,6 @@ for all readers at the same place. News that come twice or in another order do n
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Collection, Sequence
 from typing import Final
 
@@ -27,6 +26,8 @@ PAGE: Final = 500
 
 Entry = Item | DecodeError
 """An item, or why it cannot be read."""
+
+Waiter = asyncio.Future[None]
 
 
 class Channel:
@@ -51,7 +52,7 @@ class Channel:
         self._codec = codec
         self._deadlines = deadlines
         self._loop = asyncio.get_running_loop()
-        self._window: deque[Entry] = deque(maxlen=WINDOW)
+        self._window: list[Entry] = []
         self._first = 1
         """The number of the window's first item; without items, of the next one that is expected."""
         self._last = 0
@@ -62,7 +63,8 @@ class Channel:
         """How many of these a read has followed."""
         self._error: Exception | None = None
         self._reads: dict[int, asyncio.Future[Sequence[Entry]]] = {}
-        self._waiters: set[asyncio.Future[None]] = set()
+        self._waiters: Waiter | set[Waiter] | None = None
+        """The readers that wait: usually one, which is kept bare."""
 
     # --- what the hub tells: no awaits ---
 
@@ -77,21 +79,21 @@ class Channel:
         if last <= self._last:
             return
         end = self._first + len(self._window)
-        if first > end or not self._window:
-            self._window.clear()
+        window = self._window
+        if first > end or not window:
+            window.clear()
             self._first = first
-        else:
+        elif first < end:
             items = items[end - first :]
             first = end
         for seq, payload in enumerate(items, first):
-            self._append(_decoded(self.id, seq, payload, self._codec))
+            window.append(_decoded(self.id, seq, payload, self._codec))
+        if len(window) > WINDOW:
+            surplus = len(window) - WINDOW
+            del window[:surplus]
+            self._first += surplus
         self._last = last
         self._wake()
-
-    def _append(self, entry: Entry) -> None:
-        if len(self._window) == WINDOW:
-            self._first += 1
-        self._window.append(entry)
 
     def push(self, record: Record) -> None:
         """Take a state of the task: what was appended before a final one is stored by now."""
@@ -106,9 +108,9 @@ class Channel:
         self._wake()
 
     def _wake(self) -> None:
-        waiters, self._waiters = self._waiters, set()
-        for waiter in waiters:
-            if not waiter.done():
+        waiters, self._waiters = self._waiters, None
+        for waiter in waiters if isinstance(waiters, set) else (waiters,):
+            if waiter is not None and not waiter.done():
                 waiter.set_result(None)
 
     # --- what readers ask ---
@@ -116,11 +118,7 @@ class Channel:
     def window_after(self, cursor: int) -> Collection[Entry]:
         """Return the items that follow ``cursor``, as far as they are here."""
         behind = cursor + 1 - self._first
-        if behind == len(self._window) - 1 >= 0:  # the usual case: the newest item is news
-            return (self._window[-1],)
-        if not 0 <= behind < len(self._window):
-            return ()
-        return [self._window[index] for index in range(behind, len(self._window))]
+        return self._window[behind:] if behind >= 0 else ()
 
     def has_ended(self, cursor: int) -> bool:
         """Return whether the task is final and nothing follows ``cursor``."""
@@ -130,26 +128,38 @@ class Channel:
         """Return whether the store has to be read to know what follows ``cursor``."""
         return self._changes_known < self._changes or cursor < self._last
 
-    async def wait(self, deadline: float | None) -> None:
-        """Wait until something has changed, or until ``deadline``.
+    def check(self) -> None:
+        """Raise what ended all waiting, if something did."""
+        if self._error is not None:
+            raise self._error.with_traceback(None)  # all readers share it: begin its traceback here
+
+    def wait(self, deadline: float | None) -> Waiter:
+        """Return what is set when something has changed, or at ``deadline``. Whoever asked gives it back by ``leave``.
 
         Raises:
             Exception: what ended all waiting.
         """
-        if self._error is not None:
-            raise self._error
-        waiter: asyncio.Future[None] = self._loop.create_future()
-        self._waiters.add(waiter)
+        self.check()
+        waiter: Waiter = self._loop.create_future()
+        waiters = self._waiters
+        if waiters is None:
+            self._waiters = waiter
+        elif isinstance(waiters, set):
+            waiters.add(waiter)
+        else:
+            self._waiters = {waiters, waiter}
         if deadline is not None:
             self._deadlines.add(waiter, deadline)
-        try:
-            await waiter
-        finally:
+        return waiter
+
+    def leave(self, waiter: Waiter, deadline: float | None) -> None:
+        """Take back what ``wait`` gave, whether or not it has been set."""
+        if self._waiters is waiter:
+            self._waiters = None
+        elif isinstance(self._waiters, set):
             self._waiters.discard(waiter)
-            if deadline is not None:
-                self._deadlines.discard(waiter, deadline)
-        if self._error is not None:
-            raise self._error
+        if deadline is not None:
+            self._deadlines.discard(waiter, deadline)
 
     async def read(self, cursor: int) -> Sequence[Entry]:
         """Return items that follow ``cursor`` from the store; none where there are none yet.
@@ -183,6 +193,8 @@ class Channel:
             return entries
         finally:
             del self._reads[cursor]
+            if not self._reads:
+                self._reads = {}  # an emptied one keeps its room, for each of very many idle channels
 
     async def _read(self, cursor: int) -> Sequence[Entry]:
         backoff = Backoff()

@@ -223,27 +223,37 @@ class AsyncResult(Generic[T]):
             Unsupported: the store keeps no streams.
             Exception: what the task itself raised.
         """
-        async with aclosing(self.pages(after, timeout, propagate)) as pages:
-            async for page in pages:
+        reader, deadline = self._reader(after, timeout)
+        try:
+            while page := await reader.next(deadline):
                 for item in page:
                     yield item if result_type is None else item_as(item, self.id, result_type)
+        finally:
+            reader.close()
+        self._end_of_stream(reader, timeout, propagate)
 
     async def pages(
         self, after: int = 0, timeout: float | None = None, propagate: bool = True
     ) -> AsyncGenerator[Collection[Item], None]:
         """Iterate the same items as ``stream``, in lists of those that are available together."""
-        check_timeout(timeout)
-        if after < 0:
-            raise ValueError(f"after is the number of an item that was seen, or 0, not {after}")
-        runtime, deadline = self.backend.runtime, deadline_after(timeout)
-        reader = Reader(runtime, self.id, after, self._record)
+        reader, deadline = self._reader(after, timeout)
         try:
             while page := await reader.next(deadline):
                 yield page
         finally:
             reader.close()
+        self._end_of_stream(reader, timeout, propagate)
+
+    def _reader(self, after: int, timeout: float | None) -> tuple[Reader, float | None]:
+        """Return a reader, and until when it may take."""
+        check_timeout(timeout)
+        if after < 0:
+            raise ValueError(f"after is the number of an item that was seen, or 0, not {after}")
+        return Reader(self.backend.runtime, self.id, after, self._record), deadline_after(timeout)
+
+    def _end_of_stream(self, reader: Reader, timeout: float | None, propagate: bool) -> None:
         if reader.final is None:
-            raise runtime.timeout_error(f"task {self.id!r}", timeout)
+            raise reader.runtime.timeout_error(f"task {self.id!r}", timeout)
         record = self.keep(reader.final)
         if propagate and record.status in PROPAGATE_STATES:
             self.value(record)

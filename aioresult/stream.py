@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -96,11 +96,11 @@ EMPTY: Final = Chunk(1, 0)
 _last_moment = 0.0
 
 
-def now() -> datetime:
-    """Return the time, at least a microsecond later than at the call before, so that no two items are equal."""
+def now() -> float:
+    """Return the time in seconds, at least a microsecond later than at the call before: no two items are equal."""
     global _last_moment  # noqa: PLW0603  (the clock of this process)
     _last_moment = max(time.time(), _last_moment + 1e-6)
-    return datetime.fromtimestamp(_last_moment, UTC)
+    return _last_moment
 
 
 def stream_ended(task_id: str) -> StreamEnded:

@@ -15,7 +15,7 @@ from tests.servers import TcpProxy
 PRODUCERS = 3
 ITEMS = 60
 READERS = 4
-STORES = ["redis", "mongo"]
+STORES = ["redis", "mongo", "postgres", "mariadb"]
 
 
 def through(proxy: TcpProxy) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -18,8 +18,11 @@ from aioresult.settings import Settings
 from aioresult.states import EXCEPTION_STATES, PENDING, SUCCESS
 from aioresult.stream import Item
 
+_Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+
 _read_json: Final = msgspec.json.Decoder(Record).decode
-_read_json_item: Final = msgspec.json.Decoder(tuple[float, int, Any]).decode
+_read_json_item: Final = msgspec.json.Decoder(tuple[_Moment, int, Any], strict=False).decode
+"""Takes a number of seconds for a moment, which the strict decoder does not."""
 
 
 class Codec(Payloads):
@@ -77,7 +80,7 @@ class Codec(Payloads):
         if self._is_json and isinstance(payload, bytes):
             try:
                 record = _read_json(payload)
-                if TYPED not in payload and record.stamps is None and record.status != PENDING:
+                if payload.find(TYPED) < 0 and record.stamps is None and record.status != PENDING:
                     return self._finished(task_id, record)
             except (ValueError, RecursionError):
                 pass  # the general way below decides, and makes the error
@@ -168,14 +171,16 @@ class Codec(Payloads):
 
     # -- items of streams ---------------------------------------------------------------------------------------------
 
-    def encode_item(self, task_id: str, value: Any, at: datetime, attempt: int) -> bytes:
-        """Return an item of a stream as stores hold it: ``[timestamp, attempt, value]``, compressed if so set.
+    def encode_item(self, task_id: str, value: Any, moment: float, attempt: int) -> bytes:
+        """Return an item of a stream as stores hold it: ``[moment, attempt, value]``, compressed if so set.
+
+        ``moment`` is the time in seconds, see ``aioresult.stream.now``.
 
         Raises:
             EncodeError, ResultTooLarge: as ``encode_record``.
         """
         what = f"an item of task {task_id!r}"
-        payload = self._dumps("item", [at.timestamp(), attempt, value], what, compress=True, legacy_pickle=False)
+        payload = self._dumps("item", [moment, attempt, value], what, compress=True, legacy_pickle=False)
         return self._checked_size(payload, what)
 
     def decode_item(self, task_id: str, seq: int, payload: Payload) -> Item:
@@ -184,11 +189,11 @@ class Codec(Payloads):
         Raises:
             DecodeError: it cannot be read.
         """
-        if self._is_json and isinstance(payload, bytes) and TYPED not in payload:
+        if self._is_json and type(payload) is bytes and payload.find(TYPED) < 0:
             try:
-                moment, attempt, value = _read_json_item(payload)
-                return Item(seq, value, datetime.fromtimestamp(moment, UTC), attempt)
-            except (ValueError, RecursionError, OverflowError, OSError):
+                at, attempt, value = _read_json_item(payload)
+                return Item(seq, value, at, attempt)
+            except (ValueError, RecursionError):
                 pass  # the general way below decides, and makes the error
         what = f"item {seq} of task {task_id!r}"
         value = self._loads(payload, what)
@@ -196,7 +201,7 @@ class Codec(Payloads):
             moment, attempt, value = value
             return Item(seq, value, datetime.fromtimestamp(moment, UTC), attempt)
         except (TypeError, ValueError, OverflowError, OSError) as exc:
-            raise DecodeError(f"{what} cannot be read: it is not of the form [timestamp, attempt, value]") from exc
+            raise DecodeError(f"{what} cannot be read: it is not of the form [moment, attempt, value]") from exc
 
     # -- other values -------------------------------------------------------------------------------------------------
 

@@ -218,7 +218,9 @@ class MemoryStore(Store):
             stream = _Stream()
         items = append.items
         if append.repeated:
-            known = set(stream.items[-REPEATED_AMONG:])
+            known = {item: stream.last - back for back, item in enumerate(reversed(stream.items[-REPEATED_AMONG:]))}
+            if (number := known.get(items[-1])) is not None:
+                return number
             items = [item for item in items if item not in known]
         surplus = len(stream.items) + len(items) - (self.settings.stream_max_items or math.inf)
         if surplus > 0 and not self.settings.stream_trim:

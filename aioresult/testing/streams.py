@@ -90,7 +90,7 @@ class StreamTests(StoreFixtures):
         await backend.mark_as_done(task_id, None)
         items = [item async for item in backend.AsyncResult(task_id).stream(timeout=PATIENCE)]
         assert [item.attempt for item in items] == [0, 1]
-        assert before <= items[0].at < items[1].at <= after
+        assert before <= items[0].at.timestamp() < items[1].at.timestamp() <= after
 
     async def test_readers_that_come_before_during_and_after_get_everything_once(
         self, backend: Backend, other: Backend, task_id: str

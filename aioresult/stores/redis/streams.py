@@ -14,18 +14,21 @@ from aioresult.abc import Store
 from aioresult.errors import AioResultError, InvalidTaskId, StoreUnavailable
 from aioresult.states import READY_STATES
 from aioresult.stores.redis.errors import ServerError
+from aioresult.stores.redis.scripts import bulk
 from aioresult.stores.redis.wire import Reply, pack
 from aioresult.stream import EMPTY, LOOK, REPEATED_AMONG, Append, Chunk, Cursor, News, stream_ended, stream_full
 
 STREAM_KEY: Final = "celery-task-stream-"
 _ENDED: Final = -1
 _FULL: Final = -2
+_NOTHING_SPECIAL: Final = bulk("", "")
+"""The arguments for an append that is not repeated, and not expected to find a certain record."""
 _LARGEST_MESSAGE: Final = 16_384
 """Bytes of items that travel in a message; beyond that, readers are told to read."""
 
 _APPEND: Final = f"""\
-local stream, record = KEYS[1], KEYS[2]
-local head = redis.call('GETRANGE', record, 0, 19)
+local call, stream, record = redis.call, KEYS[1], KEYS[2]
+local head = call('GETRANGE', record, 0, 19)
 if head ~= '' then
     local _, at = string.find(head, '^{{"status": ?"')
     if at then
@@ -34,62 +37,72 @@ if head ~= '' then
             return {_ENDED}
         end
     else
-        local old = redis.call('GET', record)
+        local old = call('GET', record)
         if redis.sha1hex(old) ~= ARGV[5] then
             return old
         end
     end
 end
-local items = {{}}
-local known = {{}}
+local items, from = ARGV, 6
 if ARGV[4] == '1' then
-    for _, item in ipairs(redis.call('LRANGE', stream, -{REPEATED_AMONG}, -1)) do
+    local known = {{}}
+    for _, item in ipairs(call('LRANGE', stream, -{REPEATED_AMONG}, -1)) do
         known[item] = true
     end
-end
-for index = 6, #ARGV do
-    if not known[ARGV[index]] then
-        items[#items + 1] = ARGV[index]
+    items, from = {{}}, 1
+    for index = 6, #ARGV do
+        if not known[ARGV[index]] then
+            items[#items + 1] = ARGV[index]
+        end
     end
 end
-local size = redis.call('LLEN', stream)
-local deleted = 0
-if size == 0 then
-    size = redis.call('RPUSH', stream, 0)
+local deleted = call('LINDEX', stream, 0)
+local size = deleted and 0 or call('RPUSH', stream, 0)
+local count = #items - from + 1
+if count == 1 then
+    size = call('RPUSH', stream, items[from])
+elseif count == 0 then
+    size = call('LLEN', stream)
 else
-    deleted = tonumber(redis.call('LINDEX', stream, 0))
+    for index = from, #items, 4000 do
+        size = call('RPUSH', stream, unpack(items, index, math.min(index + 3999, #items)))
+    end
 end
-local first = deleted + size
-local surplus = size - 1 + #items - (tonumber(ARGV[2]) or math.huge)
+local surplus = ARGV[2] ~= '' and size - 1 - ARGV[2] or 0
 if surplus > 0 and ARGV[3] ~= '1' then
-    if size == 1 then
-        redis.call('DEL', stream)
+    if deleted then
+        call('LTRIM', stream, 0, -1 - count)
+    else
+        call('DEL', stream)
     end
     return {_FULL}
 end
-for index = 1, #items, 4000 do
-    redis.call('RPUSH', stream, unpack(items, index, math.min(index + 3999, #items)))
-end
+deleted = deleted or 0
 if surplus > 0 then
-    redis.call('LTRIM', stream, surplus + 1, -1)
-    redis.call('LPUSH', stream, deleted + surplus)
+    call('LTRIM', stream, surplus + 1, -1)
+    call('LPUSH', stream, deleted + surplus)
 end
 if ARGV[1] == '' then
-    redis.call('PERSIST', stream)
+    call('PERSIST', stream)
 else
-    redis.call('PEXPIRE', stream, ARGV[1])
+    call('PEXPIRE', stream, ARGV[1])
 end
-local message = {{tostring(first)}}
-local length = 0
-for index, item in ipairs(items) do
-    length = length + #item
-    message[index + 1] = ' ' .. #item .. ':' .. item
+local last = deleted + size - 1
+local first = last - count + 1
+local message, length = first, 0
+if count == 1 then
+    length = #items[from]
+    message = first .. ' ' .. length .. ':' .. items[from]
+elseif count > 1 then
+    local parts = {{first}}
+    for index = from, #items do
+        length = length + #items[index]
+        parts[#parts + 1] = ' ' .. #items[index] .. ':' .. items[index]
+    end
+    message = table.concat(parts)
 end
-if length > {_LARGEST_MESSAGE} then
-    message = {{tostring(first)}}
-end
-redis.call('PUBLISH', stream, table.concat(message))
-return first + #items - 1
+call('PUBLISH', stream, length > {_LARGEST_MESSAGE} and first or message)
+return last
 """
 """Appends items to a stream, sets its expiry and announces them, unless the task is final.
 
@@ -127,16 +140,20 @@ def sharing_slot(record_key: str, stream_key: str, task_id: str) -> str:
 
 def news_of(message: bytes) -> News:
     """Return what a message on a stream's channel says."""
-    position = message.find(b" ")
-    if position < 0:
+    head, _, rest = message.partition(b":")
+    number, _, length = head.partition(b" ")
+    if not length:
         return LOOK
-    first, items = int(message[:position]), []
-    while position < len(message):
-        colon = message.index(b":", position)
-        end = colon + 1 + int(message[position + 1 : colon])
-        items.append(message[colon + 1 : end])
-        position = end
-    return News(first, items)
+    size = int(length)
+    if size == len(rest):  # the usual case: one item
+        return News(int(number), (rest,))
+    items = [rest[:size]]
+    while size < len(rest):
+        colon = rest.index(b":", size)
+        end = colon + 1 + int(rest[size + 1 : colon])
+        items.append(rest[colon + 1 : end])
+        size = end
+    return News(int(number), items)
 
 
 class Streams:
@@ -164,11 +181,12 @@ class Streams:
         self._stream_key = stream_key
         self._run = run
         self._checked = checked
-        self._script = script
-        self._digest = sha1(script.encode(), usedforsecurity=False).hexdigest()
+        digest = sha1(script.encode(), usedforsecurity=False).hexdigest()
+        self._known = bulk("EVALSHA", digest, "2")
+        self._whole = bulk("EVAL", script, "2")
         settings = store.settings
         ttl = settings.result_expires
-        self._options = (
+        self._options = bulk(
             str(max(1, round(ttl * 1000))) if ttl else "",
             "" if settings.stream_max_items is None else str(settings.stream_max_items),
             "1" if settings.stream_trim else "",
@@ -189,12 +207,15 @@ class Streams:
         return [call.outcome for call in calls]
 
     def _packed(self, call: _Call) -> tuple[str, bytes]:
-        append = call.append
+        append, items = call.append, call.append.items
         key = self._stream_key(append.id)
-        script = ("EVAL", self._script) if call.whole else ("EVALSHA", self._digest)
-        repeated = "1" if append.repeated else ""
-        names = (key, self._record_key(append.id))
-        return key, pack(*script, "2", *names, *self._options, repeated, call.expected, *append.items)
+        stream, record = key.encode(), self._record_key(append.id).encode()
+        names = b"$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(stream), stream, len(record), record)
+        special = append.repeated or call.expected
+        rest = bulk("1" if append.repeated else "", call.expected) if special else _NOTHING_SPECIAL
+        packed = b"".join([b"$%d\r\n%b\r\n" % (len(item), item) for item in items])
+        head = self._whole if call.whole else self._known
+        return key, b"*%d\r\n%b%b%b%b%b" % (10 + len(items), head, names, self._options, rest, packed)
 
     def _again(self, call: _Call, reply: Reply | StoreUnavailable, tries: int) -> bool:
         """Note what has been decided, and return whether the call has to be sent again."""

@@ -46,6 +46,8 @@ _CHUNK: Final = 5000
 CHANNELS: Final = 16
 """Over so many channels the ids are spread: a process hears of what others wait for only where a channel is shared."""
 _UTC: Final = frozenset({"UTC", "Etc/UTC", "GMT", "Etc/GMT", "Etc/UCT", "UCT", "Zulu", "Etc/Zulu"})
+STREAM: Final = "stream "
+"""What announces a stream begins with this. A task whose id does so, too, is looked at once too often, no more."""
 _TYPES: Final = {"retries": "integer", "date_done": "timestamptz"} | dict.fromkeys(
     ["result", "children", "args", "kwargs", "stamps"], "bytea"
 )
@@ -224,6 +226,11 @@ def channel_of(prefix: str, task_id: str) -> str:
 def channel_expression(prefix: str, task_id: str) -> str:
     """Return SQL for the channel of the task whose id the SQL ``task_id`` gives; ``prefix`` is SQL too."""
     return f"{prefix} || mod(get_byte(sha256(convert_to({task_id}, 'UTF8')), 0), {CHANNELS})"
+
+
+def stream_payload(task_id: str) -> str:
+    """Return SQL for what is announced of a stream; of a result, it is the task's id alone."""
+    return f"'{STREAM}' || {task_id}"
 
 
 def lock_key(purpose: str) -> int:
