@@ -1,4 +1,4 @@
-"""The ports: what a store has to do, and what a feed of its events has to do. Their docstrings are the specification.
+"""The ports: stores, and the feeds of their events. The docstrings are the specification.
 
 A new store is a subclass of ``Store`` with the three required methods, registered under the entry-point group
 ``aioresult.stores`` with its URL scheme as the name; ``aioresult.testing.StoreTests`` checks it against this page.
@@ -45,7 +45,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PartlyUnavailable(StoreUnavailable):
-    """Raised by a plural method of a store that consists of several servers, some of which cannot be reached.
+    """Raised by a plural method of a store of several servers, some of which cannot be reached.
 
     Callers that ask only for what the others hold are then served as usual.
 
@@ -75,7 +75,7 @@ class Feed(ABC):
        subscription emits the record (PENDING where nothing is stored), another emits ``(id, None)``.
     2. Every later state of a watched task is announced. Duplicates are fine, misses are not.
     3. If something may have been missed, emit ``(id, None)`` for every id concerned, or raise ``StoreUnavailable`` from
-       the iteration; the hub then opens a new feed and watches everything again. Never end quietly.
+       the iteration; the hub then opens a new feed and watches everything again. Never end without an error.
     4. Watching an id again is harmless, and owes an event as the first time.
 
     5. After ``follow(ids, tell)``, the same holds for the streams of these tasks: ``tell(id, LOOK)`` is owed, not
@@ -142,8 +142,8 @@ class Store(ABC):
         keeps_streams: whether ``append_many`` and ``read_many`` work.
         needs_purge: whether expired records are kept until ``purge`` is called.
         max_id_length: the longest id, in characters, that can be stored; ``None`` for no limit.
-        lanes: how many batches of reads, and as many of writes and deletions, may be under way at once. Two, where a
-            server does its half of the work beside us; an id is always written over the same one.
+        lanes: how many batches of reads, and as many of writes and deletions, may be under way at once. Two where
+            the server works in parallel with this process. An id is always written over the same lane.
         settings: the checked settings.
         codec: encodes and decodes records by these settings.
         location: host, port and database as shown in messages; never a credential.
@@ -214,8 +214,8 @@ class Store(ABC):
     async def get_many(self, ids: Sequence[str]) -> Mapping[str, Record]:
         """Return the records of ``ids``; ids without one are left out.
 
-        What is stored is returned however old it is, whatever ``result_expires`` says here; only a record that says
-        itself when it ends counts as absent from then on, deleted or not.
+        What is stored is returned however old it is, whatever ``result_expires`` says here; only a record in which
+        its own expiry is stored counts as absent after that, deleted or not.
         A record that cannot be decoded appears as ``Record.undecodable`` and never fails the others.
         """
 
@@ -242,8 +242,8 @@ class Store(ABC):
         also where several producers append at once; it refuses all of them with ``StreamEnded`` where the task is
         final, and with ``StreamFull`` where the stream would hold more than ``stream_max_items``, unless
         ``stream_trim`` says to delete the oldest ones instead. A stream lives as long as a result would, from its last
-        item on. Readers are told in the same step. Of an append that is ``repeated`` only those items are stored that
-        are not among the newest ``stream.REPEATED_AMONG`` ones.
+        item on. Readers are notified in the same step. Of an append that is ``repeated`` only those items are stored
+        that are not among the newest ``stream.REPEATED_AMONG`` ones.
         """
         raise Unsupported(f"{type(self).__name__} keeps no streams; report what happens by update_state() instead")
 
@@ -262,8 +262,9 @@ class Store(ABC):
     async def purge(self) -> int:
         """Delete expired records now and return how many; 0 where the store expires them by itself.
 
-        Called by operators, and every ``purge_interval`` seconds where that is set: in steps that keep nobody waiting,
-        and leaving it to another process that is at it already. May be cancelled between two steps, or within one.
+        Called by operators, and every ``purge_interval`` seconds where that is set. Works in short steps, so that other
+        calls need not wait long. Does nothing where another process is purging already. May be cancelled between two
+        steps, or within one.
         """
         return 0
 
@@ -276,7 +277,7 @@ class Store(ABC):
         await self.get_many(["aioresult-ping"])
 
     async def capabilities(self) -> Capabilities:
-        """Say what is in effect here, after connecting if need be."""
+        """Return what is in effect here, after connecting if need be."""
         return Capabilities(push=False, mechanism="polling", reason="this store has no way to notify")
 
     async def put_group(self, group_id: str, tree: ResultTree) -> None:

@@ -186,7 +186,7 @@ class Channel:
             raise
         except Exception as exc:
             reading.set_exception(exc)
-            reading.exception()  # whoever shares it gets it, and nobody has to
+            reading.exception()  # those who share it get it; there may be none
             raise
         else:
             reading.set_result(entries)

@@ -1,4 +1,4 @@
-"""What results know of their backend and of each other, and the backend that is used where none is given."""
+"""The protocols of results and their backends, and the backend that is used where none is given."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BACKEND: Final = "aioresult.backend:Backend"
 
 
 class ResultBackend(Protocol):
-    """A place to wait at, and a maker of further results. ``aioresult.Backend`` is one."""
+    """Waits for results, and makes further ones. ``aioresult.Backend`` is one."""
 
     @property
     def settings(self) -> Settings:

@@ -1,16 +1,17 @@
-"""What a running task says on the way: items of its stream, kept for a moment and stored in their order."""
+"""Items of a running task's stream: buffered, and stored in their order."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, Final
 
 from aioresult.backend import Backend
 from aioresult.background import Background
-from aioresult.backoff import Backoff
-from aioresult.errors import AioResultError, StoreUnavailable, StreamFull
+from aioresult.backoff import Backoff, retried, time_is_up
+from aioresult.errors import AioResultError, StreamFull
 from aioresult.stream import Append, now
 
 _PORTION: Final = 4 * 2**20
@@ -18,7 +19,7 @@ _PORTION: Final = 4 * 2**20
 
 
 class Emitter:
-    """The items of one task on their way to the store. May be used by any thread; made in the event loop.
+    """Buffers the items of one task and stores them. May be used by any thread; made in the event loop.
 
     Items are sent in the background, as many together as there are. They stay in the buffer until they are stored.
 
@@ -26,14 +27,14 @@ class Emitter:
         backend: where they are stored.
         task_id: the task's id.
         ignored: whether the task's result is ignored: its items are then dropped, since no reader would see an end.
-        patience: how many seconds items are kept for while the store is away.
+        timeout: how many seconds items are kept for while the store is away.
     """
 
-    def __init__(self, backend: Backend, task_id: str, ignored: bool, patience: float) -> None:
+    def __init__(self, backend: Backend, task_id: str, ignored: bool, timeout: float) -> None:
         self._backend = backend
         self._task_id = task_id
         self._ignored = ignored
-        self._patience = patience
+        self._timeout = timeout
         self._limit = backend.settings.stream_buffer
         self._codec = backend.runtime.store.codec
         self._loop = asyncio.get_running_loop()
@@ -86,7 +87,8 @@ class Emitter:
         while self._buffer:
             items = _portion(list(self._buffer))
             try:
-                await self._put(Append(self._task_id, items))
+                put = partial(self._backend.put_items, Append(self._task_id, items))
+                await retried(put, Backoff(), give_up=time_is_up(self._timeout))
             except AioResultError as exc:
                 self.lost = exc
                 self.close(exc)
@@ -98,29 +100,15 @@ class Emitter:
                 self._drained.set_result(None)
                 self._drained = None
 
-    async def _put(self, append: Append) -> None:
-        deadline = self._loop.time() + self._patience
-        backoff = Backoff()
-        while True:
-            try:
-                await self._backend.put_items(append)
-            except StoreUnavailable:
-                if self._loop.time() >= deadline:
-                    raise
-                append.repeated = True  # some of it may have been stored
-                await asyncio.sleep(backoff.next())
-            else:
-                return
-
     def close(self, error: BaseException) -> None:
-        """Take nothing more: whoever emits from now on gets ``error``. What is in the buffer is still stored."""
+        """Take nothing more: later calls of ``emit`` raise ``error``. What is in the buffer is still stored."""
         with self._room:
             if self._error is None:
                 self._error = error
             self._room.notify_all()
 
     async def settle(self) -> None:
-        """Let everything that was emitted be stored; the final state comes next."""
+        """Wait until everything that was emitted is stored: the final state comes next."""
         await self._sending.finish()
 
     async def flush(self) -> None:

@@ -1,4 +1,4 @@
-"""Everything that aioresult raises on its own account.
+"""All errors of aioresult.
 
 ::
 

@@ -1,4 +1,4 @@
-"""Calling whatever a task is: a coroutine function, a plain one in a thread, or a generator function of either kind."""
+"""Calling a task: a coroutine function, a plain function in a thread, or a generator function of either kind."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class PollingFeed(Feed):
         self._interval = interval
         self._min_interval = min(min_interval, interval)
         self.pause = self._min_interval
-        """Seconds until the next read, unless somebody new asks earlier."""
+        """Seconds until the next read, unless an id is watched before that."""
         self._least_per_read = 1 / share - 1
         self._took = 0.0
         self._timer: asyncio.Timeout | None = None
@@ -54,7 +54,7 @@ class PollingFeed(Feed):
         self._wake.set()
 
     def also_read(self, ids: Collection[str]) -> None:
-        """Read ``ids``, too, once the shortest pause is over. No event is owed: somebody else pays it."""
+        """Read ``ids``, too, once the shortest pause is over. No event is owed for them: another feed gives it."""
         self._watched.update(ids)
         self.pause = self._min_interval
         if self._timer is not None and not self._timer.expired():
@@ -104,7 +104,7 @@ class PollingFeed(Feed):
         return max(self.pause, self._took * self._least_per_read)
 
     async def _tick(self) -> list[Event]:
-        """Read everything watched; owe an event to the fresh ids, and announce what has changed of the others."""
+        """Read everything watched. Return an event for each fresh id, and for each other one that has changed."""
         if not self._watched:
             return []
         ids = list(self._watched)
@@ -120,14 +120,14 @@ class PollingFeed(Feed):
             elif task_id in fresh:
                 events.append((task_id, record or Record(id=task_id)))
         ended = {task_id for task_id, record in events if record is not None and record.ended}
-        self._watched -= ended - self._fresh  # nothing more is to be expected; whoever watches again is answered
+        self._watched -= ended - self._fresh  # nothing more can happen to them; watching them again reads them again
         self._forget(ended)
         if events:
             self.pause = self._min_interval
         return events
 
     async def _stream_tick(self) -> None:
-        """Ask how far each followed stream is, and tell where that has changed."""
+        """Read the last number of each followed stream, and give news of those that have grown."""
         if self._read_stream is None or self._tell is None or not self._followed:
             return
         ids = list(self._followed)

@@ -1,4 +1,4 @@
-"""The result of one task: what users hold, await and ask."""
+"""The result of one task, to be awaited and asked."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any, Generic, TypeVar, cast, overload
 from aioresult.default import Result, ResultBackend, ancestors_of, common_runtime, get_default
 from aioresult.reading import Reader
 from aioresult.record import Record, ResultTree, check_task_id
-from aioresult.runtime import LOOK_ONCE, check_timeout, deadline_after
-from aioresult.states import PENDING, PROPAGATE_STATES, READY_STATES
+from aioresult.runtime import check_timeout, deadline_after
+from aioresult.states import PROPAGATE_STATES, READY_STATES
 from aioresult.stream import Item
 from aioresult.values import item_as, value_of
-from aioresult.waiting import refuse_to_wait_in_vain, states, success_or_failed_ancestor
+from aioresult.waiting import refuse_ignored, states, success_or_failed_ancestor
 
 T = TypeVar("T")
 
@@ -88,7 +88,7 @@ class AsyncResult(Generic[T]):
 
     @property
     def final(self) -> Record | None:
-        """The final record, if it has been seen; asks nobody."""
+        """The final record, if it has been seen; does not ask the store."""
         return self._record
 
     def keep(self, record: Record) -> Record:
@@ -129,12 +129,12 @@ class AsyncResult(Generic[T]):
             check_timeout(timeout)
             runtime, deadline = self.backend.runtime, deadline_after(timeout)
             if self.is_ignored:
-                await refuse_to_wait_in_vain(runtime, [self.id], deadline)
+                await refuse_ignored(runtime, [self.id], deadline)
             if self.parent is not None and propagate and follow_parents:
                 await self._raise_failure_of_ancestor(deadline)
             record = self._record or self.keep(await runtime.final(self.id, timeout, deadline))
         if forget:
-            self.value(record, propagate=False)  # what cannot be handed over is not deleted
+            self.value(record, propagate=False)  # a value that cannot be returned is not deleted
             await self.forget()
         return self.value(record, propagate)
 
@@ -151,7 +151,7 @@ class AsyncResult(Generic[T]):
         check_timeout(timeout)
         runtime, deadline = self.backend.runtime, deadline_after(timeout)
         if self.is_ignored:
-            await refuse_to_wait_in_vain(runtime, [self.id], deadline)
+            await refuse_ignored(runtime, [self.id], deadline)
         return self.keep(await runtime.final(self.id, timeout, deadline))
 
     def __await__(self) -> Generator[Any, None, T]:
@@ -169,8 +169,8 @@ class AsyncResult(Generic[T]):
         known = {task_id: ancestor.final for task_id, ancestor in ancestors.items()}
         record = await success_or_failed_ancestor(runtime, self.id, known, deadline)
         if record is not None:
-            told = ancestors.get(record.id, self)
-            told.value(told.keep(record))
+            result = ancestors.get(record.id, self)
+            result.value(result.keep(record))
 
     def value(self, record: Record, propagate: bool = True) -> T:
         """Return what ``get`` makes of a final record: its value, or its exception raised or returned."""
@@ -179,7 +179,7 @@ class AsyncResult(Generic[T]):
     async def updates(self, timeout: float | None = None) -> AsyncGenerator[Record, None]:
         """Iterate the task's states as they change: first what is stored now, if anything, last the final one.
 
-        Progress that is reported while nobody reads is kept, up to a thousand records.
+        Up to a thousand records are kept for a reader that is slower than the task.
 
         Raises:
             ResultTimeout: the task was not final ``timeout`` seconds after the first step.
@@ -190,15 +190,10 @@ class AsyncResult(Generic[T]):
             yield self._record
             return
         runtime, deadline = self.backend.runtime, deadline_after(timeout)
-        if deadline == LOOK_ONCE:
-            record = await self.fetch()
-            if record.status != PENDING:
-                yield record
-        else:
-            record = Record(id=self.id)
-            async with aclosing(states(runtime, self.id, deadline)) as source:
-                async for record in source:
-                    yield self.keep(record)
+        record = Record(id=self.id)
+        async with aclosing(states(runtime, self.id, deadline)) as source:
+            async for record in source:
+                yield self.keep(record)
         if not record.ready:
             raise runtime.timeout_error(f"task {self.id!r}", timeout)
 
@@ -210,15 +205,15 @@ class AsyncResult(Generic[T]):
         *,
         result_type: type[Any] | None = None,
     ) -> AsyncGenerator[Item, None]:
-        """Iterate what the task says on the way: each item above ``after`` exactly once and in order, then the end.
+        """Iterate the task's stream: each item above ``after`` exactly once and in order, until the task is final.
 
         Any number of readers, anywhere, may come before the task begins, while it runs, or when it is over. Connections
-        may be lost meanwhile. Whoever was interrupted goes on with the last number that was seen.
+        may be lost meanwhile. A reader that was interrupted goes on by passing the last number that it has seen.
 
         Args:
             after: the number of the last item that is known already; 0 begins with the first one.
             timeout: seconds for all together; ``None`` waits for ever, 0 gives what there is now.
-            propagate: raise the task's exception at the end, if it failed; ``False`` ends quietly.
+            propagate: raise the task's exception at the end, if it failed; ``False`` ends without an error.
             result_type: converts the value of each item, as that of ``AsyncResult`` does.
 
         Raises:
@@ -240,7 +235,7 @@ class AsyncResult(Generic[T]):
     async def pages(
         self, after: int = 0, timeout: float | None = None, propagate: bool = True
     ) -> AsyncGenerator[Collection[Item], None]:
-        """Iterate the same items as ``stream``, those that are there together in one list."""
+        """Iterate the same items as ``stream``, in lists of those that are available together."""
         reader, deadline = self._reader(after, timeout)
         try:
             while page := await reader.next(deadline):
@@ -300,7 +295,7 @@ class AsyncResult(Generic[T]):
         return await self.backend.forget(self.id)
 
     def leaves(self) -> list[AsyncResult[Any]]:
-        """Return the single results of which this consists: itself."""
+        """Return the single results in this one: itself."""
         return [self]
 
     def as_tuple(self) -> ResultTree:

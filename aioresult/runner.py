@@ -181,7 +181,9 @@ class TaskRunner:
         try:
             await reports.settle()
             await emitter.settle()
-            if emitter.lost is not None and outcome.state == states.SUCCESS:  # who sees the end has to have seen all
+            if (
+                emitter.lost is not None and outcome.state == states.SUCCESS
+            ):  # a reader that sees SUCCESS must have got all items
                 outcome = Outcome(states.FAILURE, emitter.lost)
             if not self.backend.settings.ignores(outcome.state, reports.ignored):
                 await self._recorder.record(self.backend, reports.task_id, outcome, meta)
@@ -192,7 +194,7 @@ class TaskRunner:
             raise
         finally:
             del self._calls[reports.task_id]
-            if outcome.ends_process and not self._process_ends:  # a second one would interrupt the loop's cleaning up
+            if outcome.ends_process and not self._process_ends:  # a second one would interrupt the clean-up
                 self._process_ends = True
                 asyncio.get_running_loop().call_soon(_raise, outcome.value)
 
@@ -210,11 +212,11 @@ class TaskRunner:
             try:
                 codec.encode_value(value, key)
                 named[key] = value
-            except EncodeError:  # the arguments are only for show: the result must not be lost for them
+            except EncodeError:  # arguments are only shown: they must not prevent the result from being stored
                 named[key] = safe_repr(value)
         return named
 
-    # --- the runner's life ---
+    # --- opening and closing ---
 
     async def __aenter__(self) -> Self:
         return self

@@ -76,7 +76,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         task_ignore_result: store nothing, unless a call says otherwise.
         task_store_errors_even_if_ignored: store FAILURE, RETRY and REVOKED all the same.
         timezone, enable_utc: the zone of stored dates, UTC by default; ``date_done`` is always returned as aware UTC.
-            SQLite and MySQL do not store the zone, so there it is that of this setting, whoever has written.
+            SQLite and MySQL do not store the zone, so there it is that of this setting, whichever program has written.
         global_keyprefix: prefix of all keys and channels on key-value stores.
         max_result_bytes: largest encoded record that is stored; ``None`` for no limit.
         max_decompressed_bytes: largest record that compressed data may expand to.

@@ -1,4 +1,4 @@
-"""A task's stream: what it says on the way, as numbered items, and how stores and feeds speak of them."""
+"""A task's stream: numbered items that it reports before its end; and the values that stores and feeds pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What callers get of records and items: values, converted where they ask for a type, or the task's exception."""
+"""What callers get from records and items: the value, converted to a type if they want one, or the task's exception."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def value_of(record: Record, result_type: Any = None, propagate: bool = True) ->
     if not isinstance(error, BaseException):
         error = RemoteTaskError("Exception", None, [error], record.traceback)
     if propagate:
-        raise error.with_traceback(None)  # the instance is shared by all who wait: begin its traceback here
+        raise error.with_traceback(None)  # all waiters share the instance: its traceback begins here
     return error
 
 

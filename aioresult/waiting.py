@@ -18,7 +18,7 @@ _UNREAD_STATES: Final = 1000
 
 
 class Inbox:
-    """A listener that its reader can wait on: records of many tasks, in the order in which they came.
+    """A listener with a queue: records of many tasks, in the order in which they came, for one reader.
 
     Args:
         finals_only: keep only records that end the waiting.
@@ -39,7 +39,7 @@ class Inbox:
             self._wake()
 
     def fail(self, error: Exception) -> None:
-        """Take the error that ended all waiting; what has come before is still given out first."""
+        """Take the error that ended all waiting; records that came before are still returned first."""
         self._error = error
         self._wake()
 
@@ -89,6 +89,13 @@ async def states(runtime: Runtime, task_id: str, deadline: float | None) -> Asyn
     Raises:
         DecodeError: what is stored cannot be read.
     """
+    if deadline == LOOK_ONCE:
+        stored = await runtime.look(task_id)
+        if stored is not None and stored.error is not None:
+            raise stored.error
+        if stored is not None and stored.status != PENDING:
+            yield stored
+        return
     inbox = Inbox(finals_only=False, limit=_UNREAD_STATES)
     runtime.hub.join((runtime.check(task_id),), inbox)
     last: tuple[Any, ...] | None = None
@@ -117,7 +124,7 @@ async def found(runtime: Runtime, ids: Sequence[str], deadline: float | None) ->
         return None
 
 
-async def refuse_to_wait_in_vain(runtime: Runtime, ignored: Collection[str], deadline: float | None) -> None:
+async def refuse_ignored(runtime: Runtime, ignored: Collection[str], deadline: float | None) -> None:
     """Raise ``ResultNotStored`` where nothing at all is stored of one of these ids, whose results are ignored."""
     if not ignored:
         return
@@ -136,7 +143,7 @@ async def success_or_failed_ancestor(
     """Wait for a task, and return its record if it has succeeded, or that of an ancestor as soon as one has failed.
 
     ``None`` where the task has failed by itself, or is not final by ``deadline``. An ancestor that cannot be read, or
-    is not stored, has not failed as far as anybody can tell.
+    is not stored, counts as not failed.
 
     Args:
         runtime: where to wait.
@@ -160,5 +167,5 @@ async def success_or_failed_ancestor(
             if record.status in PROPAGATE_STATES:
                 return record
     stored = await found(runtime, unknown, deadline) if unknown else None
-    told = (ancestors[other] or (stored or {}).get(other) for other in ancestors)
-    return next((record for record in told if record is not None and record.status in PROPAGATE_STATES), None)
+    known_records = (ancestors[other] or (stored or {}).get(other) for other in ancestors)
+    return next((record for record in known_records if record is not None and record.status in PROPAGATE_STATES), None)

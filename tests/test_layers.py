@@ -20,17 +20,19 @@ ROOT = "the package itself"
 
 # From the bottom up; a module may import what stands on lines before its own. Those on one line do not know each other.
 LAYERS = [
-    ["backoff", "collection", "credentials", "errors", "forks", "patches", "states"],
-    ["background", "record", "stream"],
+    ["collection", "credentials", "errors", "fallback", "forks", "patches", "states"],
+    ["background", "backoff", "record", "stream"],
     ["settings"],
     ["codec"],
     ["abc"],
-    ["batching", "deadlines", "members", "values"],
+    ["deadlines", "lanes", "members", "openfeed", "values"],
+    ["changes"],
+    ["batching"],
     ["channels", "looking", "polling", "purging"],
     ["subscription", "stores"],
     ["hub"],
     ["runtime"],
-    ["default", "reading", "runtimes", "waiting"],
+    ["default", "reading", "runtimes", "waiting", "writing"],
     ["result"],
     ["collecting"],
     ["groups"],

@@ -9,7 +9,7 @@ import typer
 
 from aioresult.backend import Backend
 from aioresult.cli.exits import Exit
-from aioresult.cli.output import complain, error_text, say, to_json, value_text
+from aioresult.cli.output import print_failure, print_line, to_json, value_text
 from aioresult.cli.session import Id, Json, Session, Settings, Timeout, Url, Verbose
 from aioresult.stream import Item
 
@@ -23,7 +23,7 @@ def tail(
     json: Json = False,
     verbose: Verbose = 0,
 ) -> None:
-    """Print what a task says on the way, as it comes, until the task is final.
+    """Print the items of a task's stream, as they come, until the task is final.
 
     Text is printed as it is, one piece behind the other; everything else as JSON, on a line of its own.
     """
@@ -35,7 +35,7 @@ def tail(
         try:
             async for item in result.stream(after, timeout, propagate=False):
                 if json:
-                    say(_as_json(item))
+                    print_line(_as_json(item))
                 else:
                     text.write(item.value)
         finally:
@@ -43,9 +43,7 @@ def tail(
         record = await result.fetch()
         if record.successful:
             return Exit.OK
-        complain(f"task {task_id!r} is {record.status}: {error_text(record.result)}")
-        if verbose and record.traceback:
-            typer.echo(record.traceback.rstrip(), err=True)
+        print_failure(record, with_traceback=verbose > 0)
         return Exit.FAILED
 
     session.run(command)
@@ -57,7 +55,7 @@ def _as_json(item: Item) -> str:
 
 
 class _Text:
-    """Text on its way out: pieces of a text follow each other, other values have lines of their own."""
+    """Prints items: pieces of text follow each other, other values have lines of their own."""
 
     def __init__(self) -> None:
         self._line_is_open = False

@@ -1,4 +1,4 @@
-"""A store whose bad days can be ordered, for faults that no real server can be made to show at will."""
+"""A store that fails on demand, for faults that a real server cannot be made to show."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class FaultyStore(MemoryStore):
     Pass an instance to ``Backend`` and set its switches.
 
     Attributes:
-        down: every call raises ``StoreUnavailable``; existing feeds are told by ``break_feeds``.
-        deaf: the feeds hear nothing of what is stored.
+        down: every call raises ``StoreUnavailable``; ``break_feeds`` ends existing feeds.
+        deaf: the feeds get no events of what is stored.
         feeds_opened: how many feeds have been opened so far.
         reads, writes: the ids of each ``get_many`` and ``put_many`` so far.
     """
@@ -41,7 +41,7 @@ class FaultyStore(MemoryStore):
 
     def break_feeds(self, error: Exception | None = None) -> None:
         """End every open feed with ``error``, by default ``StoreUnavailable``; ``StopAsyncIteration`` ends them
-        quietly.
+        without an error.
         """
         for feed in list(self._open):
             feed.break_with(error or StoreUnavailable("the feed of memory:// was broken on purpose"))

@@ -20,9 +20,7 @@ from aioresult import (
     Unsupported,
 )
 from aioresult.stream import Append, Cursor, now
-
-PATIENCE = 30.0
-"""Seconds after which something that should happen at once counts as not happening."""
+from aioresult.testing.fixtures import PATIENCE, StoreFixtures
 
 
 async def read(backend: Backend, task_id: str, after: int = 0, **options: Any) -> list[tuple[int, Any]]:
@@ -47,12 +45,8 @@ def numbered(values: list[Any], after: int = 0) -> list[tuple[int, Any]]:
     return list(enumerate(values, 1))[after:]
 
 
-class StreamTests:
-    """Every promise of streams. For a store without them: that it says so."""
-
-    def make_backend(self, **settings: Any) -> Backend:
-        """Return a new backend on the store under test."""
-        raise NotImplementedError
+class StreamTests(StoreFixtures):
+    """Every promise about streams. A store without them has to say so."""
 
     @pytest_asyncio.fixture
     async def task_id(self, backend: Backend) -> str:

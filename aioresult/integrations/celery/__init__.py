@@ -1,4 +1,4 @@
-"""Celery, both ways: await what its workers run, and be the result backend through which they store.
+"""Celery: await the results of its workers, and be the result backend in which they store them.
 
     from aioresult.integrations.celery import apply_async
 
