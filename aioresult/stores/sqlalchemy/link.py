@@ -70,14 +70,18 @@ class Link:
     @asynccontextmanager
     async def transaction(self, begin: str = "BEGIN") -> AsyncIterator[None]:
         """Make what is sent inside one transaction."""
-        await self.run(begin)
+        await self._command(begin)
         try:
             yield
         except BaseException:
             if not self.connection.closed and not self.connection.invalidated:
-                await self.run("ROLLBACK")
+                await self._command("ROLLBACK")
             raise
-        await self.run("COMMIT")
+        await self._command("COMMIT")
+
+    async def _command(self, command: str) -> None:
+        """Begin or end a transaction."""
+        await self.run(command)
 
 
 class AsyncpgLink(Link):
@@ -99,6 +103,16 @@ class AsyncpgLink(Link):
                 await self.connection.invalidate()
             raise
         return rows
+
+    async def _command(self, command: str) -> None:
+        self._count()
+        driver = await self._driver_connection()
+        try:
+            await driver.execute(command)
+        except BaseException as exc:
+            if driver.is_closed() or getattr(exc, "sqlstate", None) is None:
+                await self.connection.invalidate()
+            raise
 
     async def _fetch(self, driver: asyncpg.Connection, sql: str, values: Sequence[Any]) -> list[Any]:
         """Prepare a statement once for each connection, where that can be relied upon."""

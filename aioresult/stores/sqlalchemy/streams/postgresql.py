@@ -55,7 +55,7 @@ class PostgreSQLStreams(StreamStatements):
         prefix = channel_prefix(facts["schema"], facts["table"])
         one, many = (_append_statement(task, stream, prefix, self._room(), many=many) for many in (False, True))
         self._append_one, self._append_many = text(one), text(many)
-        self._lock = text(_lock_statement(task))
+        self._lock_one, self._lock_many = (text(_lock_statement(task, many=many)) for many in (False, True))
         self._newest = text(f"SELECT item, seq FROM {stream} WHERE task_id = :id ORDER BY seq DESC LIMIT {NEWEST}")
         self._read_one, self._read_many = (text(_read_statement(stream, many=many)) for many in (False, True))
         delete = f"DELETE FROM {stream} WHERE task_id = ANY(CAST(:ids AS text[])) RETURNING 1"
@@ -136,7 +136,10 @@ class PostgreSQLStreams(StreamStatements):
         left = list(ids)
         while left:  # again for a row that was stored between the statement's beginning and its end
             keys = [-key for key in random.sample(range(1, _LARGEST_ID), len(left))]
-            rows = await link.hot_rows(self._lock, {"ids": left, "keys": keys})
+            if len(left) == 1:
+                rows = await link.hot_rows(self._lock_one, {"id": left[0], "key": keys[0]})
+            else:
+                rows = await link.hot_rows(self._lock_many, {"ids": left, "keys": keys})
             own: dict[str, int | None] = dict(tuple(row) for row in rows)
             placed += [key for key in own.values() if key is not None]
             self._remember(own)
@@ -218,11 +221,15 @@ def _end(stream: str, of: str, order: str) -> str:
     return f"(SELECT seq FROM {stream} AS own WHERE own.task_id = {of}.task_id ORDER BY seq {order} LIMIT 1)"
 
 
-def _lock_statement(task: str) -> str:
+def _lock_statement(task: str, *, many: bool) -> str:
     """Return the statement that locks rows, and makes one where there is none: with a key that no sequence gives."""
+    source = (
+        "unnest(CAST(:ids AS text[]), CAST(:keys AS integer[])) WITH ORDINALITY"
+        if many
+        else "(VALUES (CAST(:id AS text), CAST(:key AS integer), 1))"
+    )
     return (
-        f"WITH given AS (SELECT * FROM unnest(CAST(:ids AS text[]), CAST(:keys AS integer[])) "
-        f"WITH ORDINALITY AS given (task_id, key, n)), "
+        f"WITH given AS (SELECT * FROM {source} AS given (task_id, key, n)), "
         f"locked AS (SELECT given.task_id FROM given JOIN {task} AS task ON task.task_id = given.task_id "
         f"ORDER BY given.n FOR NO KEY UPDATE OF task), "
         f"placed AS (INSERT INTO {task} (id, task_id, status) OVERRIDING SYSTEM VALUE "
