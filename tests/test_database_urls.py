@@ -50,7 +50,7 @@ def reader(_postgres_database: str) -> Iterator[PostgresServer]:
 
     async def create_tables(url: str) -> None:
         async with Backend(url) as backend:
-            await backend.ping()
+            await sql_store(backend).database.create()
 
     name = urlsplit(_postgres_database).path.strip("/")
     with PostgresServer() as server:
@@ -178,6 +178,7 @@ async def test_behind_a_pooler_that_is_told_of_no_statement_gets_a_name(
         return int(await link.value(named))
 
     async with Backend(f"{spelled(postgres_url, driver)}?{query}") as backend:
+        await sql_store(backend).database.create()
         assert await sql_store(backend).database.run(read) == 0
 
 
