@@ -16,13 +16,13 @@ import pytest
 import pytest_asyncio
 import uvloop
 
-from tests.mongodb import LATE_SOCKETS
 from tests.servers import ExternalServer, mariadb, mongo, postgres
 from tests.servers.mariadb import MariaDBServer
 from tests.servers.mongo import MongoReplicaSet, MongoServer
 from tests.servers.postgres import PostgresServer
 from tests.servers.process import with_path
 from tests.servers.redis import RedisServer
+from tests.stores.mongodb.drivers import LATE_SOCKETS
 
 S = TypeVar("S")
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]

@@ -1,0 +1,81 @@
+"""The result backend plugin within one process, without workers: where it lives, and what it leaves alone."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from celery import Celery
+
+from aioresult.integrations.celery import callbacks
+from aioresult.sync.portal import run_anywhere
+from tests.blocking import eventually
+from tests.integrations.celery.conftest import STORES, Places
+from tests.integrations.celery.workers import application
+from tests.sync.test_portal import run_script
+
+
+def registered(app: Celery) -> int:
+    """Return how many results are waited for on behalf of callbacks."""
+    return len(app.backend._callbacks._registered)
+
+
+def test_a_closed_backend_is_not_opened_again_by_those_who_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(callbacks, "_PAUSE", 0.05)
+    with application(broker="memory://", backend="aioresult+memory://") as app:
+        result = app.AsyncResult(str(uuid.uuid4()))
+        result.then(print)
+        eventually(lambda: registered(app) == 1)
+        run_anywhere(app.backend._async.aclose)
+        eventually(lambda: registered(app) == 0)
+        assert repr(app.backend._async) == "<Backend (not in use)>"
+        result.then(print)  # which is a use of it
+        eventually(lambda: registered(app) == 1)
+        app.backend.mark_as_done(result.id, 1)
+        eventually(lambda: registered(app) == 0)
+
+
+FORK = """
+import os, signal, threading, warnings
+from celery import Celery
+
+app = Celery(broker="memory://", backend="aioresult+memory://")
+backend = app.backend
+backend.mark_as_done("slow", 1)
+slow, reached = app.AsyncResult("slow"), threading.Event()
+slow._set_cache = lambda meta: (reached.set(), threading.Event().wait())
+threading.Thread(target=slow.get, daemon=True).start()
+assert reached.wait(20)
+child = os.fork()
+if child:
+    assert os.waitpid(child, 0) == (child, 0)
+else:
+    signal.alarm(20)
+    warnings.simplefilter("ignore", ResourceWarning)
+    backend.mark_as_done("quick", 2)
+    print(app.AsyncResult("quick").get(timeout=10), flush=True)
+    os._exit(0)
+"""
+
+
+def test_a_process_may_fork_while_a_thread_is_being_given_its_result() -> None:
+    assert run_script(FORK) == "2\n"
+
+
+@pytest.mark.parametrize("timezone", [None, "Asia/Tokyo"])
+@pytest.mark.parametrize("store", STORES)
+def test_dates_have_the_form_that_stock_celery_gives_them(store: str, timezone: str | None, places: Places) -> None:
+    settings = {"broker": "memory://", **({} if timezone is None else {"timezone": timezone})}
+    url = places.url(store)
+    with application(**settings, backend=url) as stock, application(**settings, backend=f"aioresult+{url}") as app:
+        for writer in (stock, app):
+            task_id = str(uuid.uuid4())
+            writer.backend.store_result(task_id, 1, "SUCCESS")
+            theirs, ours = stock.AsyncResult(task_id).date_done, app.AsyncResult(task_id).date_done
+            if store == "mongodb":
+                ours = ours.replace(microsecond=ours.microsecond // 1000 * 1000)
+            assert (ours, ours.utcoffset()) == (theirs, theirs.utcoffset())
+            zone = UTC if store in ("mongodb", "postgresql") else stock.timezone
+            now = datetime.now(zone)
+            assert now - (ours if ours.tzinfo else ours.replace(tzinfo=now.tzinfo)) < timedelta(minutes=5)

@@ -1,0 +1,139 @@
+"""What the tests of the SQL store share: Celery on the same database, and a writer in another process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final
+
+import psycopg
+from sqlalchemy.engine import make_url
+
+from aioresult import Backend
+from aioresult.stores.sqlalchemy import SQLStore
+from aioresult.testing.conformance import eventually
+
+# Without types, or not with all.
+Celery: Any = import_module("celery").Celery
+Context: Any = import_module("celery.app.task").Context
+GroupResult: Any = import_module("celery.result").GroupResult
+
+PATIENCE: Final = 60.0
+"""Seconds after which something that should happen counts as not happening."""
+VECTORS: Final = Path(__file__).parents[2] / "vectors"
+_SYNCHRONOUS: Final = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql"}
+
+_WRITER: Final = """
+import json, sys
+from celery import Celery
+app = Celery(backend=sys.argv[1], set_as_current=False)
+app.conf.update(json.loads(sys.argv[2]))
+print("ready", flush=True)
+for line in sys.stdin:
+    app.backend.store_result(*json.loads(line))
+    print("stored", flush=True)
+"""
+
+
+def for_celery(url: str) -> str:
+    """Return ``url`` with a synchronous driver, and Celery's prefix."""
+    parsed = make_url(url)
+    parsed = parsed.set(drivername=_SYNCHRONOUS[parsed.get_backend_name()])
+    return f"db+{parsed.render_as_string(hide_password=False)}"
+
+
+@contextmanager
+def celery_app(url: str, **conf: Any) -> Iterator[Any]:
+    """Give a Celery application whose results are in the database at ``url``."""
+    app = Celery("tests", backend=for_celery(url), set_as_current=False)
+    app.conf.update(conf)
+    yield app
+
+
+class ForeignWriter:
+    """A process that stores results with Celery's own backend."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    async def store(self, task_id: str, result: Any, state: str = "SUCCESS") -> None:
+        """Store a result, and return when that is done."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps([task_id, result, state]).encode() + b"\n")
+        await self.answer()
+
+    async def answer(self) -> None:
+        """Wait for the process to say that it has done something."""
+        assert self._process.stdout is not None
+        assert await self._process.stdout.readline(), "the writing process has failed"
+
+
+@asynccontextmanager
+async def foreign_writer(url: str, **conf: Any) -> AsyncIterator[ForeignWriter]:
+    """Give a writer in another process; it ends with the context."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        _WRITER,
+        for_celery(url),
+        json.dumps(conf),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    writer = ForeignWriter(process)
+    try:
+        await writer.answer()
+        yield writer
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()
+        await process.wait()
+
+
+def sql_store(backend: Backend) -> SQLStore:
+    """Return the store of ``backend`` in the running loop."""
+    store = backend.runtime.store
+    assert isinstance(store, SQLStore)
+    return store
+
+
+async def until_watched(backend: Backend, number: int) -> None:
+    """Wait until the feed of ``backend`` watches ``number`` ids, and what was stored before would have been seen."""
+
+    async def watched() -> bool:
+        return backend.stats().watched >= number and not backend.runtime.hub.looking
+
+    await eventually(watched)
+    for _ in range(2):  # where the feed looks by itself, it has begun to
+        await backend.ping()
+
+
+async def waiting_for(backend: Backend, ids: list[str]) -> list[asyncio.Task[Any]]:
+    """Start a waiter for each of ``ids``, and return when all of them are watched."""
+    waiters = [asyncio.create_task(backend.AsyncResult(task_id).get(timeout=PATIENCE)) for task_id in ids]
+    await until_watched(backend, len(ids))
+    return waiters
+
+
+async def until_silent(backend: Backend) -> None:
+    """Wait until nothing has been sent for a while, in which a store that is polled would have been asked."""
+
+    async def silent() -> bool:
+        before = backend.stats().commands
+        await asyncio.sleep(2 * backend.settings.poll_interval)
+        return backend.stats().commands == before
+
+    await eventually(silent)
+
+
+def on_postgresql(url: str, statement: str, *parameters: Any) -> list[Any]:
+    """Execute ``statement`` on PostgreSQL behind everybody's back, commit it, and return its rows."""
+    libpqs = url.replace("+asyncpg", "").replace("+psycopg", "")
+    with psycopg.connect(libpqs, autocommit=True) as connection:
+        cursor = connection.execute(statement.encode(), parameters or None)
+        return cursor.fetchall() if cursor.description else []
