@@ -15,8 +15,9 @@ JOBS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
 .PHONY: help demo test test-quick lint format bench bench-full docs dist hooks clean
 .DELETE_ON_ERROR:
 
-# Each process has servers of its own, and a module, or a class of tests, stays in one of them.
-PARALLEL := $(if $(filter-out 0,$(JOBS)),--numprocesses=$(JOBS) --dist=loadscope)
+# Each process has servers of its own, and a file stays in one of them, so that what its tests share is started once.
+# The order stays as it is, which has the slow tests of Celery early.
+PARALLEL := $(if $(filter-out 0,$(JOBS)),--numprocesses=$(JOBS) --dist=loadfile --no-loadscope-reorder)
 
 PY := $(VENV)/bin/python
 PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --retries 10 --timeout 60

@@ -1,4 +1,4 @@
-"""The ports: what a store has to do, and what a feed of its events has to do. Their docstrings are the specification.
+"""The ports: stores, and the feeds of their events. The docstrings are the specification.
 
 A new store is a subclass of ``Store`` with the three required methods, registered under the entry-point group
 ``aioresult.stores`` with its URL scheme as the name; ``aioresult.testing.StoreTests`` checks it against this page.
@@ -13,14 +13,17 @@ from typing import Any, ClassVar, Self
 import msgspec
 
 from aioresult.codec import Codec
-from aioresult.errors import StoreUnavailable, Unsupported
+from aioresult.errors import AioResultError, StoreUnavailable, Unsupported
 from aioresult.record import Encoded, Record, ResultTree
 from aioresult.settings import Settings
+from aioresult.stream import Append, Chunk, Cursor, News
 
 Event = tuple[str, Record | None]
 """A task's id and its record, or ``None`` for "look for yourself"."""
 Sink = Callable[[str, Record | None], None]
 """Takes one event; called in the loop's thread, never blocks, never raises."""
+NewsSink = Callable[[str, News], None]
+"""Takes news of a stream, as a ``Sink`` does."""
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +45,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PartlyUnavailable(StoreUnavailable):
-    """Raised by a plural method of a store that consists of several servers, some of which cannot be reached.
+    """Raised by a plural method of a store of several servers, some of which cannot be reached.
 
     Callers that ask only for what the others hold are then served as usual.
 
@@ -72,8 +75,11 @@ class Feed(ABC):
        subscription emits the record (PENDING where nothing is stored), another emits ``(id, None)``.
     2. Every later state of a watched task is announced. Duplicates are fine, misses are not.
     3. If something may have been missed, emit ``(id, None)`` for every id concerned, or raise ``StoreUnavailable`` from
-       the iteration; the hub then opens a new feed and watches everything again. Never end quietly.
+       the iteration; the hub then opens a new feed and watches everything again. Never end without an error.
     4. Watching an id again is harmless, and owes an event as the first time.
+
+    5. After ``follow(ids, tell)``, the same holds for the streams of these tasks: ``tell(id, LOOK)`` is owed, not
+       before the subscription is effective, and every later item is announced: with itself in ``News``, or by ``LOOK``.
 
     A feed belongs to one task that iterates it; ``watch`` and ``unwatch`` are called from the same loop, one at a time.
     """
@@ -89,6 +95,20 @@ class Feed(ABC):
     @abstractmethod
     async def unwatch(self, ids: Collection[str]) -> None:
         """Drop the subscriptions to ``ids``; events already under way may still arrive."""
+
+    async def follow(self, ids: Collection[str], tell: NewsSink) -> None:
+        """Subscribe to the streams of ``ids``; may return before the subscription is effective.
+
+        Only called where the store ``keeps_streams``, and always with the same ``tell``.
+
+        Raises:
+            StoreUnavailable: the connection is gone.
+        """
+        raise Unsupported(f"{type(self).__name__} has no news of streams")
+
+    async def unfollow(self, ids: Collection[str]) -> None:
+        """Drop the subscriptions to the streams of ``ids``; events already under way may still arrive."""
+        raise Unsupported(f"{type(self).__name__} has no news of streams")
 
     @abstractmethod
     def __aiter__(self) -> AsyncIterator[Event]:
@@ -119,10 +139,11 @@ class Store(ABC):
 
     Attributes:
         loop_bound: whether an instance belongs to the event loop that first uses it.
+        keeps_streams: whether ``append_many`` and ``read_many`` work.
         needs_purge: whether expired records are kept until ``purge`` is called.
         max_id_length: the longest id, in characters, that can be stored; ``None`` for no limit.
-        lanes: how many batches of reads, and as many of writes and deletions, may be under way at once. Two, where a
-            server does its half of the work beside us; an id is always written over the same one.
+        lanes: how many batches of reads, and as many of writes and deletions, may be under way at once. Two where
+            the server works in parallel with this process. An id is always written over the same lane.
         settings: the checked settings.
         codec: encodes and decodes records by these settings.
         location: host, port and database as shown in messages; never a credential.
@@ -130,6 +151,7 @@ class Store(ABC):
     """
 
     loop_bound: ClassVar[bool] = True
+    keeps_streams: ClassVar[bool] = False
     needs_purge: ClassVar[bool] = False
     max_id_length: ClassVar[int | None] = None
     lanes: int = 1
@@ -192,8 +214,8 @@ class Store(ABC):
     async def get_many(self, ids: Sequence[str]) -> Mapping[str, Record]:
         """Return the records of ``ids``; ids without one are left out.
 
-        What is stored is returned however old it is, whatever ``result_expires`` says here; only a record that says
-        itself when it ends counts as absent from then on, deleted or not.
+        What is stored is returned however old it is, whatever ``result_expires`` says here; only a record in which
+        its own expiry is stored counts as absent after that, deleted or not.
         A record that cannot be decoded appears as ``Record.undecodable`` and never fails the others.
         """
 
@@ -211,7 +233,27 @@ class Store(ABC):
 
     @abstractmethod
     async def delete_many(self, ids: Sequence[str]) -> None:
-        """Delete the records of ``ids``; unknown ids are fine. Waiters are not woken."""
+        """Delete the records and streams of ``ids``; unknown ids are fine. Waiters are not woken."""
+
+    async def append_many(self, appends: Sequence[Append]) -> Sequence[int | AioResultError]:
+        """Append items to streams; return for each, in order, the number of its last item, or why it was refused.
+
+        ``appends`` have distinct ids. Atomic for each of them: the store numbers its items 1, 2, 3, ... without gaps,
+        also where several producers append at once; it refuses all of them with ``StreamEnded`` where the task is
+        final, and with ``StreamFull`` where the stream would hold more than ``stream_max_items``, unless
+        ``stream_trim`` says to delete the oldest ones instead. A stream lives as long as a result would, from its last
+        item on. Readers are notified in the same step. Of an append that is ``repeated`` only those items are stored
+        that are not among the newest ``stream.REPEATED_AMONG`` ones.
+        """
+        raise Unsupported(f"{type(self).__name__} keeps no streams; report what happens by update_state() instead")
+
+    async def read_many(self, cursors: Sequence[Cursor]) -> Sequence[Chunk]:
+        """Return for each cursor, in order, what its stream holds behind it; ``EMPTY`` where there is no stream.
+
+        Ids may be repeated. A chunk may hold fewer items than the limit; it holds at least one where there is one,
+        unless the limit is 0.
+        """
+        raise Unsupported(f"{type(self).__name__} keeps no streams; watch the task's states by updates() instead")
 
     async def feed(self) -> Feed | None:
         """Open a new feed of events, or return ``None`` where the store cannot push: it is then polled."""
@@ -220,8 +262,9 @@ class Store(ABC):
     async def purge(self) -> int:
         """Delete expired records now and return how many; 0 where the store expires them by itself.
 
-        Called by operators, and every ``purge_interval`` seconds where that is set: in steps that keep nobody waiting,
-        and leaving it to another process that is at it already. May be cancelled between two steps, or within one.
+        Called by operators, and every ``purge_interval`` seconds where that is set. Works in short steps, so that other
+        calls need not wait long. Does nothing where another process is purging already. May be cancelled between two
+        steps, or within one.
         """
         return 0
 
@@ -234,7 +277,7 @@ class Store(ABC):
         await self.get_many(["aioresult-ping"])
 
     async def capabilities(self) -> Capabilities:
-        """Say what is in effect here, after connecting if need be."""
+        """Return what is in effect here, after connecting if need be."""
         return Capabilities(push=False, mechanism="polling", reason="this store has no way to notify")
 
     async def put_group(self, group_id: str, tree: ResultTree) -> None:

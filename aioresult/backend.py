@@ -1,34 +1,26 @@
-"""The backend: a recipe for a store, usable from any event loop, and everything that writes to it."""
+"""The backend: a recipe for a store, usable from any event loop."""
 
 from __future__ import annotations
 
-import asyncio
-import os
-import socket
 from collections.abc import Iterable
-from typing import Any, Final, Self, TypeVar, cast, overload
+from typing import Any, Self, TypeVar, cast, overload
 
-from aioresult import groups, states
+from aioresult import groups
 from aioresult import result as results
 from aioresult.abc import Capabilities, Store
-from aioresult.backoff import Backoff
-from aioresult.default import get_default, set_default
-from aioresult.errors import BackendNotConfigured, SettingsError, StoreUnavailable, TaskRevokedError
-from aioresult.record import Record, ResultTree, check_task_id, record_of
-from aioresult.result import Result
+from aioresult.default import Result, get_default, set_default
+from aioresult.errors import BackendNotConfigured, SettingsError
+from aioresult.record import Record, ResultTree, check_task_id
 from aioresult.runtime import Runtime, Stats
 from aioresult.runtimes import Runtimes
 from aioresult.settings import make_settings
 from aioresult.stores import opener
+from aioresult.writing import Writer
 
 T = TypeVar("T")
 
-_META: Final = frozenset(
-    ["children", "group_id", "parent_id", "name", "args", "kwargs", "worker", "retries", "queue", "stamps"]
-)
 
-
-class Backend:
+class Backend(Writer):
     """Where results are stored and awaited.
 
     A backend is a recipe: it may be made anywhere, also before any event loop runs, and connects at first use. It
@@ -107,103 +99,6 @@ class Backend:
         """Delete the saved group ``group_id``; its members' results stay."""
         await self.GroupResult(group_id).delete()
 
-    # --- writing: each returns whether it wrote ---
-
-    async def store_result(
-        self,
-        /,
-        task_id: str,
-        result: Any,
-        state: str,
-        traceback: str | None = None,
-        *,
-        ignore_result: bool | None = None,
-        **meta: Any,
-    ) -> bool:
-        """Store a state of a task and wake whoever waits for it.
-
-        Args:
-            task_id: the task's id.
-            result: the return value; the exception for FAILURE, RETRY and REVOKED; any encodable value for other
-                states.
-            state: the state's name.
-            traceback: the traceback's text; by default that of the exception itself, its causes included.
-            ignore_result: overrides the setting ``task_ignore_result`` for this call.
-            meta: ``children``, ``group_id``, ``parent_id``, ``stamps``, and, stored only with ``result_extended``,
-                ``name``, ``args``, ``kwargs``, ``worker``, ``retries`` and ``queue``.
-
-        Returns:
-            Whether it was written: not where results are ignored, and not where what is stored may not be replaced
-            (SUCCESS never; another final state only by a final one).
-
-        Raises:
-            EncodeError: the value cannot be encoded; nothing was stored.
-            StoreUnavailable: the store cannot be reached.
-        """
-        task_id = check_task_id(task_id)
-        if meta and (unknown := meta.keys() - _META):
-            raise TypeError(
-                f"store_result() got unknown meta {', '.join(sorted(unknown))}; known are {', '.join(sorted(_META))}"
-            )
-        if self.settings.ignores(state, ignore_result):
-            return False
-        return await self.put_record(record_of(task_id, result, state, traceback, **meta))
-
-    async def mark_as_started(self, /, task_id: str, **meta: Any) -> bool:
-        """Store STARTED with ``meta`` as its result; by default this process's id and host, as workers do."""
-        return await self.store_result(
-            task_id, meta or {"pid": os.getpid(), "hostname": socket.gethostname()}, states.STARTED
-        )
-
-    async def mark_as_done(self, /, task_id: str, result: Any, **meta: Any) -> bool:
-        """Store SUCCESS."""
-        return await self.store_result(task_id, result, states.SUCCESS, **meta)
-
-    async def mark_as_failure(
-        self, /, task_id: str, exc: BaseException, traceback: str | None = None, **meta: Any
-    ) -> bool:
-        """Store FAILURE with its exception."""
-        return await self.store_result(task_id, exc, states.FAILURE, traceback, **meta)
-
-    async def mark_as_retry(
-        self, /, task_id: str, exc: BaseException | None = None, traceback: str | None = None, **meta: Any
-    ) -> bool:
-        """Store RETRY with the exception that led to it."""
-        return await self.store_result(task_id, exc, states.RETRY, traceback, **meta)
-
-    async def mark_as_revoked(self, /, task_id: str, reason: str = "revoked", **meta: Any) -> bool:
-        """Store REVOKED; ``reason`` is Celery's ``revoked``, ``terminated`` or ``expired``, or a text of your own."""
-        return await self.store_result(task_id, TaskRevokedError(reason), states.REVOKED, **meta)
-
-    async def update_state(self, task_id: str, state: str, meta: Any = None) -> bool:
-        """Store a state of your own, such as PROGRESS, with ``meta`` as its result."""
-        return await self.store_result(task_id, meta, state)
-
-    async def forget(self, task_id: str) -> bool:
-        """Delete the result of ``task_id``, whether or not there is one."""
-        runtime = self.runtime
-        await runtime.batcher.delete(runtime.check(check_task_id(task_id)))
-        return True
-
-    async def put_record(self, record: Record) -> bool:
-        """Store ``record`` as it is, and return whether it was written."""
-        settings = self.settings
-        if not settings.result_backend_always_retry:
-            return await self.runtime.put(record)
-        backoff = Backoff(
-            settings.result_backend_base_sleep_between_retries_ms / 1000,
-            settings.result_backend_max_sleep_between_retries_ms / 1000,
-        )
-        attempt = 0
-        while True:
-            try:
-                return await self.runtime.put(record)  # the present one: the last may have been closed meanwhile
-            except StoreUnavailable:
-                attempt += 1
-                if attempt > settings.result_backend_max_retries:
-                    raise
-                await asyncio.sleep(backoff.next())
-
     # --- reading and managing ---
 
     async def fetch(self, task_id: str) -> Record:
@@ -223,6 +118,12 @@ class Backend:
     async def fetch_many(self, ids: Iterable[str]) -> dict[str, Record]:
         """Return the records of those of ``ids`` that have one, in one read; unreadable ones have an ``error``."""
         return await self.runtime.look_many([check_task_id(task_id) for task_id in ids])
+
+    async def forget(self, task_id: str) -> bool:
+        """Delete the result and the stream of ``task_id``, whether or not there is one."""
+        runtime = self.runtime
+        await runtime.batcher.delete(runtime.check(check_task_id(task_id)))
+        return True
 
     async def purge(self) -> int:
         """Delete expired results and return how many; 0 where the store expires them by itself."""
@@ -244,7 +145,7 @@ class Backend:
         return self.runtime.stats()
 
     async def aclose(self) -> None:
-        """Close what this backend has opened in the running event loop; whoever still waits gets an error."""
+        """Close what this backend has opened in the running event loop; those who still wait get an error."""
         await self._runtimes.aclose()
 
     async def __aenter__(self) -> Self:

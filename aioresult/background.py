@@ -1,4 +1,4 @@
-"""Background tasks: each has an owner, a name, and somebody who sees how it ends."""
+"""Background tasks: each has an owner and a name, and its exception is not lost."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def owned_task(coroutine: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
 
 
 def is_being_cancelled() -> bool:
-    """Return whether somebody has asked the current task to end.
+    """Return whether the current task was asked to end.
 
     Where it is false, a ``CancelledError`` does not concern the current task: something that it waits for was
     cancelled.
@@ -32,7 +32,7 @@ def is_being_cancelled() -> bool:
 
 
 def unasked_cancellation(place: str) -> StoreUnavailable:
-    """Return the error that takes the place of a ``CancelledError`` that nobody has asked for."""
+    """Return the error that takes the place of a ``CancelledError`` that the caller has not asked for."""
     return StoreUnavailable(f"a call of {place} was cancelled by the store or its driver, not by the caller")
 
 
@@ -67,7 +67,7 @@ class Background:
         return self.task is not None and not self.task.done()
 
     def begin(self) -> None:
-        """See to it that the work is done. Without an ``await``: what is pending now will be seen."""
+        """Start the work, unless it is under way. What is pending now will be done."""
         if self.task is None or self.task.done():
             self.task = owned_task(self._work(), self.name)
             self.task.add_done_callback(self._ended)
@@ -93,7 +93,7 @@ class Background:
 
 
 class Unhooked(Generic[T]):
-    """Iterates ``events`` without telling the event loop of it, where it is an asynchronous generator.
+    """Iterates ``events`` so that the event loop does not know of it, where it is an asynchronous generator.
 
     A loop that ends closes all asynchronous generators that it knows. One that a background task is iterating at that
     moment cannot be closed, and the loop would print an error. It ends together with its task anyway.
@@ -113,6 +113,6 @@ class Unhooked(Generic[T]):
         hooks = sys.get_asyncgen_hooks()
         sys.set_asyncgen_hooks(firstiter=None, finalizer=None)
         try:
-            return anext(self._events)  # a generator looks at the hooks here, and never again
+            return anext(self._events)  # a generator takes the hooks here, and only here
         finally:
             sys.set_asyncgen_hooks(*hooks)

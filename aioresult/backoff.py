@@ -1,8 +1,15 @@
-"""How long to wait before something that failed is tried again."""
+"""Trying again what failed because the store was away, and how long to wait before that."""
 
 from __future__ import annotations
 
+import asyncio
 import random
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from aioresult.errors import StoreUnavailable
+
+T = TypeVar("T")
 
 
 class Backoff:
@@ -22,3 +29,25 @@ class Backoff:
         ceiling = min(self._limit, self._base * 2.0 ** min(self._attempt, 16))
         self._attempt += 1
         return random.uniform(ceiling / 10, ceiling)
+
+
+async def retried(call: Callable[[], Awaitable[T]], backoff: Backoff, *, give_up: Callable[[], bool]) -> T:
+    """Return what ``call`` gives; while the store is away, call again after each pause of ``backoff``.
+
+    Raises:
+        StoreUnavailable: the store was still away when ``give_up`` returned true.
+    """
+    while True:
+        try:
+            return await call()
+        except StoreUnavailable:
+            if give_up():
+                raise
+        await asyncio.sleep(backoff.next())
+
+
+def time_is_up(seconds: float) -> Callable[[], bool]:
+    """Return a ``give_up`` that is true once ``seconds`` have passed since this call."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    return lambda: loop.time() >= deadline

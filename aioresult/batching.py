@@ -1,7 +1,4 @@
-"""Coalescing: single reads, writes and deletions become the plural calls of a store.
-
-The first caller of a loop turn starts a flush, which takes whatever has collected by the time it runs; while it is in
-flight, the next batch collects. Nothing is delayed when idle, and batches grow with the load.
+"""Batching: single reads, writes and deletions become the plural calls of a store.
 
 Where a store has several lanes, one batch is prepared here while another is served there. An id is always written over
 the same lane: its states are stored in order, and no two batches under way have a row in common.
@@ -10,163 +7,41 @@ the same lane: its states are stored in order, and no two batches under way have
 from __future__ import annotations
 
 import asyncio
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Final, Generic, TypeVar
+from typing import Any, Final
 
 from aioresult.abc import PartlyUnavailable, Store
-from aioresult.background import Background, is_being_cancelled, unasked_cancellation
-from aioresult.errors import AioResultError, StoreUnavailable
+from aioresult.changes import ChangeLane
+from aioresult.lanes import Lane, Submitted, answer, fail, lane_of
 from aioresult.record import Record
+from aioresult.stream import Append, Chunk, Cursor
 
-Item = TypeVar("Item")
-Outcome = TypeVar("Outcome")
-
-_MAX_CHANGES: Final = 2000
-"""Most items in one batch of changes: beyond that a bigger batch gains nothing, and delays the next one."""
+_MAX_CURSORS: Final = 500
+"""Most streams that are read in one batch: each may give many items."""
 
 
-def lane_of(task_id: str, lanes: int) -> int:
-    """Return which of so many lanes ``task_id`` takes."""
-    return hash(task_id) % lanes
-
-
-class _Lane(ABC, Generic[Item, Outcome]):
-    """One kind of call: collects items, and flushes them one batch at a time."""
-
-    def __init__(self, store: Store, name: str) -> None:
-        self._store = store
-        self._loop = asyncio.get_running_loop()
-        self._pending: list[tuple[Item, asyncio.Future[Outcome]]] = []
-        self._flushing = Background(self._flush, name, pending=lambda: self._pending)
-        self._abandoned = False
-        self.answered = False
-        """Whether the store has ever answered a call of this lane."""
-
-    def submit(self, item: Item) -> asyncio.Future[Outcome]:
-        """Add ``item`` to the next batch; the future gives its outcome. Cancelling it leaves the batch alone."""
-        future: asyncio.Future[Outcome] = self._loop.create_future()
-        self._pending.append((item, future))
-        self._flushing.begin()
-        return future
-
-    async def _flush(self) -> None:
-        while self._pending and not self._abandoned:
-            batch = self._take()
-            try:
-                await self._call(batch)
-                self.answered = True
-            except asyncio.CancelledError:
-                if is_being_cancelled():
-                    self._pending[:0] = [entry for entry in batch if not entry[1].done()]
-                    raise
-                _fail(batch, unasked_cancellation(self._store.location))
-            except Exception as exc:  # noqa: BLE001  (handed to every caller of the batch)
-                _fail(batch, exc)
-        if self._pending:
-            _fail(self._pending, AioResultError(f"the backend of {self._store.location} was closed meanwhile"))
-            self._pending.clear()
-
-    @abstractmethod
-    def _take(self) -> list[tuple[Item, asyncio.Future[Outcome]]]:
-        """Remove the next batch from what is pending."""
-
-    @abstractmethod
-    async def _call(self, batch: list[tuple[Item, asyncio.Future[Outcome]]]) -> None:
-        """Call the store for ``batch`` and set every future's outcome."""
-
-    async def aclose(self) -> None:
-        """Let what has been submitted finish."""
-        await self._flushing.finish()
-
-    async def abandon(self) -> None:
-        """End what has been submitted; its callers get an error, and so does everybody who comes later."""
-        self._abandoned = True
-        await self._flushing.cancel()
-        await self._flushing.finish()
-
-
-def _fail(batch: Sequence[tuple[object, asyncio.Future[Outcome]]], error: Exception) -> None:
-    for _, future in batch:
-        if not future.done():
-            future.set_exception(error)
-
-
-class _Reads(_Lane[Sequence[str], Mapping[str, Record]]):
-    def _take(self) -> list[tuple[Sequence[str], asyncio.Future[Mapping[str, Record]]]]:
-        batch, self._pending = self._pending, []
-        return batch
-
-    async def _call(self, batch: list[tuple[Sequence[str], asyncio.Future[Mapping[str, Record]]]]) -> None:
+class _ReadLane(Lane[Sequence[str], Mapping[str, Record]]):
+    async def _make(self, batch: list[Submitted[Sequence[str], Mapping[str, Record]]]) -> None:
         if len(batch) == 1:
             ids = batch[0][0]
         else:
-            ids = list(dict.fromkeys(task_id for item, _ in batch for task_id in item))
+            ids = list(dict.fromkeys(task_id for asked, _ in batch for task_id in asked))
         records: Mapping[str, Record]
         try:
             records = await self._store.get_many(ids)
         except PartlyUnavailable as exc:
-            _fail([entry for entry in batch if not exc.outcomes.keys() >= set(entry[0])], exc)
+            fail([submitted for submitted in batch if not exc.outcomes.keys() >= set(submitted[0])], exc)
             records = {task_id: record for task_id, record in exc.outcomes.items() if record is not None}
-        for _, future in batch:
-            if not future.done():
-                future.set_result(records)
+        answer(batch, [records] * len(batch))
 
 
-class _Changes(_Lane[Record | str, bool]):
-    """Writes (a record) and deletions (an id). They share a lane, so that those of one id are done in their order."""
-
-    def _take(self) -> list[tuple[Record | str, asyncio.Future[bool]]]:
-        """Take items of distinct ids: a second one of an id waits for the next batch, which keeps their order."""
-        ids: set[str] = set()
-        batch: list[tuple[Record | str, asyncio.Future[bool]]] = []
-        rest: list[tuple[Record | str, asyncio.Future[bool]]] = []
-        for entry in self._pending:
-            item = entry[0]
-            task_id = item if isinstance(item, str) else item.id
-            if task_id in ids or len(batch) == _MAX_CHANGES:
-                rest.append(entry)
-            else:
-                batch.append(entry)
-            ids.add(task_id)
-        self._pending = rest
+class _StreamReadLane(Lane[Cursor, Chunk]):
+    def _take(self) -> list[Submitted[Cursor, Chunk]]:
+        batch, self._pending = self._pending[:_MAX_CURSORS], self._pending[_MAX_CURSORS:]
         return batch
 
-    async def _call(self, batch: list[tuple[Record | str, asyncio.Future[bool]]]) -> None:
-        writes = [(item, future) for item, future in batch if not isinstance(item, str)]
-        if writes:
-            await self._write(writes)
-        if len(writes) < len(batch):
-            await self._delete([(item, future) for item, future in batch if isinstance(item, str)])
-
-    async def _delete(self, batch: list[tuple[str, asyncio.Future[bool]]]) -> None:
-        try:
-            await self._store.delete_many([task_id for task_id, _ in batch])
-        except PartlyUnavailable as exc:
-            _fail([entry for entry in batch if entry[0] not in exc.outcomes], exc)
-        for _, future in batch:
-            if not future.done():
-                future.set_result(True)
-
-    async def _write(self, batch: list[tuple[Record, asyncio.Future[bool]]]) -> None:
-        written: Sequence[bool]
-        try:
-            written = await self._store.put_many([record for record, _ in batch])
-        except PartlyUnavailable as exc:
-            _fail([entry for entry in batch if entry[0].id not in exc.outcomes], exc)
-            written = [bool(exc.outcomes.get(record.id)) for record, _ in batch]
-        except StoreUnavailable:
-            raise
-        except Exception as exc:  # noqa: BLE001  (handed to the caller that it concerns)
-            if len(batch) == 1:
-                _fail(batch, exc)
-            else:
-                for entry in batch:  # one record is at fault: the others must not suffer
-                    await self._write([entry])
-            return
-        for (_, future), wrote in zip(batch, written, strict=True):
-            if not future.done():
-                future.set_result(wrote)
+    async def _make(self, batch: list[Submitted[Cursor, Chunk]]) -> None:
+        answer(batch, await self._store.read_many([cursor for cursor, _ in batch]))
 
 
 class Batcher:
@@ -176,13 +51,15 @@ class Batcher:
     """
 
     def __init__(self, store: Store) -> None:
-        self._reads = [_Reads(store, "aioresult reads") for _ in range(store.lanes)]
-        self._changes = [_Changes(store, "aioresult writes") for _ in range(store.lanes)]
+        self._reads = [_ReadLane(store, "aioresult reads") for _ in range(store.lanes)]
+        self._changes = [ChangeLane(store, "aioresult writes") for _ in range(store.lanes)]
+        self._stream_reads = [_StreamReadLane(store, "aioresult reads of streams") for _ in range(store.lanes)]
 
     @property
     def reached(self) -> bool:
         """Whether the store has answered before: from then on an outage is something to wait out."""
-        return any(lane.answered for lane in self._reads) or any(lane.answered for lane in self._changes)
+        lanes: tuple[Lane[Any, Any], ...] = (*self._reads, *self._changes, *self._stream_reads)
+        return any(lane.answered for lane in lanes)
 
     @property
     def has_written(self) -> bool:
@@ -204,9 +81,20 @@ class Batcher:
         lanes = self._changes
         return lanes[lane_of(task_id, len(lanes))].submit(task_id)
 
+    def append(self, append: Append) -> asyncio.Future[int]:
+        """Append items to a stream, after what was submitted for its task before; give the number of the last one."""
+        lanes = self._changes
+        return lanes[lane_of(append.id, len(lanes))].submit(append)
+
+    def read_stream(self, cursor: Cursor) -> asyncio.Future[Chunk]:
+        """Give what a stream holds behind ``cursor``."""
+        lanes = self._stream_reads
+        return lanes[lane_of(cursor.id, len(lanes))].submit(cursor)
+
     async def aclose(self) -> None:
         """Let writes and deletions finish; a read that is still under way has nothing to lose."""
-        for reads in self._reads:
+        reading: tuple[Lane[Any, Any], ...] = (*self._reads, *self._stream_reads)
+        for reads in reading:
             await reads.abandon()
         for changes in self._changes:
             await changes.aclose()

@@ -7,10 +7,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing
 from typing import Any
 
+from aioresult.default import Result, common_runtime
 from aioresult.record import Record
-from aioresult.result import AsyncResult, Result, common_runtime
+from aioresult.result import AsyncResult
 from aioresult.runtime import check_timeout, deadline_after
-from aioresult.waiting import finals, refuse_to_wait_in_vain
+from aioresult.waiting import finals, refuse_ignored
 
 Single = AsyncResult[Any]
 
@@ -43,11 +44,10 @@ async def arrivals(results: Sequence[Single], deadline: float | None) -> AsyncGe
         ResultNotStored: one of them is ignored and not stored.
     """
     known = [(result, result.final) for result in results if result.final is not None]
-    missing: defaultdict[str, list[Single]] = defaultdict(list)
-    for result in results:
-        if result.final is None:
-            missing[result.id].append(result)
     unknown = [result for result in results if result.final is None]
+    missing: defaultdict[str, list[Single]] = defaultdict(list)
+    for result in unknown:
+        missing[result.id].append(result)
     for result, record in known:
         yield result, record
     if not unknown:
@@ -55,7 +55,7 @@ async def arrivals(results: Sequence[Single], deadline: float | None) -> AsyncGe
     runtime = common_runtime(unknown)
     for task_id in missing:
         runtime.check(task_id)
-    await refuse_to_wait_in_vain(runtime, [result.id for result in unknown if result.is_ignored], deadline)
+    await refuse_ignored(runtime, [result.id for result in unknown if result.is_ignored], deadline)
     async with aclosing(finals(runtime, list(missing), deadline)) as source:
         async for record in source:
             for result in missing.pop(record.id, ()):

@@ -1,4 +1,4 @@
-"""Results as a collection: the same for awaiting and for blocking callers."""
+"""A collection of results, for the asynchronous and for the blocking API."""
 
 from __future__ import annotations
 

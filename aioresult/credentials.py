@@ -1,15 +1,15 @@
-"""What may be shown of a URL that may hold a password."""
+"""Showing URLs without their passwords."""
 
 from __future__ import annotations
 
 from typing import Final
 
 MASK: Final = "***"
-"""Stands for what is not shown."""
+"""Is shown in place of what is hidden."""
 
 
 def without_credentials(url: str) -> str:
-    """Return ``url`` with all of it masked that may be a user, a password or an option's value.
+    """Return ``url`` with everything masked that may be a user, a password or an option's value.
 
     A password in which ``/``, ``?``, ``#``, ``;`` or ``@`` is not percent-encoded does not show either: what stands
     before the last ``@`` is masked, wherever that is.

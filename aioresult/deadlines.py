@@ -1,4 +1,4 @@
-"""Deadlines of many waiters with one timer for all: a timer for each would cost more than the waiting itself."""
+"""Deadlines of many waiters with one timer for all: one timer each would cost more than the waiting itself."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from heapq import heappop, heappush
 from typing import Any, Final
 
 _PER_SECOND: Final = 500
-"""Deadlines are rounded up to the next two milliseconds, so that those of one moment share an entry."""
+"""Deadlines are rounded up to the next two milliseconds, so that deadlines close to each other share a slot."""
 _FEW: Final = 64
 
 
 class Deadlines:
     """Resolves futures to ``None`` at their deadlines.
 
-    Whoever adds a future takes it away again when it is done before; nothing is kept of it then.
+    The caller that adds a future has to discard it when it is done before its deadline. Nothing is kept of it then.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -34,7 +34,7 @@ class Deadlines:
             futures.add(future)
             return
         self._slots[slot] = {future}
-        if len(self._due) > 2 * len(self._slots) + _FEW:  # most of it is of slots that are empty by now
+        if len(self._due) > 2 * len(self._slots) + _FEW:  # most of it belongs to slots that are empty by now
             self._due = sorted(self._slots)
         else:
             heappush(self._due, slot)

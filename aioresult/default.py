@@ -1,12 +1,13 @@
-"""What a result needs of its backend, and the backend that this process uses where none is given."""
+"""The protocols of results and their backends, and the backend that is used where none is given."""
 
 from __future__ import annotations
 
 import os
 import pkgutil
+from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
-from aioresult.errors import BackendNotConfigured
+from aioresult.errors import AioResultError, BackendNotConfigured
 from aioresult.record import Record, ResultTree
 from aioresult.runtime import Runtime
 from aioresult.settings import Settings
@@ -16,7 +17,7 @@ _BACKEND: Final = "aioresult.backend:Backend"
 
 
 class ResultBackend(Protocol):
-    """A place to wait at, and a maker of further results. ``aioresult.Backend`` is one."""
+    """Waits for results, and makes further ones. ``aioresult.Backend`` is one."""
 
     @property
     def settings(self) -> Settings:
@@ -34,6 +35,62 @@ class ResultBackend(Protocol):
 
     async def forget(self, task_id: str) -> bool:
         """Delete the result of ``task_id``."""
+
+
+class Result(Protocol):
+    """The result of a task or of a group, as parents, children and members of groups are seen."""
+
+    id: str
+    parent: Result | None
+
+    @property
+    def backend(self) -> ResultBackend:
+        """Where it is stored."""
+
+    async def get(self, timeout: float | None = None, propagate: bool = True) -> Any:
+        """Wait, and return the value, or the list of the members' values."""
+
+    async def ready(self) -> bool:
+        """Return whether everything is final."""
+
+    async def successful(self) -> bool:
+        """Return whether everything has succeeded."""
+
+    async def failed(self) -> bool:
+        """Return whether something has failed."""
+
+    async def forget(self) -> Any:
+        """Delete what is stored of it."""
+
+    def leaves(self) -> list[Any]:
+        """Return the single results of which this consists, in order."""
+
+    def as_tuple(self) -> ResultTree:
+        """Return the ids of this, its ancestors and its members, in Celery's form."""
+
+
+def ancestors_of(result: Result) -> list[Any]:
+    """Return the single results that led to ``result``, the nearest first."""
+    ancestors: list[Any] = []
+    while (parent := result.parent) is not None:
+        ancestors.extend(parent.leaves())
+        result = parent
+    return ancestors
+
+
+def common_runtime(results: Sequence[Result]) -> Runtime:
+    """Return what the one backend of ``results`` keeps for the running loop.
+
+    Raises:
+        AioResultError: they are of several backends.
+    """
+    backend = results[0].backend
+    if any(result.backend is not backend for result in results):
+        raise AioResultError(
+            "results of different backends cannot be awaited in one call; make one call for each backend and "
+            "combine them with asyncio.gather"
+        )
+    return backend.runtime
 
 
 _default: Any = None

@@ -1,4 +1,4 @@
-"""Everything that aioresult raises on its own account.
+"""All errors of aioresult.
 
 ::
 
@@ -15,6 +15,9 @@
     ├── ResultNotStored         the result is never going to be stored
     ├── EncodeError             a value cannot be stored (also a ValueError)
     │   └── ResultTooLarge      its encoded form exceeds ``max_result_bytes``
+    ├── StreamEnded             the task is final: nothing can be appended to its stream any more
+    ├── StreamFull              a stream, or what waits to be stored of it, is at its limit
+    ├── StreamGap               items that a reader has asked for are not there any more
     ├── DecodeError             a stored record cannot be read (also a ValueError)
     ├── TaskRevokedError        the task was revoked, cancelled, terminated or expired
     ├── RemoteTaskError         the task failed with an exception that is not rebuilt here
@@ -80,6 +83,31 @@ class EncodeError(AioResultError, ValueError):
 
 class ResultTooLarge(EncodeError):
     """Raised when an encoded record exceeds ``max_result_bytes``; nothing has been stored."""
+
+
+class StreamEnded(AioResultError):
+    """Raised for an item of a task that is final already; nothing of the call was stored."""
+
+
+class StreamFull(AioResultError):
+    """Raised where a stream holds ``stream_max_items``, or ``stream_buffer`` items wait to be stored."""
+
+
+class StreamGap(AioResultError):
+    """Raised by a reader whose next item is not there any more: trimmed, expired or deleted.
+
+    Attributes:
+        first: the number of the first item that can still be read; a reader may go on with ``after=first - 1``.
+        last: the number of the newest item, 0 where nothing is stored.
+    """
+
+    def __init__(self, message: str, first: int = 1, last: int = 0) -> None:
+        super().__init__(message, first, last)
+        self.first = first
+        self.last = last
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class DecodeError(AioResultError, ValueError):

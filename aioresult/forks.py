@@ -1,4 +1,4 @@
-"""What has to begin anew in a child process that was forked."""
+"""Starting anew in a forked child process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Forkable(Protocol):
     """Holds what must not be shared with a parent process: connections, locks, tasks."""
 
     def _start_afresh(self) -> None:
-        """Let go of all that, without using or closing it; called in the child."""
+        """Forget all that, without using or closing it; called in the child."""
 
 
 _FOLLOWED: Final[weakref.WeakSet[Forkable]] = weakref.WeakSet()
@@ -29,7 +29,7 @@ def follow(forkable: Forkable) -> None:
 
 
 def keep(inherited: object) -> None:
-    """Keep what a child has inherited out of the garbage collector's reach, which would close it."""
+    """Keep what a child has inherited alive: the garbage collector would close it."""
     _KEPT.append(inherited)
 
 

@@ -9,9 +9,9 @@ from typing import Any, cast
 
 from aioresult.collecting import as_completed, current_records, final_records, leaves
 from aioresult.collection import Collection
-from aioresult.default import ResultBackend, get_default
+from aioresult.default import Result, ResultBackend, get_default
 from aioresult.record import Record, ResultTree, check_task_id
-from aioresult.result import AsyncResult, Result
+from aioresult.result import AsyncResult
 from aioresult.runtime import check_timeout
 
 
@@ -33,7 +33,7 @@ class ResultSet(Collection[Result]):
         return self._backend
 
     def leaves(self) -> list[AsyncResult[Any]]:
-        """Return the single results of which this consists, those of nested groups included, in order."""
+        """Return the single results in this, those of nested groups included, in order."""
         return leaves(self.results)
 
     # --- asking: one read for all members ---
@@ -174,7 +174,7 @@ class GroupResult(ResultSet):
         return self.id
 
     def __bool__(self) -> bool:
-        """A group is there, also without members; ``restore`` gives ``None`` where there is none."""
+        """A group is true, also without members: ``restore`` gives ``None`` where there is none."""
         return True
 
     def __hash__(self) -> int:  # type: ignore[override]  # a set is mutable, a group is known by its id

@@ -1,9 +1,9 @@
 """Many waiters over one feed.
 
-Callers register under their ids before anything is awaited. What is ready already is answered by one coalesced read;
-the rest is watched by one subscription per event loop, alive only while it is needed. Every waiter is owed a look
-behind an effective subscription. A connection that is lost is replaced, and everything outstanding is looked at again.
-As a last resort everything outstanding is read every ``fallback_interval`` seconds.
+Callers register under their ids before anything is awaited. One coalesced read answers those whose results are ready.
+One subscription per event loop watches the other ids, and is closed when it is not needed any more. For every waiter
+the store is read once after its subscription has taken effect. A lost connection is replaced, and all outstanding ids
+are read again. In addition, all outstanding ids are read every ``fallback_interval`` seconds.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from collections.abc import Iterable
 
 from aioresult.abc import Feed, Store
 from aioresult.batching import Batcher
+from aioresult.channels import Channel
 from aioresult.deadlines import Deadlines
 from aioresult.errors import AioResultError, StoreUnavailable
 from aioresult.looking import Looker
 from aioresult.members import Listener, Member, Members, Waiter, members_of
 from aioresult.record import FINISHED, Record
+from aioresult.stream import LOOK, News
 from aioresult.subscription import Subscription
 
 logger = logging.getLogger("aioresult")
@@ -31,16 +33,18 @@ class Hub:
         self._store = store
         self._loop = asyncio.get_running_loop()
         self._members = Members()
+        self._channels: dict[str, Channel] = {}
+        self._batcher = batcher
         self._looker = Looker(batcher, self._members, self, store.lanes)
-        self._subscription = Subscription(store, batcher.get_many, self._members, self)
+        self._subscription = Subscription(store, batcher, self._members, self._channels, self)
         self._new: set[str] = set()
-        """Ids that have got a member since they were last looked at."""
+        """Ids that have got a member since they were last read."""
         self.deadlines = Deadlines(self._loop)
-        """When waiters give up."""
+        """The deadlines of waiters."""
         self.outage: StoreUnavailable | None = None
         """Why the store could not be reached the last time, or ``None`` where it could."""
         self.closed = False
-        """Whether it was closed, which ends all waiting for good."""
+        """Whether it was closed; nothing can be awaited after that."""
         self.fallback_reads = 0
         self.delivered = 0
 
@@ -69,7 +73,7 @@ class Hub:
     def add(self, task_id: str, deadline: float | None) -> Waiter:
         """Register and return a waiter, which gives ``None`` at ``deadline`` (in the loop's time).
 
-        Whoever added it takes it away: by ``leave``, unless it has got its record, and from the ``deadlines``.
+        The caller removes it afterwards: by ``leave``, unless it has got its record, and from the ``deadlines``.
         """
         waiter: Waiter = self._loop.create_future()
         self._join(task_id, waiter)
@@ -90,10 +94,35 @@ class Hub:
         self._looker.look_at(task_id)
 
     def leave(self, ids: Iterable[str], member: Member) -> None:
-        """Take a waiter or listener away; ids that it is not (or no longer) registered under are fine."""
+        """Remove a waiter or listener; ids under which it is not (or no longer) registered are ignored."""
         self._members.leave(ids, member)
 
+    def open_channel(self, task_id: str) -> Channel:
+        """Return the channel of a stream for one more reader, who returns it by ``close_channel``."""
+        channel = self._channels.get(task_id)
+        if channel is None:
+            if self.closed:
+                raise self._closed_error()
+            channel = Channel(task_id, self._batcher, self._store.codec, self.deadlines)
+            self._channels[task_id] = channel
+            self._join(task_id, channel)
+        channel.readers += 1
+        return channel
+
+    def close_channel(self, channel: Channel) -> None:
+        """Remove one reader of a stream."""
+        channel.readers -= 1
+        if not channel.readers and self._channels.get(channel.id) is channel:
+            del self._channels[channel.id]
+            self._members.leave((channel.id,), channel)
+
     # --- delivering ---
+
+    def tell(self, task_id: str, news: News) -> None:
+        """Take news of a stream."""
+        channel = self._channels.get(task_id)
+        if channel is not None:
+            channel.take(news)
 
     def deliver(self, task_id: str, record: Record | None) -> None:
         """Take one event of the feed."""
@@ -104,44 +133,48 @@ class Hub:
         if record.status not in FINISHED:
             self._tell_listeners(task_id, record)
             return
-        entry = self._members.pop(task_id, None)
-        if entry is None:
+        registered = self._members.pop(task_id, None)
+        if registered is None:
             return
         self.delivered += 1
-        if isinstance(entry, asyncio.Future):  # the usual case, for which nothing more is to be done
-            if not entry.done():
-                entry.set_result(record)
+        if isinstance(registered, asyncio.Future):  # the usual case, for which nothing more is to be done
+            if not registered.done():
+                registered.set_result(record)
             return
-        for member in members_of(entry):
+        for member in members_of(registered):
             if not isinstance(member, asyncio.Future):
                 member.push(record)
             elif not member.done():
                 member.set_result(record)
 
     def _tell_listeners(self, task_id: str, record: Record) -> None:
-        entry = self._members.get(task_id)
-        if entry is None or isinstance(entry, asyncio.Future):
+        registered = self._members.get(task_id)
+        if registered is None or isinstance(registered, asyncio.Future):
             return
         self._looker.overtake(task_id)
-        for member in members_of(entry):
+        for member in members_of(registered):
             if not isinstance(member, asyncio.Future):
                 member.push(record)
 
     def fail(self, ids: Iterable[str], exc: Exception) -> None:
-        """End the waiting for ``ids`` with ``exc`` as the reason; whoever waits next starts afresh."""
+        """End the waiting for ``ids`` with ``exc`` as the reason; later waiters start anew."""
         self._new.difference_update(ids)
+        self._members.fail(ids, self._error(exc))
+
+    def _error(self, exc: Exception) -> AioResultError:
         if isinstance(exc, AioResultError):
-            error: Exception = exc
-        else:
-            error = AioResultError(f"waiting on {self._store.location} failed: {exc!r}")
-            error.__cause__ = exc
-        self._members.fail(ids, error)
+            return exc
+        error = AioResultError(f"waiting on {self._store.location} failed: {exc!r}")
+        error.__cause__ = exc
+        return error
 
     def fail_all(self, exc: Exception) -> None:
         """End all waiting with ``exc`` as the reason."""
         if not self._members:
             logger.error("the feed of %s failed while nobody waited", self._store.location, exc_info=exc)
         self.fail(list(self._members), exc)
+        for channel in list(self._channels.values()):  # a channel whose task is final is not a member any more
+            channel.fail(self._error(exc))
 
     # --- looking and watching ---
 
@@ -151,12 +184,16 @@ class Hub:
         self._new -= ids
         if fresh:
             self._subscription.watch(fresh)
+            if self._channels:
+                self._subscription.follow(fresh & self._channels.keys())
 
     def read_all(self) -> None:
         """Read everything that somebody waits for, in case a notification was lost."""
         self.fallback_reads += 1
         for task_id in self._members:
             self._looker.look_at(task_id)
+        for channel in self._channels.values():
+            channel.take(LOOK)
 
     async def open_feed(self) -> Feed:
         """Return a new feed of the store, or one that polls it where it cannot push, or is not to."""
@@ -166,11 +203,11 @@ class Hub:
         return AioResultError(f"the backend of {self._store.location} was closed while waiting")
 
     async def aclose(self) -> None:
-        """End the background tasks and give back the feed; whoever still waits gets an error."""
+        """End the background tasks and close the feed; those who still wait get an error."""
         self.closed = True
         await self._looker.cancel()
         await self._subscription.aclose()
-        if self._members:
+        if self._members or self._channels:
             self.fail_all(self._closed_error())
         self._new.clear()
         self.deadlines.clear()

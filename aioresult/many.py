@@ -8,8 +8,9 @@ from contextlib import aclosing
 from typing import Any, Literal, TypeVar, overload
 
 from aioresult.collecting import arrivals, final_records, leaves
+from aioresult.default import Result
 from aioresult.groups import values_of
-from aioresult.result import AsyncResult, Result
+from aioresult.result import AsyncResult
 from aioresult.runtime import check_timeout, deadline_after
 
 T = TypeVar("T")

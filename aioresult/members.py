@@ -13,7 +13,7 @@ Waiter = asyncio.Future[Record | None]
 
 
 class Listener(Protocol):
-    """Is told every state of the ids it has joined; final records end its membership."""
+    """Gets every state of the ids under which it is registered. A final record ends its registration."""
 
     def push(self, record: Record) -> None:
         """Take a record; called in the loop's thread, must neither block nor raise."""
@@ -23,43 +23,43 @@ class Listener(Protocol):
 
 
 Member = Waiter | Listener
-Entry = Member | set[Member]
-"""One id's members. The only one is kept bare, and a set is made for the second: most tasks have one waiter."""
+Registered = Member | set[Member]
+"""The members of one id: a member, or a set of several. Most tasks have one waiter, which then needs no set."""
 
 
-def members_of(entry: Entry) -> Collection[Member]:
+def members_of(registered: Registered) -> Collection[Member]:
     """Return the members of one id."""
-    return entry if isinstance(entry, set) else (entry,)
+    return registered if isinstance(registered, set) else (registered,)
 
 
-class Members(dict[str, Entry]):
+class Members(dict[str, Registered]):
     """The members of each id that somebody waits for. Nothing here awaits: registering is one step."""
 
     def join(self, task_id: str, member: Member) -> None:
         """Register ``member`` under ``task_id``."""
-        entry = self.get(task_id)
-        if entry is None:
+        registered = self.get(task_id)
+        if registered is None:
             self[task_id] = member
-        elif isinstance(entry, set):
-            entry.add(member)
+        elif isinstance(registered, set):
+            registered.add(member)
         else:
-            self[task_id] = {entry, member}
+            self[task_id] = {registered, member}
 
     def leave(self, ids: Iterable[str], member: Member) -> None:
-        """Take ``member`` away; ids that it is not (or no longer) registered under are fine."""
+        """Remove ``member``; ids under which it is not (or no longer) registered are ignored."""
         for task_id in ids:
-            entry = self.get(task_id)
-            if entry is member:
+            registered = self.get(task_id)
+            if registered is member:
                 del self[task_id]
-            elif isinstance(entry, set):
-                entry.discard(member)
-                if not entry:
+            elif isinstance(registered, set):
+                registered.discard(member)
+                if not registered:
                     del self[task_id]
 
     def fail(self, ids: Iterable[str], error: Exception) -> None:
         """End the waiting for ``ids`` by ``error``."""
-        for entry in [entry for task_id in ids if (entry := self.pop(task_id, None)) is not None]:
-            for member in members_of(entry):
+        for registered in [registered for task_id in ids if (registered := self.pop(task_id, None)) is not None]:
+            for member in members_of(registered):
                 if not isinstance(member, asyncio.Future):
                     member.fail(error)
                 elif not member.done():

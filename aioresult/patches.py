@@ -1,4 +1,4 @@
-"""What gevent has replaced in this process."""
+"""Parts of the standard library that gevent has replaced in this process."""
 
 from __future__ import annotations
 

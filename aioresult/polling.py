@@ -6,13 +6,16 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from aioresult.abc import Event, Feed
+from aioresult.abc import Event, Feed, NewsSink
 from aioresult.record import Record
+from aioresult.stream import LOOK, Chunk, Cursor
 
 _GROWTH = 1.5
 
 Read = Callable[[Sequence[str]], Awaitable[Mapping[str, Record]]]
 """Reads many records, such as ``Batcher.get_many``; ids without one are left out."""
+ReadStream = Callable[[Cursor], Awaitable[Chunk]]
+"""Reads a stream, such as ``Batcher.read_stream``."""
 
 
 class PollingFeed(Feed):
@@ -31,13 +34,17 @@ class PollingFeed(Feed):
         self._interval = interval
         self._min_interval = min(min_interval, interval)
         self.pause = self._min_interval
-        """Seconds until the next read, unless somebody new asks earlier."""
+        """Seconds until the next read, unless an id is watched before that."""
         self._least_per_read = 1 / share - 1
         self._took = 0.0
         self._timer: asyncio.Timeout | None = None
         self._watched: set[str] = set()
         self._fresh: set[str] = set()
         self._seen: dict[str, tuple[Any, ...]] = {}
+        self._read_stream: ReadStream | None = None
+        self._tell: NewsSink | None = None
+        self._followed: dict[str, int | None] = {}
+        """The streams that are followed, and the number of the last item when they were read the last time."""
         self._wake = asyncio.Event()
         self._closed = False
 
@@ -46,14 +53,27 @@ class PollingFeed(Feed):
         self._fresh.update(ids)
         self._wake.set()
 
-    def follow(self, ids: Collection[str]) -> None:
-        """Read ``ids``, too, once the shortest pause is over. No event is owed: somebody else pays it."""
+    def also_read(self, ids: Collection[str]) -> None:
+        """Read ``ids``, too, once the shortest pause is over. No event is owed for them: another feed gives it."""
         self._watched.update(ids)
         self.pause = self._min_interval
         if self._timer is not None and not self._timer.expired():
             planned, due = self._timer.when(), self._loop.time() + self._rest()
             if planned is None or due < planned:
                 self._timer.reschedule(due)
+
+    def read_streams_by(self, read: ReadStream) -> None:
+        """Have streams read by ``read``."""
+        self._read_stream = read
+
+    async def follow(self, ids: Collection[str], tell: NewsSink) -> None:
+        self._tell = tell
+        self._followed.update(dict.fromkeys(ids))
+        self._wake.set()
+
+    async def unfollow(self, ids: Collection[str]) -> None:
+        for task_id in ids:
+            self._followed.pop(task_id, None)
 
     async def unwatch(self, ids: Collection[str]) -> None:
         self._watched.difference_update(ids)
@@ -68,11 +88,12 @@ class PollingFeed(Feed):
         while not self._closed:
             for event in await self._tick():
                 yield event
+            await self._stream_tick()
             self._wake.clear()
-            if self._fresh:
+            if self._fresh or None in self._followed.values():
                 continue
             try:
-                async with asyncio.timeout(self._rest() if self._watched else None) as self._timer:
+                async with asyncio.timeout(self._rest() if self._watched or self._followed else None) as self._timer:
                     await self._wake.wait()
             except TimeoutError:
                 self.pause = min(self.pause * _GROWTH, self._interval)
@@ -83,7 +104,7 @@ class PollingFeed(Feed):
         return max(self.pause, self._took * self._least_per_read)
 
     async def _tick(self) -> list[Event]:
-        """Read everything watched; owe an event to the fresh ids, and announce what has changed of the others."""
+        """Read everything watched. Return an event for each fresh id, and for each other one that has changed."""
         if not self._watched:
             return []
         ids = list(self._watched)
@@ -99,11 +120,23 @@ class PollingFeed(Feed):
             elif task_id in fresh:
                 events.append((task_id, record or Record(id=task_id)))
         ended = {task_id for task_id, record in events if record is not None and record.ended}
-        self._watched -= ended - self._fresh  # nothing more is to be expected; whoever watches again is answered
+        self._watched -= ended - self._fresh  # nothing more can happen to them; watching them again reads them again
         self._forget(ended)
         if events:
             self.pause = self._min_interval
         return events
+
+    async def _stream_tick(self) -> None:
+        """Read the last number of each followed stream, and give news of those that have grown."""
+        if self._read_stream is None or self._tell is None or not self._followed:
+            return
+        ids = list(self._followed)
+        chunks = await asyncio.gather(*(self._read_stream(Cursor(task_id, 0, 0)) for task_id in ids))
+        for task_id, chunk in zip(ids, chunks, strict=True):
+            if task_id in self._followed and self._followed[task_id] != chunk.last:
+                self._followed[task_id] = chunk.last
+                self.pause = self._min_interval
+                self._tell(task_id, LOOK)
 
     def _is_news(self, record: Record) -> bool:
         appearance = record.appearance()

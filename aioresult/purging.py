@@ -1,4 +1,4 @@
-"""Deleting what has expired, now and then, so that nobody has to remember ``purge``."""
+"""Deleting expired results at intervals, so that no operator has to call ``purge``."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ logger = logging.getLogger("aioresult")
 class Purging:
     """Calls a store's ``purge`` every ``purge_interval`` seconds, once something has been stored through ``batcher``.
 
-    The first time comes at random within the interval: processes that start together do not purge together, and those
-    that end early have their share. Between two times there is a timer and no task, so that nothing is left behind by a
-    loop that ends without closing its backend.
+    The first time comes at random within the interval: processes that start together do not purge together, and
+    short-lived ones purge, too. Between two purges there is a timer and no task, so that a loop that ends without
+    closing its backend leaves no task behind.
     """
 
     def __init__(self, store: Store, batcher: Batcher) -> None:
@@ -35,7 +35,7 @@ class Purging:
             self._sleep(random.uniform(0, self._interval))
 
     def _sleep(self, seconds: float) -> None:
-        # A timer that held the backend would keep one alive that everybody else has forgotten.
+        # The timer holds a weak reference: it must not keep alive a backend that is not used any more.
         self._timer = self._loop.call_later(seconds, _wake, ref(self))
 
     def begin(self) -> None:
@@ -58,7 +58,7 @@ class Purging:
         self._sleep(self._interval or 0)
 
     async def aclose(self) -> None:
-        """End, also a purge that is under way: what it has not deleted yet waits for the next one."""
+        """End, also a purge that is under way; the next purge deletes the rest."""
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()

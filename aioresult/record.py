@@ -18,6 +18,9 @@ UNDECODABLE: Final = "UNDECODABLE"
 FINISHED: Final = READY_STATES | {UNDECODABLE}
 """States after which there is nothing to wait for."""
 
+EXTENDED_FIELDS: Final = ("name", "args", "kwargs", "worker", "retries", "queue")
+"""The fields that are stored only with ``result_extended``, in Celery's order."""
+
 ResultTree = Sequence[Any]
 """Celery's form of a result with its ancestors: ``[[id, parent], members]``; ``members`` is ``None`` for a single
 task."""
@@ -93,13 +96,13 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         return self.status in FINISHED
 
     def appearance(self) -> tuple[Any, ...]:
-        """Return what tells one state from the next; exceptions are made anew at each read, and known by their text."""
+        """Return what distinguishes one state from the next; of exceptions the text, since each read makes new ones."""
         result = repr(self.result) if isinstance(self.result, BaseException) else self.result
         return self.status, result, self.traceback, self.date_done, self.retries
 
     @classmethod
     def undecodable(cls, task_id: str, error: DecodeError) -> Record:
-        """Return the stand-in for a stored record that cannot be read: whoever asks for it gets ``error``."""
+        """Return the stand-in for a stored record that cannot be read; those who ask for it get ``error``."""
         return cls(id=task_id, status=UNDECODABLE, result=error)
 
 

@@ -1,34 +1,39 @@
-"""How tasks end, and storing that however long the store is away."""
+"""Storing how tasks end, also when the store is away for a while."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from aioresult import states
 from aioresult.backend import Backend
-from aioresult.backoff import Backoff
-from aioresult.errors import AioResultError, EncodeError, ResultNotStored, StoreUnavailable
+from aioresult.backoff import Backoff, retried, time_is_up
+from aioresult.errors import AioResultError, EncodeError, ResultNotStored, StoreUnavailable, TaskRevokedError
 from aioresult.record import Record, record_of
 
 logger = logging.getLogger("aioresult")
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """How a call ended: a value and not an exception, since not every exception can pass through a future or a task.
+    """How a call ended. It is not raised as an exception, because futures and tasks cannot carry every exception.
 
     Attributes:
         state: SUCCESS, FAILURE or REVOKED.
         value: the return value, or the exception.
-        ends_process: whether ``value`` is an exception that asks for the end of more than the task.
+        ends_process: whether ``value`` is an exception that ends the process, and not only the task.
     """
 
     state: str
     value: Any
     ends_process: bool = False
+
+
+def revoked() -> Outcome:
+    """Return how a cancelled call ended."""
+    return Outcome(states.REVOKED, TaskRevokedError("cancelled"))
 
 
 class Recorder:
@@ -46,23 +51,12 @@ class Recorder:
         """Store ``outcome`` as the final state of ``task_id``; a result that cannot be stored is logged and counted."""
         try:
             record = _final_record(backend, task_id, outcome, meta)
-            if not await self._put(backend, record):
-                await _tell_of_refusal(backend, record)
+            put = partial(backend.put_record, record)
+            if not await retried(put, Backoff(), give_up=time_is_up(self._timeout)):
+                await _log_refusal(backend, record)
         except Exception as exc:
             logger.exception("the result of task %r could not be stored, and is lost", task_id)
             self._lost.append(exc)
-
-    async def _put(self, backend: Backend, record: Record) -> bool:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._timeout
-        backoff = Backoff()
-        while True:
-            try:
-                return await backend.put_record(record)
-            except StoreUnavailable:
-                if loop.time() >= deadline:
-                    raise
-            await asyncio.sleep(backoff.next())
 
     def raise_losses(self) -> None:
         """Raise an error for the results that were lost, if any were.
@@ -78,18 +72,18 @@ class Recorder:
 
 
 def _final_record(backend: Backend, task_id: str, outcome: Outcome, meta: dict[str, Any]) -> Record:
-    """Return what to store, encoded: put again after an outage, it is then recognised as what was put before."""
+    """Return the encoded record: when it is put again after an outage, the store recognises it."""
     store = backend.runtime.store
     try:
         return store.encode(record_of(task_id, outcome.value, outcome.state, **meta))
-    except EncodeError as exc:  # whoever waits must learn that there will be no value
+    except EncodeError as exc:  # those who wait must get to know that there will be no value
         return store.encode(record_of(task_id, exc, states.FAILURE, **meta))
 
 
-async def _tell_of_refusal(backend: Backend, record: Record) -> None:
+async def _log_refusal(backend: Backend, record: Record) -> None:
     try:
         found = (await backend.fetch(record.id)).status
-    except ResultNotStored:  # disabled:// drops everything, and is meant to
+    except ResultNotStored:  # disabled:// drops everything on purpose
         return
     except AioResultError as exc:
         found = str(exc)

@@ -1,4 +1,4 @@
-"""What a running task says of itself on the way: STARTED and its progress."""
+"""States that a running task reports before its end: STARTED and its progress."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ logger = logging.getLogger("aioresult")
 
 
 class Reports:
-    """The passing states of one task on their way to the store: where they come faster than that, the last one
-    counts.
+    """Stores the states of one task before its end. Where they come faster than the store takes them, only the last one
+    is stored.
 
     Attributes:
         task_id: the task's id.
@@ -59,7 +59,7 @@ class Reports:
                 logger.warning("a state of task %r was not stored in %s", self.task_id, where, exc_info=True)
 
     async def settle(self) -> None:
-        """Drop what has not been sent yet, and let what has been sent arrive: the final state comes next."""
+        """Drop what has not been sent yet, and wait until what was sent is stored: the final state comes next."""
         self._next = None
         await self._writing.finish()
 
@@ -72,13 +72,13 @@ def progress(current: float, total: float | None = None, **meta: Any) -> None:
     ...}``.
 
     For functions that a ``TaskRunner`` runs, coroutine functions and plain ones in a thread alike. Returns at once;
-    where reports come faster than the store takes them, the last one counts. Where the task's result is ignored, so is
-    its progress.
+    where reports come faster than the store takes them, only the last one is stored. Where the task's result is
+    ignored, so is its progress.
 
     Args:
         current: how much is done.
         total: how much there is, if known.
-        meta: anything else to show to whoever watches.
+        meta: anything else to show to those who watch.
 
     Raises:
         AioResultError: no task of a runner is running here.

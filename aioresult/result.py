@@ -1,52 +1,21 @@
-"""The result of one task: what users hold, await and ask."""
+"""The result of one task, to be awaited and asked."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Collection, Generator
 from contextlib import aclosing
-from typing import Any, Generic, Protocol, TypeVar, cast, overload
+from typing import Any, Generic, TypeVar, cast, overload
 
-from aioresult.codec.typed import convert
-from aioresult.default import ResultBackend, get_default
-from aioresult.errors import AioResultError, DecodeError, RemoteTaskError
+from aioresult.default import Result, ResultBackend, ancestors_of, common_runtime, get_default
+from aioresult.reading import Reader
 from aioresult.record import Record, ResultTree, check_task_id
-from aioresult.runtime import LOOK_ONCE, Runtime, check_timeout, deadline_after
-from aioresult.states import PENDING, PROPAGATE_STATES, READY_STATES, SUCCESS
-from aioresult.waiting import finals, found, refuse_to_wait_in_vain, states
+from aioresult.runtime import check_timeout, deadline_after
+from aioresult.states import PROPAGATE_STATES, READY_STATES
+from aioresult.stream import Item
+from aioresult.values import item_as, value_of
+from aioresult.waiting import refuse_ignored, states, success_or_failed_ancestor
 
 T = TypeVar("T")
-
-
-class Result(Protocol):
-    """The result of a task or of a group, as parents, children and members of groups are seen."""
-
-    id: str
-    parent: Result | None
-
-    @property
-    def backend(self) -> ResultBackend:
-        """Where it is stored."""
-
-    async def get(self, timeout: float | None = None, propagate: bool = True) -> Any:
-        """Wait, and return the value, or the list of the members' values."""
-
-    async def ready(self) -> bool:
-        """Return whether everything is final."""
-
-    async def successful(self) -> bool:
-        """Return whether everything has succeeded."""
-
-    async def failed(self) -> bool:
-        """Return whether something has failed."""
-
-    async def forget(self) -> Any:
-        """Delete what is stored of it."""
-
-    def leaves(self) -> list[AsyncResult[Any]]:
-        """Return the single results of which this consists, in order."""
-
-    def as_tuple(self) -> ResultTree:
-        """Return the ids of this, its ancestors and its members, in Celery's form."""
 
 
 class AsyncResult(Generic[T]):
@@ -119,7 +88,7 @@ class AsyncResult(Generic[T]):
 
     @property
     def final(self) -> Record | None:
-        """The final record, if it has been seen; asks nobody."""
+        """The final record, if it has been seen; does not ask the store."""
         return self._record
 
     def keep(self, record: Record) -> Record:
@@ -160,12 +129,12 @@ class AsyncResult(Generic[T]):
             check_timeout(timeout)
             runtime, deadline = self.backend.runtime, deadline_after(timeout)
             if self.is_ignored:
-                await refuse_to_wait_in_vain(runtime, [self.id], deadline)
+                await refuse_ignored(runtime, [self.id], deadline)
             if self.parent is not None and propagate and follow_parents:
                 await self._raise_failure_of_ancestor(deadline)
             record = self._record or self.keep(await runtime.final(self.id, timeout, deadline))
         if forget:
-            self.value(record, propagate=False)  # what cannot be handed over is not deleted
+            self.value(record, propagate=False)  # a value that cannot be returned is not deleted
             await self.forget()
         return self.value(record, propagate)
 
@@ -182,7 +151,7 @@ class AsyncResult(Generic[T]):
         check_timeout(timeout)
         runtime, deadline = self.backend.runtime, deadline_after(timeout)
         if self.is_ignored:
-            await refuse_to_wait_in_vain(runtime, [self.id], deadline)
+            await refuse_ignored(runtime, [self.id], deadline)
         return self.keep(await runtime.final(self.id, timeout, deadline))
 
     def __await__(self) -> Generator[Any, None, T]:
@@ -194,57 +163,23 @@ class AsyncResult(Generic[T]):
         return self.backend.settings.task_ignore_result if self.ignored is None else self.ignored
 
     async def _raise_failure_of_ancestor(self, deadline: float | None) -> None:
-        """Wait for this task, and raise the failure of an ancestor as soon as one is known.
-
-        An ancestor that cannot be read, or is not stored, has not failed as far as anybody can tell.
-        """
-        ancestors = _ancestors(self)
-        for ancestor in reversed(ancestors):
-            ancestor._raise_failure(ancestor.final)
-        unknown = {ancestor.id: ancestor for ancestor in reversed(ancestors) if ancestor.final is None}
-        runtime = common_runtime([*unknown.values(), self])
-        ids = [runtime.check(task_id) for task_id in (*unknown, self.id)]
-        async with aclosing(finals(runtime, ids, deadline)) as source:
-            async for record in source:
-                if record.id == self.id:
-                    if record.status == SUCCESS:
-                        self.keep(record)
-                        return
-                    break
-                unknown[record.id]._raise_failure(record)
-        stored = unknown and await found(runtime, list(unknown), deadline)
-        for ancestor in ancestors:
-            ancestor._raise_failure(ancestor.final or (stored or {}).get(ancestor.id))
-
-    def _raise_failure(self, record: Record | None) -> None:
-        if record is not None and record.status in READY_STATES:
-            self._record = record
-            if record.status in PROPAGATE_STATES:
-                self.value(record)
+        """Wait for this task, and raise the failure of an ancestor as soon as one is known."""
+        ancestors = {ancestor.id: ancestor for ancestor in ancestors_of(self)}
+        runtime = common_runtime([*(ancestor for ancestor in ancestors.values() if ancestor.final is None), self])
+        known = {task_id: ancestor.final for task_id, ancestor in ancestors.items()}
+        record = await success_or_failed_ancestor(runtime, self.id, known, deadline)
+        if record is not None:
+            result = ancestors.get(record.id, self)
+            result.value(result.keep(record))
 
     def value(self, record: Record, propagate: bool = True) -> T:
         """Return what ``get`` makes of a final record: its value, or its exception raised or returned."""
-        if record.status == SUCCESS:
-            return cast("T", record.result) if self._type is None else self._converted(record, self._type)
-        if record.status not in PROPAGATE_STATES:
-            raise record.error or ValueError(f"task {self.id!r} is not final: its state is {record.status}")
-        error = record.result
-        if not isinstance(error, BaseException):
-            error = RemoteTaskError("Exception", None, [error], record.traceback)
-        if propagate:
-            raise error.with_traceback(None)  # the instance is shared by all who wait: begin its traceback here
-        return cast("T", error)
-
-    def _converted(self, record: Record, result_type: type[T]) -> T:
-        try:
-            return cast("T", convert(record.result, result_type))
-        except ValueError as exc:
-            raise DecodeError(f"task {self.id!r}: its value is no {result_type!r}: {exc}") from exc
+        return cast("T", value_of(record, self._type, propagate))
 
     async def updates(self, timeout: float | None = None) -> AsyncGenerator[Record, None]:
         """Iterate the task's states as they change: first what is stored now, if anything, last the final one.
 
-        Progress that is reported while nobody reads is kept, up to a thousand records.
+        Up to a thousand records are kept for a reader that is slower than the task.
 
         Raises:
             ResultTimeout: the task was not final ``timeout`` seconds after the first step.
@@ -255,17 +190,73 @@ class AsyncResult(Generic[T]):
             yield self._record
             return
         runtime, deadline = self.backend.runtime, deadline_after(timeout)
-        if deadline == LOOK_ONCE:
-            record = await self.fetch()
-            if record.status != PENDING:
-                yield record
-        else:
-            record = Record(id=self.id)
-            async with aclosing(states(runtime, self.id, deadline)) as source:
-                async for record in source:
-                    yield self.keep(record)
+        record = Record(id=self.id)
+        async with aclosing(states(runtime, self.id, deadline)) as source:
+            async for record in source:
+                yield self.keep(record)
         if not record.ready:
             raise runtime.timeout_error(f"task {self.id!r}", timeout)
+
+    async def stream(
+        self,
+        after: int = 0,
+        timeout: float | None = None,
+        propagate: bool = True,
+        *,
+        result_type: type[Any] | None = None,
+    ) -> AsyncGenerator[Item, None]:
+        """Iterate the task's stream: each item above ``after`` exactly once and in order, until the task is final.
+
+        Any number of readers, anywhere, may come before the task begins, while it runs, or when it is over. Connections
+        may be lost meanwhile. A reader that was interrupted goes on by passing the last number that it has seen.
+
+        Args:
+            after: the number of the last item that is known already; 0 begins with the first one.
+            timeout: seconds for all together; ``None`` waits for ever, 0 gives what there is now.
+            propagate: raise the task's exception at the end, if it failed; ``False`` ends without an error.
+            result_type: converts the value of each item, as that of ``AsyncResult`` does.
+
+        Raises:
+            ResultTimeout: the task was not final in time; what was appended until then has been given.
+            StreamGap: the next item is not there any more: trimmed, expired or forgotten.
+            DecodeError: the next item cannot be read; its number is in the message.
+            Unsupported: the store keeps no streams.
+            Exception: what the task itself raised.
+        """
+        reader, deadline = self._reader(after, timeout)
+        try:
+            while page := await reader.next(deadline):
+                for item in page:
+                    yield item if result_type is None else item_as(item, self.id, result_type)
+        finally:
+            reader.close()
+        self._end_of_stream(reader, timeout, propagate)
+
+    async def pages(
+        self, after: int = 0, timeout: float | None = None, propagate: bool = True
+    ) -> AsyncGenerator[Collection[Item], None]:
+        """Iterate the same items as ``stream``, in lists of those that are available together."""
+        reader, deadline = self._reader(after, timeout)
+        try:
+            while page := await reader.next(deadline):
+                yield page
+        finally:
+            reader.close()
+        self._end_of_stream(reader, timeout, propagate)
+
+    def _reader(self, after: int, timeout: float | None) -> tuple[Reader, float | None]:
+        """Return a reader, and until when it may take."""
+        check_timeout(timeout)
+        if after < 0:
+            raise ValueError(f"after is the number of an item that was seen, or 0, not {after}")
+        return Reader(self.backend.runtime, self.id, after, self._record), deadline_after(timeout)
+
+    def _end_of_stream(self, reader: Reader, timeout: float | None, propagate: bool) -> None:
+        if reader.final is None:
+            raise reader.runtime.timeout_error(f"task {self.id!r}", timeout)
+        record = self.keep(reader.final)
+        if propagate and record.status in PROPAGATE_STATES:
+            self.value(record)
 
     # --- asking ---
 
@@ -304,7 +295,7 @@ class AsyncResult(Generic[T]):
         return await self.backend.forget(self.id)
 
     def leaves(self) -> list[AsyncResult[Any]]:
-        """Return the single results of which this consists: itself."""
+        """Return the single results in this one: itself."""
         return [self]
 
     def as_tuple(self) -> ResultTree:
@@ -337,27 +328,3 @@ class AsyncResult(Generic[T]):
 def _restore(task_id: str, result_type: Any, parent: Result | None, ignored: bool | None) -> AsyncResult[Any]:
     """Rebuild a pickled result; its backend is the configured one of the process that it comes to."""
     return AsyncResult(task_id, result_type=result_type, parent=parent, ignored=ignored)
-
-
-def _ancestors(result: Result) -> list[AsyncResult[Any]]:
-    """Return the single results that led to ``result``, the nearest first."""
-    ancestors: list[AsyncResult[Any]] = []
-    while (parent := result.parent) is not None:
-        ancestors.extend(parent.leaves())
-        result = parent
-    return ancestors
-
-
-def common_runtime(results: Sequence[AsyncResult[Any]]) -> Runtime:
-    """Return what the one backend of ``results`` keeps for the running loop.
-
-    Raises:
-        AioResultError: they are of several backends.
-    """
-    backend = results[0].backend
-    if any(result.backend is not backend for result in results):
-        raise AioResultError(
-            "results of different backends cannot be awaited in one call; make one call for each backend and "
-            "combine them with asyncio.gather"
-        )
-    return backend.runtime

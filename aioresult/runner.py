@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import inspect
 import logging
 import socket
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from concurrent.futures import Executor
 from contextlib import nullcontext
-from contextvars import copy_context
 from typing import Any, NoReturn, ParamSpec, Self, TypeVar, cast, overload
 
 import msgspec
@@ -20,9 +18,11 @@ from aioresult import states
 from aioresult.backend import Backend, get_backend
 from aioresult.background import owned_task
 from aioresult.codec.exceptions import safe_repr
-from aioresult.errors import AioResultError, EncodeError, TaskRevokedError
+from aioresult.emitting import Emitter, current_emitter
+from aioresult.errors import AioResultError, EncodeError
+from aioresult.performing import perform
 from aioresult.record import check_task_id
-from aioresult.recording import Outcome, Recorder
+from aioresult.recording import Outcome, Recorder, revoked
 from aioresult.reporting import Reports, current_reports
 from aioresult.result import AsyncResult
 
@@ -39,7 +39,10 @@ class _Options(msgspec.Struct, frozen=True, kw_only=True):
 class TaskRunner:
     """Runs functions as tasks whose states and results are stored, and can be awaited anywhere.
 
-    Coroutine functions run as asyncio tasks, plain functions in an executor. STARTED is stored unless
+    Coroutine functions run as asyncio tasks, plain functions in an executor. What a generator function yields, an
+    asynchronous one or a plain one, becomes an item of the task's stream (``AsyncResult.stream``), and so does what any
+    function hands to ``emit``; a generator is paused while the store is behind. The value of a plain generator is what
+    it returns, that of an asynchronous one is ``None``. STARTED is stored unless
     ``task_track_started`` is ``False``; then progress, and SUCCESS, FAILURE, or REVOKED if the task was cancelled.
     Leaving ``async with`` waits for what is running; leaving it by an exception, or being cancelled while it waits,
     cancels that first. While the store is away, results are kept and stored when it is back; those that could not be
@@ -68,6 +71,7 @@ class TaskRunner:
         self._executor = executor
         self._slots = None if max_running is None else asyncio.Semaphore(max_running)
         self._calls: dict[str, asyncio.Task[Outcome]] = {}
+        self._store_timeout = store_timeout
         self._recorder = Recorder(store_timeout)
         self._recordings: set[asyncio.Task[None]] = set()
         self._process_ends = False
@@ -83,6 +87,16 @@ class TaskRunner:
     def running(self) -> int:
         """How many tasks have been submitted and are not finished."""
         return len(self._calls)
+
+    @overload
+    def submit(
+        self, fn: Callable[P, Generator[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> AsyncResult[T]: ...
+
+    @overload
+    def submit(
+        self, fn: Callable[P, AsyncIterator[Any]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> AsyncResult[None]: ...
 
     @overload
     def submit(
@@ -121,9 +135,10 @@ class TaskRunner:
         call: functools.partial[Any] = functools.partial(fn, *args, **kwargs)
         meta = {"children": [], **self._extended(call)}
         reports = Reports(self.backend, task_id, ignored)
-        running = owned_task(self._run(reports, call), f"aioresult task {task_id:.60}")
+        emitter = Emitter(self.backend, task_id, ignored, self._store_timeout)
+        running = owned_task(self._run(reports, emitter, call), f"aioresult task {task_id:.60}")
         self._calls[task_id] = running
-        recording = owned_task(self._record(running, reports, meta), f"aioresult record of {task_id:.60}")
+        recording = owned_task(self._record(running, reports, emitter, meta), f"aioresult record of {task_id:.60}")
         self._recordings.add(recording)
         recording.add_done_callback(self._recordings.discard)
         return AsyncResult(task_id, self.backend, ignored=ignored)
@@ -139,37 +154,37 @@ class TaskRunner:
 
     # --- one task ---
 
-    async def _run(self, reports: Reports, call: functools.partial[Any]) -> Outcome:
+    async def _run(self, reports: Reports, emitter: Emitter, call: functools.partial[Any]) -> Outcome:
         current_reports.set(reports)
+        current_emitter.set(emitter)
         async with self._slots or nullcontext():
             try:
                 if self.backend.settings.task_track_started is not False:
                     reports.report(states.STARTED, {"hostname": socket.gethostname()})
-                return await self._call(call)
+                return await perform(call, emitter, self._executor)
             except asyncio.CancelledError:
                 raise
             except BaseException as exc:  # noqa: BLE001  (the task's own: stored as its result, and then raised by _record)
                 return Outcome(states.FAILURE, exc, isinstance(exc, (KeyboardInterrupt, SystemExit)))
 
-    async def _call(self, call: functools.partial[Any]) -> Outcome:
-        if inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(type(call.func).__call__):
-            return Outcome(states.SUCCESS, await call())
-        loop = asyncio.get_running_loop()
-        outcome = await loop.run_in_executor(self._executor, copy_context().run, _outcome_of, call)
-        if outcome.state == states.SUCCESS and inspect.isawaitable(outcome.value):
-            return Outcome(states.SUCCESS, await outcome.value)
-        return outcome
-
-    async def _record(self, running: asyncio.Task[Outcome], reports: Reports, meta: dict[str, Any]) -> None:
+    async def _record(
+        self, running: asyncio.Task[Outcome], reports: Reports, emitter: Emitter, meta: dict[str, Any]
+    ) -> None:
         """Store how ``running`` ends, also if it is cancelled before its first step."""
         try:
             await asyncio.wait([running])
         except asyncio.CancelledError:  # the loop is ending, and with it the task
             running.cancel()
             await asyncio.wait([running])
-        outcome = _revoked() if running.cancelled() else running.result()
+        outcome = revoked() if running.cancelled() else running.result()
+        emitter.close(outcome.value if running.cancelled() else AioResultError(f"task {reports.task_id!r} has ended"))
         try:
             await reports.settle()
+            await emitter.settle()
+            if (
+                emitter.lost is not None and outcome.state == states.SUCCESS
+            ):  # a reader that sees SUCCESS must have got all items
+                outcome = Outcome(states.FAILURE, emitter.lost)
             if not self.backend.settings.ignores(outcome.state, reports.ignored):
                 await self._recorder.record(self.backend, reports.task_id, outcome, meta)
         except asyncio.CancelledError:
@@ -179,7 +194,7 @@ class TaskRunner:
             raise
         finally:
             del self._calls[reports.task_id]
-            if outcome.ends_process and not self._process_ends:  # a second one would interrupt the loop's cleaning up
+            if outcome.ends_process and not self._process_ends:  # a second one would interrupt the clean-up
                 self._process_ends = True
                 asyncio.get_running_loop().call_soon(_raise, outcome.value)
 
@@ -197,11 +212,11 @@ class TaskRunner:
             try:
                 codec.encode_value(value, key)
                 named[key] = value
-            except EncodeError:  # the arguments are only for show: the result must not be lost for them
+            except EncodeError:  # arguments are only shown: they must not prevent the result from being stored
                 named[key] = safe_repr(value)
         return named
 
-    # --- the runner's life ---
+    # --- opening and closing ---
 
     async def __aenter__(self) -> Self:
         return self
@@ -220,20 +235,6 @@ class TaskRunner:
             self._recorder.raise_losses()
         elif leaving is not exc:
             raise leaving
-
-
-def _outcome_of(call: functools.partial[Any]) -> Outcome:
-    """Make ``call`` in a thread of the executor."""
-    try:
-        return Outcome(states.SUCCESS, call())
-    except asyncio.CancelledError:
-        return _revoked()
-    except BaseException as exc:  # noqa: BLE001  (the task's own: it must not end the loop that waits for this thread)
-        return Outcome(states.FAILURE, exc)
-
-
-def _revoked() -> Outcome:
-    return Outcome(states.REVOKED, TaskRevokedError("cancelled"))
 
 
 def _raise(exc: BaseException) -> NoReturn:

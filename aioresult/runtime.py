@@ -18,7 +18,7 @@ from aioresult.purging import Purging
 from aioresult.record import Record, check_task_id
 
 LOOK_ONCE: Final = 0.0
-"""The deadline of whoever does not wait: long past, in any loop's time."""
+"""The deadline of a caller that does not wait: it has passed in every loop's time."""
 
 
 def deadline_after(timeout: float | None) -> float | None:
@@ -32,7 +32,7 @@ def deadline_after(timeout: float | None) -> float | None:
 
 
 def check_timeout(timeout: float | None) -> None:
-    """Refuse what is no number of seconds.
+    """Refuse a ``timeout`` that is not a number of seconds.
 
     Raises:
         TypeError, ValueError: ``timeout`` is no number, or not a number.

@@ -56,7 +56,7 @@ class Runtimes:
             await runtime.aclose()
 
     def _start_afresh(self) -> None:
-        """Forget, in a forked child, what belongs to the parent: its connections must be neither used nor closed."""
+        """Forget what belongs to the parent process: a forked child must neither use nor close its connections."""
         forks.keep(self._by_loop)
         self._by_loop = WeakKeyDictionary()
         self._lock = Lock()

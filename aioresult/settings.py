@@ -76,10 +76,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         task_ignore_result: store nothing, unless a call says otherwise.
         task_store_errors_even_if_ignored: store FAILURE, RETRY and REVOKED all the same.
         timezone, enable_utc: the zone of stored dates, UTC by default; ``date_done`` is always returned as aware UTC.
-            SQLite and MySQL do not store the zone, so there it is that of this setting, whoever has written.
+            SQLite and MySQL do not store the zone, so there it is that of this setting, whichever program has written.
         global_keyprefix: prefix of all keys and channels on key-value stores.
         max_result_bytes: largest encoded record that is stored; ``None`` for no limit.
         max_decompressed_bytes: largest record that compressed data may expand to.
+        stream_max_items: most items in one stream; ``None`` for no limit.
+        stream_trim: what happens beyond that: ``True`` deletes the oldest items, ``False`` refuses new ones.
+        stream_buffer: most items of one task that wait to be stored, before ``emit`` blocks or refuses more.
         push: ``False`` polls even where the store could push.
         poll_interval, poll_min_interval: longest and shortest pause between two looks of a polling feed.
         fallback_interval: pause between two reads of everything outstanding, in case a notification was lost.
@@ -142,6 +145,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     max_result_bytes: int | None = None
     max_decompressed_bytes: int = 256 * 2**20
+    stream_max_items: int | None = 100_000
+    stream_trim: bool = False
+    stream_buffer: int = 1000
     push: bool = True
     poll_interval: float = 0.5
     poll_min_interval: float = 0.05
@@ -272,6 +278,7 @@ def _check_ranges(settings: Settings) -> None:
         "connect_timeout",
         "max_decompressed_bytes",
         "purge_interval",
+        "stream_buffer",
     ):
         value = getattr(settings, name)
         if not (value is None or value > 0):

@@ -1,28 +1,30 @@
-"""The one subscription of an event loop: a feed of the store that watches what is wanted, reopened when it is lost."""
+"""The subscription of an event loop: a feed that watches the wanted ids, and is reopened when it is lost."""
 
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Collection
 from typing import Final, Protocol
 
 from aioresult.abc import Feed, Store
-from aioresult.background import Background, Unhooked, is_being_cancelled, owned_task, unasked_cancellation
+from aioresult.background import Background, is_being_cancelled, owned_task, unasked_cancellation
 from aioresult.backoff import Backoff
+from aioresult.batching import Batcher
 from aioresult.errors import StoreUnavailable
-from aioresult.polling import PollingFeed, Read
+from aioresult.fallback import Fallback
+from aioresult.openfeed import OpenFeed
+from aioresult.polling import PollingFeed
 from aioresult.record import Record
+from aioresult.stream import News
 
 _SURPLUS: Final = 10_000
-"""Subscriptions that are kept for nobody while results arrive: unsubscribing takes time better spent on these."""
+"""Surplus subscriptions that are kept while results arrive: unsubscribing would delay the results."""
 _BURST: Final = 4
-"""Seconds' worth of results whose subscriptions are kept, where results arrive faster than that."""
+"""Where results arrive fast: for so many seconds' results the surplus subscriptions are kept."""
 _TICK: Final = 1.0
 """Seconds between two rounds of housekeeping; a round sends nothing unless something is due."""
 _SECOND_CHANCE: Final = 300.0
-"""Seconds after which a store that had to be polled is asked again whether it can push: obstacles come and go."""
+"""Seconds after which a store that had to be polled is asked again whether it can push."""
 _SHORTEST_REST: Final = 0.05
 """The same where ``idle_timeout`` is shorter than a tick, and may be 0."""
 
@@ -43,6 +45,9 @@ class Subscriber(Protocol):
     def deliver(self, task_id: str, record: Record | None) -> None:
         """Take an event of the feed."""
 
+    def tell(self, task_id: str, news: News) -> None:
+        """Take news of a stream."""
+
     def fail_all(self, exc: Exception) -> None:
         """Take the error that ends all waiting."""
 
@@ -51,29 +56,43 @@ class Subscriber(Protocol):
 
 
 class Subscription:
-    """Opens a feed when something is wanted, watches it, drops what is not wanted any more, and closes it at last.
+    """Opens a feed when something is wanted, watches and unwatches ids on it, and closes it when nothing is wanted.
 
     Args:
         store: opens feeds.
-        read: reads many records, for a store that cannot push, or is not to.
+        batcher: reads, for a store that cannot push, or is not to.
         wanted: the ids that somebody waits for.
+        streams: the ids whose streams somebody reads.
         subscriber: gets the events.
     """
 
-    def __init__(self, store: Store, read: Read, wanted: Collection[str], subscriber: Subscriber) -> None:
+    def __init__(
+        self,
+        store: Store,
+        batcher: Batcher,
+        wanted: Collection[str],
+        streams: Collection[str],
+        subscriber: Subscriber,
+    ) -> None:
         self._store = store
-        self._read_many = read
+        self._batcher = batcher
         self._wanted = wanted
+        self._streams = streams
         self._subscriber = subscriber
         self._loop = asyncio.get_running_loop()
-        self._serving = Background(self._serve, "aioresult hub", pending=lambda: self._wanted and not subscriber.closed)
+        self._serving = Background(self._serve, "aioresult hub", pending=self._is_needed)
         self._fresh: set[str] = set()
         self.watched: set[str] = set()
         """What the feed is subscribed to, a small surplus included."""
+        self._unfollowed: set[str] = set()
+        self._followed: set[str] = set()
         self._wake = asyncio.Event()
         self._closings: set[asyncio.Task[None]] = set()
         self._delivered_before = 0
         self.reconnects = 0
+
+    def _is_needed(self) -> bool:
+        return bool(self._wanted or self._streams) and not self._subscriber.closed
 
     def watch(self, ids: Collection[str]) -> None:
         """Watch ``ids``, also those that are watched already: each is owed an event."""
@@ -81,11 +100,20 @@ class Subscription:
         self._wake.set()
         self._serving.begin()
 
+    def follow(self, ids: Collection[str]) -> None:
+        """Follow the streams of ``ids``, also those that are followed already: each is owed an event."""
+        self._unfollowed.update(ids)
+        self._wake.set()
+        self._serving.begin()
+
     async def open_feed(self) -> Feed:
         """Return a new feed of the store, or one that polls it."""
         settings = self._store.settings
         feed = await self._store.feed() if settings.push else None
-        return feed or PollingFeed(self._read_many, settings.poll_interval, settings.poll_min_interval)
+        if feed is None:
+            feed = PollingFeed(self._batcher.get_many, settings.poll_interval, settings.poll_min_interval)
+            feed.read_streams_by(self._batcher.read_stream)
+        return feed
 
     async def _serve(self) -> None:
         """Serve with one feed after the other, until nothing has been wanted for a while."""
@@ -101,9 +129,9 @@ class Subscription:
                     if is_being_cancelled():
                         raise
                     await self._rest_after(unasked_cancellation(self._store.location), backoff)
-                if not self._wanted:
+                if not self._wanted and not self._streams:
                     return
-        except Exception as exc:  # noqa: BLE001  (handed to everybody who waits)
+        except Exception as exc:  # noqa: BLE001  (handed to all who wait)
             self._subscriber.fail_all(exc)
         finally:
             fallback.cancel()
@@ -114,60 +142,59 @@ class Subscription:
         await asyncio.sleep(backoff.next())
 
     def _fall_back(self) -> None:
-        if self._wanted:
+        if self._wanted or self._streams:
             self._subscriber.read_all()
 
     async def _serve_once(self, backoff: Backoff) -> None:
-        """Keep one feed until it fails (raises), or is not needed or perhaps outdone by another (returns)."""
-        feed = await self.open_feed()
-        feed.attach(self._subscriber.deliver)
-        reader = owned_task(self._read(feed), "aioresult feed")
-        reader.add_done_callback(lambda _: self._wake.set())
+        """Keep one feed. Raises if it fails; returns if it is not needed, or if a better one may be available."""
+        opened = await self.open_feed()
+        feed = OpenFeed(opened, self._subscriber.deliver, self._store.location, self._wake.set)
         self._fresh.update(self._wanted)
+        self._unfollowed.update(self._streams)
         try:
-            await self._steer(feed, reader, backoff)
+            await self._steer(feed, backoff, polls=isinstance(opened, PollingFeed))
         finally:
             self.watched.clear()
-            await asyncio.shield(self._begin_closing(feed, reader))
+            self._followed.clear()
+            await asyncio.shield(self._begin_closing(feed))
 
-    async def _read(self, feed: Feed) -> None:
-        async for task_id, record in Unhooked(feed):
-            self._subscriber.deliver(task_id, record)
-        raise StoreUnavailable(f"the feed of {self._store.location} ended")
-
-    async def _steer(self, feed: Feed, reader: asyncio.Task[None], backoff: Backoff) -> None:
+    async def _steer(self, feed: OpenFeed, backoff: Backoff, *, polls: bool) -> None:
+        """Watch and unwatch as it is wanted, until the feed is not needed or another one may be better."""
         settings = self._store.settings
         opened = idle_since = prune_at = self._loop.time()
         while True:
             self._wake.clear()
-            if reader.done():
-                reader.result()
-            await self._watch_fresh(feed, reader)
+            feed.check()
+            await self._watch_fresh(feed)
             self._subscriber.outage = None
             now = self._loop.time()
             if now >= opened + _TICK:
                 backoff.reset()
-            if isinstance(feed, PollingFeed) and settings.push and now >= opened + _SECOND_CHANCE:
+            if polls and settings.push and now >= opened + _SECOND_CHANCE:
                 return
-            if self._wanted:
+            if self._wanted or self._streams:
                 idle_since = now
             elif now >= idle_since + settings.idle_timeout:
                 return
             if now >= prune_at + _TICK:
                 prune_at = now
-                await self._drop_surplus(feed, reader)
+                await self._drop_surplus(feed)
             await self._rest(min(_TICK, max(settings.idle_timeout, _SHORTEST_REST)))
 
-    async def _watch_fresh(self, feed: Feed, reader: asyncio.Task[None]) -> None:
+    async def _watch_fresh(self, feed: OpenFeed) -> None:
         fresh, self._fresh = self._fresh, set()
         fresh.intersection_update(self._wanted)
         if fresh:
-            async with _unless_ended(reader):
-                await feed.watch(fresh)
+            await feed.watch(fresh)
             self.watched |= fresh
+        streams, self._unfollowed = self._unfollowed, set()
+        streams.intersection_update(self._streams)
+        if streams:
+            await feed.follow(streams, self._subscriber.tell)
+            self._followed |= streams
 
-    async def _drop_surplus(self, feed: Feed, reader: asyncio.Task[None]) -> None:
-        """Unsubscribe from what nobody waits for any more; in a burst of results, later and in fewer pieces."""
+    async def _drop_surplus(self, feed: OpenFeed) -> None:
+        """Unsubscribe from what nobody waits for any more; while many results arrive, later and in fewer calls."""
         total = self._subscriber.delivered
         delivered, self._delivered_before = total - self._delivered_before, total
         if delivered and len(self.watched) - len(self._wanted) <= max(_SURPLUS, _BURST * delivered):
@@ -175,8 +202,11 @@ class Subscription:
         surplus = self.watched.difference(self._wanted)
         if surplus:
             self.watched -= surplus
-            async with _unless_ended(reader):
-                await feed.unwatch(surplus)
+            await feed.unwatch(surplus)
+        streams = self._followed.difference(self._streams)
+        if streams:
+            self._followed -= streams
+            await feed.unfollow(streams)
 
     async def _rest(self, seconds: float) -> None:
         """Sleep until there is something to do, or for ``seconds``."""
@@ -189,76 +219,21 @@ class Subscription:
 
     # --- closing ---
 
-    def _begin_closing(self, feed: Feed, reader: asyncio.Task[None]) -> asyncio.Task[None]:
+    def _begin_closing(self, feed: OpenFeed) -> asyncio.Task[None]:
         """Close ``feed`` in a task of its own, which is begun again if it is cancelled."""
-        closing = owned_task(_close(feed, reader), "aioresult closing of a feed")
+        closing = owned_task(feed.aclose(), "aioresult closing of a feed")
         self._closings.add(closing)
 
         def ended(_: object) -> None:
             self._closings.discard(closing)
             if closing.cancelled():
-                self._begin_closing(feed, reader)
+                self._begin_closing(feed)
 
         closing.add_done_callback(ended)
         return closing
 
     async def aclose(self) -> None:
-        """End the background task, and give back its feed."""
+        """End the background task, and close its feed."""
         await self._serving.cancel()
         while self._closings:
             await asyncio.wait(self._closings)
-
-
-async def _close(feed: Feed, reader: asyncio.Task[None]) -> None:
-    reader.cancel()
-    try:
-        await asyncio.wait([reader])
-        if not reader.cancelled():
-            reader.exception()  # has been raised by _steer, or comes too late to matter
-    finally:
-        await feed.aclose()
-
-
-@asynccontextmanager
-async def _unless_ended(reader: asyncio.Task[None]) -> AsyncIterator[None]:
-    """Interrupt a call of a feed once its reader has ended, and raise why: over a dead connection the call may hang."""
-    try:
-        async with asyncio.timeout(None) as limit:
-
-            def interrupt(_: object) -> None:
-                with suppress(RuntimeError):  # the call has returned meanwhile
-                    limit.reschedule(asyncio.get_running_loop().time())
-
-            reader.add_done_callback(interrupt)
-            try:
-                yield
-            finally:
-                reader.remove_done_callback(interrupt)
-    except TimeoutError:
-        if reader.done():
-            reader.result()
-        raise
-
-
-class Fallback:
-    """Calls ``read`` about every ``interval`` seconds, jittered so that many processes do not read in step.
-
-    It runs whether or not there is a feed: a store that can be read but not listened to is read all the same.
-    """
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, interval: float, read: Callable[[], None]) -> None:
-        self._loop = loop
-        self._interval = interval
-        self._read = read
-        self._plan()
-
-    def _plan(self) -> None:
-        self._timer = self._loop.call_later(self._interval * random.uniform(0.8, 1.2), self._fire)
-
-    def _fire(self) -> None:
-        self._plan()
-        self._read()
-
-    def cancel(self) -> None:
-        """Call it no more."""
-        self._timer.cancel()

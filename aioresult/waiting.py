@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any, Final
 
 from aioresult.errors import ResultNotStored
 from aioresult.record import Record
 from aioresult.runtime import LOOK_ONCE, Runtime
-from aioresult.states import PENDING
+from aioresult.states import PENDING, PROPAGATE_STATES, SUCCESS
 
 _UNREAD_STATES: Final = 1000
 """States that are kept for a reader that is slower than the task; older ones give way."""
 
 
 class Inbox:
-    """A listener that its reader can wait on: records of many tasks, in the order in which they came.
+    """A listener with a queue: records of many tasks, in the order in which they came, for one reader.
 
     Args:
         finals_only: keep only records that end the waiting.
@@ -38,7 +39,7 @@ class Inbox:
             self._wake()
 
     def fail(self, error: Exception) -> None:
-        """Take the error that ended all waiting; what has come before is still given out first."""
+        """Take the error that ended all waiting; records that came before are still returned first."""
         self._error = error
         self._wake()
 
@@ -88,6 +89,13 @@ async def states(runtime: Runtime, task_id: str, deadline: float | None) -> Asyn
     Raises:
         DecodeError: what is stored cannot be read.
     """
+    if deadline == LOOK_ONCE:
+        stored = await runtime.look(task_id)
+        if stored is not None and stored.error is not None:
+            raise stored.error
+        if stored is not None and stored.status != PENDING:
+            yield stored
+        return
     inbox = Inbox(finals_only=False, limit=_UNREAD_STATES)
     runtime.hub.join((runtime.check(task_id),), inbox)
     last: tuple[Any, ...] | None = None
@@ -116,7 +124,7 @@ async def found(runtime: Runtime, ids: Sequence[str], deadline: float | None) ->
         return None
 
 
-async def refuse_to_wait_in_vain(runtime: Runtime, ignored: Collection[str], deadline: float | None) -> None:
+async def refuse_ignored(runtime: Runtime, ignored: Collection[str], deadline: float | None) -> None:
     """Raise ``ResultNotStored`` where nothing at all is stored of one of these ids, whose results are ignored."""
     if not ignored:
         return
@@ -127,3 +135,37 @@ async def refuse_to_wait_in_vain(runtime: Runtime, ignored: Collection[str], dea
                 f"task {task_id!r}: its result is ignored (task_ignore_result, or ignored=True), and nothing is "
                 f"stored in {runtime.store.location}; pass ignored=False if its producer does store it"
             )
+
+
+async def success_or_failed_ancestor(
+    runtime: Runtime, task_id: str, ancestors: Mapping[str, Record | None], deadline: float | None
+) -> Record | None:
+    """Wait for a task, and return its record if it has succeeded, or that of an ancestor as soon as one has failed.
+
+    ``None`` where the task has failed by itself, or is not final by ``deadline``. An ancestor that cannot be read, or
+    is not stored, counts as not failed.
+
+    Args:
+        runtime: where to wait.
+        task_id: the task's id.
+        ancestors: the ids of its ancestors, the nearest first, each with its final record where that is known.
+        deadline: in the loop's time.
+    """
+    oldest_first = list(ancestors)[::-1]
+    for other in oldest_first:
+        known = ancestors[other]
+        if known is not None and known.status in PROPAGATE_STATES:
+            return known
+    unknown = [other for other in oldest_first if ancestors[other] is None]
+    ids = [runtime.check(other) for other in (*unknown, task_id)]
+    async with aclosing(finals(runtime, ids, deadline)) as source:
+        async for record in source:
+            if record.id == task_id:
+                if record.status == SUCCESS:
+                    return record
+                break
+            if record.status in PROPAGATE_STATES:
+                return record
+    stored = await found(runtime, unknown, deadline) if unknown else None
+    known_records = (ancestors[other] or (stored or {}).get(other) for other in ancestors)
+    return next((record for record in known_records if record is not None and record.status in PROPAGATE_STATES), None)

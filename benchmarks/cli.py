@@ -41,6 +41,7 @@ cases:
   sync    what the blocking mirror adds
   load    what waiting costs the server while nothing happens
   fan     several consumer processes on one store
+  streams append to item, with few and many readers, many streams, late readers
 
 examples:
   python -m benchmarks                                  the quick run, about three minutes

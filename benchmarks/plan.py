@@ -27,6 +27,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         window: seconds over which that load is measured.
         processes: numbers of consumers on one store.
         fan_results: results that all of these get, together.
+        readers: numbers of readers of one stream.
+        items: items of one turn for one of these; more readers get fewer.
+        streams: how many are read at once, and how many items each of them gets.
+        finished: items of the stream that is read when it is over.
+        reader_crowds: numbers of idle readers of a stream each.
         others_elsewhere: whether wake-ups under ``others`` are measured on other stores than Redis.
         elsewhere: the cases that are measured on other stores than Redis.
         peers: other libraries that take part, unless the command line says otherwise.
@@ -51,6 +56,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     window: float
     processes: tuple[int, ...]
     fan_results: int
+    readers: tuple[int, ...]
+    items: int
+    streams: tuple[int, int]
+    finished: int
+    reader_crowds: tuple[int, ...]
     others_elsewhere: bool
     elsewhere: tuple[str, ...]
     peers: tuple[str, ...]
@@ -76,8 +86,13 @@ QUICK: Final = Plan(
     window=1.0,
     processes=(1, 4),
     fan_results=8000,
+    readers=(1, 10, 100),
+    items=300,
+    streams=(500, 20),
+    finished=10_000,
+    reader_crowds=(10_000,),
     others_elsewhere=False,
-    elsewhere=("wake", "store"),
+    elsewhere=("wake", "store", "streams"),
     peers=("celery",),
 )
 
@@ -101,8 +116,13 @@ FULL: Final = Plan(
     window=2.0,
     processes=(1, 2, 4, 8),
     fan_results=16_000,
+    readers=(1, 10, 100, 1000),
+    items=1000,
+    streams=(500, 40),
+    finished=10_000,
+    reader_crowds=(1000, 10_000),
     others_elsewhere=True,
-    elsewhere=("wake", "crowd", "ready", "store", "group", "load", "fan"),
+    elsewhere=("wake", "crowd", "ready", "store", "group", "load", "fan", "streams"),
     peers=("all",),
 )
 
@@ -126,8 +146,13 @@ TINY: Final = Plan(
     window=0.2,
     processes=(2,),
     fan_results=20,
+    readers=(1, 3),
+    items=4,
+    streams=(5, 2),
+    finished=20,
+    reader_crowds=(20,),
     others_elsewhere=True,
-    elsewhere=("wake", "crowd", "ready", "store", "group", "load", "fan"),
+    elsewhere=("wake", "crowd", "ready", "store", "group", "load", "fan", "streams"),
     peers=(),
 )
 """Just enough to run every line once; its figures mean nothing."""

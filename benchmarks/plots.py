@@ -15,6 +15,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from benchmarks.cases.case import FLOOR, PUSH, QUICK_POLL, SLOW_POLL
 from benchmarks.cases.crowd import WITH_TIMEOUT
 from benchmarks.cases.load import NOBODY
+from benchmarks.cases.streams import PAUSED
 from benchmarks.cases.throughput import DRIVER
 from benchmarks.figures import Figure, Results, Run
 from benchmarks.stats import CURVE, median
@@ -48,6 +49,7 @@ def draw(run: Run, folder: Path) -> list[Path]:
         "wake-stores": wake_of_stores,
         "load": load,
         "throughput": throughput,
+        "streams": streams,
     }
     written: list[Path] = []
     for name, plot in plots.items():
@@ -207,6 +209,40 @@ def throughput(results: Results) -> Canvas | None:
     canvas.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     axes.set_title("Redis: throughput against the floor, a bare protocol with nothing around it", loc="left")
     return canvas
+
+
+def streams(results: Results) -> Canvas | None:
+    """Draw how long an item takes to its readers, over their number: p50 as a line, p99 as a dotted one."""
+    figures = [f for f in results.select(case="streams", store="redis", metric="p50") if f.condition != PAUSED]
+    if not figures:
+        return None
+    canvas = _canvas(8, 4.4)
+    axes = canvas.subplots()
+    names = list(dict.fromkeys(figure.contestant for figure in figures))
+    others = [name for name in names if name not in _COLOURS]
+    for name in names:
+        points = sorted(
+            (_readers(f), f.samples.p50, f.samples.p99) for f in figures if f.contestant == name and f.samples
+        )
+        colour = _COLOURS.get(name) or _OTHERS[others.index(name) % len(_OTHERS)]
+        numbers, middle, high = zip(*points, strict=True)
+        axes.plot(numbers, middle, "o-", markersize=4, color=colour, label=name, linewidth=2.4 if name == PUSH else 1.5)
+        axes.plot(numbers, high, ":", color=colour, linewidth=1)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel("readers of the stream")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda count, _: f"{count:,.0f}"))
+    axes.yaxis.set_major_formatter(FuncFormatter(_milliseconds))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.grid(color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.set_title("Redis: from the appended item to the resumed reader (solid: p50, dotted: p99)", loc="left")
+    canvas.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    return canvas
+
+
+def _readers(figure: Figure) -> int:
+    return int(figure.condition.partition(" ")[0].replace(",", ""))
 
 
 def _many(case: str) -> dict[str, str]:

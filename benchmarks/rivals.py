@@ -28,10 +28,11 @@ class Rival(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: as it is shown.
-        script: in ``peers/``.
+        script: in ``peers/``; or a kind of ``benchmarks.contestants``, to be run in this environment.
         requires: what to install, for pip.
         how: its documented way to wait.
         stores: where it can take part.
+        cases: the cases that it takes part in.
         arguments: further ones of the script.
         worker: whether a worker of its own produces the results; otherwise a producer process stores them.
         interval: how often it asks, in seconds, where it polls by default; so much for how many samples to take.
@@ -43,6 +44,7 @@ class Rival(msgspec.Struct, frozen=True, kw_only=True):
     requires: tuple[str, ...]
     how: str
     stores: tuple[str, ...] = ("redis",)
+    cases: tuple[str, ...] = ("wake", "load")
     arguments: tuple[str, ...] = ()
     worker: bool = True
     interval: float = 0.0
@@ -105,6 +107,22 @@ RIVALS: Final = (
         how="result.get(blocking=True)",
         arguments=("notify",),
         many=100,
+    ),
+    Rival(
+        name="docket",
+        script="with_docket.py",
+        requires=("pydocket>=0.27",),
+        how="await execution.get_result(timeout=...)",
+        many=100,
+    ),
+    Rival(
+        name="resumable-stream",
+        script="resumable-stream",
+        requires=("resumable-stream>=0.2", "msgspec>=0.19"),
+        how="async for text in await context.resume_existing_stream(id)",
+        cases=("streams",),
+        worker=False,
+        many=100,  # redis-py's pool holds so many connections by default, and each reader takes one while it joins
     ),
 )
 
@@ -185,6 +203,8 @@ class RivalEntrant(Entrant):
             self.producer = _Producer(self)
 
     def command(self, pipe: int) -> list[str]:
+        if not self.rival.script.endswith(".py"):
+            return [self.environment.python, *super().command(pipe)[1:]]
         script = str(SCRIPTS / self.rival.script)
         return [self.environment.python, script, self._role, self.url, str(pipe), *self.rival.arguments]
 
@@ -209,8 +229,7 @@ class _Producer(Entrant):
 
     def command(self, pipe: int) -> list[str]:
         command = self._consumer.command(pipe)
-        command[2] = "producer"
-        return command
+        return ["producer" if part == "consumer" else part for part in command]
 
 
 class WorkerWaker:
@@ -280,12 +299,12 @@ class Rivals:
             found |= environment.versions()
         return found
 
-    def entrants(self, store: str, url: str) -> list[RivalEntrant]:
-        """Return those that can use ``store``, at ``url`` as aioresult writes it."""
+    def entrants(self, store: str, url: str, case: str) -> list[RivalEntrant]:
+        """Return those that take part in ``case`` and can use ``store``, at ``url`` as aioresult writes it."""
         return [
             RivalEntrant(rival, environment, _url_for(rival, url))
             for rival, environment in self._ready
-            if store in rival.stores
+            if store in rival.stores and case in rival.cases
         ]
 
 

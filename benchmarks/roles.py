@@ -48,6 +48,8 @@ class Role:
         self.waiting: list[asyncio.Task[object]] = []
         self.background: list[asyncio.Task[object]] = []
         self.prepared: Any = None
+        self.reading: Any = None
+        """What ``streaming`` keeps."""
         self.cpu_at_registration = 0.0
 
 
@@ -62,7 +64,7 @@ async def wake_consume(role: Role, *, run: str, count: int, background: int) -> 
     others = task_ids(f"{run}o", background)
     role.background = [asyncio.create_task(contestant.wait(task)) for task in others]
     if others:
-        await _until_quiet(role)
+        await until_quiet(role)
     values: list[object] = []
     resumed_at: list[int] = []
     for task in tasks:
@@ -114,16 +116,16 @@ async def register(role: Role, *, run: str, count: int, start: int = 0, timeout:
     """Begin to wait for ``count`` tasks; return how long it took until nothing moved any more, and their memory."""
     tasks = role.tasks = task_ids(run, count, start)
     gc.collect()
-    memory, cpu, commands = _memory(), time.process_time(), role.contestant.commands()
+    before, cpu, commands = memory(), time.process_time(), role.contestant.commands()
     began = time.monotonic()
     wait = role.contestant.wait
     role.waiting = [asyncio.create_task(wait(task, timeout)) for task in tasks]
-    done_at = await _until_quiet(role)
+    done_at = await until_quiet(role)
     spent = time.process_time() - cpu
     gc.collect()
     return {
         "seconds": done_at - began,
-        "memory": (_memory() - memory) / count,
+        "memory": (memory() - before) / count,
         "cpu": spent / count,
         "commands": role.contestant.commands() - commands,
     }
@@ -148,7 +150,7 @@ async def abandon(role: Role) -> Reply:
     """Cancel all waiters; return how long that took until nothing moved any more."""
     began = time.monotonic()
     await _cancel(role.waiting)
-    return {"seconds": await _until_quiet(role) - began}
+    return {"seconds": await until_quiet(role) - began}
 
 
 @operation
@@ -221,7 +223,7 @@ async def join(role: Role, *, run: str, count: int) -> Reply:
     """Wait for all of ``count`` tasks together, after having told the producer that this has begun."""
     tasks = task_ids(run, count)
     waiting = asyncio.create_task(role.contestant.join(tasks))
-    await _until_quiet(role)
+    await until_quiet(role)
     os.write(role.pipe, b".")
     cpu = time.process_time()
     values = await waiting
@@ -306,12 +308,12 @@ async def read_blocking(role: Role, *, run: str, count: int, threads: int) -> Re
 # --- measuring oneself ---
 
 
-def _memory() -> int:
+def memory() -> int:
     """Return the bytes of this process that are in memory."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE
 
 
-async def _until_quiet(role: Role) -> float:
+async def until_quiet(role: Role) -> float:
     """Return when this process has stopped being busy, after having watched it for a moment.
 
     Whoever polls never stops being busy, and is given a moment only.

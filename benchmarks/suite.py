@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from benchmarks import machine
-from benchmarks.cases import crowd, fan, group, load, sync, throughput, wake
+from benchmarks.cases import crowd, fan, group, load, streams, sync, throughput, wake
 from benchmarks.cases.case import Setting
 from benchmarks.figures import Results, Run
 from benchmarks.plan import Plan
@@ -28,6 +28,7 @@ CASES: Final[dict[str, Callable[[Setting], None]]] = {
     "sync": sync.run,
     "load": load.run,
     "fan": fan.run,
+    "streams": streams.run,
 }
 _WITHOUT_SERVER: Final = {"sqlite": ("load", "fan")}
 """Cases that are about a server's side, or about more than one consumer, where there is no server."""
@@ -76,7 +77,7 @@ def run(
                 def show(text: str, store: str = store, case: str = case) -> None:
                     tell(store, case, text)
 
-                entrants = rivals.entrants(store, host.url)
+                entrants = rivals.entrants(store, host.url, case)
                 setting = Setting(store, host, plan, results, entrants, show)
                 CASES[case](setting)
                 left_out |= setting.left_out

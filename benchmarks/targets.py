@@ -9,6 +9,16 @@ import msgspec
 
 from benchmarks.cases.case import FLOOR, PUSH
 from benchmarks.cases.crowd import WITH_TIMEOUT
+from benchmarks.cases.streams import (
+    CONNECTIONS,
+    PAUSED,
+    RESULT,
+    XREAD,
+    crowd_condition,
+    finished_condition,
+    readers_condition,
+    streams_condition,
+)
 from benchmarks.cases.sync import SHIM
 from benchmarks.cases.throughput import DRIVER
 from benchmarks.figures import Results
@@ -95,6 +105,10 @@ def _crowd(metric: str) -> dict[str, str]:
 
 def _many(case: str, store: str) -> dict[str, str]:
     return {"case": case, "store": store, "condition": "concurrency 1,000", "metric": "per second"}
+
+
+def _stream(condition: str, metric: str, store: str = "redis") -> dict[str, str]:
+    return {"case": "streams", "store": store, "condition": condition, "metric": metric}
 
 
 TARGETS: Final = (
@@ -209,6 +223,61 @@ TARGETS: Final = (
         at_least=False,
         measured=_while_waiting,
         unit="1/s",
+    ),
+    Target(
+        figure="Redis stream, append to item p50, one reader, against the floor",
+        target="<= 2.5 x",
+        limit=2.5,
+        at_least=False,
+        measured=_ratio(PUSH, FLOOR, **_stream(readers_condition(1), "p50")),
+    ),
+    Target(
+        figure="the same against redis-py's XREAD BLOCK",
+        target="<= 1 x",
+        limit=1,
+        at_least=False,
+        measured=_ratio(PUSH, XREAD, **_stream(readers_condition(1), "p50")),
+    ),
+    Target(
+        figure="Redis streams, items/s of 500 streams at once, against the floor",
+        target=">= 0.35 x",
+        limit=0.35,
+        at_least=True,
+        measured=_ratio(PUSH, FLOOR, **_stream(streams_condition(500), "items per second")),
+    ),
+    Target(
+        figure="connections of 10,000 readers of streams and a producer",
+        target="<= 4",
+        limit=4,
+        at_least=False,
+        measured=_absolute(PUSH, **_stream(crowd_condition(10_000), CONNECTIONS)),
+        unit="connections",
+    ),
+    Target(
+        figure="memory per idle reader of a stream, 10,000 readers",
+        target="<= 3 KiB",
+        limit=3072,
+        at_least=False,
+        measured=_absolute(PUSH, **_stream(crowd_condition(10_000), "memory per reader")),
+        unit="B",
+    ),
+    Target(
+        figure="items/s to a reader of a finished stream of 10,000 items",
+        target=">= 200,000",
+        limit=200_000,
+        at_least=True,
+        measured=_absolute(PUSH, **_stream(finished_condition(10_000), "items per second")),
+        unit="1/s",
+    ),
+    *(
+        Target(
+            figure=f"{name} stream, append to item p50, against the wake-up of a result",
+            target="<= 1.5 x",
+            limit=1.5,
+            at_least=False,
+            measured=_ratio(PUSH, RESULT, **_stream(PAUSED, "p50", store)),
+        )
+        for store, name in (("postgresql", "PostgreSQL"), ("mongodb", "MongoDB"), ("sqlite", "SQLite"))
     ),
 )
 

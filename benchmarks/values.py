@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -48,6 +48,30 @@ def check_all(tasks: Iterable[str], values: Iterable[object]) -> int:
     for task, value in zip(tasks, values, strict=True):
         check(task, value)
         count += 1
+    return count
+
+
+def item_of(task: str, number: int) -> Value:
+    """Return the value of item ``number`` (from 1) of the stream of ``task``: about as long as a few words."""
+    return {"n": number, "text": f"item {number} of {task}"}
+
+
+def items_of(task: str, count: int) -> list[Value]:
+    """Return the values of the first ``count`` items of a stream."""
+    return [item_of(task, number) for number in range(1, count + 1)]
+
+
+def check_items(task: str, values: Sequence[object], count: int) -> int:
+    """Compare what a reader has got of the stream of ``task``, and return how many items there were.
+
+    Raises:
+        WrongValue: it is not the first ``count`` items, each once and in order.
+    """
+    for number, value in enumerate(values, 1):
+        if value != item_of(task, number):
+            raise WrongValue(f"task {task}: expected item {number}, {item_of(task, number)!r}, got {value!r:.200}")
+    if len(values) != count:
+        raise WrongValue(f"task {task}: expected {count} items, got {len(values)}")
     return count
 
 

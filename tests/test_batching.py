@@ -13,7 +13,7 @@ import pytest
 
 from aioresult import AioResultError, Backend, Record, StoreUnavailable, TaskRevokedError
 from aioresult.abc import PartlyUnavailable
-from aioresult.batching import lane_of
+from aioresult.lanes import lane_of
 from aioresult.testing import FaultyStore
 from aioresult.testing.conformance import eventually
 

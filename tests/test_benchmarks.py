@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 
+from aioresult import Backend
 from benchmarks import cli, plots, suite
-from benchmarks.cases.case import FLOOR, PUSH
+from benchmarks.cases import streams
+from benchmarks.cases.case import FLOOR, PUSH, Setting
+from benchmarks.contestants import KINDS
 from benchmarks.figures import Figure, Results, Run
 from benchmarks.plan import FULL, PLANS, QUICK, TINY
 from benchmarks.process import ChildFailed, Entrant
 from benchmarks.report import markdown, number
-from benchmarks.rivals import RIVALS, SCRIPTS, Rivals
+from benchmarks.rivals import RIVALS, SCRIPTS, Environment, Rivals
+from benchmarks.servers import RedisHost
 from benchmarks.stats import CURVE, median, paired_ratio, quantile, summarise
 from benchmarks.targets import TARGETS, judge
-from benchmarks.values import WrongValue, check_all, record_of, task_ids, value_of
+from benchmarks.values import WrongValue, check_all, check_items, item_of, items_of, record_of, task_ids, value_of
 
 pytestmark = pytest.mark.once
 
@@ -58,7 +64,7 @@ def test_each_case_is_measured_on_a_real_server_and_written_down(
     assert "Redis" in finished.versions["redis"]
     text = (tmp_path / "tiny.md").read_text()
     assert "## Targets" in text
-    drawn = {"wake": ["wake.svg", "wake.png"], "load": ["load.svg", "load.png"]}.get(case, [])
+    drawn = [f"{case}.svg", f"{case}.png"] if case in ("wake", "load", "streams") else []
     assert all((tmp_path / name).stat().st_size > 0 for name in drawn)
     assert "Redis wake p50" in capsys.readouterr().out
 
@@ -93,6 +99,81 @@ def _store_wrong(url: str, task: str) -> None:
 
     with Backend(url) as backend:
         backend.store_result(task, {"n": -1}, "SUCCESS")
+
+
+# --- streams ---
+
+
+def test_readers_of_streams_and_a_producer_share_a_few_connections(redis_url: str) -> None:
+    host, push = RedisHost(redis_url), Entrant(PUSH, "aioresult", redis_url)
+    before = host.load().connections
+    with push.start() as consumer, push.start() as producer:
+        consumer.ask("follow", run="shared", streams=50, readers=2, count=1, timed=False)
+        consumer.send("followed")
+        producer.ask("pour", run="shared", streams=50, count=1)
+        assert consumer.reply()["checked"] == 100
+        assert host.load().connections - before <= 4
+
+
+def test_a_reader_that_gets_a_wrong_item_fails_the_run(redis_url: str) -> None:
+    (task,) = task_ids("wrong-item", 1)
+    with Entrant(PUSH, "aioresult", redis_url).start() as child:
+        child.ask("follow", run="wrong-item", streams=1, readers=1, count=2, timed=False)
+        child.send("followed")
+        asyncio.run(_append(redis_url, task, item_of(task, 1), item_of(task, 3)))
+        with pytest.raises(ChildFailed, match="expected item 2"):
+            child.reply()
+
+
+async def _append(url: str, task: str, *values: object) -> None:
+    async with Backend(url) as backend:
+        await backend.append(task, *values)
+
+
+def test_a_store_without_streams_is_left_out_with_the_reason() -> None:
+    host = SimpleNamespace(url="disabled://")
+    setting = Setting("none", host, TINY, Results(), [], lambda _: None)  # type: ignore[arg-type]  # it has no server
+    streams.run(setting)
+    assert setting.left_out == {"streams on none": "the store keeps none"}
+    assert not setting.results.figures
+
+
+def test_every_item_is_compared() -> None:
+    (task,) = task_ids("run", 1)
+    first, second, third = items_of(task, 3)
+    assert check_items(task, [first, second, third], 3) == 3
+    for wrong in ([first, third], [first, first, second], [second], [first, second, third, third]):
+        with pytest.raises(WrongValue, match=task):
+            check_items(task, wrong, 3)
+    with pytest.raises(WrongValue, match="expected 3 items, got 2"):
+        check_items(task, [first, second], 3)
+
+
+def test_the_targets_of_streams_are_about_what_a_full_run_measures() -> None:
+    measured = [
+        (streams.readers_condition(1), "p50"),
+        (streams.streams_condition(FULL.streams[0]), "items per second"),
+        (streams.finished_condition(FULL.finished), "items per second"),
+        *[
+            (streams.crowd_condition(max(FULL.reader_crowds)), name)
+            for name in (streams.CONNECTIONS, "memory per reader")
+        ],
+    ]
+    figures = [
+        _figure(name, [1.0], case="streams", condition=condition, metric=metric)
+        for condition, metric in measured
+        for name in (PUSH, FLOOR, streams.XREAD)
+    ]
+    figures += [
+        _figure(name, [1.0], case="streams", condition=streams.PAUSED, store=store)
+        for store in ("postgresql", "mongodb", "sqlite")
+        for name in (PUSH, streams.RESULT)
+    ]
+    verdicts = [
+        verdict for verdict in judge(Results(figures)) if "stream" in verdict.figure or "XREAD" in verdict.figure
+    ]
+    assert len(verdicts) == 9
+    assert not [verdict.figure for verdict in verdicts if verdict.verdict == "not measured"]
 
 
 def test_a_child_that_cannot_start_says_why() -> None:
@@ -242,8 +323,29 @@ def test_plans_name_only_cases_and_peers_that_exist() -> None:
 
 def test_every_peer_has_its_script() -> None:
     for rival in RIVALS:
+        if rival.script in KINDS:
+            continue  # a contestant that runs in an environment of its own
         assert (SCRIPTS / rival.script).is_file()
         assert rival.script.startswith("with_")  # a script named like its package would shadow it
+
+
+def test_a_peer_takes_part_in_its_own_cases_only(tmp_path: Path) -> None:
+    for rival in RIVALS:
+        if rival.name in ("docket", "resumable-stream"):
+            environment = Path(Environment(rival, tmp_path).python).parent.parent
+            environment.mkdir()
+            (environment / "complete").touch()
+    rivals = Rivals(["docket", "resumable"], tmp_path).install(lambda _: None)
+
+    def names(store: str, case: str) -> list[str]:
+        return [entrant.name for entrant in rivals.entrants(store, "redis://localhost", case)]
+
+    assert names("redis", "wake") == names("redis", "load") == ["docket"]
+    assert names("redis", "streams") == ["resumable-stream"]
+    assert names("redis", "crowd") == names("sqlite", "streams") == []
+    (entrant,) = rivals.entrants("redis", "redis://localhost", "streams")
+    assert entrant.command(-1)[0].startswith(str(tmp_path))
+    assert entrant.producer.command(-1) == entrant.command(-1)
 
 
 def test_a_peer_that_cannot_be_installed_is_left_out_with_the_reason(tmp_path: Path) -> None:
@@ -252,10 +354,10 @@ def test_a_peer_that_cannot_be_installed_is_left_out_with_the_reason(tmp_path: P
     rivals = Rivals(["huey"], occupied).install(lambda _: None)
     assert {"huey", "huey, notify_result"} == set(rivals.left_out)
     assert "occupied" in rivals.left_out["huey"]
-    assert rivals.entrants("redis", "redis://localhost") == []
+    assert rivals.entrants("redis", "redis://localhost", "wake") == []
 
 
 def test_no_peer_takes_part_unless_it_is_wanted(tmp_path: Path) -> None:
     rivals = Rivals([], tmp_path).install(lambda _: None)
-    assert rivals.entrants("redis", "redis://localhost") == []
+    assert rivals.entrants("redis", "redis://localhost", "wake") == []
     assert list(tmp_path.iterdir()) == []

@@ -19,7 +19,7 @@ import redis
 
 from aioresult import Backend as AsyncBackend
 from aioresult import Record
-from aioresult.cli import lastlook
+from aioresult.cli import snapshot
 from aioresult.cli.exits import MEANINGS, Exit, exit_for, worst
 from aioresult.errors import DecodeError, EncodeError, SettingsError, StoreUnavailable, Unsupported
 from aioresult.sync import Backend
@@ -297,15 +297,15 @@ def test_a_store_that_is_away_is_named_without_its_password(command: list[str]) 
     assert "Traceback" not in ended.err
 
 
-async def test_the_last_look_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_snapshot_after_a_timeout_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     class SilentStore(FaultyStore):
         async def get_many(self, ids: Sequence[str]) -> Mapping[str, Record]:
             return await asyncio.Future()
 
-    monkeypatch.setattr(lastlook, "_PATIENCE", 0.01)
+    monkeypatch.setattr(snapshot, "_TIMEOUT", 0.01)
     async with AsyncBackend(SilentStore()) as backend:
         with pytest.raises(StoreUnavailable, match=r"memory:// has not replied within 0\.01 s"):
-            await lastlook.last_look(backend, ["t"])
+            await snapshot.snapshot(backend, ["t"])
 
 
 @pytest.mark.parametrize("command", ["get", "wait", "watch"])

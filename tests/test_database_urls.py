@@ -50,7 +50,7 @@ def reader(_postgres_database: str) -> Iterator[PostgresServer]:
 
     async def create_tables(url: str) -> None:
         async with Backend(url) as backend:
-            await sql_store(backend).database.create()
+            await backend.ping()
 
     name = urlsplit(_postgres_database).path.strip("/")
     with PostgresServer() as server:
@@ -73,7 +73,7 @@ async def test_of_several_hosts_that_is_used_which_does_what_is_asked_for(
         assert await backend.store_result("a", 1, "SUCCESS")
         assert backend.runtime.store.location == f"postgresql://{hosts}/{database}"
     assert on_postgresql(postgres_url, "SELECT task_id FROM celery_taskmeta") == [("a",)]
-    async with Backend(f"{url}?target_session_attrs=read-only", database_create_tables_at_setup=False) as backend:
+    async with Backend(f"{url}?target_session_attrs=read-only") as backend:
         assert await setting_of(backend, "transaction_read_only") == "on"
 
 
@@ -178,7 +178,7 @@ async def test_behind_a_pooler_that_is_told_of_no_statement_gets_a_name(
         return int(await link.value(named))
 
     async with Backend(f"{spelled(postgres_url, driver)}?{query}") as backend:
-        await sql_store(backend).database.create()
+        await backend.store_result("a", 1, "SUCCESS")
         assert await sql_store(backend).database.run(read) == 0
 
 

@@ -223,7 +223,7 @@ async def test_polling_slows_down_while_nothing_changes_whatever_is_stored(store
 async def test_polling_beside_another_feed_owes_nothing_and_looks_soon_at_what_is_new(store: StuckStore) -> None:
     async with Backend(store) as backend:
         feed = PollingFeed(store.get_many, interval=3600, min_interval=0.01)
-        feed.follow(["a"])
+        feed.also_read(["a"])
         events = aiter(feed)
         first = asyncio.ensure_future(anext(events))
 
@@ -237,7 +237,7 @@ async def test_polling_beside_another_feed_owes_nothing_and_looks_soon_at_what_i
         assert not first.done(), "somebody else says that nothing is stored"
         feed.pause = 3600
         await eventually(asleep)
-        feed.follow(["b"])
+        feed.also_read(["b"])
         await backend.store_result("b", 1, "SUCCESS")
         assert (await within_patience(first))[0] == "b"
         await feed.aclose()
@@ -254,11 +254,11 @@ async def test_polling_takes_no_more_than_its_share_of_the_time() -> None:
         return {}
 
     feed = PollingFeed(read, interval=0.01, min_interval=0.01, share=0.2)
-    feed.follow(["a"])
+    feed.also_read(["a"])
     reading = asyncio.ensure_future(anext(aiter(feed)))
 
     async def read_some() -> bool:
-        feed.follow(["a"])
+        feed.also_read(["a"])
         return len(spans) >= 5
 
     await eventually(read_some)

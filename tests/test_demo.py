@@ -123,7 +123,7 @@ class Deceiver(Worker):
         else:
             await self._backend.mark_as_done(ids[0], self._wrong)
 
-    async def outlived_by(self, waiting: asyncio.Future[T]) -> T:
+    async def alive_during(self, waiting: asyncio.Future[T]) -> T:
         return await waiting
 
 

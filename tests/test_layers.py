@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
@@ -19,22 +20,25 @@ ROOT = "the package itself"
 
 # From the bottom up; a module may import what stands on lines before its own. Those on one line do not know each other.
 LAYERS = [
-    ["backoff", "collection", "credentials", "errors", "forks", "patches", "states"],
-    ["background", "record"],
+    ["collection", "credentials", "errors", "fallback", "forks", "patches", "states"],
+    ["background", "backoff", "record", "stream"],
     ["settings"],
     ["codec"],
     ["abc"],
-    ["batching", "deadlines", "members"],
-    ["looking", "polling", "purging"],
+    ["deadlines", "lanes", "members", "openfeed", "values"],
+    ["changes"],
+    ["batching"],
+    ["channels", "looking", "polling", "purging"],
     ["subscription", "stores"],
     ["hub"],
     ["runtime"],
-    ["default", "runtimes", "waiting"],
+    ["default", "reading", "runtimes", "waiting", "writing"],
     ["result"],
     ["collecting"],
     ["groups"],
     ["backend", "many"],
-    ["recording", "reporting"],
+    ["emitting", "recording", "reporting"],
+    ["performing"],
     ["runner"],
     [ROOT],
     ["sync"],
@@ -81,30 +85,47 @@ def part_of(path: Path) -> str:
     return ROOT if first == "__init__.py" else first.removesuffix(".py")
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def imports_of(path: Path) -> Iterator[Import]:
     """Yield the imports that happen at run time: those for type checkers are left out."""
-    pending: list[tuple[ast.AST, bool]] = [(ast.parse(path.read_text()), False)]
+    file = path.relative_to(PACKAGE.parent)
+    pending: list[tuple[ast.AST, bool]] = [(parsed(path), False)]
     while pending:
         node, in_function = pending.pop()
-        where = f"{path.relative_to(PACKAGE.parent)}:{getattr(node, 'lineno', 0)}"
         match node:
             case ast.If(test=ast.Name(id="TYPE_CHECKING")) | ast.If(test=ast.Attribute(attr="TYPE_CHECKING")):
                 pending += [(child, in_function) for child in node.orelse]
                 continue
             case ast.Import():
+                where = f"{file}:{node.lineno}"
                 yield from (Import(where, alias.name, None, in_function) for alias in node.names)
             case ast.ImportFrom(level=0, module=str(module)):
+                where = f"{file}:{node.lineno}"
                 yield from (Import(where, module, alias.name, in_function) for alias in node.names)
             case ast.ImportFrom():
-                raise AssertionError(f"{where}: a relative import; this package imports by full names")
+                raise AssertionError(f"{file}:{node.lineno}: a relative import; this package imports by full names")
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda():
                 in_function = True
         pending += [(child, in_function) for child in ast.iter_child_nodes(node)]
 
 
 PARTS = {path: part_of(path) for path in sorted(PACKAGE.rglob("*.py"))}
-IMPORTS = [(part, found) for path, part in PARTS.items() for found in imports_of(path)]
-OWN = [(part, found) for part, found in IMPORTS if found.own and found.part != part]
+
+
+# All files are parsed by the first test that needs it, and not by every process that collects tests.
+@cache
+def all_imports() -> list[tuple[str, Import]]:
+    """Return every import, each with the part of the package that it stands in."""
+    return [(part, found) for path, part in PARTS.items() for found in imports_of(path)]
+
+
+def own_imports() -> list[tuple[str, Import]]:
+    """Return the imports of one part of this package by another."""
+    return [(part, found) for part, found in all_imports() if found.own and found.part != part]
 
 
 def test_every_module_has_its_place() -> None:
@@ -114,7 +135,7 @@ def test_every_module_has_its_place() -> None:
 def test_imports_point_one_way() -> None:
     assert not [
         f"{found.where} imports {found.part}"
-        for part, found in OWN
+        for part, found in own_imports()
         if LEVEL.get(found.part, len(LAYERS)) >= LEVEL.get(part, 0)
         and not (found.in_function and (part, found.part) == BRIDGE)
     ]
@@ -124,7 +145,7 @@ def test_functions_import_no_other_part_of_this_package() -> None:
     """Drivers, and what needs them, may be imported where they are used; all else stands at the top of the file."""
     assert not [
         f"{found.where} imports {found.module}"
-        for part, found in OWN
+        for part, found in own_imports()
         if found.in_function and found.part != "stores" and (part, found.part) != BRIDGE
     ]
 
@@ -132,7 +153,7 @@ def test_functions_import_no_other_part_of_this_package() -> None:
 def modules_imported_by(path: Path) -> set[str]:
     """Return the modules of this package that the file at ``path`` imports: anywhere in it, for types only included."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         match node:
             case ast.Import():
                 found.update(alias.name for alias in node.names)
@@ -147,13 +168,13 @@ def module_name(path: Path) -> str:
 
 
 MODULES = {module_name(path): path for path in PARTS}
-GRAPH = {name: modules_imported_by(path) - {"aioresult", name} for name, path in MODULES.items()}
-"""The package itself is left out: it loads each name when it is first used, so that anything may import it."""
 
 
 def test_no_modules_import_each_other_in_a_ring() -> None:
+    # The package itself is left out: it loads each name when it is first used, so that anything may import it.
+    graph = {name: modules_imported_by(path) - {"aioresult", name} for name, path in MODULES.items()}
     try:
-        TopologicalSorter(GRAPH).prepare()
+        TopologicalSorter(graph).prepare()
     except CycleError as exc:
         pytest.fail(" -> ".join(reversed(exc.args[1])))
 
@@ -161,7 +182,7 @@ def test_no_modules_import_each_other_in_a_ring() -> None:
 def test_only_stores_and_outer_layers_know_drivers() -> None:
     assert not [
         f"{found.where} imports {found.module}"
-        for part, found in IMPORTS
+        for part, found in all_imports()
         if found.module.partition(".")[0] in DRIVERS
         and not found.in_function
         and part not in ("stores", "integrations", "cli")

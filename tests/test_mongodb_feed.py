@@ -13,7 +13,7 @@ from aioresult import Backend, Record
 from aioresult.abc import Feed
 from aioresult.errors import StoreUnavailable
 from aioresult.stores.mongodb import MongoStore
-from aioresult.stores.mongodb.clients import heeding
+from aioresult.stores.mongodb.awaiting import heeding
 from aioresult.testing.conformance import eventually
 from tests.mongodb import DRIVERS, PATIENCE, Collection, Document, by_driver, until_watched
 from tests.servers import MongoReplicaSet, TcpProxy

@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from aioresult import Backend
 from aioresult.errors import SettingsError
-from aioresult.stores.sqlalchemy.admin import install_trigger
+from aioresult.stores.sqlalchemy.admin import create_tables, install_trigger
 from tests.sql import on_postgresql, sql_store, waiting_for
 from tests.test_postgresql import DRIVERS
 
@@ -77,7 +77,7 @@ IDS = {
 @pytest.mark.parametrize("after", IDS)
 async def test_a_table_that_another_one_replaces_is_examined_anew(url: str, before: str, after: str) -> None:
     async with Backend(url) as creator:
-        await sql_store(creator).database.create()
+        await create_tables(creator.runtime.store)
     for statement in (
         "CREATE TABLE other (LIKE celery_taskmeta INCLUDING INDEXES)",
         IDS[before].format("celery_taskmeta"),

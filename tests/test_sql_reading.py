@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, inspect
@@ -41,13 +42,14 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(request.getfixturevalue("postgres_url")).replace("asyncpg", request.param.partition("+")[2])
 
 
-def run(url: str, *statements: str) -> None:
-    """Execute ``statements`` behind everybody's back."""
+def run(url: str, *statements: str) -> list[list[Any]]:
+    """Execute ``statements`` behind everybody's back, and return the rows of each."""
     engine = create_engine(for_celery(url).removeprefix("db+"))
     with engine.begin() as connection:
-        for statement in statements:
-            connection.exec_driver_sql(statement)
+        results = [connection.exec_driver_sql(statement) for statement in statements]
+        found = [[tuple(row) for row in result] if result.returns_rows else [] for result in results]
     engine.dispose()
+    return found
 
 
 def tables(url: str) -> dict[str, set[str]]:

@@ -22,5 +22,5 @@ def main() -> int:
             raise
         sys.stderr.write(f'aioresult: the command needs {name}: pip install "aioresult-backend[cli]"\n')
         return _USAGE
-    except KeyboardInterrupt:  # before the command itself could take it
+    except KeyboardInterrupt:  # before the command itself could handle it
         return _INTERRUPTED

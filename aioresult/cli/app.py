@@ -7,10 +7,10 @@ from typing import Final
 
 import typer
 
-from aioresult.cli import doctor, results, sql, writing
+from aioresult.cli import doctor, results, sql, tailing, writing
 from aioresult.cli.demo import command as demo
 from aioresult.cli.exits import MEANINGS, Exit
-from aioresult.cli.output import complain
+from aioresult.cli.output import print_error
 
 _EXITS: Final = "\n".join(f"- {code.value}: {meaning}" for code, meaning in MEANINGS.items())
 _UsageError: Final[type[Exception]] = typer.BadParameter.__mro__[2]
@@ -29,6 +29,7 @@ app.command()(demo.demo)
 app.command()(results.get)
 app.command()(results.wait)
 app.command()(results.watch)
+app.command()(tailing.tail)
 app.command()(writing.store)
 app.command()(writing.forget)
 app.command()(writing.purge)
@@ -47,5 +48,5 @@ def run(arguments: Sequence[str]) -> int:
         context = getattr(exc, "ctx", None)
         path = "aioresult" if context is None else context.command_path
         message = exc.format_message() if hasattr(exc, "format_message") else str(exc)
-        complain(f"{message.rstrip('.')} (see: {path} --help)")
+        print_error(f"{message.rstrip('.')} (see: {path} --help)")
         return Exit.USAGE

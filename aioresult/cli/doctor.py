@@ -19,7 +19,7 @@ from aioresult.abc import Capabilities
 from aioresult.backend import Backend
 from aioresult.background import owned_task
 from aioresult.cli.exits import Exit
-from aioresult.cli.output import say, to_json
+from aioresult.cli.output import print_line, to_json
 from aioresult.cli.session import Json, Session, Settings, Url, Verbose
 from aioresult.errors import AioResultError
 
@@ -71,7 +71,7 @@ def doctor(
             raise
         finally:
             if json:
-                say(to_json(msgspec.to_builtins(report)))
+                print_line(to_json(msgspec.to_builtins(report)))
             else:
                 _show(report)
         return Exit.OK
@@ -107,7 +107,7 @@ async def _ping(backend: Backend) -> float:
 
 
 async def _wake_up(backend: Backend, writer: Backend) -> float:
-    """Return the milliseconds from storing a test record by one connection to waking who waits for it on another."""
+    """Return the milliseconds from storing a test record by one connection to waking the waiter on another."""
     result = backend.AsyncResult(f"aioresult-doctor-{uuid.uuid4()}")
     waiting = owned_task(_woken(backend, result.id), "aioresult doctor")
     try:
@@ -163,7 +163,7 @@ def _advice(backend: Backend, report: Report) -> list[str]:
         ),
         "Expired results stay in the store until they are purged: run `aioresult purge` now and then, or set "
         "purge_interval.": bool(report.needs_purge and settings.result_expires and not settings.purge_interval),
-        "Pickle is accepted: whoever can write to the store can run code here.": "pickle" in settings.accepted,
+        "Pickle is accepted: everyone who can write to the store can run code here.": "pickle" in settings.accepted,
     }
     return [text for text, applies in found.items() if applies]
 

@@ -19,7 +19,7 @@ from aioresult.errors import (
 
 
 class Exit(IntEnum):
-    """What a command ends with."""
+    """The exit code of a command."""
 
     OK = 0
     FAILED = 1
@@ -43,7 +43,7 @@ MEANINGS: Final[dict[Exit, str]] = {
     Exit.REFUSED: "nothing was done: the stored state stays, the value is too large, ...",
     Exit.BUG: "a bug in aioresult; please report the traceback",
     Exit.INTERRUPTED: "interrupted (Ctrl-C)",
-    Exit.PIPE: "whoever read the output has gone",
+    Exit.PIPE: "the reader of the output has closed it",
 }
 
 _BY_ERROR: Final[tuple[tuple[type[AioResultError], Exit], ...]] = (

@@ -1,4 +1,4 @@
-"""What the command prints: one JSON object a line for machines, short lines for people."""
+"""The command's output: one JSON object per line for machines, short lines for people."""
 
 from __future__ import annotations
 
@@ -7,24 +7,32 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+import typer
 
 from aioresult.codec.exceptions import identity, safe_repr
 from aioresult.errors import RemoteTaskError, TaskRevokedError
-from aioresult.record import Record
+from aioresult.record import EXTENDED_FIELDS, Record
 
-_OPTIONAL = ("children", "group_id", "parent_id", "name", "args", "kwargs", "worker", "retries", "queue", "stamps")
+_OPTIONAL = ("children", "group_id", "parent_id", *EXTENDED_FIELDS, "stamps")
 
 
-def say(line: str) -> None:
+def print_line(line: str) -> None:
     """Print one line to standard output, at once."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
 
-def complain(message: str) -> None:
+def print_error(message: str) -> None:
     """Print one line to standard error."""
     sys.stderr.write(f"aioresult: {' '.join(message.split())}\n")
     sys.stderr.flush()
+
+
+def print_failure(record: Record, *, with_traceback: bool) -> None:
+    """Print to standard error how a task has failed, and its traceback if that is wanted."""
+    print_error(f"task {record.id!r} is {record.status}: {error_text(record.result)}")
+    if with_traceback and record.traceback:
+        typer.echo(record.traceback.rstrip(), err=True)
 
 
 def to_json(value: Any) -> str:
@@ -48,7 +56,7 @@ def as_json(record: Record) -> str:
     if record.error is not None:
         shown["result"], shown["error"] = None, str(record.error)
     shown.update({name: value for name in _OPTIONAL if (value := getattr(record, name)) is not None})
-    fields = (f"{to_json(key)}:{to_json(value)}" for key, value in shown.items())  # one bad value spoils itself only
+    fields = (f"{to_json(key)}:{to_json(value)}" for key, value in shown.items())  # a bad value spoils no other
     return f"{{{','.join(fields)}}}"
 
 
@@ -84,7 +92,7 @@ def error_text(error: object) -> str:
 
 
 def summary(record: Record) -> str:
-    """Return what matters about a record's state on one line: its value, its error, its progress."""
+    """Return a record's value, error or progress on one line."""
     if isinstance(record.result, BaseException):
         return error_text(record.result)
     if record.result is None and not record.ready:

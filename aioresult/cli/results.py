@@ -11,9 +11,9 @@ import typer
 from aioresult.backend import Backend
 from aioresult.cli import watching
 from aioresult.cli.exits import Exit, worst
-from aioresult.cli.lastlook import last_look
-from aioresult.cli.output import as_json, complain, error_text, say, summary, value_text
+from aioresult.cli.output import as_json, print_error, print_failure, print_line, summary, value_text
 from aioresult.cli.session import Ids, Json, Session, Settings, Timeout, Url, Verbose
+from aioresult.cli.snapshot import snapshot
 from aioresult.collecting import arrivals
 from aioresult.record import Record
 from aioresult.result import AsyncResult
@@ -43,11 +43,11 @@ def get(
         records = [found[result] for result in _results(backend, ids)]
         for record in records:
             if json:
-                say(as_json(record))
+                print_line(as_json(record))
             elif len(records) > 1:
-                say(f"{record.id} {record.status} {summary(record)}".rstrip())
+                print_line(f"{record.id} {record.status} {summary(record)}".rstrip())
             elif record.status == SUCCESS:
-                say(value_text(record.result))
+                print_line(value_text(record.result))
             _explain(record, timeout, with_traceback=verbose > 0)
         return worst(map(_exit, records))
 
@@ -72,9 +72,9 @@ def wait(
             async for _, record in finals:
                 codes.append(_exit(record))
                 if json:
-                    say(as_json(record))
+                    print_line(as_json(record))
                 elif record.ready:
-                    say(f"{record.id} {record.status}")
+                    print_line(f"{record.id} {record.status}")
                 _explain(record, timeout, with_traceback=verbose > 0)
                 if first:
                     break
@@ -118,7 +118,7 @@ async def _finals(
             del late[result]
             yield result, record
     if late:
-        found = await last_look(backend, [result.id for result in late])
+        found = await snapshot(backend, [result.id for result in late])
         for result in late:
             yield result, found.get(result.id) or Record(id=result.id)
 
@@ -135,12 +135,10 @@ def _explain(record: Record, timeout: float | None, *, with_traceback: bool) -> 
     """Say on standard error why ``record`` is not a success."""
     match _exit(record):
         case Exit.UNREADABLE:
-            complain(str(record.error))
+            print_error(str(record.error))
         case Exit.TIMEOUT:
-            complain(f"task {record.id!r} was not final within {timeout or 0:g} s; its state is {record.status}")
+            print_error(f"task {record.id!r} was not final within {timeout or 0:g} s; its state is {record.status}")
         case Exit.FAILED:
-            complain(f"task {record.id!r} is {record.status}: {error_text(record.result)}")
-            if with_traceback and record.traceback:
-                typer.echo(record.traceback.rstrip(), err=True)
+            print_failure(record, with_traceback=with_traceback)
         case _:
             pass

@@ -1,4 +1,4 @@
-"""What all commands have in common: their options, their backend, and how they end."""
+"""Options, backend and exit of all commands."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import typer
 
 from aioresult.backend import Backend
 from aioresult.cli.exits import Exit, exit_for
-from aioresult.cli.output import complain
+from aioresult.cli.output import print_error
 from aioresult.errors import AioResultError, BackendNotConfigured, SettingsError
 
 Url = Annotated[
@@ -54,6 +54,7 @@ Timeout = Annotated[
         help="How long to wait; 0 looks once.",
     ),
 ]
+Id = Annotated[str, typer.Argument(metavar="ID", help="Id of a task.", show_default=False)]
 Ids = Annotated[list[str], typer.Argument(metavar="ID", help="Ids of tasks.", show_default=False)]
 
 
@@ -97,7 +98,7 @@ class Session(msgspec.Struct, frozen=True):
         self.execute(with_backend)
 
     def execute(self, command: Callable[[], Awaitable[Exit]]) -> NoReturn:
-        """Run ``command`` and end with its exit code, or with that of the error that it raised, told in one line."""
+        """Run ``command`` and end with its exit code, or print its error in one line and end with that of the error."""
         level = {0: logging.WARNING, 1: logging.INFO}.get(self.verbose, logging.DEBUG)
         logging.basicConfig(level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
@@ -108,14 +109,14 @@ class Session(msgspec.Struct, frozen=True):
             code = asyncio.run(main())
             sys.stdout.flush()
         except AioResultError as exc:
-            complain(str(exc))
+            print_error(str(exc))
             code = exit_for(exc)
         except KeyboardInterrupt:
             code = Exit.INTERRUPTED
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is flushed into it at exit
             code = Exit.PIPE
-        except Exception:  # noqa: BLE001  (shown in full: its exit code must not be taken for that of a failed task)
+        except Exception:  # noqa: BLE001  (shown in full, with an exit code other than that of a failed task)
             traceback.print_exc()
             code = Exit.BUG
         raise typer.Exit(code)

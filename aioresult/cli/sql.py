@@ -12,7 +12,7 @@ import typer
 from aioresult.abc import Store
 from aioresult.backend import Backend
 from aioresult.cli.exits import Exit
-from aioresult.cli.output import say, to_json
+from aioresult.cli.output import print_line, to_json
 from aioresult.cli.session import Json, Session, Settings, Url, Verbose
 from aioresult.errors import MissingDriver
 
@@ -76,7 +76,7 @@ def _admin() -> ModuleType:
 def _change(session: Session, change: Callable[[Store], Awaitable[bool]], key: str, texts: tuple[str, str]) -> None:
     async def command(backend: Backend) -> Exit:
         changed = await change(backend.runtime.store)
-        say(to_json({key: changed}) if session.json else texts[0 if changed else 1])
+        print_line(to_json({key: changed}) if session.json else texts[0 if changed else 1])
         return Exit.OK
 
     session.run(command)

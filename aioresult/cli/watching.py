@@ -16,8 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from aioresult.background import owned_task
-from aioresult.cli.lastlook import last_look
-from aioresult.cli.output import as_json, error_text, progress_of, say, summary
+from aioresult.cli.output import as_json, error_text, print_line, progress_of, summary
+from aioresult.cli.snapshot import snapshot
 from aioresult.errors import DecodeError, ResultTimeout
 from aioresult.record import Record
 from aioresult.result import AsyncResult
@@ -31,9 +31,9 @@ async def watch(results: Sequence[AsyncResult[Any]], timeout: float | None, *, j
     """Show each state of ``results`` until all are final or the time is up, and return their last states."""
     console = Console()
     if json:
-        return await _follow(results, timeout, lambda record: say(as_json(record)))
+        return await _follow(results, timeout, lambda record: print_line(as_json(record)))
     if not console.is_terminal:
-        return await _follow(results, timeout, lambda record: say(_line(record)))
+        return await _follow(results, timeout, lambda record: print_line(_line(record)))
     board = _Board(results, console)
     with Live(console=console, get_renderable=board.render, refresh_per_second=10, transient=False):
         return await _follow(results, timeout, board.update)
@@ -50,7 +50,7 @@ async def _follow(
 
     async def follow(result: AsyncResult[Any]) -> None:
         try:
-            with suppress(ResultTimeout):  # told by the last state, which is not final
+            with suppress(ResultTimeout):  # the last state shows it: it is not final
                 async for record in result.updates(timeout):
                     take(record)
         except DecodeError as exc:
@@ -64,7 +64,7 @@ async def _follow(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
     if late := [result for result in results if not latest[result.id].ended]:
-        found = await last_look(late[0].backend, [result.id for result in late])
+        found = await snapshot(late[0].backend, [result.id for result in late])
         for record in found.values():
             if record.appearance() != latest[record.id].appearance():
                 take(record)

@@ -10,7 +10,7 @@ import typer
 
 from aioresult.backend import Backend
 from aioresult.cli.exits import Exit
-from aioresult.cli.output import complain, say, to_json
+from aioresult.cli.output import print_error, print_line, to_json
 from aioresult.cli.session import Ids, Json, Session, Settings, Url, Verbose
 from aioresult.states import EXCEPTION_STATES, SUCCESS
 
@@ -29,7 +29,7 @@ def store(
     json: Json = False,
     verbose: Verbose = 0,
 ) -> None:
-    """Store a state of a task and wake whoever waits for it.
+    """Store a state of a task and wake those who wait for it.
 
     For FAILURE, RETRY and REVOKED the result is a message, or an object with exc_type and exc_message.
     """
@@ -42,13 +42,15 @@ def store(
     async def command(backend: Backend) -> Exit:
         written = await backend.store_result(task_id, value, state, traceback)
         if json:
-            say(to_json({"id": task_id, "status": state, "written": written}))
+            print_line(to_json({"id": task_id, "status": state, "written": written}))
         elif written:
-            say(f"{task_id} {state}")
+            print_line(f"{task_id} {state}")
         if written:
             return Exit.OK
         stored = await backend.fetch(task_id)
-        complain(f"task {task_id!r}: {state} was not stored, since it is {stored.status}, which that may not replace")
+        print_error(
+            f"task {task_id!r}: {state} was not stored, since it is {stored.status}, which that may not replace"
+        )
         return Exit.REFUSED
 
     Session(url, settings, json, verbose).run(command)
@@ -60,7 +62,7 @@ def forget(ids: Ids, url: Url = None, settings: Settings = None, json: Json = Fa
     async def command(backend: Backend) -> Exit:
         for task_id in dict.fromkeys(ids):
             await backend.forget(task_id)
-            say(to_json({"id": task_id, "forgotten": True}) if json else f"{task_id} forgotten")
+            print_line(to_json({"id": task_id, "forgotten": True}) if json else f"{task_id} forgotten")
         return Exit.OK
 
     Session(url, settings, json, verbose).run(command)
@@ -71,7 +73,7 @@ def purge(url: Url = None, settings: Settings = None, json: Json = False, verbos
 
     async def command(backend: Backend) -> Exit:
         count = await backend.purge()
-        say(to_json({"purged": count}) if json else f"{count} expired results deleted")
+        print_line(to_json({"purged": count}) if json else f"{count} expired results deleted")
         return Exit.OK
 
     Session(url, settings, json, verbose).run(command)

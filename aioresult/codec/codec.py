@@ -1,31 +1,31 @@
-"""The facade of this package: everything that a store has to encode and decode, by one backend's settings."""
+"""Everything that a store encodes and decodes by its settings: records, results, items, values and groups."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC
-from typing import Any, Final
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
 
 import msgspec
 
 from aioresult.codec import exceptions, failures, hints, pickles
-from aioresult.codec.compression import decompress, make_compressor
 from aioresult.codec.jsonvalues import TYPED
-from aioresult.codec.paths import first_problem
+from aioresult.codec.payloads import Payload, Payloads
 from aioresult.codec.records import in_utc, layout, record_of, values_of
-from aioresult.codec.serializers import make_serializer, plain_pickle
-from aioresult.errors import DecodeError, EncodeError, ResultTooLarge
+from aioresult.errors import DecodeError, EncodeError
 from aioresult.record import Encoded, Record, ResultTree
-from aioresult.settings import SERIALIZERS, Settings
+from aioresult.settings import Settings
 from aioresult.states import EXCEPTION_STATES, PENDING, SUCCESS
+from aioresult.stream import Item
 
-Payload = bytes | bytearray | memoryview | str
-"""What drivers return for a stored value."""
+_Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 _read_json: Final = msgspec.json.Decoder(Record).decode
+_read_json_item: Final = msgspec.json.Decoder(tuple[_Moment, int, Any], strict=False).decode
+"""Takes a number of seconds for a moment, which the strict decoder does not."""
 
 
-class Codec:
+class Codec(Payloads):
     """Encodes and decodes by one backend's settings; stateless after construction, usable from any thread.
 
     Attributes:
@@ -36,11 +36,7 @@ class Codec:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._serializer = make_serializer(SERIALIZERS[settings.result_serializer])
-        self._accepted = self._serializer.name in settings.accepted
-        self._compress = make_compressor(settings.result_compression)
-        self._max_decompressed = settings.max_decompressed_bytes
-        self._limit = settings.max_result_bytes
+        super().__init__(settings)
         self._layout = layout(settings)
         self._is_json = self._serializer.name == "json"
         self.is_text = self._serializer.text and not settings.result_compression
@@ -66,28 +62,28 @@ class Codec:
             return payload
         if failed:
             payload = self._serialize_record(failures.shortened(record, self._serializer.dumps, self._limit))
-        return self._checked_size(record.id, payload)
+        return self._checked_size(payload, f"the result of task {record.id!r}")
 
     def _serialize_record(self, record: Record) -> bytes:
         try:
             payload = self._serializer.dumps(self._layout.meta(record))
-        except Exception as exc:  # encoding calls code of the values' own, which raises what it likes
+        except Exception as exc:  # encoding calls code of the values, which may raise anything
             raise self._refusal(f"task {record.id!r}", values_of(record), exc) from exc
         return self._compress(payload)
 
     def decode_record(self, task_id: str, payload: Payload) -> Record:
-        """Return the record that ``encode_record`` or Celery encoded; total.
+        """Return the record that ``encode_record`` or Celery encoded; never raises.
 
-        Anything unreadable gives ``Record.undecodable(task_id, DecodeError)``; an empty payload, which is nothing to
-        Celery, a PENDING record.
+        Anything unreadable gives ``Record.undecodable(task_id, DecodeError)``. An empty payload gives a PENDING
+        record, as in Celery.
         """
         if self._is_json and isinstance(payload, bytes):
             try:
                 record = _read_json(payload)
-                if TYPED not in payload and record.stamps is None and record.status != PENDING:
+                if payload.find(TYPED) < 0 and record.stamps is None and record.status != PENDING:
                     return self._finished(task_id, record)
             except (ValueError, RecursionError):
-                pass  # the general way below decides, and words the error
+                pass  # the general way below decides, and makes the error
         return self._decode_any_record(task_id, payload)
 
     def _decode_any_record(self, task_id: str, payload: Payload) -> Record:
@@ -145,7 +141,7 @@ class Codec:
             dumps = pickles.dumps_plain if legacy_pickle else self._serializer.dumps
             result = failures.shortened(record, dumps, self._limit).result
             payload = self._dumps("result", result, what, compress=compress, legacy_pickle=legacy_pickle)
-        return self._checked_size(record.id, payload)
+        return self._checked_size(payload, f"the result of task {record.id!r}")
 
     def decode_result(
         self,
@@ -172,6 +168,40 @@ class Codec:
         what = f"the result of task {task_id!r}"
         value = None if payload is None else self._loads(payload, what, legacy_pickle=legacy_pickle, failed=failed)
         return exceptions.restore(status, value, traceback) if failed else value
+
+    # -- items of streams ---------------------------------------------------------------------------------------------
+
+    def encode_item(self, task_id: str, value: Any, moment: float, attempt: int) -> bytes:
+        """Return an item of a stream as stores hold it: ``[moment, attempt, value]``, compressed if so set.
+
+        ``moment`` is the time in seconds, see ``aioresult.stream.now``.
+
+        Raises:
+            EncodeError, ResultTooLarge: as ``encode_record``.
+        """
+        what = f"an item of task {task_id!r}"
+        payload = self._dumps("item", [moment, attempt, value], what, compress=True, legacy_pickle=False)
+        return self._checked_size(payload, what)
+
+    def decode_item(self, task_id: str, seq: int, payload: Payload) -> Item:
+        """Inverse of ``encode_item``.
+
+        Raises:
+            DecodeError: it cannot be read.
+        """
+        if self._is_json and type(payload) is bytes and payload.find(TYPED) < 0:
+            try:
+                at, attempt, value = _read_json_item(payload)
+                return Item(seq, value, at, attempt)
+            except (ValueError, RecursionError):
+                pass  # the general way below decides, and makes the error
+        what = f"item {seq} of task {task_id!r}"
+        value = self._loads(payload, what)
+        try:
+            moment, attempt, value = value
+            return Item(seq, value, datetime.fromtimestamp(moment, UTC), attempt)
+        except (TypeError, ValueError, OverflowError, OSError) as exc:
+            raise DecodeError(f"{what} cannot be read: it is not of the form [moment, attempt, value]") from exc
 
     # -- other values -------------------------------------------------------------------------------------------------
 
@@ -239,53 +269,6 @@ class Codec:
             return _tree(value)
         except (TypeError, ValueError, RecursionError) as exc:
             raise DecodeError(f"{what} cannot be read: it is not of the form [[id, parent], members]") from exc
-
-    # -- common -------------------------------------------------------------------------------------------------------
-
-    def _dumps(self, name: str, value: Any, what: str, *, compress: bool, legacy_pickle: bool) -> bytes:
-        serializer = plain_pickle if legacy_pickle else self._serializer
-        try:
-            payload = serializer.dumps(value)
-        except Exception as exc:  # encoding calls code of the value's own, which raises what it likes
-            raise self._refusal(what, {name: value}, exc, legacy_pickle=legacy_pickle) from exc
-        return self._compress(payload) if compress else payload
-
-    def _refusal(
-        self, what: str, fields: dict[str, Any], cause: Exception, *, legacy_pickle: bool = False
-    ) -> EncodeError:
-        """Return the error for a value that the serializer refused, naming the part that it refused."""
-        serializer = plain_pickle if legacy_pickle else self._serializer
-        found = (first_problem(value, name, serializer.judge, serializer.judge_key) for name, value in fields.items())
-        problem = next(filter(None, found), None) or f"{hints.reason(cause)} ({type(cause).__name__})"
-        return EncodeError(f"{what}: {problem}; supported are {serializer.supported}; nothing was stored")
-
-    def _loads(self, payload: Payload, what: str, *, legacy_pickle: bool = False, failed: bool = False) -> Any:
-        serializer = self._serializer
-        raw = payload.encode("utf-8", "surrogatepass") if isinstance(payload, str) else bytes(payload)
-        try:
-            data = decompress(raw, self._max_decompressed)
-            if not self._accepted:
-                raise ValueError(f"{serializer.name} is not accepted; name it in accept_content")
-            if serializer.name == "pickle":
-                return pickles.loads_trusted(data, failure=failed)
-            if legacy_pickle and pickles.looks_like_pickle(data):
-                return pickles.loads_plain(data, failure=failed)
-            return serializer.loads(data)
-        except Exception as exc:  # every serializer has errors of its own, and unpickling runs any code
-            raise DecodeError(f"{what} cannot be read: {hints.reason(exc)}{hints.hint(raw, serializer.name)}") from exc
-
-    def _storable(self, record: Record, *, legacy_pickle: bool = False) -> Record:
-        if legacy_pickle:
-            return failures.storable(record, pickles.dumps_plain, as_object=False)
-        return failures.storable(record, self._serializer.dumps, as_object=self._serializer.name == "pickle")
-
-    def _checked_size(self, task_id: str, payload: bytes) -> bytes:
-        if self._limit is not None and len(payload) > self._limit:
-            raise ResultTooLarge(
-                f"the result of task {task_id!r} takes {len(payload)} bytes, more than max_result_bytes={self._limit}; "
-                f"nothing was stored; store it elsewhere and return a reference to it, or raise max_result_bytes"
-            )
-        return payload
 
 
 def _tree(value: Any) -> list[Any]:

@@ -1,6 +1,6 @@
 """Compressed payloads as Celery 5.7 stores them: a marker, the content type, and the compressed body.
 
-Reading never depends on the settings, since the payload says itself how it is compressed, and is bounded, since a few
+Reading does not depend on the settings: the payload contains the name of its compression. It is bounded, because a few
 bytes can expand to gigabytes.
 """
 
@@ -28,7 +28,7 @@ class CompressionError(ValueError):
 
 
 class Expander(Protocol):
-    """Decompresses a body without ever holding much more than a limit."""
+    """Decompresses a body, and never holds much more than ``limit`` bytes."""
 
     def __call__(self, body: bytes, limit: int, /) -> tuple[bytes, bool]:
         """Return up to ``limit`` bytes or a little more, and whether the body ended properly."""

@@ -1,7 +1,7 @@
 """What Celery's workers store of an exception group: the ``repr`` of its members, and a traceback that lists them.
 
-Both are read as text. The ``repr`` tells the arguments, unless that of a member is not Python's usual one. The
-traceback tells the modules and texts of the first fifteen members; there is none of a group that pickle cannot copy.
+Both are read as text. The ``repr`` gives the arguments, unless a member has a ``repr`` of its own. The traceback gives
+the modules and texts of the first fifteen members. A group that pickle cannot copy has no traceback.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from aioresult.codec.messages import exception_at_end, last_section
 
 GROUPS: Final = frozenset({("builtins", "ExceptionGroup"), ("builtins", "BaseExceptionGroup")})
 _MODULES: Final = {name: "builtins" for name, cls in vars(builtins).items() if isinstance(cls, type)}
-"""The modules of names that no other module is told for."""
+"""The modules of exceptions whose module the traceback does not give."""
 _MAX_REPR: Final = 2**16
 _MAX_DEPTH: Final = 10
 """As deep as Python prints the traceback of a group."""
@@ -41,19 +41,19 @@ Form = dict[str, Any]
 
 
 def members_of(shown: str, traceback: str | None) -> list[Form]:
-    """Return the forms of a group's members, as far as their ``repr`` and the traceback tell; empty if they do not."""
-    told = [] if traceback is None else _by_traceback(last_section(traceback).split("\n"), _MAX_DEPTH)
-    return _merged(_by_repr(shown), told)
+    """Return the forms of a group's members, as far as their ``repr`` and the traceback give them; perhaps none."""
+    in_traceback = [] if traceback is None else _by_traceback(last_section(traceback).split("\n"), _MAX_DEPTH)
+    return _merged(_by_repr(shown), in_traceback)
 
 
-def _merged(listed: list[Form], told: Sequence[Form]) -> list[Form]:
-    """Return what is ``listed`` with the modules that are ``told``, or what is told where nothing is listed."""
-    for form, other in zip(listed, told, strict=False):
+def _merged(listed: list[Form], in_traceback: Sequence[Form]) -> list[Form]:
+    """Return the ``listed`` forms with the modules from the traceback; without a list, those of the traceback."""
+    for form, other in zip(listed, in_traceback, strict=False):
         if other["exc_type"] == form["exc_type"]:
             form["exc_module"] = other["exc_module"]
             if "exc_members" in form:
                 form["exc_members"] = _merged(form["exc_members"], other.get("exc_members", ()))
-    return listed or list(told)
+    return listed or list(in_traceback)
 
 
 # -- by the repr ------------------------------------------------------------------------------------------------------
@@ -124,10 +124,12 @@ def _by_traceback(lines: Sequence[str], depth: int) -> list[Form]:
     starts = [first, *(at for at in below if _NEXT.fullmatch(lines[at]) and lines[at].index("+") == margin)]
     end = next((at for at in below if _END.fullmatch(lines[at]) and lines[at].index("+") == margin), len(lines))
     limits = [*starts[1:], end]
-    return [_told(lines[start + 1 : limit], margin, depth) for start, limit in zip(starts, limits, strict=True)]
+    return [
+        _under_headline(lines[start + 1 : limit], margin, depth) for start, limit in zip(starts, limits, strict=True)
+    ]
 
 
-def _told(lines: Sequence[str], margin: int, depth: int) -> Form:
+def _under_headline(lines: Sequence[str], margin: int, depth: int) -> Form:
     own = "\n".join(line[margin + 2 :] for line in lines if line[margin : margin + 1] == "|")
     qualified, text = exception_at_end(own)
     module, _, name = qualified.rpartition(".")

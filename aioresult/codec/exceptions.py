@@ -1,9 +1,9 @@
 """Exceptions to Celery's form and back.
 
 Stored is ``{"exc_type": qualified name, "exc_message": [arguments], "exc_module": module}``, and beside that,
-where the arguments do not tell it and Celery does not look: ``exc_text``, what an exception says, and ``exc_members``,
-the forms of those in an exception group. A stored name is looked up in an allow-list and nowhere else: no module is
-imported or walked, so that whoever can write to the store cannot choose what is called.
+where the arguments do not contain it: ``exc_text``, the exception's text, and ``exc_members``, the forms of the members
+of an exception group. Celery ignores these two. A stored name is looked up in an allow-list and nowhere else. No module
+is imported or searched: a writer to the store must not choose what is called.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ _BUILT_IN: Final[dict[_Key, type[Exception]]] = {
     **_classes_of(errors, AioResultError),
     _CELERY_REVOKED: TaskRevokedError,
 }
-del _BUILT_IN["builtins", "StopIteration"]  # a coroutine cannot raise it: Python makes a RuntimeError of it
+del _BUILT_IN["builtins", "StopIteration"]  # a coroutine cannot raise it: Python turns it into a RuntimeError
 _registered: dict[_Key, type[Exception]] = {}  # changed by single assignments only, hence safe in threads
 
 
 def register_exception(cls: _Exc) -> _Exc:
     """Allow that failures stored under this class's name are rebuilt as this class; usable as a decorator.
 
-    Its constructor is then called with the stored arguments, which whoever can write to the store chooses.
+    Its constructor is then called with the stored arguments. Every writer to the store can choose these.
 
     Raises:
         TypeError: it is not a subclass of ``Exception``. (``SystemExit`` and the like would end the reader.)
@@ -73,7 +73,7 @@ def build(module: str | None, name: str, args: tuple[Any, ...]) -> Exception | N
         return None
     try:
         made: object = cls(*args)
-    except Exception:  # noqa: BLE001  (a registered constructor raises what it likes; the caller then describes the exception)
+    except Exception:  # noqa: BLE001  (a registered constructor may raise anything; the caller then describes the exception)
         return None
     return made if isinstance(made, Exception) else None
 
@@ -169,7 +169,7 @@ def describe(exc: BaseException, encodable: Callable[[Any], bool]) -> dict[str, 
     form = _form_of(exc, encodable, _MAX_DEPTH)
     message, members = form["exc_message"], form.get("exc_members")
     if members and isinstance(message[-1], str) and members == members_of(message[-1], None):
-        del form["exc_members"]  # the arguments tell them in full, and what is stored is what Celery stores
+        del form["exc_members"]  # the arguments contain them in full: store what Celery stores
     return form
 
 
@@ -200,7 +200,7 @@ def identity(exc: BaseException) -> tuple[str | None, str, tuple[Any, ...]]:
 
 
 def safe_repr(value: Any) -> str:
-    """Return ``repr(value)``, bounded, and something even where that fails."""
+    """Return ``repr(value)``, shortened if it is very long; a description where it raises."""
     try:
         text = repr(value)
     except Exception as exc:  # noqa: BLE001  (the code of an argument must not keep its failure from being stored)

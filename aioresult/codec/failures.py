@@ -1,4 +1,4 @@
-"""Failed records made storable: writing a failure never fails because of the exception."""
+"""Making failed records storable: no exception keeps its own failure from being stored."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def storable(record: Record, dumps: Dumps, *, as_object: bool) -> Record:
     """Return a record in one of EXCEPTION_STATES with its exception in Celery's form.
 
     Args:
-        record: its result is an exception, Celery's form already, or anything else that tells why the task failed.
+        record: its result is an exception, Celery's form already, or anything else that describes why the task failed.
         dumps: the serializer; what it refuses is replaced by its ``repr``.
         as_object: keep an exception that can be pickled as it is, as Celery does under the pickle serializer.
     """
@@ -31,7 +31,7 @@ def storable(record: Record, dumps: Dumps, *, as_object: bool) -> Record:
 
 
 def shortened(record: Record, dumps: Dumps, limit: int) -> Record:
-    """Return a storable record cut down towards ``limit`` bytes: better a short account of a failure than none."""
+    """Return a storable record cut down towards ``limit`` bytes: a short description is better than none."""
     share = max(limit // 8, 1)
     result, traceback = record.result, record.traceback
     if isinstance(result, BaseException):

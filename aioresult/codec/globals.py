@@ -1,4 +1,4 @@
-"""The globals that a pickle of plain data may name, and what calling each of them makes; no other is looked up."""
+"""The globals that a pickle of plain data may name, and the function that is called for each. No other is looked up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What to say of a payload that cannot be read: why, what it looks like, which setting helps; never what it says."""
+"""Error texts for payloads that cannot be read: why, which format, which setting helps; never the content."""
 
 from __future__ import annotations
 

@@ -24,7 +24,10 @@ import msgspec
 from aioresult.codec.plain import plain_form
 
 TYPED: Final = b"__type__"
-"""Occurs in every payload that holds an envelope; where it does not, the fast decoder gives the same values."""
+"""Occurs in every payload that holds an envelope; where it does not, the fast decoder gives the same values.
+
+It is looked for by ``find``: ``in`` first asks whether it is a number, which takes longer than the search.
+"""
 _MARKED: Final = (bytes, bytearray, memoryview, date, datetime, time, Decimal, UUID)
 """What has an envelope."""
 
@@ -147,7 +150,7 @@ def decode(payload: bytes) -> Any:
     Raises:
         ValueError, RecursionError: it is not JSON in UTF-8, or holds an envelope that cannot be opened.
     """
-    if TYPED not in payload:
+    if payload.find(TYPED) < 0:
         try:
             return msgspec.json.decode(payload)
         except ValueError:

@@ -1,4 +1,4 @@
-"""The texts of exceptions: those that their arguments do not give, and those at the end of a traceback."""
+"""The texts of exceptions: those that differ from their arguments, and those at the end of a traceback."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _ABOVE: Final = (" ", "Traceback (")
 
 
 def own_text(exc: BaseException, args: tuple[Any, ...]) -> str | None:
-    """Return ``str(exc)`` where it says what the arguments do not; never fails."""
+    """Return ``str(exc)`` if its arguments do not contain it already, else ``None``; never fails."""
     if isinstance(exc, RemoteTaskError):
-        told = exc.traceback and text_in(exc.traceback, exc.exc_module, exc.exc_type, args)
-        return None if told == exc.message else exc.message  # what the traceback tells is stored there
+        in_traceback = exc.traceback and text_in(exc.traceback, exc.exc_module, exc.exc_type, args)
+        return None if in_traceback == exc.message else exc.message  # the traceback is stored, too
     cls = type(exc)
     if cls.__module__ == "builtins" or (args and cls.__str__ in PLAIN_STR):
         return None
@@ -31,13 +31,13 @@ def own_text(exc: BaseException, args: tuple[Any, ...]) -> str | None:
         text = str(exc)
     except Exception:  # noqa: BLE001  (the exception's own code must not keep its failure from being stored)
         return None
-    return text[:_MAX_TEXT] if text and not _is_said_by(args, text) else None
+    return text[:_MAX_TEXT] if text and not _is_contained_in(args, text) else None
 
 
 def text_in(traceback: str, module: str | None, name: str, args: tuple[Any, ...]) -> str | None:
-    """Return the text that a task's exception has in its traceback, where it says what the arguments do not."""
+    """Return the text of a task's exception from its traceback, if its arguments do not contain it already."""
     shown, text = exception_at_end(traceback)
-    return text if text and shown in (name, f"{module}.{name}") and not _is_said_by(args, text) else None
+    return text if text and shown in (name, f"{module}.{name}") and not _is_contained_in(args, text) else None
 
 
 def last_section(traceback: str) -> str:
@@ -55,7 +55,7 @@ def exception_at_end(traceback: str) -> tuple[str, str]:
 
 
 def with_text(exc: Exception, text: str | None) -> Exception:
-    """Return a rebuilt exception that says what the original said: where it would say nothing, by its argument."""
+    """Return a rebuilt exception; one that has neither arguments nor text gets ``text`` as its argument."""
     try:
         silent = text and not exc.args and not str(exc)
     except Exception:  # noqa: BLE001  (a registered class's own code)
@@ -65,7 +65,7 @@ def with_text(exc: Exception, text: str | None) -> Exception:
     return exc
 
 
-def _is_said_by(args: tuple[Any, ...], text: str) -> bool:
+def _is_contained_in(args: tuple[Any, ...], text: str) -> bool:
     try:
         return text == str(Exception(*args)) or (len(args) == 1 and text == repr(args[0]))
     except Exception:  # noqa: BLE001  (the code of an argument)

@@ -9,7 +9,7 @@ from typing import Any, Final
 from aioresult.codec.plain import fields_of, has_fields
 
 Judge = Callable[[Any], str | None]
-"""Says why a part cannot be encoded, or ``None``; asked for all but dicts, lists and tuples (only for their parts)."""
+"""Returns why a part cannot be encoded, or ``None``. Of dicts, lists and tuples, only the parts are judged."""
 
 _PLAIN_CONTAINERS: Final = frozenset({dict, list, tuple})
 _CONTAINERS: Final = (dict, list, tuple, set, frozenset, deque)
@@ -85,7 +85,7 @@ def _part(key: Any) -> str:
 
 
 def _shown(key: Any) -> str:
-    """Return a short text for a key; only of plain types, since a foreign ``repr`` may fail."""
+    """Return a short text for a key: its type where the ``repr`` may be code of its own, which may raise."""
     if isinstance(key, (str, int, float, bytes)):
         text = repr(key)
         return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,4 +1,4 @@
-"""Pickles, of which Celery up to 5.6 made every SQL result: reading them as plain data, and writing such.
+"""Reading and writing pickles of plain data, the format of SQL results in Celery up to 5.6.
 
 ``loads_plain`` runs on an interpreter of its own, which imports nothing, looks nothing up but in the tables of
 ``globals``, and lets no pickled data reach a class. (An ``Unpickler`` with a restricted ``find_class`` would still let
@@ -91,8 +91,8 @@ def loads_plain(payload: bytes, *, failure: bool = False) -> Any:
     wanted = _find_foreign(value)
     if wanted is not None:
         raise PickleError(
-            f"it holds an object of {wanted}, which is not plain data; to have pickle rebuild it, which lets whoever "
-            f"can write to the store run code here, set result_serializer='pickle' and accept_content=['pickle']"
+            f"it holds an object of {wanted}, which is not plain data; to have pickle rebuild it, which lets everyone "
+            f"who can write to the store run code here, set result_serializer='pickle' and accept_content=['pickle']"
         )
     return value
 

@@ -1,6 +1,7 @@
-"""The plain forms of values for which neither a serializer nor msgspec has one; libraries are known by their methods.
+"""Plain forms of values that neither a serializer nor msgspec can encode.
 
-Nothing is imported for that: a pydantic model has ``model_dump``, a NumPy scalar has ``dtype`` and ``item``.
+Types of other libraries are recognised by their methods, without importing the library: a pydantic model has
+``model_dump``, a NumPy scalar has ``dtype`` and ``item``.
 """
 
 from __future__ import annotations

@@ -9,10 +9,9 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from aioresult.record import Record
+from aioresult.record import EXTENDED_FIELDS, Record
 from aioresult.settings import Settings
 
-_EXTENDED: Final = ("name", "args", "kwargs", "worker", "retries", "queue")
 _STAMPED: Final = "stamped_headers"
 """The key that lists the names of stamps, which are keys among the others."""
 _STORED: Final = tuple(field.encode_name for field in msgspec.structs.fields(Record) if field.name != "stamps")
@@ -63,7 +62,7 @@ class Layout(msgspec.Struct, frozen=True):
         if record.parent_id is not None:
             meta["parent_id"] = record.parent_id
         if self.extended:
-            meta.update({name: getattr(record, name) for name in _EXTENDED})
+            meta.update({name: getattr(record, name) for name in EXTENDED_FIELDS})
             if record.stamps:
                 meta[_STAMPED] = list(record.stamps)
                 meta.update({name: value for name, value in record.stamps.items() if name not in _RESERVED})

@@ -22,8 +22,8 @@ class Serializer(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         name: as in ``result_serializer``.
         text: whether the bytes are UTF-8 text, which MongoDB stores as a string.
-        dumps: encodes a value; raises anything, since it may call code of the value's own.
-        loads: inverse; raises anything.
+        dumps: encodes a value; may raise any exception, because it calls code of the value.
+        loads: inverse; may raise any exception.
         judge, judge_key: say why a part of a value, or a key of a dict, cannot be encoded.
         supported: what can be encoded, for error messages.
     """
@@ -47,14 +47,14 @@ def make_serializer(name: str) -> Serializer:
 
 
 def _judge_by_trying(name: str, dumps: Callable[[Any], object], in_parts: Callable[[Any], bool] | None = None) -> Judge:
-    """Return a judge that tries to encode; not what is ``in_parts``, which are asked for one by one."""
+    """Return a judge that tries to encode a value; one that is ``in_parts`` is judged part by part instead."""
 
     def judge(value: Any) -> str | None:
         if in_parts is not None and in_parts(value):
             return None
         try:
             dumps(value)
-        except Exception as exc:  # noqa: BLE001  (what the value's own code raises is the reason that is looked for)
+        except Exception as exc:  # noqa: BLE001  (the exception of the value's own code is the reason)
             why = "" if isinstance(exc, TypeError) else f" ({type(exc).__name__}: {text_of(exc) or '?'})"
             return f"object of type {type(value).__qualname__} cannot be encoded as {name}{why}"
         return None
@@ -98,7 +98,7 @@ def _msgpack() -> Serializer:
     by_type = _judge_by_type("msgpack", *_MSGPACK_SCALARS, dict, list, tuple, type(None))
 
     def judge(value: Any) -> str | None:
-        # By type first: the encoder knows more types than the readers, and would store a UUID as mere text.
+        # By type first: the encoder accepts more types than readers give back; it would store a UUID as text.
         return by_type(value) or (out_of_range(value) if isinstance(value, int) else None)
 
     out_of_range = _judge_by_trying("msgpack", encoder.encode)
@@ -128,7 +128,7 @@ def _yaml() -> Serializer:
         return text.encode()
 
     class Loader(yaml.SafeLoader):  # type: ignore[name-defined, misc]  # an optional package's class
-        """Refuses merge keys, which nobody writes here, and by which a few lines expand beyond all memory."""
+        """Refuses merge keys: no serializer writes them, and with them a few lines can expand beyond all memory."""
 
         def flatten_mapping(self, node: Any) -> None:
             if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):

@@ -1,4 +1,4 @@
-"""Plain values to the types that a caller asks for: by msgspec, and by pydantic what pydantic has defined."""
+"""Converting plain values to the type that a caller asks for: pydantic's types by pydantic, all others by msgspec."""
 
 from __future__ import annotations
 

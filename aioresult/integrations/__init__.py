@@ -1,1 +1,1 @@
-"""Bridges to other projects; each is imported by whoever needs it, and needs that project installed."""
+"""Integrations with other projects. Import the one that you need; its project has to be installed."""

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections import defaultdict
@@ -13,10 +14,12 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import ClassVar, Final
 from weakref import WeakValueDictionary
 
-from aioresult.abc import Capabilities, Event, Feed, Sink, Store
+from aioresult.abc import Capabilities, Event, Feed, NewsSink, Sink, Store
+from aioresult.errors import AioResultError
 from aioresult.record import Record, ResultTree
 from aioresult.settings import Settings
-from aioresult.states import replaces
+from aioresult.states import READY_STATES, replaces
+from aioresult.stream import EMPTY, LOOK, REPEATED_AMONG, Append, Chunk, Cursor, News, stream_ended, stream_full
 
 
 class _Item:
@@ -34,6 +37,27 @@ class _Item:
         return self.expires_at is not None and time.monotonic() >= self.expires_at
 
 
+class _Stream:
+    """A stream's encoded items, how many before them were deleted, and the monotonic time of its expiry."""
+
+    def __init__(self) -> None:
+        self.items: list[bytes] = []
+        self.trimmed = 0
+        self.expires_at: float | None = None
+
+    @property
+    def expired(self) -> bool:
+        return self.expires_at is not None and time.monotonic() >= self.expires_at
+
+    @property
+    def last(self) -> int:
+        return self.trimmed + len(self.items)
+
+    def after(self, cursor: Cursor) -> Chunk:
+        start = max(cursor.after - self.trimmed, 0)
+        return Chunk(self.trimmed + 1, self.last, self.items[start : start + cursor.limit])
+
+
 class _Space:
     """What is stored under one name; used by every loop and thread of the process."""
 
@@ -41,7 +65,9 @@ class _Space:
         self.lock = threading.Lock()
         self.items: dict[str, _Item] = {}
         self.groups: dict[str, _Item] = {}
+        self.streams: dict[str, _Stream] = {}
         self.feeds: defaultdict[str, set[MemoryFeed]] = defaultdict(set)
+        self.followers: defaultdict[str, set[MemoryFeed]] = defaultdict(set)
 
 
 _NAMED: Final[WeakValueDictionary[str, _Space]] = WeakValueDictionary()
@@ -66,8 +92,10 @@ class MemoryFeed(Feed):
         self._space = space
         self._loop = asyncio.get_running_loop()
         self._watched: set[str] = set()
+        self._followed: set[str] = set()
         self._events: asyncio.Queue[Event | None] = asyncio.Queue()
         self._sink: Sink = lambda task_id, record: self._events.put_nowait((task_id, record))
+        self._tell: NewsSink | None = None
 
     def attach(self, sink: Sink) -> None:
         self._sink = sink
@@ -81,36 +109,55 @@ class MemoryFeed(Feed):
         for task_id in ids:
             self._sink(task_id, found.get(task_id) or Record(id=task_id))
 
-    async def unwatch(self, ids: Collection[str]) -> None:
-        self._forget(ids)
-
-    def _forget(self, ids: Collection[str]) -> None:
+    async def follow(self, ids: Collection[str], tell: NewsSink) -> None:
+        self._tell = tell
         with self._space.lock:
             for task_id in ids:
-                self._watched.discard(task_id)
-                listeners = self._space.feeds.get(task_id)
+                self._space.followers[task_id].add(self)
+                self._followed.add(task_id)
+        for task_id in ids:
+            tell(task_id, LOOK)
+
+    async def unwatch(self, ids: Collection[str]) -> None:
+        self._watched.difference_update(ids)
+        self._forget(self._space.feeds, ids)
+
+    async def unfollow(self, ids: Collection[str]) -> None:
+        self._followed.difference_update(ids)
+        self._forget(self._space.followers, ids)
+
+    def _forget(self, feeds: dict[str, set[MemoryFeed]], ids: Collection[str]) -> None:
+        with self._space.lock:
+            for task_id in ids:
+                listeners = feeds.get(task_id)
                 if listeners is not None:
                     listeners.discard(self)
                     if not listeners:
-                        del self._space.feeds[task_id]
+                        del feeds[task_id]
 
-    def announce(self, task_id: str, payload: bytes) -> None:
+    def announce(self, task_id: str, written: bytes | News) -> None:
         """Take the news of a write, from any loop and thread."""
         if asyncio.get_running_loop() is self._loop:
-            self._loop.call_soon(self._receive, task_id, payload)
+            self._loop.call_soon(self._receive, task_id, written)
         elif not self._loop.is_closed():  # a loop may end without closing its backend
-            self._loop.call_soon_threadsafe(self._receive, task_id, payload)
+            self._loop.call_soon_threadsafe(self._receive, task_id, written)
 
-    def _receive(self, task_id: str, payload: bytes) -> None:
-        if task_id in self._watched:
-            self._sink(task_id, self._store.codec.decode_record(task_id, payload))
+    def _receive(self, task_id: str, written: bytes | News) -> None:
+        if isinstance(written, News):
+            if task_id in self._followed and self._tell is not None:
+                self._tell(task_id, written)
+        elif task_id in self._watched:
+            self._sink(task_id, self._store.codec.decode_record(task_id, written))
 
     async def __aiter__(self) -> AsyncIterator[Event]:
         while (event := await self._events.get()) is not None:
             yield event
 
     async def aclose(self) -> None:
-        self._forget(list(self._watched))
+        self._forget(self._space.feeds, self._watched)
+        self._forget(self._space.followers, self._followed)
+        self._watched.clear()
+        self._followed.clear()
         self._events.put_nowait(None)
 
 
@@ -118,6 +165,7 @@ class MemoryStore(Store):
     """Keeps encoded records in a dictionary, so that what is read back is what any other store would give."""
 
     loop_bound: ClassVar[bool] = False
+    keeps_streams: ClassVar[bool] = True
     needs_purge: ClassVar[bool] = True
 
     def __init__(self, url: str, settings: Settings) -> None:
@@ -154,6 +202,49 @@ class MemoryStore(Store):
         with self._space.lock:
             for task_id in ids:
                 self._space.items.pop(task_id, None)
+                self._space.streams.pop(task_id, None)
+
+    async def append_many(self, appends: Sequence[Append]) -> Sequence[int | AioResultError]:
+        self.commands += 1
+        with self._space.lock:
+            return [self._append(append) for append in appends]
+
+    def _append(self, append: Append) -> int | AioResultError:
+        record = self._space.items.get(append.id)
+        if record is not None and not record.expired and record.status in READY_STATES:
+            return stream_ended(append.id)
+        stream = self._space.streams.get(append.id)
+        if stream is None or stream.expired:
+            stream = _Stream()
+        items = append.items
+        if append.repeated:
+            known = {item: stream.last - back for back, item in enumerate(reversed(stream.items[-REPEATED_AMONG:]))}
+            if (number := known.get(items[-1])) is not None:
+                return number
+            items = [item for item in items if item not in known]
+        surplus = len(stream.items) + len(items) - (self.settings.stream_max_items or math.inf)
+        if surplus > 0 and not self.settings.stream_trim:
+            return stream_full(append.id, self.settings.stream_max_items)
+        self._space.streams[append.id] = stream
+        first = stream.last + 1
+        stream.items += items
+        if surplus > 0:
+            del stream.items[: int(surplus)]
+            stream.trimmed += int(surplus)
+        ttl = self.settings.result_expires
+        stream.expires_at = time.monotonic() + ttl if ttl else None
+        for feed in self._space.followers.get(append.id, ()):
+            feed.announce(append.id, News(first, items) if items else LOOK)
+        return stream.last
+
+    async def read_many(self, cursors: Sequence[Cursor]) -> Sequence[Chunk]:
+        self.commands += 1
+        with self._space.lock:
+            streams = [self._space.streams.get(cursor.id) for cursor in cursors]
+            return [
+                EMPTY if stream is None or stream.expired else stream.after(cursor)
+                for stream, cursor in zip(streams, cursors, strict=True)
+            ]
 
     async def feed(self) -> Feed:
         return MemoryFeed(self, self._space)
@@ -166,6 +257,8 @@ class MemoryStore(Store):
             ]
             for space, key in expired:
                 del space[key]
+            for key in [key for key, stream in self._space.streams.items() if stream.expired]:
+                del self._space.streams[key]
         return len(expired)
 
     async def capabilities(self) -> Capabilities:

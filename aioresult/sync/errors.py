@@ -1,4 +1,4 @@
-"""What blocking calls raise where Celery is loaded: errors of this package that are Celery's, too.
+"""Errors of blocking calls where Celery is loaded: they are instances of this package's and of Celery's classes.
 
 Code written for Celery has ``except celery.exceptions.TimeoutError`` around its ``get``, and meets that error in
 production only. The errors keep their names and texts, and everything that they are elsewhere.
@@ -22,7 +22,7 @@ _made: Final[dict[tuple[type, type], type[AioResultError]]] = {}
 
 
 def as_celerys(error: E, name: str | None = None) -> E:
-    """Return an error as one that is Celery's as well, if there is such a one and Celery is loaded.
+    """Return an error as an instance of Celery's class, too, if there is one and Celery is loaded.
 
     Args:
         error: one of this package.

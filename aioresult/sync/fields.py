@@ -10,7 +10,7 @@ from aioresult.record import Record
 
 
 class Fields(ABC):
-    """What ``celery.result.AsyncResult`` offers as properties."""
+    """The properties of ``celery.result.AsyncResult``."""
 
     __slots__ = ()
 

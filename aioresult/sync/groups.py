@@ -22,7 +22,7 @@ from aioresult.sync.storing import StoringBackend
 from aioresult.sync.tree import Result
 
 if TYPE_CHECKING:
-    from aioresult.integrations.celery.edge import App
+    from aioresult.integrations.celery.protocols import App
 
 
 class ResultSet(Collection[Result], Revocable):
@@ -68,7 +68,7 @@ class ResultSet(Collection[Result], Revocable):
         return backend
 
     def leaves(self) -> list[AsyncResult[Any]]:
-        """Return the single results of which this consists, those of nested groups included, in order."""
+        """Return the single results in this, those of nested groups included, in order."""
         return leaves_of(self.results)
 
     # --- asking: one read for all members ---
@@ -171,10 +171,10 @@ class ResultSet(Collection[Result], Revocable):
     forget = blocking(asynchronous.ResultSet.forget)
 
     def _to_revoke(self) -> list[str]:
-        return [leaf.id for leaf in self.leaves()]  # a nested group's own id, which Celery sends, is no task's
+        return [leaf.id for leaf in self.leaves()]  # Celery also sends the id of a nested group, which is no task's
 
     def then(self, *args: Any, **options: Any) -> NoReturn:
-        """Refuse: nothing would call the callback while nobody waits."""
+        """Refuse: without a waiting caller, nothing would call the callback."""
         raise Unsupported("then() is not supported; pass callback= to join(), or iterate as_completed()")
 
     def __repr__(self) -> str:
@@ -257,7 +257,7 @@ class GroupResult(ResultSet, Result):
         run(self.mirrored.delete, backend_for(backend))
 
     def __bool__(self) -> bool:
-        return True  # a group is something even without members, as in Celery
+        return True  # a group is true also without members, as in Celery
 
     def __hash__(self) -> int:  # type: ignore[override]  # a set is mutable, a group is known by its id
         return hash(self.id)

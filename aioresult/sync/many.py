@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Literal, TypeVar, cast, overload
 
 from aioresult import collecting, many
-from aioresult import result as asynchronous
+from aioresult.default import Result as Asynchronous
 from aioresult.sync.portal import iterate, run
 from aioresult.sync.result import AsyncResult
 from aioresult.sync.tree import Result
@@ -26,7 +26,7 @@ def leaves_of(results: Iterable[Result]) -> list[AsyncResult[Any]]:
     return cast("list[AsyncResult[Any]]", [leaf for result in results for leaf in result.leaves()])
 
 
-def mirrored_of(results: Iterable[Result]) -> list[asynchronous.Result]:
+def mirrored_of(results: Iterable[Result]) -> list[Asynchronous]:
     """Return the asynchronous forms of ``results``."""
     return [result.mirrored for result in results]
 

@@ -1,4 +1,4 @@
-"""Blocking objects stand for asynchronous ones: how one is made of the other, and calls its methods."""
+"""Mirrors: each blocking object has an asynchronous one, whose methods it calls."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aioresult.errors import SettingsError
 from aioresult.sync.portal import run
 
 if TYPE_CHECKING:
-    from aioresult.integrations.celery.edge import App
+    from aioresult.integrations.celery.protocols import App
 
 A_co = TypeVar("A_co", covariant=True)
 P = ParamSpec("P")
@@ -24,7 +24,7 @@ class Mirror(Protocol[A_co]):
 
     @property
     def mirrored(self) -> A_co:
-        """The asynchronous object that it stands for."""
+        """The asynchronous object whose methods this calls."""
 
 
 @singledispatch
@@ -55,7 +55,7 @@ def the_id(ours: str | None, celerys: str | None) -> str | None:
 
 
 def backend_for(backend: Any, app: App | None = None) -> Backend | None:
-    """Return the backend that is meant, as in Celery: the one given, or else the application's; ``None`` for neither.
+    """Return the backend to use, as in Celery: the one given, or else the application's; ``None`` for neither.
 
     Args:
         backend: of this package, blocking or not; or Celery's own of an application, which means that one's results.

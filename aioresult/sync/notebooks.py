@@ -8,7 +8,7 @@ from types import FrameType
 from typing import Any, Final
 
 _CALLBACK: Final = asyncio.Handle._run.__code__
-"""Below it on the stack is what a loop calls: a callback, or one step of a task."""
+"""An event loop calls callbacks and the steps of tasks through it: it is above them on the stack."""
 
 
 def in_a_cell() -> bool:

@@ -1,4 +1,4 @@
-"""Celery's callbacks around a wait: ``on_message`` for each state, ``on_interval`` while nothing comes."""
+"""Celery's callbacks during a wait: ``on_message`` for each state, ``on_interval`` while no state comes."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ import msgspec
 from aioresult.background import owned_task
 from aioresult.codec.records import Layout
 from aioresult.collecting import as_completed
+from aioresult.default import common_runtime
 from aioresult.errors import DecodeError, ResultTimeout
 from aioresult.record import Record
-from aioresult.result import AsyncResult, common_runtime
+from aioresult.result import AsyncResult
 from aioresult.runtime import deadline_after
 from aioresult.states import PROPAGATE_STATES
 from aioresult.sync.portal import iterate
-from aioresult.waiting import refuse_to_wait_in_vain
+from aioresult.waiting import refuse_ignored
 
 Single: TypeAlias = AsyncResult[Any]
 OnValue: TypeAlias = Callable[[str, Any], object]
@@ -29,7 +30,7 @@ OnMessage: TypeAlias = Callable[[dict[str, Any]], object]
 """Takes the ``meta`` dictionary of one state, see ``meta``."""
 OnInterval: TypeAlias = Callable[[], object]
 News: TypeAlias = "asyncio.Queue[tuple[Single, Record] | asyncio.Task[None]]"
-"""States, and the tasks that tell them once they are done."""
+"""States, and the tasks that read them, once they are done."""
 
 _LAYOUT: Final = Layout(UTC, True)
 
@@ -50,7 +51,7 @@ def refuse_within_a_task(disable_sync_subtasks: bool) -> None:
 
 
 class Observer(msgspec.Struct, frozen=True):
-    """Whom to call while waiting, in the thread that waits.
+    """The callbacks to call while waiting, in the thread that waits.
 
     Attributes:
         on_message: called with Celery's ``meta`` for each state.
@@ -70,7 +71,7 @@ class Observer(msgspec.Struct, frozen=True):
         ancestors: Sequence[Single] = (),
         stop_at_failure: bool = False,
     ) -> None:
-        """Wait for ``results`` as long as there is somebody to call; what is final is kept by them.
+        """Wait for ``results``, if there is a callback; they keep their final records.
 
         Args:
             results: whose states are told.
@@ -93,7 +94,7 @@ class Observer(msgspec.Struct, frozen=True):
     def arrivals(
         self, results: Sequence[Single], timeout: float | None, *, ancestors: Sequence[Single] = ()
     ) -> Iterator[Single]:
-        """Iterate ``results`` and ``ancestors`` as they become final (or unreadable); only ``results`` are told of.
+        """Iterate ``results`` and ``ancestors`` as they become final (or unreadable). Callbacks get only ``results``.
 
         Raises:
             ResultTimeout: not all of ``results`` were final in time.
@@ -127,7 +128,7 @@ async def _states(
         return
     runtime = common_runtime([*results, *ancestors])
     ignored = [result.id for result in results if result.is_ignored]
-    await refuse_to_wait_in_vain(runtime, ignored, deadline_after(timeout))
+    await refuse_ignored(runtime, ignored, deadline_after(timeout))
     unfinished = {id(result) for result in results}
     async with aclosing(_news([*ancestors, *results], timeout)) as source:
         async for result, record in source:
@@ -165,6 +166,6 @@ async def _tell(result: Single, timeout: float | None, news: News) -> None:
         async for record in result.updates(timeout):
             news.put_nowait((result, record))
     except ResultTimeout:
-        pass  # all end at the same time: what has not come is counted when all have ended
+        pass  # all time out together: what is missing is counted when all have ended
     except DecodeError as exc:  # concerns this result only
         news.put_nowait((result, Record.undecodable(result.id, exc)))

@@ -93,7 +93,7 @@ class _Portal:
             signal.set()
 
     async def _until_stopped(self) -> None:
-        """Serve until told to end; then do what ``asyncio.run`` does, but start no thread for it while Python exits."""
+        """Serve until asked to end; then end as ``asyncio.run`` does, but start no thread while Python exits."""
         self._stopped = asyncio.Event()
         self._tell_that_it_has_started()
         await self._stopped.wait()
@@ -156,7 +156,7 @@ def _get_portal() -> _Portal:
     global _portal  # noqa: PLW0603  (one for each process)
     portal = _portal
     if portal is None:
-        with _lock:  # held without waiting: where gevent came late, it may be a lock that stops the whole thread
+        with _lock:  # no waiting under it: one made before gevent has patched the process blocks the thread
             if _portal is None:
                 _follow_the_process()
                 _portal = _Portal()
@@ -182,7 +182,7 @@ def _follow_the_process() -> None:
 
 
 def _start_afresh() -> None:
-    """Forget, in a forked child, the portal: its thread is not here, and its loop must be neither used nor closed."""
+    """Forget the portal in a forked child: its thread does not exist here, and its loop must not be used or closed."""
     global _portal, _lock  # noqa: PLW0603
     _inherited.append(_portal)
     _portal = None
@@ -196,7 +196,7 @@ def _end_with_the_interpreter() -> None:
         _portal.end()
 
 
-# --- what the facade calls ---
+# --- for the blocking API ---
 
 
 def refuse_to_block_a_loop() -> None:
@@ -272,7 +272,7 @@ def _outcome(call: _Call[T], interval: float | None = None, on_interval: Callabl
                 on_interval()
         return call.task.result()
     except asyncio.CancelledError as exc:
-        if _exiting:  # a thread that waits when the interpreter exits ends with it, quietly
+        if _exiting:  # a thread that waits when the interpreter exits ends with it, without an error
             raise SystemExit from exc
         raise AioResultError("the wait was cancelled within the portal") from exc
     except (ResultTimeout, TaskRevokedError) as exc:
@@ -281,4 +281,4 @@ def _outcome(call: _Call[T], interval: float | None = None, on_interval: Callabl
         call_soon(call.cancel)  # the caller was interrupted; harmless where this is the coroutine's own exception
         raise
     finally:
-        del call  # its exception's traceback leads here: leave no cycle behind
+        del call  # its exception's traceback refers to this frame: avoid a reference cycle

@@ -10,6 +10,7 @@ from aioresult.backend import Backend
 from aioresult.errors import ResultTimeout, TaskRevokedError, Unsupported
 from aioresult.record import Record, check_task_id
 from aioresult.states import PROPAGATE_STATES
+from aioresult.stream import Item
 from aioresult.sync.errors import as_celerys
 from aioresult.sync.fields import Fields
 from aioresult.sync.mirrors import backend_for, blocking, mirror, the_id
@@ -20,7 +21,7 @@ from aioresult.sync.storing import StoringBackend
 from aioresult.sync.tree import Result, Tree
 
 if TYPE_CHECKING:
-    from aioresult.integrations.celery.edge import App
+    from aioresult.integrations.celery.protocols import App
 
 T = TypeVar("T")
 
@@ -49,7 +50,7 @@ class AsyncResult(Fields, Tree, Result, RevocableTask, Generic[T]):
     """
 
     TimeoutError: ClassVar = ResultTimeout
-    """What ``get`` raises when the time is up, under Celery's name."""
+    """The error of ``get`` when the time is up, under Celery's name."""
     supports_native_join: ClassVar = True
 
     app: App | None
@@ -136,7 +137,7 @@ class AsyncResult(Fields, Tree, Result, RevocableTask, Generic[T]):
 
     @property
     def final(self) -> Record | None:
-        """The final record, if it has been seen; asks nobody."""
+        """The final record, if it has been seen; does not ask the store."""
         return self.mirrored.final
 
     # --- waiting ---
@@ -200,6 +201,11 @@ class AsyncResult(Fields, Tree, Result, RevocableTask, Generic[T]):
         """Iterate the task's states as they change: first what is stored now, if anything, last the final one."""
         return iterate(lambda: self.mirrored.updates(timeout))
 
+    def stream(self, after: int = 0, timeout: float | None = None, propagate: bool = True) -> Iterator[Item]:
+        """Iterate the task's stream; see ``aioresult.AsyncResult.stream``."""
+        for page in iterate(lambda: self.mirrored.pages(after, timeout, propagate)):
+            yield from page
+
     # --- asking ---
 
     def fetch(self) -> Record:
@@ -249,13 +255,13 @@ class AsyncResult(Fields, Tree, Result, RevocableTask, Generic[T]):
         trees, backend = self.fetch().children, self.mirrored.backend
         return None if trees is None else [mirror(backend.result_from_tree(tree), self.app) for tree in trees]
 
-    # --- what needs more than a result backend ---
+    # --- not possible with a result backend alone ---
 
     def _to_revoke(self) -> str:
         return self.id
 
     def then(self, *args: Any, **options: Any) -> NoReturn:
-        """Refuse: nothing would call the callback while nobody waits."""
+        """Refuse: without a waiting caller, nothing would call the callback."""
         raise Unsupported(
             f"task {self.id!r}: then() is not supported; pass callback= to get(), iterate as_completed(), or await the "
             f"result in asyncio code"

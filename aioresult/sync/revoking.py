@@ -10,7 +10,7 @@ from aioresult.errors import Unsupported
 from aioresult.sync.portal import refuse_to_block_a_loop
 
 if TYPE_CHECKING:
-    from aioresult.integrations.celery.edge import App, Control
+    from aioresult.integrations.celery.protocols import App, Control
 
 
 class Revocable(ABC):
@@ -35,7 +35,7 @@ class Revocable(ABC):
         wait: bool = False,
         timeout: float | None = None,
     ) -> None:
-        """Tell all workers to leave the task alone, by ``app.control.revoke``; arguments are Celery's.
+        """Have all workers not run the task, by ``app.control.revoke``; arguments are Celery's.
 
         Args:
             connection: to the broker, of kombu.
@@ -78,7 +78,7 @@ class RevocableTask(Revocable):
         wait: bool = False,
         timeout: float | None = None,
     ) -> None:
-        """Tell all workers to leave tasks with these ``headers`` alone; for the other arguments see ``revoke``."""
+        """Have all workers not run tasks with these ``headers``; for the other arguments see ``revoke``."""
         self._control().revoke_by_stamped_headers(
             headers, connection=connection, terminate=terminate, signal=signal, reply=wait, timeout=timeout
         )

@@ -1,4 +1,4 @@
-"""The half of the blocking backend that stores and reads: everything but making results."""
+"""The part of the blocking backend that stores and reads: everything but making results."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from aioresult.sync.portal import run
 
 
 class StoringBackend:
-    """What results know of their backend."""
+    """What results need of their backend: storing and reading."""
 
     def __init__(self, url_or_store: object = None, **settings: Any) -> None:
         if not isinstance(url_or_store, Backend):
@@ -26,7 +26,7 @@ class StoringBackend:
 
     @property
     def mirrored(self) -> Backend:
-        """The asynchronous backend that this one stands for."""
+        """The asynchronous backend whose methods this calls."""
         return self._async
 
     @property
@@ -43,6 +43,7 @@ class StoringBackend:
     mark_as_retry = blocking(Backend.mark_as_retry)
     mark_as_revoked = blocking(Backend.mark_as_revoked)
     update_state = blocking(Backend.update_state)
+    append = blocking(Backend.append)
     put_record = blocking(Backend.put_record)
     forget = blocking(Backend.forget)
 
@@ -67,7 +68,7 @@ class StoringBackend:
         return run(within_the_portal)
 
     def close(self) -> None:
-        """Close what blocking callers have opened; whoever still waits gets an error."""
+        """Close what blocking callers have opened; those who still wait get an error."""
         run(self._async.aclose)
 
     def __enter__(self) -> Self:

@@ -31,13 +31,13 @@ _LONG: Final = 3600.0
 
 
 class Signal(Protocol):
-    """Tells one caller, once, that what it waits for has happened."""
+    """Wakes one caller, once, when the event that it waits for has happened."""
 
     def set(self) -> None:
-        """Tell it; may be called in any thread."""
+        """Wake the caller; may be called in any thread."""
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait up to ``timeout`` seconds, in the thread that has made the signal, and return whether it was told."""
+        """Wait up to ``timeout`` seconds, in the thread that has made the signal, and return whether it was woken."""
 
 
 class Surroundings(Protocol):
@@ -57,7 +57,7 @@ class Surroundings(Protocol):
 
 
 class Threads:
-    """A process with threads as Python has them."""
+    """A process with ordinary threads."""
 
     def __init__(self) -> None:
         self._calls: dict[int, SimpleQueue[Call]] = {}  # for each process: a forked child has no threads of its parent
@@ -140,7 +140,7 @@ class _GreenletSignal:
 
 
 class _Executor(ThreadPoolExecutor):
-    """Makes each call that would block the portal's loop in a thread or greenlet of its own; there are few such calls.
+    """Makes each call that would block the portal's loop in a thread or greenlet of its own. Such calls are few.
 
     Python's own executors end before anything else when the interpreter exits. But drivers may look up an address once
     more while they close.

@@ -1,4 +1,4 @@
-"""Results as parts of a tree: each has ancestors, and those of the tasks that it led to, through which Celery walks."""
+"""Results as nodes of a tree: each has ancestors, and the results of the tasks that it started."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, TextIO, cast
 
+from aioresult.default import Result as Mirrored
 from aioresult.errors import MissingDriver, ResultTimeout
 from aioresult.record import ResultTree
-from aioresult.result import Result as Mirrored
 from aioresult.sync.errors import INCOMPLETE, as_celerys
 from aioresult.sync.mirrors import mirror
 from aioresult.sync.revoking import Revocable
@@ -27,12 +27,12 @@ class Result(Revocable):
     @property
     @abstractmethod
     def mirrored(self) -> Any:
-        """The asynchronous result that this one stands for."""
+        """The asynchronous result whose methods this calls."""
 
     @property
     @abstractmethod
     def children(self) -> list[Result] | None:
-        """The results of the tasks that this one led to; ``None`` where that was not recorded."""
+        """The results of the tasks that this one started; ``None`` where that was not recorded."""
 
     @abstractmethod
     def ready(self) -> bool:
@@ -61,7 +61,7 @@ class Result(Revocable):
         return backend
 
     def leaves(self) -> Sequence[Result]:
-        """Return the single results of which this consists, in order: of one task, itself."""
+        """Return the single results in this, in order; of one task, itself."""
         return [self]
 
     def as_tuple(self) -> ResultTree:
@@ -85,7 +85,7 @@ class Result(Revocable):
 
 
 class Graph(Protocol):
-    """Celery's ``DependencyGraph``, of results: each with those of the tasks that it led to."""
+    """Celery's ``DependencyGraph``, of results: each with those of the tasks that it started."""
 
     def __iter__(self) -> Iterator[Result]: ...
 
@@ -94,19 +94,19 @@ class Graph(Protocol):
     def __getitem__(self, node: Result, /) -> Sequence[Result]: ...
 
     def topsort(self) -> list[Result]:
-        """Return the results in an order in which each stands behind those that it led to."""
+        """Return the results in an order in which each stands behind those that it started."""
 
     def to_dot(self, fh: TextIO, formatter: object = None) -> None:
         """Write the graph in Graphviz's language."""
 
 
 class Tree:
-    """What ``celery.result.AsyncResult`` offers for walking from a result to those of the tasks that it led to."""
+    """The methods of ``celery.result.AsyncResult`` that lead from a result to those of the tasks that it started."""
 
     __slots__ = ()
 
     def iterdeps(self, intermediate: bool = False) -> Iterator[tuple[Result | None, Result]]:
-        """Iterate this result and those of the tasks that it led to, breadth first, each with the one above it.
+        """Iterate this result and those of the tasks that it started, breadth first, each with the one above it.
 
         Raises:
             ResultTimeout: one of them is not final when its children are asked for; ``intermediate`` passes over it.
@@ -122,7 +122,7 @@ class Tree:
                 raise as_celerys(ResultTimeout(f"{what}; wait for it, or pass intermediate=True"), INCOMPLETE)
 
     def collect(self, intermediate: bool = False, **options: Any) -> Iterator[tuple[Result, Any]]:
-        """Iterate this result and those of the tasks that it led to, each with its value; waits for each.
+        """Iterate this result and those of the tasks that it started, each with its value; waits for each.
 
         Args:
             intermediate: go on where one is not final after its ``get``.
@@ -132,7 +132,7 @@ class Tree:
             yield node, node.get(**options)
 
     def get_leaf(self) -> Any:
-        """Wait for this result and those of the tasks that it led to, and return the value of the last one."""
+        """Wait for this result and those of the tasks that it started, and return the value of the last one."""
         value = None
         for _, value in self.collect():  # noqa: B007  (the last one is what is asked for)
             pass
@@ -144,7 +144,7 @@ class Tree:
         return self.build_graph()
 
     def build_graph(self, intermediate: bool = False, formatter: object = None) -> Graph:
-        """Return this result and those of the tasks that it led to as Celery's graph, which can be drawn.
+        """Return this result and those of the tasks that it started as Celery's graph, which can be drawn.
 
         Args:
             intermediate: pass over what is not final.

@@ -1,4 +1,4 @@
-"""For those who write stores, and for those who test what uses one.
+"""Tests for stores, and a store for tests.
 
 ``StoreTests`` is the conformance suite that our own stores pass; ``FaultyStore`` is a memory store that fails on
 demand.

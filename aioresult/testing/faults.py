@@ -1,15 +1,16 @@
-"""A store whose bad days can be ordered, for faults that no real server can be made to show at will."""
+"""A store that fails on demand, for faults that a real server cannot be made to show."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
-from aioresult.abc import Event, Feed
+from aioresult.abc import Event, Feed, NewsSink
 from aioresult.errors import StoreUnavailable
 from aioresult.record import Record
 from aioresult.settings import Settings, make_settings
 from aioresult.stores.memory import MemoryStore
+from aioresult.stream import News
 
 
 class FaultyStore(MemoryStore):
@@ -18,8 +19,8 @@ class FaultyStore(MemoryStore):
     Pass an instance to ``Backend`` and set its switches.
 
     Attributes:
-        down: every call raises ``StoreUnavailable``; existing feeds are told by ``break_feeds``.
-        deaf: the feeds hear nothing of what is stored.
+        down: every call raises ``StoreUnavailable``; ``break_feeds`` ends existing feeds.
+        deaf: the feeds get no events of what is stored.
         feeds_opened: how many feeds have been opened so far.
         reads, writes: the ids of each ``get_many`` and ``put_many`` so far.
     """
@@ -40,7 +41,7 @@ class FaultyStore(MemoryStore):
 
     def break_feeds(self, error: Exception | None = None) -> None:
         """End every open feed with ``error``, by default ``StoreUnavailable``; ``StopAsyncIteration`` ends them
-        quietly.
+        without an error.
         """
         for feed in list(self._open):
             feed.break_with(error or StoreUnavailable("the feed of memory:// was broken on purpose"))
@@ -99,6 +100,21 @@ class FaultyFeed(Feed):
             await self._source.watch(ids)
         finally:
             self._watching = False
+
+    async def follow(self, ids: Collection[str], tell: NewsSink) -> None:
+        """Follow the streams of ``ids``; the news that this owes come also when the store is deaf."""
+        following = True
+
+        def pass_on(task_id: str, news: News) -> None:
+            if following or not self._store.deaf:
+                tell(task_id, news)
+
+        await self._source.follow(ids, pass_on)
+        following = False
+
+    async def unfollow(self, ids: Collection[str]) -> None:
+        """Unfollow the streams of ``ids``."""
+        await self._source.unfollow(ids)
 
     async def unwatch(self, ids: Collection[str]) -> None:
         """Unwatch ``ids``."""

@@ -49,13 +49,13 @@ class Setting:
         self.tell = tell
         self.left_out: dict[str, str] = {}
 
-    def leave_out(self, name: str, failure: ChildFailed) -> None:
-        """Go on without a rival that failed, unless it was by a wrong value.
+    def leave_out(self, name: str, failure: ChildFailed, *, wrong_too: bool = False) -> None:
+        """Go on without a rival that failed, unless it was by a wrong value, and not even ``wrong_too`` is accepted.
 
         Raises:
             ChildFailed: ``failure``, where it says that a value was wrong.
         """
-        if "WrongValue" in str(failure):
+        if "WrongValue" in str(failure) and not wrong_too:
             raise failure
         self.rivals = [rival for rival in self.rivals if rival.name != name]
         self.left_out[name] = f"failed on {self.store}: {str(failure).strip().splitlines()[-1]}"

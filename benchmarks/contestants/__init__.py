@@ -7,9 +7,13 @@ from typing import Any, Final
 
 from benchmarks.contestants.base import Contestant
 
-_CLASSES: Final = {
+KINDS: Final = {
     "aioresult": "benchmarks.contestants.aioresult:AioResult",
     "redis-py": "benchmarks.contestants.redis_py:PooledRedis",
+    "redis-py-xread": "benchmarks.contestants.redis_streams:StreamedRedis",
+    "redis-py-publish": "benchmarks.contestants.redis_streams:PublishedRedis",
+    "resumable-stream": "benchmarks.contestants.resumable:ResumableStream",
+    "redis-streams-floor": "benchmarks.floor.streams:BareStreams",
     "redis-floor": "benchmarks.floor.redis:BareRedis",
     "postgresql-floor": "benchmarks.floor.postgresql:BarePostgres",
     "postgresql-plain": "benchmarks.floor.postgresql:PlainPostgres",
@@ -20,6 +24,6 @@ _CLASSES: Final = {
 
 def make(kind: str, url: str, options: dict[str, Any]) -> Contestant:
     """Return a contestant, not yet connected."""
-    module, _, name = _CLASSES[kind].partition(":")
+    module, _, name = KINDS[kind].partition(":")
     contestant: Contestant = getattr(importlib.import_module(module), name)(url, options)
     return contestant

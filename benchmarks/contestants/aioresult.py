@@ -6,11 +6,15 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import aioresult
-from aioresult import AsyncResult, Backend, sync
-from benchmarks.contestants.base import Contestant
+from aioresult import AsyncResult, Backend, Item, sync
+from benchmarks.contestants.base import Contestant, Items
 
 _NO_OTHERS = {"database_trigger": False}
 """On PostgreSQL, what Celery's workers store would be polled beside the push; here, nobody but aioresult stores."""
+
+
+_TOGETHER = 500
+"""Items of one call, where a stream is filled beforehand."""
 
 
 class AioResult(Contestant):
@@ -56,6 +60,30 @@ class AioResult(Contestant):
             return result.get()
 
         return get
+
+    def keeps_streams(self) -> bool:
+        return self.backend.runtime.store.keeps_streams
+
+    def items(self, task: str) -> Items:
+        result: AsyncResult[object] = AsyncResult(task, self.backend)
+        return result.stream()
+
+    def value_of_item(self, item: object) -> object:
+        assert isinstance(item, Item)
+        return item.value
+
+    async def append(self, task: str, value: object) -> None:
+        await self.backend.append(task, value)
+
+    async def fill(self, task: str, values: Sequence[object]) -> None:
+        for start in range(0, len(values), _TOGETHER):
+            await self.backend.append(task, *values[start : start + _TOGETHER])
+        await self.backend.store_result(task, None, "SUCCESS")
+
+    async def replay(self, task: str, count: int) -> list[object]:
+        del count  # the stream ends by itself
+        result: AsyncResult[object] = AsyncResult(task, self.backend)
+        return [item async for item in result.stream()]
 
     def commands(self) -> int:
         return self.backend.stats().commands

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Protocol
 
 from benchmarks.values import value_of
 
 _CONCURRENCY = 2000
 
 
+class Items(Protocol):
+    """What a reader of a stream iterates."""
+
+    def __aiter__(self) -> AsyncIterator[object]: ...
+
+    def __anext__(self) -> Coroutine[Any, Any, object]: ...
+
+    def aclose(self) -> Coroutine[Any, Any, None]: ...
+
+
 class Contestant(ABC):
-    """One way to store results and to wait for them.
+    """One way to store results and to wait for them, or to append to streams and to read them.
 
     Args:
         url: the store's.
@@ -41,9 +51,9 @@ class Contestant(ABC):
         """Wait for ``task`` and return its value."""
         raise NotImplementedError(f"{type(self).__name__} cannot wait")
 
-    @abstractmethod
     async def store(self, task: str, value: object) -> None:
         """Store a value and wake whoever waits for it; return when the store has confirmed it."""
+        raise NotImplementedError(f"{type(self).__name__} cannot store")
 
     def read(self, task: str) -> Awaitable[object]:
         """Return the value of a finished task, or what ``decoded`` turns into it."""
@@ -74,6 +84,36 @@ class Contestant(ABC):
     def blocking(self) -> Callable[[str], object]:
         """Return what waits for a task and returns its value, for threads without an event loop."""
         raise NotImplementedError(f"{type(self).__name__} has no blocking mirror")
+
+    # --- streams ---
+
+    def keeps_streams(self) -> bool:
+        """Return whether there are streams on this store."""
+        return True
+
+    async def begin(self, task: str) -> None:
+        """Do what the producer of a stream has to do before readers come."""
+        del task  # usually nothing
+
+    def items(self, task: str) -> Items:
+        """Iterate the items of a stream from the first on, also those that are appended later."""
+        raise NotImplementedError(f"{type(self).__name__} cannot read streams")
+
+    def value_of_item(self, item: object) -> object:
+        """Return the value in what ``items`` or ``replay`` gave; called after the clock has stopped."""
+        return item
+
+    async def append(self, task: str, value: object) -> None:
+        """Append to a stream, and wake its readers; return when that is confirmed."""
+        raise NotImplementedError(f"{type(self).__name__} cannot append")
+
+    async def fill(self, task: str, values: Sequence[object]) -> None:
+        """Append all of ``values``, and finish the task."""
+        raise NotImplementedError(f"{type(self).__name__} keeps nothing for those who come late")
+
+    async def replay(self, task: str, count: int) -> list[object]:
+        """Return all ``count`` items of a finished stream."""
+        raise NotImplementedError(f"{type(self).__name__} keeps nothing for those who come late")
 
     def commands(self) -> int:
         """Return how many commands this process has sent, where that is counted."""

@@ -25,16 +25,16 @@ class _Payload(msgspec.Struct):
 
 
 _decode = msgspec.json.Decoder(_Payload).decode
-_MORE = object()
+MORE = object()
 
 
-class _Commands(asyncio.Protocol):
+class Commands(asyncio.Protocol):
     """Commands and replies; what one turn of the loop asks for is sent in one buffer."""
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport
         self._loop = asyncio.get_running_loop()
-        self._reader = hiredis.Reader(notEnoughData=_MORE)
+        self._reader = hiredis.Reader(notEnoughData=MORE)
         self._expected: deque[tuple[asyncio.Future[object], int]] = deque()
         self._buffer: list[bytes] = []
         self._count = 0
@@ -70,7 +70,7 @@ class _Commands(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._reader.feed(data)
         gets, expected = self._reader.gets, self._expected
-        while (reply := gets()) is not _MORE:
+        while (reply := gets()) is not MORE:
             self._count += 1
             if self._count == expected[0][1]:
                 self._count = 0
@@ -84,7 +84,7 @@ class _Subscriber(asyncio.Protocol):
         self.transport: asyncio.Transport
         self.waiters: dict[bytes, asyncio.Future[object]] = {}
         self._loop = asyncio.get_running_loop()
-        self._reader = hiredis.Reader(notEnoughData=_MORE)
+        self._reader = hiredis.Reader(notEnoughData=MORE)
         self._fresh: list[bytes] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -106,7 +106,7 @@ class _Subscriber(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._reader.feed(data)
         gets, waiters = self._reader.gets, self.waiters
-        while (message := gets()) is not _MORE:
+        while (message := gets()) is not MORE:
             if message[0] == b"message":
                 waiters.pop(message[1]).set_result(_decode(message[2]).result)
 
@@ -117,7 +117,7 @@ class BareRedis(Contestant):
     async def open(self) -> None:
         loop, url = asyncio.get_running_loop(), urlsplit(self.url)
         host, port = url.hostname or "localhost", url.port or 6379
-        _, self._commands = await loop.create_connection(_Commands, host, port)
+        _, self._commands = await loop.create_connection(Commands, host, port)
         _, self._subscriber = await loop.create_connection(_Subscriber, host, port)
 
     async def close(self) -> None:
@@ -132,7 +132,7 @@ class BareRedis(Contestant):
         await self._commands.call(_packed(task), 2)
 
     async def read(self, task: str) -> object:
-        return await self._commands.call(_pack("GET", KEY + task))
+        return await self._commands.call(pack("GET", KEY + task))
 
     def decoded(self, value: object) -> object:
         assert isinstance(value, bytes)
@@ -151,11 +151,11 @@ class BareRedis(Contestant):
         await asyncio.gather(*last)
 
 
-def _pack(*command: str | bytes) -> bytes:
+def pack(*command: str | bytes) -> bytes:
     packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]  # its stub knows tuples of one only
     return packed
 
 
 def _packed(task: str) -> bytes:
     key, payload = KEY + task, record_of(task)
-    return _pack("SET", key, payload, "EX", _EXPIRY) + _pack("PUBLISH", key, payload)
+    return pack("SET", key, payload, "EX", _EXPIRY) + pack("PUBLISH", key, payload)

@@ -1,6 +1,7 @@
 """The Celery applications of the tests, and the tasks that their workers run: one for each way in which a task can end.
 
-Run as ``celery -A tests.celery.tasks worker`` it is the application that ``AIORESULT_TEST_CELERY`` (JSON) describes.
+Run as ``celery -A tests.celery.tasks worker`` it is the application that ``AIORESULT_TEST_CELERY``
+(JSON) describes.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from celery.exceptions import Ignore
 from celery.signals import worker_init, worker_ready
 from kombu.serialization import registry
 
-from aioresult.integrations.celery import apply_async
+from aioresult.integrations.celery import apply_async, emit
 
 ENVIRONMENT = "AIORESULT_TEST_CELERY"
 READY = "AIORESULT_TEST_CELERY_READY"
@@ -168,6 +169,18 @@ def retry_once(self: Task) -> str:
     return f"after {self.request.retries}"
 
 
+def say(name: int, count: int) -> int:
+    return max(emit([name, number]) for number in range(count))
+
+
+def say_and_retry(self: Task) -> str:
+    emit("a")
+    if self.request.retries == 0:
+        emit("b")
+        raise self.retry(countdown=0)
+    return f"after {self.request.retries}"
+
+
 def parent(self: Task) -> str:
     with self.app.connection_for_write() as connection:
         self.app.tasks["tests.add"].apply_async((1, 1), connection=connection)
@@ -234,8 +247,8 @@ def hold(self: Task, steps: int, until: str | None = None) -> str:
     return "held"
 
 
-def hold_late(self: Task, steps: int) -> str:
-    return hold(self, steps)
+def hold_late(self: Task, steps: int, until: str | None = None) -> str:
+    return hold(self, steps, until)
 
 
 TASKS: list[tuple[Any, dict[str, Any]]] = [
@@ -255,6 +268,8 @@ TASKS: list[tuple[Any, dict[str, Any]]] = [
     (custom, {"bind": True}),
     (retry_later, {"bind": True}),
     (retry_once, {"bind": True, "default_retry_delay": 0}),
+    (say, {}),
+    (say_and_retry, {"bind": True, "default_retry_delay": 0}),
     (parent, {"bind": True}),
     (spawning, {"bind": True}),
     (lineage, {"bind": True}),

@@ -112,8 +112,9 @@ async def test_a_killed_worker_is_a_timeout_and_the_last_state_stays(
 
 
 async def test_a_task_that_another_worker_takes_over_ends_the_same_wait(
-    settings: dict[str, Any], app: Celery, backend: Backend
+    settings: dict[str, Any], app: Celery, backend: Backend, tmp_path: Path
 ) -> None:
+    released = tmp_path / "released"
     settings["broker_transport_options"].update(
         visibility_timeout=1,
         unacked_restore_interval=1,
@@ -121,9 +122,10 @@ async def test_a_task_that_another_worker_takes_over_ends_the_same_wait(
         unacked_mutex_expire=1,  # the lock for restoring, with which in its hands a worker may be killed
     )
     with Worker(pool="prefork", concurrency=1, **settings) as first:
-        result, _ = await start(app, backend, "hold_late", 10)
+        result, _ = await start(app, backend, "hold_late", 600, str(released))
         waiting = asyncio.create_task(result.get(timeout=60))
         first.kill()
+    released.touch()
     with Worker(pool="prefork", concurrency=1, **settings):
         assert await waiting == "held"
 

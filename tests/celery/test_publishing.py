@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import re
 import socket
 import threading
 import uuid
@@ -218,9 +217,15 @@ class TestPublishesWithoutAPlaceForResults:
     @pytest.mark.parametrize(
         ("place", "reason"),
         [
-            ({"backend": None}, "'tests' has no result_backend"),
-            ({"backend": "rpc://"}, "'rpc://', which cannot be used here: it sends each result"),
-            ({"backend": "file:///tmp"}, "'file://', which cannot be used here: a shared folder"),
+            ({"backend": None}, r"'tests' has no result_backend"),
+            (
+                {"backend": "rpc://"},
+                r"'rpc://', which cannot be used here: .*, because it sends each result as a message",
+            ),
+            (
+                {"backend": "file:///tmp"},
+                r"'file://', which cannot be used here: .*, because it cannot say when a result",
+            ),
         ],
     )
     async def test_and_says_so_when_a_result_is_awaited(self, place: dict[str, Any], reason: str) -> None:
@@ -234,7 +239,7 @@ class TestPublishesWithoutAPlaceForResults:
                 await send_task(app, "tests.add", (1, 2)),
             ]
             for result in results:
-                with pytest.raises(ResultNotStored, match=re.escape(reason)):
+                with pytest.raises(ResultNotStored, match=reason):
                     await result.get(timeout=WAIT)
             assert queued(app) == 6
 

@@ -58,7 +58,7 @@ class Worker:
     def start(self) -> None:
         """Start the process without waiting for it."""
         self._ready, told = os.pipe()
-        command = [sys.executable, "-m", "celery", "-A", "tests.celery.tasks", "worker", "--loglevel", "INFO"]
+        command = [sys.executable, "-m", "celery", "-A", make_app.__module__, "worker", "--loglevel", "INFO"]
         self._process = subprocess.Popen(
             [*command, *self._arguments, "--without-gossip", "--without-mingle", "--without-heartbeat"],
             cwd=ROOT,

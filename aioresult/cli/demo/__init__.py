@@ -1,1 +1,1 @@
-"""``aioresult demo``: two processes, real work, and the time from storing a result to waking who waits for it."""
+"""``aioresult demo``: two processes, real work, and the time from storing a result to waking its waiter."""

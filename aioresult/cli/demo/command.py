@@ -13,11 +13,11 @@ from rich.live import Live
 from rich.text import Text
 
 from aioresult.backend import Backend
-from aioresult.cli.demo.display import Board, Lane, milliseconds, show_outcomes
+from aioresult.cli.demo.display import Board, Phase, milliseconds, show_outcomes
 from aioresult.cli.demo.phases import POLLING, Outcome, WrongValue, measure
 from aioresult.cli.demo.process import Worker, WorkerDied
 from aioresult.cli.exits import Exit
-from aioresult.cli.output import complain, say, to_json
+from aioresult.cli.output import print_error, print_line, to_json
 from aioresult.cli.session import Json, Session, Settings, Url, Verbose
 from aioresult.errors import SettingsError
 
@@ -31,7 +31,7 @@ def demo(
 ) -> None:
     """Run tasks in a second process, and wait for them by push, then by polling every 0.5 s.
 
-    Shows how long it takes from storing a result to waking who waits for it, and what that costs. Without --url the
+    Shows how long it takes from storing a result to waking its waiter, and what that costs. Without --url the
     store is a temporary SQLite file. Everything that is stored is deleted again.
     """
 
@@ -40,7 +40,7 @@ def demo(
             with _store(url) as store:
                 await _demo(Session(store, settings, json, verbose), tasks, temporary=url is None)
         except (WorkerDied, WrongValue) as exc:
-            complain(str(exc))
+            print_error(str(exc))
             return Exit.FAILED
         return Exit.OK
 
@@ -72,21 +72,23 @@ async def _demo(session: Session, count: int, *, temporary: bool) -> None:
             console.print("[bold]Here  [/]  awaits them all: by push, then the same work by polling every 0.5 s\n")
             outcomes = await _both(console, worker, {"push": push, "polling": polling}, count)
     if session.json:
-        say(to_json({"store": location, "tasks": count, **{name: _facts(found) for name, found in outcomes.items()}}))
+        print_line(
+            to_json({"store": location, "tasks": count, **{name: _facts(found) for name, found in outcomes.items()}})
+        )
     else:
         _conclude(console, count, **outcomes, temporary=temporary)
 
 
 async def _both(console: Console, worker: Worker, backends: dict[str, Backend], count: int) -> dict[str, Outcome]:
-    lanes = {name: Lane(name, count) for name in backends}
+    phases = {name: Phase(name, count) for name in backends}
     live = console.is_terminal and not console.quiet
-    board = Board(list(lanes.values()))
+    board = Board(list(phases.values()))
     outcomes: dict[str, Outcome] = {}
     with Live(console=console, get_renderable=board.render, refresh_per_second=10) if live else nullcontext():
-        for name, lane in lanes.items():
-            lane.begin()
-            outcomes[name] = await measure(worker, backends[name], count, lane.listen, lane.wake_ups.append)
-            lane.end()
+        for name, phase in phases.items():
+            phase.begin()
+            outcomes[name] = await measure(worker, backends[name], count, phase.listen, phase.wake_ups.append)
+            phase.end()
             if not live:
                 console.print(f"{name}: {count} of {count} after {outcomes[name].seconds:.1f} s")
     return outcomes

@@ -24,7 +24,7 @@ def milliseconds(value: float) -> str:
     return f"{value:.0f} ms" if value >= 100 else f"{value:.1f} ms" if value >= 10 else f"{value:.2f} ms"
 
 
-class Lane:
+class Phase:
     """One phase as it goes on."""
 
     def __init__(self, name: str, count: int) -> None:
@@ -69,21 +69,21 @@ class Lane:
 class Board:
     """The live picture: a line for each phase, and below them the tasks that are running."""
 
-    def __init__(self, lanes: list[Lane]) -> None:
-        self._lanes = lanes
+    def __init__(self, phases: list[Phase]) -> None:
+        self._phases = phases
 
     def render(self) -> RenderableType:
         """Draw the picture as it is now."""
-        phases = Table.grid(padding=(0, 2, 0, 0))
-        for lane in self._lanes:
-            phases.add_row(*lane.row())
-        running = [entry for lane in self._lanes for entry in lane.running]
+        top = Table.grid(padding=(0, 2, 0, 0))
+        for phase in self._phases:
+            top.add_row(*phase.row())
+        running = [entry for phase in self._phases for entry in phase.running]
         tasks = Table.grid(padding=(0, 2, 0, 2))
         for number, record in running[:_ROWS]:
             current, total = progress_of(record) or (0.0, None)
             bar = ProgressBar(total=total or 1, completed=current, width=_BAR, style="dim", complete_style="cyan")
             tasks.add_row(Text(f"task {number}", style="dim"), bar, Text(record.status.lower(), style="dim"))
-        return Group(phases, Text(""), tasks) if running else phases
+        return Group(top, Text(""), tasks) if running else top
 
 
 def show_outcomes(console: Console, push: Outcome, polling: Outcome) -> None:

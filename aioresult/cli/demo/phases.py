@@ -75,7 +75,7 @@ async def measure(worker: Worker, backend: Backend, count: int, listen: Listener
     waiting = _together([_wait(seed, n, result, woken) for n, result in enumerate(results)])
     try:
         await worker.order([result.id for result in results], seed, at_once=max(8, -(-count // 5)))
-        wake_ups = await worker.outlived_by(waiting)
+        wake_ups = await worker.alive_during(waiting)
         commands, seconds = backend.stats().commands - before, time.perf_counter() - began
         states = sum(await viewing)
     finally:

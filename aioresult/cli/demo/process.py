@@ -45,7 +45,7 @@ class Worker:
             env=self._environment,
             start_new_session=True,  # Ctrl-C is the parent's to handle
         )
-        self._ended = owned_task(_obituary(process), "aioresult demo worker")
+        self._ended = owned_task(_ending(process), "aioresult demo worker")
         try:
             if await _pipe(process.stdout).readline() != b"ready\n":
                 raise WorkerDied(await self._ended)
@@ -76,8 +76,8 @@ class Worker:
         except ConnectionError as exc:
             raise WorkerDied(await ended) from exc
 
-    async def outlived_by(self, waiting: asyncio.Future[T]) -> T:
-        """Return what ``waiting`` gives, or raise ``WorkerDied`` as soon as the worker ends before that."""
+    async def alive_during(self, waiting: asyncio.Future[T]) -> T:
+        """Return the result of ``waiting``; raise ``WorkerDied`` if the worker ends before."""
         _, ended = self._started()
         either: list[asyncio.Future[Any]] = [waiting, ended]
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -106,13 +106,13 @@ class Worker:
             await stdin.wait_closed()
 
 
-async def _obituary(process: asyncio.subprocess.Process) -> str:
+async def _ending(process: asyncio.subprocess.Process) -> str:
     """Wait for a process to end, and return how it did."""
-    _, last_words = await asyncio.gather(process.wait(), _pipe(process.stderr).read())
+    _, stderr = await asyncio.gather(process.wait(), _pipe(process.stderr).read())
     code = process.returncode or 0
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-    said = last_words.decode(errors="replace").strip().splitlines()
-    return f"the worker, process {process.pid}, {how}{': ' + said[-1] if said else ''}"
+    lines = stderr.decode(errors="replace").strip().splitlines()
+    return f"the worker, process {process.pid}, {how}{': ' + lines[-1] if lines else ''}"
 
 
 def _pipe(pipe: Pipe | None) -> Pipe:

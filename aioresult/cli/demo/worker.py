@@ -1,7 +1,7 @@
-"""The demo's second process: runs the tasks that it is told to by its standard input, and stores their results.
+"""The demo's second process: runs the tasks that it gets by its standard input, and stores their results.
 
-One JSON object a line: ``{"ids": [...], "seed": ..., "at_once": ...}``. It says ``ready`` when its store is open, and
-ends with its input.
+One JSON object a line: ``{"ids": [...], "seed": ..., "at_once": ...}``. It prints ``ready`` when its store is open,
+and ends with its input.
 """
 
 from __future__ import annotations

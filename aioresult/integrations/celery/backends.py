@@ -9,13 +9,14 @@ from weakref import WeakKeyDictionary
 from aioresult.backend import Backend
 from aioresult.errors import AioResultError, BackendNotConfigured, UnknownStore
 from aioresult.integrations.celery.configuration import backend_from_app
-from aioresult.integrations.celery.edge import App, unproxied
+from aioresult.integrations.celery.internals import unproxied
+from aioresult.integrations.celery.protocols import App
 from aioresult.settings import make_settings
 from aioresult.stores.disabled import DisabledStore
 
 
 class UnreadableBackend(Backend):
-    """Stands for the backend of an application whose results cannot be read, and says why to whoever asks for one."""
+    """Takes the place of the backend of an application whose results cannot be read. Asking it for one raises why."""
 
     def __init__(self, why: Exception) -> None:
         super().__init__(DisabledStore("disabled://", make_settings({}), str(why)))
@@ -29,7 +30,7 @@ _lock: Final = Lock()
 def shared_backend(app: App) -> Backend:
     """Return what ``backend_from_app`` makes of an application: the same one each time, and with it its connections.
 
-    As Celery's own does, it keeps to the configuration that the application has when it is first used.
+    As in Celery, the configuration is that of the application at the first use.
 
     Raises:
         BackendNotConfigured, SettingsError, MissingDriver: as ``backend_from_app``.
@@ -42,8 +43,8 @@ def shared_backend(app: App) -> Backend:
 def backend_of(app: App, *, ignored: bool | None) -> Backend:
     """Return the backend for all results of ``app``, also where there is none that could be read.
 
-    Celery publishes whether or not there is a place for results, and leaves it to ``get()`` to say so; and so do we. A
-    mistake in the settings is told before anything is published, but not to those who want no result.
+    As in Celery, tasks are published also where there is no place for results, and then ``get()`` raises. A mistake in
+    the settings raises before anything is published, unless the caller wants no result.
 
     Args:
         app: the application.

@@ -12,16 +12,16 @@ from weakref import ref
 
 from aioresult.backend import Backend
 from aioresult.hub import Hub
-from aioresult.integrations.celery import edge
-from aioresult.integrations.celery.edge import PendingResult
+from aioresult.integrations.celery import internals
+from aioresult.integrations.celery.protocols import PendingResult
 from aioresult.record import Record
 from aioresult.sync import portal
 from aioresult.sync.surroundings import surroundings
 
 logger = logging.getLogger("aioresult")
 
-_RELAX_AFTER: Final = 0.5
-"""Seconds after which it is looked who listens to a new result."""
+_WEAKEN_AFTER: Final = 0.5
+"""Seconds after which the listeners of a new result are looked at."""
 _PAUSE: Final = 2.0
 """Seconds until what could not be watched is tried again."""
 
@@ -29,11 +29,11 @@ Fulfil = Callable[[PendingResult, Record], None]
 
 
 class Callbacks:
-    """Listens for results that somebody has called ``then`` on, and fulfils them where the user's code may block.
+    """Waits for results on which ``then`` was called, and fulfils them in a thread where the user's code may block.
 
-    The registry belongs to the portal's loop; everything else only schedules calls there. A result that somebody has
-    called ``then`` on stays registered, and alive unless it was added weakly, until it is final, forgotten or removed.
-    One that merely is a member of a group is kept alive by nobody but the group.
+    The registry belongs to the portal's loop; everything else only schedules calls there. A result on which ``then``
+    was called stays registered until it is final, forgotten or removed. It is kept alive, unless it was added weakly.
+    A result that is only a member of a group is kept alive by the group alone.
     """
 
     def __init__(self, backend: Backend, fulfil: Fulfil) -> None:
@@ -46,7 +46,7 @@ class Callbacks:
         self._hub: Hub | None = None
         self._registered: dict[str, dict[int, Callable[[], PendingResult | None]]] = {}
         self._rejoining = False
-        self._to_relax: list[tuple[str, int]] = []
+        self._to_weaken: list[tuple[str, int]] = []
         self._in_background: Callable[[Callable[[], object]], object]
 
     # --- called anywhere ---
@@ -60,12 +60,12 @@ class Callbacks:
         portal.call_soon(self._add, str(result.id), id(result), ref(result) if weak else lambda: result)
 
     def remove(self, result: PendingResult) -> None:
-        """Take ``result`` away, also if it is only about to be registered; may be called by the garbage collector."""
+        """Remove ``result``, also if its registration is only scheduled; may be called by the garbage collector."""
         if self._pid == os.getpid():
             portal.call_soon(self._remove, str(result.id), id(result))
 
     def forget(self, task_id: str) -> None:
-        """Take all results of a task away, also those that are about to be registered."""
+        """Remove all results of a task, also those whose registration is only scheduled."""
         if self._pid == os.getpid():
             portal.call_soon(self._forget, task_id)
 
@@ -78,31 +78,30 @@ class Callbacks:
         members = self._registered.setdefault(task_id, {})
         members[key] = reference
         if not isinstance(reference, ref):
-            if not self._to_relax:
-                asyncio.get_running_loop().call_later(_RELAX_AFTER, self._relax)
-            self._to_relax.append((task_id, key))
+            if not self._to_weaken:
+                asyncio.get_running_loop().call_later(_WEAKEN_AFTER, self._weaken)
+            self._to_weaken.append((task_id, key))
         if len(members) == 1:
             hub.join((task_id,), self)
 
-    def _relax(self) -> None:
-        """Let go of results that only groups listen to.
+    def _weaken(self) -> None:
+        """Keep only weak references to results that only groups listen to.
 
-        That is not known when they are registered: who listens is told to the result a moment later, by a thread that
-        may have been stopped in between. Dropped groups would otherwise be waited for until their last member is final,
-        which may be never.
+        This is not known when they are registered: another thread adds the listeners a moment later. Without this,
+        groups that were dropped would be waited for until their last member is final, perhaps for ever.
         """
-        waiting, self._to_relax = self._to_relax, []
+        waiting, self._to_weaken = self._to_weaken, []
         for task_id, key in waiting:
             members = self._registered.get(task_id, {})
             result = members[key]() if key in members else None
             if result is None:
                 continue
-            if not edge.has_listeners(result.on_ready):
-                self._to_relax.append((task_id, key))
-            elif edge.only_groups_listen(result.on_ready):
+            if not internals.has_listeners(result.on_ready):
+                self._to_weaken.append((task_id, key))
+            elif internals.only_groups_listen(result.on_ready):
                 members[key] = ref(result)
-        if self._to_relax:
-            asyncio.get_running_loop().call_later(_RELAX_AFTER, self._relax)
+        if self._to_weaken:
+            asyncio.get_running_loop().call_later(_WEAKEN_AFTER, self._weaken)
 
     def _remove(self, task_id: str, key: int) -> None:
         members = self._registered.get(task_id, {})
@@ -123,13 +122,13 @@ class Callbacks:
                 self._in_background(partial(_call, self._fulfil, result, record))
 
     def fail(self, error: Exception) -> None:
-        """Take the error that ended all waiting: nobody is there to see it, so try again."""
+        """Take the error that ended all waiting. No caller would see it: try again."""
         if not self._rejoining:
             self._rejoining = True
             asyncio.get_running_loop().call_later(_PAUSE, self._rejoin, error)
 
     def _rejoin(self, error: Exception) -> None:
-        """Wait again, unless the backend has been closed since: that is never opened only to wait."""
+        """Wait again, unless the backend has been closed since: it is not opened again only to wait."""
         self._rejoining = False
         hub, ids = self._hub, list(self._registered)
         if hub is None or hub.closed:

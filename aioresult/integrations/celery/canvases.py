@@ -1,4 +1,4 @@
-"""What is known of a task or canvas before it is published: its name, its id, and whether its result will be stored."""
+"""A task or canvas before it is published: its name, its members, and whether its result will be stored."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from celery.canvas import Signature as _Signature
 from celery.canvas import _chain, _chord
 from celery.canvas import group as _group
 
-from aioresult.integrations.celery.edge import Applicable
+from aioresult.integrations.celery.protocols import Applicable
 
 
 class Canvas:
@@ -24,7 +24,7 @@ class Canvas:
     def __init__(self, task: Applicable, options: Mapping[str, Any]) -> None:
         self._task = task
         self.options = options
-        if isinstance(task, _Signature):  # there, as in Celery, an option that is None is none
+        if isinstance(task, _Signature):  # as in Celery, an option that is None does not count there
             self.options = {**task.options, **{key: value for key, value in options.items() if value is not None}}
 
     @property
@@ -43,8 +43,8 @@ class Canvas:
     def ignored(self) -> bool | None:
         """Whether the result will not be stored; ``None`` where only the settings tell, and for a group.
 
-        As Celery decides it when it publishes a task. What its results say of it is of no use beyond that: it makes
-        those of chains, chords and members of groups beforehand, and they always say no.
+        As Celery decides it when it publishes a task. The results that Celery returns for chains, chords and members of
+        groups do not know it: they are made before, and always say no.
         """
         last = self._last
         task: Any = last._task
@@ -59,7 +59,7 @@ class Canvas:
 
     @property
     def members(self) -> list[Canvas] | None:
-        """What the members of the group are made of that publishing this results in; ``None`` where there is none."""
+        """The members of the group that publishing this results in; ``None`` where it results in no group."""
         last = self._last
         return [Canvas(member, last.options) for member in last._task.tasks] if isinstance(last._task, _group) else None
 

@@ -1,4 +1,4 @@
-"""Chords on Redis, by Celery's own machinery: its workers, with this plugin or without, count each other's parts."""
+"""Chords on Redis, counted by Celery's own code: workers with and without this plugin can share a chord."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from celery.backends.redis import RedisBackend, SentinelBackend
 
-from aioresult.integrations.celery.edge import App
+from aioresult.integrations.celery.protocols import App
 from aioresult.settings import Settings
 from aioresult.stores.redis.sentinel import SentinelAddress
 from aioresult.stores.redis.urls import as_redis, from_url

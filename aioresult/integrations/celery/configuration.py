@@ -7,7 +7,7 @@ from urllib.parse import unquote_plus
 
 from aioresult.backend import Backend
 from aioresult.errors import BackendNotConfigured, SettingsError, UnknownStore
-from aioresult.integrations.celery.edge import App
+from aioresult.integrations.celery.protocols import App
 from aioresult.settings import SERIALIZERS, Settings
 from aioresult.stores.foreign import READ_HERE, why_not
 
@@ -31,8 +31,8 @@ _SETTINGS: Final = frozenset(Settings.__struct_fields__) - _NOT_TAKEN
 def backend_from_app(app: App, **overrides: Any) -> Backend:
     """Return a backend that reads and writes what a Celery application's workers and clients store.
 
-    The URL, ``result_backend_transport_options`` and all else that the configuration says about results are taken
-    over; ``rpc://``, ``cache+...`` and the like are refused, since nobody could read them from elsewhere.
+    The URL, ``result_backend_transport_options`` and all other settings about results are taken over.
+    ``rpc://``, ``cache+...`` and the like are refused, because other processes cannot read results there.
 
     Args:
         app: the application; its configuration is loaded by this call.
@@ -83,7 +83,7 @@ def _spelled_out(app: App, configured: str) -> str:
             )
         return str(url)
     if kind not in _BARE_NAMES:
-        shown = kind.partition(":")[0] if "@" in kind else kind  # a URL that lacks its slashes may hold a password
+        shown = kind.partition(":")[0] if "@" in kind else kind  # a URL without slashes may hold a password
         raise _refusal(app, shown, why_not(kind) or f"it is not known here; {READ_HERE}")
     return _BARE_NAMES[kind]
 
@@ -100,7 +100,7 @@ def _settings(app: App) -> dict[str, Any]:
     values = {name: value for name in _SETTINGS if (value := conf.get(name)) is not None}
     values["result_expires"] = conf.get("result_expires")  # None means for ever
     for name in _CONTENT:
-        if name in values:  # other content is of no use here, and as long as nobody stores it, none of an obstacle
+        if name in values:  # other content cannot be read here, but that matters only if a worker stores it
             values[name] = tuple(content for content in _listed(values[name]) if content in SERIALIZERS)
     return values
 
@@ -108,8 +108,8 @@ def _settings(app: App) -> dict[str, Any]:
 def _signing_in_as_celery(url: Any, settings: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """Move the database from a MongoDB URL into the settings, as far as both are well formed.
 
-    A driver takes the URL's database for that to which its user belongs. Celery gives it the hosts alone, so that users
-    belong to ``admin``, or whatever is the mechanism's default, unless ``authSource`` says otherwise.
+    A driver takes the URL's database as the one in which its user is defined. Celery gives the driver the hosts alone:
+    the user is then defined in the mechanism's default database, mostly ``admin``, unless ``authSource`` names one.
     """
     scheme, _, rest = url.removeprefix(_PLUGIN).partition("://") if isinstance(url, str) else ("", "", "")
     place, question, options = rest.partition("?")

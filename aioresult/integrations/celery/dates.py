@@ -1,7 +1,6 @@
 """``date_done`` in the form in which Celery's own backends give it, which depends on the store.
 
-Code that computes with these dates has been written for one of the forms, and fails with another: aware and naive ones
-do not mix.
+Code that computes with these dates expects one of the forms and fails with another: aware and naive dates do not mix.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ Form = Callable[[datetime], datetime]
 
 _WALL: Final = frozenset({"sqlite", "mysql", "mariadb"})
 _NAIVE_UTC: Final = frozenset({"mongodb", "postgresql"})
-"""PostgreSQL's column holds the time of the session that has written it, which hardly ever is anything else."""
+"""PostgreSQL's column holds the time of the session that has written it, which is hardly ever another one."""
 
 
 def form_of(location: str, zone: tzinfo | None) -> Form:

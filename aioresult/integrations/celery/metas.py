@@ -9,7 +9,7 @@ from aioresult.codec.exceptions import identity
 from aioresult.codec.messages import with_text
 from aioresult.errors import RemoteTaskError, TaskRevokedError
 from aioresult.integrations.celery.dates import Form
-from aioresult.record import Record
+from aioresult.record import EXTENDED_FIELDS, Record
 from aioresult.states import EXCEPTION_STATES
 
 Meta = dict[str, Any]
@@ -17,7 +17,7 @@ Meta = dict[str, Any]
 Rebuild = Callable[[dict[str, Any]], object]
 """Celery's own way from ``exc_type``, ``exc_module`` and ``exc_message`` to an exception of any loaded module."""
 
-_OPTIONAL: Final = ("group_id", "parent_id", "name", "args", "kwargs", "worker", "retries", "queue")
+_OPTIONAL: Final = ("group_id", "parent_id", *EXTENDED_FIELDS)
 
 
 def meta_of(record: Record, rebuild: Rebuild, date_form: Form) -> Meta:
@@ -40,10 +40,10 @@ def meta_of(record: Record, rebuild: Rebuild, date_form: Form) -> Meta:
 
 
 def _as_celery_has_it(error: BaseException, rebuild: Rebuild) -> BaseException:
-    """Return an exception that the codec left unknown as the class that Celery's clients expect to catch.
+    """Return an exception whose class the codec did not know as the class that Celery's clients expect.
 
-    As in Celery that may be any exception class of a module that is loaded, or else a new class of that name. What
-    would end more than the caller, such as ``SystemExit``, stays a ``RemoteTaskError``.
+    As in Celery that may be any exception class of a loaded module, or else a new class of that name. Exceptions that
+    end the process, such as ``SystemExit``, stay a ``RemoteTaskError``.
     """
     if isinstance(error, ExceptionGroup):
         return _with_members(error, [_as_celery_has_it(member, rebuild) for member in error.exceptions])
@@ -52,10 +52,10 @@ def _as_celery_has_it(error: BaseException, rebuild: Rebuild) -> BaseException:
     module, name, args = identity(error)
     try:
         rebuilt = rebuild({"exc_type": name, "exc_message": list(args), "exc_module": module})
-    except Exception:  # noqa: BLE001  (it refuses what is no exception class, and calls the class's own code)
+    except Exception:  # noqa: BLE001  (it refuses other classes, and calls the class's own code)
         return error
     if not isinstance(rebuilt, Exception) or type(rebuilt).__qualname__ != name:
-        return error  # no exception that may be raised, or what stands for one whose class does not take its arguments
+        return error  # no ordinary exception, or Celery's stand-in for one that cannot be made
     rebuilt.__cause__ = error.__cause__
     return with_text(rebuilt, error.message) if isinstance(error, RemoteTaskError) else rebuilt
 

@@ -1,8 +1,8 @@
 """Celery's result backend that stores and waits through aioresult: ``result_backend="aioresult+redis://..."``.
 
 What follows the ``+`` is any URL that aioresult knows, also in Celery's spelling: ``aioresult+mongodb://...``,
-``aioresult+db+postgresql://...``, ``aioresult+sentinel://...``. Stored formats are Celery's, so that the other side of
-the store may be a Celery without this plugin. Celery finds it by the entry point ``aioresult`` of the group
+``aioresult+db+postgresql://...``, ``aioresult+sentinel://...``. Stored formats are Celery's: workers and clients
+without this plugin can use the same store. Celery finds it by the entry point ``aioresult`` of the group
 ``celery.result_backends``.
 
 Its connections belong to the portal of ``aioresult.sync``, one event loop in one thread for each process: any number of
@@ -18,10 +18,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from aioresult.errors import ResultTimeout
-from aioresult.integrations.celery import edge
+from aioresult.integrations.celery import internals
 from aioresult.integrations.celery.callbacks import Callbacks
-from aioresult.integrations.celery.edge import App, OnInterval, OnMessage, OnValue, PendingResult, PendingSet
 from aioresult.integrations.celery.metas import Meta
+from aioresult.integrations.celery.protocols import App, OnInterval, OnMessage, OnValue, PendingResult, PendingSet
 from aioresult.integrations.celery.storing import StoringBackend
 from aioresult.integrations.celery.waiting import records
 from aioresult.record import Record
@@ -35,7 +35,7 @@ class AioResultBackend(StoringBackend):
     """The backend of one application, shared by all its threads.
 
     Attributes:
-        is_async: whether results become ready by themselves, and not only when somebody asks.
+        is_async: whether results become ready without being asked.
         supports_native_join: whether groups are waited for as one.
     """
 
@@ -65,21 +65,21 @@ class AioResultBackend(StoringBackend):
         """
         self._ensure_not_eager()
         task_id = str(result.id)
-        parents = _ancestors(result) if edge.follows_parents(on_interval) else {}
+        parents = _ancestors(result) if internals.follows_parents(on_interval) else {}
         ids = list(dict.fromkeys([task_id, *parents]))
         try:
-            for record in self._records(ids, timeout, on_message, edge.recurring(on_interval), interval):
+            for record in self._records(ids, timeout, on_message, internals.recurring(on_interval), interval):
                 if record.id != task_id:
                     self._raise_if_failed(parents[record.id], record)
                     continue
                 self._tell(on_message, record)
                 if record.ended:
                     if record.status in PROPAGATE_STATES and parents:
-                        self._raise_failure_among(parents)  # which explains that of the result
+                        self._raise_failure_among(parents)  # it explains the failure of the result
                     self._fulfil(result, record)
                     break
         finally:
-            if not edge.has_listeners(result.on_ready):  # registered by ``get`` itself, and not by ``then``
+            if not internals.has_listeners(result.on_ready):  # registered by ``get`` itself, and not by ``then``
                 self._callbacks.remove(result)
         return result.maybe_throw(propagate=propagate, callback=callback)
 
@@ -126,7 +126,7 @@ class AioResultBackend(StoringBackend):
                 self._tell(on_message, record)
                 if record.ended:
                     yield record.id, self._meta(record)
-        except edge.CeleryTimeout:
+        except internals.CeleryTimeout:
             if not max_iterations:
                 raise
 
@@ -179,7 +179,7 @@ class AioResultBackend(StoringBackend):
             ):
                 yield from batch
         except ResultTimeout as exc:
-            raise edge.CeleryTimeout(str(exc)) from exc
+            raise internals.CeleryTimeout(str(exc)) from exc
 
     def _tell(self, on_message: OnMessage | None, record: Record) -> None:
         if on_message is not None and record.status != PENDING:
@@ -197,7 +197,7 @@ class AioResultBackend(StoringBackend):
     # --- callbacks ---
 
     def add_pending_result(self, result: PendingResult, weak: bool = False) -> PendingResult:
-        """Have ``result`` given its final state when that is stored, whether or not anybody waits."""
+        """Give ``result`` its final state when that is stored, also if no caller waits for it."""
         if result._cache is None:
             self._callbacks.add(result, weak)
         return result
@@ -207,7 +207,7 @@ class AioResultBackend(StoringBackend):
         super()._forget(task_id)
 
     def remove_pending_result(self, result: PendingResult) -> PendingResult:
-        """Undo ``add_pending_result``; also called when ``result`` is garbage, and therefore without any I/O."""
+        """Undo ``add_pending_result``. Does no I/O, since the garbage collector calls it, too."""
         self._callbacks.remove(result)
         return result
 
@@ -216,7 +216,7 @@ _locks: Final[dict[int, threading.Lock]] = {}
 
 
 def _fulfilling() -> threading.Lock:
-    """Return this process's lock: whoever holds that of its parent is not in a forked child, to give it back."""
+    """Return this process's lock: in a forked child, that of the parent might never be released."""
     return _locks.get(os.getpid()) or _locks.setdefault(os.getpid(), threading.Lock())
 
 
@@ -230,13 +230,13 @@ class _Member:
 
     def outcome(self) -> tuple[str, Meta | Sequence[PendingResult | PendingSet]]:
         """Return what ``join_native`` expects: a state, or for a group its members."""
-        if edge.is_set(self.node):
+        if internals.is_set(self.node):
             return self.node.id, self.node.results
         return self.node.id, self.leaves[0]._cache or {}
 
 
 def _leaves(node: PendingResult | PendingSet) -> Iterator[PendingResult]:
-    if edge.is_set(node):
+    if internals.is_set(node):
         for member in node.results:
             yield from _leaves(member)
     else:

@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 T = TypeVar("T")
 
 _MOST_THREADS: Final = 4
-"""Publishing is work for the processor more than waiting; a few threads keep one slow broker from delaying the rest."""
+"""Publishing mostly uses the processor. A few threads are enough for one slow broker not to delay the others."""
 
 
 class Publisher:
@@ -34,7 +34,7 @@ class Publisher:
             if future.set_running_or_notify_cancel():
                 try:
                     value = context.run(fn)
-                except BaseException as exc:  # noqa: BLE001  (handed to whoever awaits it)
+                except BaseException as exc:  # noqa: BLE001  (handed to the caller that awaits it)
                     future.set_exception(exc)
                 else:
                     future.set_result(value)

@@ -9,15 +9,16 @@ from collections.abc import Callable
 from typing import Any, Final, cast
 
 from aioresult.backend import Backend
-from aioresult.integrations.celery import edge
+from aioresult.default import Result, ancestors_of
+from aioresult.integrations.celery import internals
 from aioresult.integrations.celery.backends import backend_of
 from aioresult.integrations.celery.canvases import Canvas
-from aioresult.integrations.celery.edge import App, Applicable, ResultNode
 from aioresult.integrations.celery.errors import BrokerUnavailable
+from aioresult.integrations.celery.protocols import App, Applicable, ResultNode
 from aioresult.integrations.celery.publisher import get_publisher
-from aioresult.integrations.celery.results import Results, family
+from aioresult.integrations.celery.results import Results
 from aioresult.integrations.celery.watching import Watch
-from aioresult.result import AsyncResult, Result
+from aioresult.result import AsyncResult
 from aioresult.runtime import check_timeout
 
 PUBLISH_TIMEOUT: Final = 5.0
@@ -47,10 +48,10 @@ async def apply_async(
 
     Returns:
         The task's ``AsyncResult``, for a chain or chord with its parents; the ``GroupResult`` of a group. It is watched
-        already: whoever awaits it later finds what has arrived until then without another look at the store. Dropping
-        it ends the watching. Where the application has no result backend, or one that cannot be read here, it is
-        published all the same, and ``get()`` raises ``ResultNotStored``. Of an empty chain there is nothing to publish,
-        and it gives ``None``, as in Celery.
+        already: what arrives before it is awaited is not read from the store again. Dropping it ends the watching.
+        Where the application has no result backend, or one that cannot be read here, the task is published all the
+        same, and ``get()`` raises ``ResultNotStored``. An empty chain publishes nothing and gives ``None``, as in
+        Celery.
 
     Raises:
         BrokerUnavailable: the broker did not take the task within ``timeout``.
@@ -58,11 +59,11 @@ async def apply_async(
     """
     canvas = Canvas(task, options)
     publishing = _Publishing(task.app, canvas.name, timeout, backend, ignored=canvas.ignored)
-    early: AsyncResult[Any] | None = None
+    prepared: AsyncResult[Any] | None = None
     if not canvas.is_group:
         options["task_id"] = canvas.options.get("task_id") or str(uuid.uuid4())
-        early = publishing.results.single(options["task_id"], canvas.ignored)
-    return await publishing.run(lambda: task.apply_async(args, kwargs, **options), early, canvas)
+        prepared = publishing.results.single(options["task_id"], canvas.ignored)
+    return await publishing.run(lambda: task.apply_async(args, kwargs, **options), prepared, canvas)
 
 
 async def send_task(
@@ -79,8 +80,10 @@ async def send_task(
     task_id = options.setdefault("task_id", str(uuid.uuid4()))
     ignored: bool | None = options.get("ignore_result")
     publishing = _Publishing(app, name, timeout, backend, ignored=ignored)
-    early = publishing.results.single(task_id, ignored)
-    return cast("AsyncResult[Any]", await publishing.run(lambda: app.send_task(name, args, kwargs, **options), early))
+    prepared = publishing.results.single(task_id, ignored)
+    return cast(
+        "AsyncResult[Any]", await publishing.run(lambda: app.send_task(name, args, kwargs, **options), prepared)
+    )
 
 
 class _Publishing:
@@ -90,18 +93,18 @@ class _Publishing:
         self, app: App, what: str, timeout: float | None, backend: Backend | None, *, ignored: bool | None
     ) -> None:
         check_timeout(timeout)
-        self._app = edge.unproxied(app)
+        self._app = internals.unproxied(app)
         self._what = what
         self._timeout = None if self._app.conf.get("task_always_eager") else timeout
         self.results = Results(backend or backend_of(self._app, ignored=ignored))
 
     async def run(
-        self, publish: Callable[[], ResultNode], early: AsyncResult[Any] | None, canvas: Canvas | None = None
+        self, publish: Callable[[], ResultNode], prepared: AsyncResult[Any] | None, canvas: Canvas | None = None
     ) -> Result:
-        """Publish, and return the results that this gives, all of them watched; ``early`` is watched from before."""
+        """Publish, and return the results, all of them watched; ``prepared`` is watched before publishing."""
         watch = Watch(self.results.backend.runtime)
-        if early is not None and not early.ignored:
-            watch.add([early])
+        if prepared is not None and not prepared.ignored:
+            watch.add([prepared])
         try:
             node = await self._publish(publish)
         except BaseException:
@@ -109,27 +112,30 @@ class _Publishing:
             raise
         if node is None:
             watch.close()
-            return cast("Result", None)  # no part of the type, since every other caller would have to rule it out
-        result = self.results.of(node, early, canvas)
-        watch.add(single for single in family(result) if single is not early and not single.ignored)
+            return cast("Result", None)  # not in the return type: all other callers would have to exclude it
+        result = self.results.of(node, prepared, canvas)
+        singles = (*result.leaves(), *ancestors_of(result))
+        watch.add(single for single in singles if single is not prepared and not single.ignored)
         return result
 
     async def _publish(self, publish: Callable[[], ResultNode]) -> ResultNode | None:
         """Call ``publish`` in a thread.
 
         Raises:
-            BrokerUnavailable: it failed for the broker's sake, or took too long.
+            BrokerUnavailable: the broker refused it, or took too long.
         """
-        future = get_publisher().submit(edge.as_if_here(self._app, lambda: _quietly(self._app, publish)))
+        future = get_publisher().submit(
+            internals.in_context(self._app, lambda: _without_subscribing(self._app, publish))
+        )
         try:
             async with asyncio.timeout(self._timeout):
                 return await asyncio.wrap_future(future)
         except TimeoutError as exc:
             if future.done() and not future.cancelled():
-                raise  # its own
+                raise  # of the call itself
             fate = "it was not sent" if future.cancelled() else "whether it is sent after all is not known"
             raise self._unavailable(f"did not take it within {self._timeout:g} s; {fate}") from exc
-        except edge.PublishError as exc:
+        except internals.PublishError as exc:
             raise self._unavailable(f"cannot be reached: {_CREDENTIALS.sub('', str(exc))}; it was not sent") from exc
 
     def _unavailable(self, what: str) -> BrokerUnavailable:
@@ -137,11 +143,11 @@ class _Publishing:
         return BrokerUnavailable(f"task {self._what!r}: the broker at {broker} {what}")
 
 
-def _quietly(app: App, publish: Callable[[], ResultNode]) -> ResultNode:
-    """Publish without what Celery's result backend does on the way: subscribing to results that are awaited elsewhere.
+def _without_subscribing(app: App, publish: Callable[[], ResultNode]) -> ResultNode:
+    """Publish, but keep Celery's result backend from subscribing to the result: it is awaited here, not there.
 
-    Most result backends are made anew for each thread, so that this one is the publisher's own and can be told so. One
-    that all threads share stays as it is: it subscribes, and unsubscribes when Celery's result is dropped.
+    Most result backends are made anew for each thread. This one belongs to the publisher's thread alone, and can be
+    changed. A backend that all threads share is not changed: it subscribes until Celery's result is dropped.
     """
     backend = app.backend
     if not backend.thread_safe:

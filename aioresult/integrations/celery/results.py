@@ -1,4 +1,4 @@
-"""Celery's results as ours: single ones, groups, and their ancestors."""
+"""Making results of aioresult from those of Celery: single ones, groups, and their ancestors."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from aioresult.backend import Backend
+from aioresult.default import Result
 from aioresult.groups import GroupResult
-from aioresult.integrations.celery import edge
+from aioresult.integrations.celery import internals
 from aioresult.integrations.celery.backends import UnreadableBackend
 from aioresult.integrations.celery.canvases import Canvas
-from aioresult.integrations.celery.edge import ResultNode
+from aioresult.integrations.celery.protocols import ResultNode
 from aioresult.record import Record
-from aioresult.result import AsyncResult, Result
+from aioresult.result import AsyncResult
 
 
 class Results:
@@ -26,49 +27,39 @@ class Results:
         """Return the result of one task."""
         return AsyncResult(task_id, self.backend, ignored=self._none_stored or ignored)
 
-    def of(self, node: ResultNode, early: AsyncResult[Any] | None, canvas: Canvas | None) -> Result:
-        """Return Celery's result with its ancestors and members as ours.
+    def of(self, node: ResultNode, prepared: AsyncResult[Any] | None, canvas: Canvas | None) -> Result:
+        """Return a result of Celery, with its ancestors and members, as one of aioresult.
 
         Args:
-            node: Celery's.
-            early: the one that was made before publishing, which becomes that of ``node`` if the ids agree.
+            node: the result of Celery.
+            prepared: the one that was made before publishing, which becomes that of ``node`` if the ids agree.
             canvas: what ``node`` is the result of, if that is known.
         """
-        line = [node]
-        while (ancestor := line[-1].parent) is not None:
-            line.append(ancestor)
+        lineage = [node]
+        while (ancestor := lineage[-1].parent) is not None:
+            lineage.append(ancestor)
         result: Result | None = None
-        for link in reversed(line[1:]):
-            result = self._alone(link, result, None, None)
-        return self._alone(node, result, early, canvas)
+        for ancestor in reversed(lineage[1:]):
+            result = self._with_parent(ancestor, result, None, None)
+        return self._with_parent(node, result, prepared, canvas)
 
-    def _alone(
-        self, node: ResultNode, parent: Result | None, early: AsyncResult[Any] | None, canvas: Canvas | None
+    def _with_parent(
+        self, node: ResultNode, parent: Result | None, prepared: AsyncResult[Any] | None, canvas: Canvas | None
     ) -> Result:
-        members = edge.members(node)
+        members = internals.members(node)
         if members is not None:
             parts: Sequence[Canvas | None] = (canvas.members if canvas is not None else None) or ()
             if len(parts) != len(members):
                 parts = [None] * len(members)
             results = [self.of(member, None, part) for member, part in zip(members, parts, strict=True)]
             return GroupResult(node.id, results, parent, backend=self.backend)
-        told = edge.is_ignored(node)
-        if early is None or early.id != node.id:
-            early = self.single(node.id, told if told or canvas is None else canvas.ignored)
-        elif told:
-            early.ignored = True
-        early.parent = parent
-        if (done := edge.eager(node)) is not None:
+        ignored = internals.is_ignored(node)
+        if prepared is None or prepared.id != node.id:
+            prepared = self.single(node.id, ignored if ignored or canvas is None else canvas.ignored)
+        elif ignored:
+            prepared.ignored = True
+        prepared.parent = parent
+        if (done := internals.eager(node)) is not None:
             traceback = None if done.traceback is None else str(done.traceback)
-            early.keep(Record(id=node.id, status=done.state, result=done.result, traceback=traceback))
-        return early
-
-
-def family(result: Result) -> list[AsyncResult[Any]]:
-    """Return the single results in ``result`` and in all its ancestors."""
-    family: list[AsyncResult[Any]] = []
-    node: Result | None = result
-    while node is not None:
-        family.extend(node.leaves())
-        node = node.parent
-    return family
+            prepared.keep(Record(id=node.id, status=done.state, result=done.result, traceback=traceback))
+        return prepared

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from celery.backends.base import Backend as CeleryBackend
 
 from aioresult.codec.records import record_of
 from aioresult.errors import EncodeError, SettingsError, StoreUnavailable
-from aioresult.integrations.celery import edge
+from aioresult.integrations.celery import internals
 from aioresult.integrations.celery.configuration import backend_from_app
 from aioresult.integrations.celery.dates import form_of
-from aioresult.integrations.celery.edge import App, NativeChords, ResultNode
 from aioresult.integrations.celery.metas import Meta, meta_of
+from aioresult.integrations.celery.protocols import App, NativeChords, ResultNode
 from aioresult.record import Record
 from aioresult.states import PENDING
 from aioresult.stores import opener
@@ -33,7 +33,7 @@ class StoringBackend(CeleryBackend):  # type: ignore[misc]  # Celery has no type
     while the store is away it is tried again as ``retry_policy`` of ``result_backend_transport_options`` says.
 
     Attributes:
-        is_aioresult: tells this class, and one made of it that knows its own URL, from other result backends.
+        is_aioresult: marks this class and its subclasses, which know their URL.
     """
 
     is_aioresult = True
@@ -55,14 +55,14 @@ class StoringBackend(CeleryBackend):  # type: ignore[misc]  # Celery has no type
         self._chords = self._native_chords()
 
     def as_uri(self, include_password: bool = False) -> str:
-        """Return the URL; by default no more of it than where it leads, since credentials may be anywhere in it."""
+        """Return the URL; by default only its host and database, since credentials may be anywhere in it."""
         if include_password:
             return f"aioresult+{self.url}"
         return f"aioresult+{self.url.partition('://')[0]}://{self._location.split('://', 1)[-1]}"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Stand for the backend of whichever application it is unpickled in: no URL, and no password, is pickled."""
-        return edge.current_backend, ()
+        """Become the backend of the current application when unpickled: no URL, and so no password, is pickled."""
+        return internals.current_backend, ()
 
     # --- tasks ---
 
@@ -74,14 +74,14 @@ class StoringBackend(CeleryBackend):  # type: ignore[misc]  # Celery has no type
         )
         record = record_of(str(task_id), meta)
         try:
-            edge.retry_over_time(
+            internals.retry_over_time(
                 lambda: run_anywhere(self._async.put_record, record),
                 StoreUnavailable,
                 errback=self._on_outage,
                 **self._policy,
             )
         except EncodeError as exc:
-            raise edge.EncodeError(str(exc)) from exc  # the kind that workers turn into the task's failure
+            raise internals.EncodeError(str(exc)) from exc  # the kind that workers turn into the task's failure
         return result
 
     def _on_outage(self, exc: Exception, intervals: Iterator[float], retries: int) -> float:
@@ -128,7 +128,7 @@ class StoringBackend(CeleryBackend):  # type: ignore[misc]  # Celery has no type
         group = run_anywhere(self._async.restore_group, str(group_id))
         if group is None:
             return None
-        return {"task_id": group.id, "result": edge.result_from_tuple(group.as_tuple(), self.app)}
+        return {"task_id": group.id, "result": internals.result_from_tuple(group.as_tuple(), self.app)}
 
     def _delete_group(self, group_id: str) -> None:
         run_anywhere(self._async.delete_group, str(group_id))
@@ -142,29 +142,26 @@ class StoringBackend(CeleryBackend):  # type: ignore[misc]  # Celery has no type
 
         return native_chords(self.app, self.url, self._async.settings, self)
 
+    @property
+    def _counter(self) -> NativeChords:
+        """Celery's Redis backend, or where that is of no use what all of Celery's backends inherit."""
+        return self._chords or cast("NativeChords", super())
+
     def apply_chord(self, header_result_args: Any, body: Any, **options: Any) -> None:
         """Prepare for the parts of a chord to come in."""
-        if self._chords is None:
-            super().apply_chord(header_result_args, body, **options)
-        else:
-            self._chords.apply_chord(header_result_args, body, **options)
+        self._counter.apply_chord(header_result_args, body, **options)
 
     def set_chord_size(self, group_id: str, chord_size: int) -> None:
         """Store how many parts a chord has."""
-        if self._chords is not None:
-            self._chords.set_chord_size(group_id, chord_size)
+        self._counter.set_chord_size(group_id, chord_size)
 
     def add_to_chord(self, chord_id: str, result: Any) -> None:
         """Count one more part, which a running part has added."""
-        if self._chords is None:
-            super().add_to_chord(chord_id, result)
-        else:
-            self._chords.add_to_chord(chord_id, result)
+        self._counter.add_to_chord(chord_id, result)
 
     def on_chord_part_return(self, request: Any, state: str, result: Any, **options: Any) -> None:
         """Count a part that has ended; with the last one, publish the chord's body."""
-        if self._chords is not None:
-            self._chords.on_chord_part_return(request, state, result, **options)
+        self._counter.on_chord_part_return(request, state, result, **options)
 
 
 def _transport_options(app: App) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""The asynchronous half of the plugin's waiting: batches of records, to be iterated through the portal."""
+"""The asynchronous part of the plugin's waiting: batches of records, to be iterated through the portal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from aioresult.runtime import LOOK_ONCE, deadline_after
 from aioresult.waiting import Inbox
 
 _UNREAD_STATES = 1000
-"""States other than final ones that are kept for a caller that is slower than the task; older ones give way."""
+"""States other than final ones that are kept for a caller that is slower than the task; older ones are dropped."""
 
 
 async def records(

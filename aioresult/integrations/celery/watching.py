@@ -1,4 +1,4 @@
-"""Watching results from before their task is published until they are final, or nobody holds them any more."""
+"""Watching results from before their task is published until they are final or dropped."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from aioresult.runtime import Runtime
 class Watch:
     """A listener that gives results their final record when it arrives, without keeping them alive.
 
-    It costs what a waiter costs: an entry in the hub and, until the result is final or dropped, a subscription.
-    A result that is dropped ends its own watching: that only schedules a call in its loop, since the garbage collector
-    may run anywhere; the hub then drops the subscription with its next surplus.
+    It costs as much as a waiter: a registration in the hub and, until the result is final or dropped, a subscription.
+    Dropping a result ends its watching. The garbage collector may run in any thread: it only schedules a call in the
+    loop. The hub then drops the subscription with its next surplus.
     """
 
     __slots__ = ("_refs", "_runtime")
@@ -29,14 +29,14 @@ class Watch:
         self._refs: dict[str, list[ref[AsyncResult[Any]]]] = {}
 
     def add(self, results: Iterable[AsyncResult[Any]]) -> None:
-        """Begin to watch ``results``; the hub owes each of them a look behind an effective subscription."""
+        """Begin to watch ``results``; the hub reads each of them once its subscription has taken effect."""
         fresh: list[str] = []
         for result in results:
             refs = self._refs.get(result.id)
             if refs is None:
                 refs = self._refs[result.id] = []
                 fresh.append(result.id)
-            refs.append(ref(result, partial(_on_drop, self, result.id)))
+            refs.append(ref(result, partial(self._drop, result.id)))
         self._runtime.hub.join(fresh, self)
 
     def close(self) -> None:
@@ -56,12 +56,12 @@ class Watch:
                     result.keep(record)
 
     def fail(self, error: Exception) -> None:
-        """Take the error that ended all waiting: whoever awaits one of the results looks again, and gets it then."""
+        """Take the error that ended all waiting; awaiting one of the results reads it again, and raises then."""
         self.close()
 
     # --- called by the garbage collector ---
 
-    def drop(self, task_id: str, reference: ref[AsyncResult[Any]]) -> None:
+    def _drop(self, task_id: str, reference: ref[AsyncResult[Any]]) -> None:
         """Schedule the end of one result's watching."""
         loop = self._runtime.loop
         with suppress(RuntimeError):  # the loop is closed, and the hub with it
@@ -78,7 +78,3 @@ class Watch:
         if not refs:
             del self._refs[task_id]
             self._runtime.hub.leave((task_id,), self)
-
-
-def _on_drop(watch: Watch, task_id: str, reference: ref[AsyncResult[Any]]) -> None:
-    watch.drop(task_id, reference)

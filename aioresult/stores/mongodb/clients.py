@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeGuard, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeGuard
 
 import msgspec
 import pymongo
@@ -43,8 +43,6 @@ _MALFORMED: Final = (
     "user name and password must be percent-encoded (urllib.parse.quote_plus) and hosts separated by commas"
 )
 
-_T = TypeVar("_T")
-
 
 class ChangeStream(Protocol):
     """What both drivers' change streams have in common."""
@@ -62,7 +60,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         url: the URL as the driver takes it; holds the credentials, if any.
         options: the client's options beside those in the URL.
         motor: whether Motor is the driver.
-        database, tasks, groups: names of the database and of its collections.
+        database, tasks, groups, streams: names of the database and of its collections.
         location: hosts and database, for messages.
     """
 
@@ -72,6 +70,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     database: str
     tasks: str
     groups: str
+    streams: str
     location: str
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
@@ -97,6 +96,7 @@ def target_of(url: str, settings: Settings) -> Target:
         "database": extra.pop("database", None) or _parse(driver_url)["database"] or _DATABASE,
         "tasks": extra.pop("taskmeta_collection", "celery_taskmeta"),
         "groups": extra.pop("groupmeta_collection", "celery_groupmeta"),
+        "streams": extra.pop("taskstream_collection", "celery_taskstream"),
     }
     if hosts or host or port:
         driver_url = _with_hosts(driver_url, hosts or host or "localhost", port or 27017)
@@ -223,20 +223,6 @@ def is_client(client: object) -> TypeGuard[Client]:
     return isinstance(client, AsyncMongoClient) or type(client).__name__ == "AsyncIOMotorClient"
 
 
-async def heeding(request: Awaitable[_T]) -> _T:
-    """Await a request, and be cancelled if that was asked for meanwhile.
-
-    Of PyMongo alone this cannot be relied upon before Python 3.12, whose ``asyncio.wait_for`` no longer swallows a
-    cancellation that comes while what it waits for has just been done.
-    """
-    task = asyncio.current_task()
-    before = 0 if task is None else task.cancelling()
-    answer = await request
-    if task is not None and task.cancelling() > before:
-        raise asyncio.CancelledError
-    return answer
-
-
 async def close_client(client: Client, timeout: float) -> None:
     """Close a client of either driver; it tells the server so, and waits for the answer no longer than ``timeout``."""
     with pymongo.timeout(timeout):
@@ -252,6 +238,7 @@ class Handles(NamedTuple):
     database: Database
     tasks: Collection
     groups: Collection
+    streams: Collection
 
 
 def open_handles(client: Client, target: Target) -> Handles:
@@ -268,7 +255,8 @@ def open_handles(client: Client, target: Target) -> Handles:
         read_concern=ReadConcern("local"),
         write_concern=None if acknowledged else WriteConcern(w=1),
     )
-    return Handles(database, database.get_collection(target.tasks), database.get_collection(target.groups))
+    names = (target.tasks, target.groups, target.streams)
+    return Handles(database, *(database.get_collection(name) for name in names))
 
 
 async def hello(database: Database) -> Document:
@@ -279,6 +267,14 @@ async def hello(database: Database) -> Document:
         if exc.code != _NO_SUCH_COMMAND:
             raise
         return await database.command("isMaster")  # its name on servers of older versions
+
+
+async def aggregate(collection: Collection, pipeline: list[Document], number: int) -> list[Document]:
+    """Return what a pipeline gives, at best ``number`` documents in one reply."""
+    opening = collection.aggregate(pipeline, batchSize=number)
+    cursor = await opening if inspect.isawaitable(opening) else opening
+    documents: list[Document] = await cursor.to_list(None)
+    return documents
 
 
 async def open_stream(collection: Collection, **options: Any) -> ChangeStream:

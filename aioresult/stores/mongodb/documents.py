@@ -97,7 +97,7 @@ class Documents:
         if extended and record.stamps:
             document["stamped_headers"] = list(record.stamps)
             document.update({name: value for name, value in record.stamps.items() if name not in _RESERVED})
-        return document | _expiry(self._settings.expires_for(record.status))
+        return document | expiry(self._settings.expires_for(record.status))
 
     def _stored(self, payload: bytes) -> str | bytes:
         """Return a serialized value as Celery stores it: as text where it is text."""
@@ -171,7 +171,7 @@ class Documents:
             "date_done": datetime.now(UTC),
             "tree": self._stored(self._codec.encode_value(tree, what, compress=True)),
         }
-        return document | _expiry(self._settings.result_expires or None)
+        return document | expiry(self._settings.result_expires or None)
 
     def decode_group(self, document: Document) -> ResultTree:
         """Return a stored group's tree; one that Celery saved has plain members and no parent.
@@ -200,7 +200,8 @@ def is_same(document: Document, other: Document) -> bool:
     return {**document, "expires_at": None} == {**other, "expires_at": None}
 
 
-def _expiry(seconds: float | None) -> Document:
+def expiry(seconds: float | None) -> Document:
+    """Return the field by which MongoDB deletes a document after so many seconds; none for never."""
     return {} if seconds is None else {"expires_at": datetime.now(UTC) + _lifetime(seconds)}
 
 

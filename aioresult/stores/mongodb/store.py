@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asyncio import sleep as pause
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -14,20 +14,22 @@ from bson.timestamp import Timestamp
 from pymongo.errors import AutoReconnect, BulkWriteError, OperationFailure, PyMongoError, ServerSelectionTimeoutError
 
 from aioresult.abc import Capabilities, Feed, Store
-from aioresult.errors import SettingsError, StoreUnavailable
+from aioresult.errors import AioResultError, SettingsError, StoreUnavailable
 from aioresult.record import Encoded, Record, ResultTree
 from aioresult.settings import Settings
 from aioresult.states import FAILURE, SUCCESS
 from aioresult.stores.mongodb import clients, writes
+from aioresult.stores.mongodb.awaiting import heeding, together
+from aioresult.stores.mongodb.changes import Changes, Request, open_stream
 from aioresult.stores.mongodb.documents import Document, Documents, is_over
-from aioresult.stores.mongodb.failures import TRANSIENT, is_refusal, reason_of, throttled, unavailable
-from aioresult.stores.mongodb.feed import MongoFeed, open_stream
+from aioresult.stores.mongodb.failures import is_refusal, reason_of, throttled, unavailable
+from aioresult.stores.mongodb.feed import PIECES, RECORDS, MongoFeed
+from aioresult.stores.mongodb.indexes import create_ttl_index
+from aioresult.stores.mongodb.ranges import chunks
+from aioresult.stores.mongodb.streams import Streams
 from aioresult.stores.notices import warn_once
+from aioresult.stream import Append, Chunk, Cursor
 
-_CHUNK: Final = 2000
-"""Most ids in one query."""
-_CHUNK_CHARACTERS: Final = 2 * 2**20
-"""Most characters of ids in one query, which must stay well below MongoDB's limit for a command."""
 _ATTEMPTS: Final = 10
 _T = TypeVar("_T")
 
@@ -42,6 +44,7 @@ class MongoStore(Store):
     """
 
     lanes = 2
+    keeps_streams: ClassVar[bool] = True
     silence: ClassVar[float] = 5.0
     motor_silence: ClassVar[float] = 1.0
 
@@ -54,6 +57,7 @@ class MongoStore(Store):
         self._handles: clients.Handles | None = None
         self._owns_client = True
         self._expiring: set[str] = set()
+        self._streams = Streams(self, lambda: self._at, self._call)
 
     @classmethod
     def from_client(cls, client: object, settings: Settings) -> Self:
@@ -89,7 +93,7 @@ class MongoStore(Store):
         while True:
             self._count()
             try:
-                return await clients.heeding(request())
+                return await heeding(request())
             except PyMongoError as exc:
                 seconds = throttled(exc)
                 if seconds is not None and asked_to_wait < _ATTEMPTS:
@@ -118,7 +122,7 @@ class MongoStore(Store):
 
     async def get_many(self, ids: Sequence[str]) -> Mapping[str, Record]:
         found: dict[str, Record] = {}
-        for chunk in _chunks(ids):
+        for chunk in chunks(ids):
             documents = await self._find(chunk)
             now = datetime.now(UTC)
             for document in documents:
@@ -139,7 +143,7 @@ class MongoStore(Store):
             refused = await self._call(partial(self._write, operations)) if operations else []
             if not refused:
                 return [outcome[record.id] for record in records]
-            stored = {document["_id"]: document for chunk in _chunks(refused) for document in await self._find(chunk)}
+            stored = {document["_id"]: document for chunk in chunks(refused) for document in await self._find(chunk)}
             operations = {}
             for task_id in refused:
                 document = stored.get(task_id)
@@ -164,11 +168,23 @@ class MongoStore(Store):
         return []
 
     async def delete_many(self, ids: Sequence[str]) -> None:
-        for chunk in _chunks(ids):
+        await together(self._delete_records(ids), self._streams.delete_many(ids))
+
+    async def _delete_records(self, ids: Sequence[str]) -> None:
+        for chunk in chunks(ids):
             await self._call(partial(self._delete, self._at.tasks, {"_id": {"$in": chunk}}))
 
     async def _delete(self, collection: clients.Collection, condition: Document) -> int:
         return (await collection.delete_many(condition)).deleted_count
+
+    # --- streams ---
+
+    async def append_many(self, appends: Sequence[Append]) -> Sequence[int | AioResultError]:
+        await self._let_expire(self._at.streams)
+        return await self._streams.append_many(appends)
+
+    async def read_many(self, cursors: Sequence[Cursor]) -> Sequence[Chunk]:
+        return await self._streams.read_many(cursors)
 
     # --- expiry ---
 
@@ -176,23 +192,12 @@ class MongoStore(Store):
         """Make sure of the index by which MongoDB deletes what has expired."""
         wanted = self.settings.expires_for(SUCCESS) or self.settings.expires_for(FAILURE)
         if wanted and collection.name not in self._expiring:
-            await self._call(partial(self._create_index, collection))
+            await self._call(partial(create_ttl_index, collection, self.location))
             self._expiring.add(collection.name)
-
-    async def _create_index(self, collection: clients.Collection) -> None:
-        try:
-            await collection.create_index("expires_at", expireAfterSeconds=0)
-        except OperationFailure as exc:
-            if exc.code in TRANSIENT:
-                raise
-            warn_once(
-                self.location,
-                f"no TTL index on {collection.name}.expires_at: {reason_of(exc)}; what has expired is not shown, but "
-                "stays in the database until it is purged",
-            )
 
     async def purge(self) -> int:
         condition = self._documents.expired(datetime.now(UTC))
+        await self._streams.purge()
         tasks = await self._call(partial(self._delete, self._at.tasks, condition))
         return tasks + await self._call(partial(self._delete, self._at.groups, condition))
 
@@ -207,17 +212,39 @@ class MongoStore(Store):
 
     async def _open_feed(self) -> MongoFeed | str:
         """Open a feed, or return why there is none."""
-        hello = await self._call(lambda: clients.hello(self._at.database))
+        hello = await self._call(self._hello)
         if "setName" not in hello and hello.get("msg") != "isdbgrid":
             return "a standalone server has no change streams; run it as a replica set, of one member if need be"
+        records = await self._open_changes(self._at.tasks, RECORDS, hello)
+        if isinstance(records, str):
+            return records
+        return MongoFeed(
+            records,
+            decode=self._announced,
+            open_pieces=self._open_pieces,
+            read_many=self.read_many,
+            interval=self.settings.poll_interval,
+        )
+
+    async def _hello(self) -> Document:
+        return await clients.hello(self._at.database)
+
+    async def _open_pieces(self) -> Changes | None:
+        pieces = await self._open_changes(self._at.streams, PIECES, await self._call(self._hello))
+        if isinstance(pieces, str):
+            warn_once(self.location, f"cannot push items of streams, so that they are polled for: {pieces}")
+            return None
+        return pieces
+
+    async def _open_changes(self, collection: clients.Collection, wanted: Request, hello: Document) -> Changes | str:
+        """Open a change stream, or return why the server refuses that."""
         now = hello.get("operationTime")
-        stream = await self._call(partial(self._open_stream, now))
+        stream = await self._call(partial(self._open_stream, collection, wanted, now))
         if isinstance(stream, str):
             return stream
-        return MongoFeed(
+        return Changes(
             stream,
             opened_at=now,
-            decode=self._announced,
             patience=self._silence + self.settings.connect_timeout,
             location=self.location,
             count=self._count,
@@ -227,9 +254,11 @@ class MongoStore(Store):
     def _silence(self) -> float:
         return min(self.silence, self.motor_silence) if self._target.motor else self.silence
 
-    async def _open_stream(self, now: Timestamp | None) -> clients.ChangeStream | str:
+    async def _open_stream(
+        self, collection: clients.Collection, wanted: Request, now: Timestamp | None
+    ) -> clients.ChangeStream | str:
         try:
-            return await open_stream(self._at.tasks, now, self._silence)
+            return await open_stream(collection, wanted, now, self._silence)
         except OperationFailure as exc:
             if is_refusal(exc):
                 return f"the server refuses change streams ({reason_of(exc)})"
@@ -248,7 +277,7 @@ class MongoStore(Store):
             "server": f"MongoDB {build['version']}",
             "driver": f"{driver} {version(driver)}",
             "database": self._target.database,
-            "collections": f"{self._target.tasks}, {self._target.groups}",
+            "collections": f"{self._target.tasks}, {self._target.groups}, {self._target.streams}",
         }
         if isinstance(feed, str):
             mechanism = "polling, one query for all waiters"
@@ -270,17 +299,3 @@ class MongoStore(Store):
 
     async def delete_group(self, group_id: str) -> None:
         await self._call(lambda: self._at.groups.delete_one({"_id": group_id}))
-
-
-def _chunks(ids: Sequence[str]) -> Iterator[list[str]]:
-    """Divide ``ids`` into lists that fit a query each."""
-    chunk: list[str] = []
-    characters = 0
-    for task_id in ids:
-        if chunk and (len(chunk) == _CHUNK or characters + len(task_id) > _CHUNK_CHARACTERS):
-            yield chunk
-            chunk, characters = [], 0
-        chunk.append(task_id)
-        characters += len(task_id)
-    if chunk:
-        yield chunk

@@ -10,7 +10,7 @@ import redis.asyncio.connection as driver
 from redis.asyncio import RedisCluster
 
 from aioresult.abc import PartlyUnavailable, Store
-from aioresult.errors import SettingsError, StoreUnavailable
+from aioresult.errors import InvalidTaskId, SettingsError, StoreUnavailable
 from aioresult.record import Record, ResultTree
 from aioresult.settings import Settings
 from aioresult.stores.redis.clusterfeed import ClusterFeed
@@ -20,6 +20,7 @@ from aioresult.stores.redis.router import Router
 from aioresult.stores.redis.scripts import PUT, PUT_SHARDED
 from aioresult.stores.redis.servers import QUESTIONS, details
 from aioresult.stores.redis.store import RedisStore, Write
+from aioresult.stores.redis.streams import APPEND, APPEND_SHARDED, sharing_slot
 from aioresult.stores.redis.topology import Place
 from aioresult.stores.redis.urls import as_redis, authenticate, common, database, hosts, query_options, secure, split
 from aioresult.stores.redis.wire import Reply, pack
@@ -73,6 +74,7 @@ class RedisClusterStore(RedisStore):
         self.location = ",".join(f"{host}:{port}" for host, port in places) + " (cluster)"
         self._sharded = sharded
         self._script = PUT_SHARDED if sharded else PUT
+        self._append_script = APPEND_SHARDED if sharded else APPEND
         self._prepare()
 
         def address_of(place: Place) -> Address:
@@ -81,8 +83,16 @@ class RedisClusterStore(RedisStore):
         address_of(places[0]).check()
         self._router = Router(places, address_of, self.location, self._count)
 
-    async def _run(self, commands: Sequence[tuple[str, bytes]]) -> list[Reply]:
-        return await self._router.run(commands)
+    async def _run(self, commands: Sequence[tuple[str, bytes]], once: bool = False) -> list[Reply]:
+        return await self._router.run(commands, once=once)
+
+    def _stream_key(self, task_id: str) -> str:
+        """Return a key in the same slot as the record's, since one script uses both.
+
+        Raises:
+            InvalidTaskId: there is no such key.
+        """
+        return sharing_slot(self._record_key(task_id), super()._stream_key(task_id), task_id)
 
     def _server_of(self, key: str) -> Hashable:
         return self._router.place_of(key)
@@ -115,13 +125,20 @@ class RedisClusterStore(RedisStore):
 
     async def delete_many(self, ids: Sequence[str]) -> None:
         """Delete by one ``DEL`` each, in one buffer for each node."""
-        keys = [self._prefix + task_id for task_id in ids]
-        self._check_all(ids, await self._run([(key, pack("DEL", key)) for key in keys]), {})
+        commands = [(self._record_key(task_id), pack("DEL", *self._keys(task_id))) for task_id in ids]
+        self._check_all(ids, await self._run(commands), {})
+
+    def _keys(self, task_id: str) -> list[str]:
+        key = self._record_key(task_id)
+        try:
+            return [key, self._stream_key(task_id)]
+        except InvalidTaskId:  # such a task has no stream
+            return [key]
 
     async def open_feed(self) -> ClusterFeed:
         """Open a feed, which connects to nodes as it needs them."""
         await self._router.topology()
-        return ClusterFeed(self._router, self._source, sharded=self._sharded)
+        return ClusterFeed(self._router, self._source, self._stream_key, sharded=self._sharded)
 
     async def put_group(self, group_id: str, tree: ResultTree) -> None:
         """Save a group. It is not announced: Celery, which would listen for it, knows no clusters."""

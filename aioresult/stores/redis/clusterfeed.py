@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 
+from aioresult.abc import NewsSink
 from aioresult.background import owned_task
 from aioresult.errors import AioResultError, StoreUnavailable
 from aioresult.stores.redis.errors import ServerError
@@ -39,11 +40,15 @@ class ClusterFeed(EventFeed):
     Args:
         router: knows the cluster.
         source: what the store gives to its feeds.
+        stream_key: makes the key of a stream, which is also its channel.
         sharded: whether there are sharded channels.
     """
 
-    def __init__(self, router: Router, source: Source, *, sharded: bool) -> None:
+    def __init__(self, router: Router, source: Source, stream_key: Callable[[str], str], *, sharded: bool) -> None:
         super().__init__(source)
+        self._stream_key = stream_key
+        self._streams: dict[bytes, str] = {}
+        """The ids of the streams that are followed, by their channels."""
         self._router = router
         self._sharded = sharded
         self._nodes: dict[Place, _Node] = {}
@@ -129,7 +134,38 @@ class ClusterFeed(EventFeed):
                 commands += [pack("SUNSUBSCRIBE", key) for key in keys]
         node.subscriber.send(commands)
 
+    async def follow(self, ids: Collection[str], tell: NewsSink) -> None:
+        """Subscribe to the streams of ``ids`` at the nodes that hold them."""
+        self._tell = tell
+        channels = {self._stream_key(task_id): task_id for task_id in ids}
+        self._streams.update((channel.encode(), task_id) for channel, task_id in channels.items())
+        await self._send_to_owners("SSUBSCRIBE" if self._sharded else "SUBSCRIBE", channels)
+
+    async def unfollow(self, ids: Collection[str]) -> None:
+        """Unsubscribe from the streams of ``ids``."""
+        channels = [self._stream_key(task_id) for task_id in ids]
+        for channel in channels:
+            self._streams.pop(channel.encode(), None)
+        await self._send_to_owners("SUNSUBSCRIBE" if self._sharded else "UNSUBSCRIBE", channels)
+
+    async def _send_to_owners(self, command: str, channels: Iterable[str]) -> None:
+        topology = self._topology = await self._router.topology()
+        for channel in channels:
+            (await self._node(topology.owner(channel))).subscriber.send([pack(command, channel)])
+
+    def _stream_pushed(self, node: _Node, kind: bytes, task_id: str, payload: bytes) -> None:
+        if kind == b"sunsubscribe":  # its slot has moved: everything is looked for anew
+            self._outdate()
+            self._fail(StoreUnavailable(f"Redis at {node.subscriber.address.location} no longer holds {task_id!r}"))
+        elif kind != b"unsubscribe":
+            self._told(task_id, payload if kind in (b"smessage", b"message") else b"")
+
     def _pushed(self, node: _Node, kind: bytes, channel: bytes, payload: bytes) -> None:
+        if (followed := self._streams.get(channel)) is not None:
+            self._stream_pushed(node, kind, followed, payload)
+            return
+        if channel.startswith(self._stream_start):
+            return
         task_id = channel[self._prefix_length :].decode()
         if kind == b"sunsubscribe" and task_id in node.unsubscribing:
             node.unsubscribing[task_id] -= 1

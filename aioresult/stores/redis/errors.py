@@ -18,6 +18,8 @@ RIGHTS: Final = (
     "+get +mget +getrange +strlen +set +del +eval +evalsha +publish +subscribe +unsubscribe +multi +exec +ping +info"
 )
 """The commands that a user needs on one server; without ``+ping`` and ``+info`` only facts about it are missing."""
+STREAM_RIGHTS: Final = "+lindex +llen +lpush +lrange +ltrim +persist +pexpire +rpush"
+"""The commands that a user needs for streams in addition."""
 CLUSTER_RIGHTS: Final = "+cluster|slots +asking +spublish +ssubscribe +sunsubscribe"
 """The commands that a user needs in a cluster in addition."""
 _SUBSCRIBING: Final = re.compile(
@@ -58,7 +60,7 @@ def refused(error: ServerError, location: str, prefix: str) -> AioResultError:
     if is_denied(error) or "ACL failure" in text:
         return AioResultError(
             f"Redis at {location} denies it: {text}. The user needs '~{prefix}celery-task*' '&{prefix}celery-task*' "
-            f"{RIGHTS}; in a cluster also {CLUSTER_RIGHTS}"
+            f"{RIGHTS}; for streams also {STREAM_RIGHTS}; in a cluster also {CLUSTER_RIGHTS}"
         )
     kind = StoreUnavailable if error.code in _AWAY else AioResultError
     return kind(f"Redis at {location} answered: {text}")

@@ -7,13 +7,15 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
-from aioresult.abc import Event, Feed, Sink
+from aioresult.abc import Event, Feed, NewsSink, Sink
 from aioresult.errors import StoreUnavailable
 from aioresult.record import Record
 from aioresult.stores.redis.connect import Address
 from aioresult.stores.redis.errors import ServerError, unexpected, why_polled
+from aioresult.stores.redis.streams import STREAM_KEY, news_of
 from aioresult.stores.redis.subscriptions import Subscriber
 from aioresult.stores.redis.wire import Meter, Reply
+from aioresult.stream import LOOK
 
 CHUNK = 1024
 """Most ids in one command. A longer one, and its reply, would keep the server and this process busy for too long."""
@@ -33,6 +35,7 @@ class Source:
         keyprefix: what stands before the names of all keys.
         prefix: what stands before an id in its key and channel, ``keyprefix`` included.
         prefix_length: how many bytes that is.
+        stream_prefix: what stands before an id in the key and channel of its stream.
         decode: makes records of messages.
         meter: counts commands.
         reads: whether the next feed reads on its subscriber connections, too.
@@ -45,6 +48,7 @@ class Source:
         self.keyprefix = keyprefix
         self.prefix = prefix = keyprefix + name
         self.prefix_length = len(prefix.encode())
+        self.stream_prefix = keyprefix + STREAM_KEY
         self.decode = decode
         self.meter = meter
         self.reads = True
@@ -73,8 +77,11 @@ class EventFeed(Feed):
         self._prefix_length = source.prefix_length
         self._decode = source.decode
         self._reading = source.reads
+        self._stream_prefix = source.stream_prefix
+        self._stream_start = source.stream_prefix.encode()
         self._closed = False
         self._sink: Sink = self._enqueue
+        self._tell: NewsSink | None = None
         self._queue: deque[Event] = deque()
         self._changed = asyncio.Event()
         self._failure: Exception | None = None
@@ -83,6 +90,11 @@ class EventFeed(Feed):
     def attach(self, sink: Sink) -> None:
         """Call ``sink`` for each event, from within the protocol."""
         self._sink = sink
+
+    def _told(self, task_id: str, message: bytes) -> None:
+        """Pass on what a message on a stream's channel says."""
+        if self._tell is not None:
+            self._tell(task_id, news_of(message) if message else LOOK)
 
     def _enqueue(self, task_id: str, record: Record | None) -> None:
         self._queue.append((task_id, record))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection
 
+from aioresult.abc import NewsSink
 from aioresult.stores.redis.connect import Address
 from aioresult.stores.redis.events import EventFeed, Source, chunks
 from aioresult.stores.redis.subscriptions import Subscriber
@@ -55,8 +56,20 @@ class RedisFeed(EventFeed):
         prefix = self._source.prefix
         self._subscriber.send([pack("UNSUBSCRIBE", *[prefix + task_id for task_id in chunk]) for chunk in chunks(ids)])
 
+    async def follow(self, ids: Collection[str], tell: NewsSink) -> None:
+        """Subscribe to the streams of ``ids``; they are to be read once that is confirmed."""
+        self._tell = tell
+        self._subscriber.send([pack("SUBSCRIBE", *keys) for keys in chunks(self._stream_prefix + i for i in ids)])
+
+    async def unfollow(self, ids: Collection[str]) -> None:
+        """Unsubscribe from the streams of ``ids``."""
+        self._subscriber.send([pack("UNSUBSCRIBE", *keys) for keys in chunks(self._stream_prefix + i for i in ids)])
+
     def _pushed(self, kind: bytes, channel: bytes, payload: bytes) -> None:
-        if kind == b"message":
+        if channel.startswith(self._stream_start):
+            if kind != b"unsubscribe":
+                self._told(channel[len(self._stream_start) :].decode(), payload if kind == b"message" else b"")
+        elif kind == b"message":
             task_id = channel[self._prefix_length :].decode()
             if task_id not in self._unsubscribing:
                 self._sink(task_id, self._decode(task_id, payload))

@@ -56,11 +56,11 @@ class Link:
         """The protocol's version of the present connection, or of the last one; 0 before the first."""
         return self._wire.resp if self._wire is not None else 0
 
-    async def call(self, commands: Collection[bytes]) -> list[Reply]:
+    async def call(self, commands: Collection[bytes], *, once: bool = False) -> list[Reply]:
         """Send ``commands`` in one buffer and return their replies, error replies among them.
 
         On a connection that turns out to be dead, or to lead to a server that has been demoted, everything is repeated
-        once on a new one; so all of it must be harmless when done twice.
+        once on a new one; so all of it must be harmless when done twice, or ``once`` has to forbid that.
 
         Raises:
             StoreUnavailable: no connection, or none that lasted.
@@ -74,12 +74,14 @@ class Link:
                 wire = await self._open()
             replies = await wire.request(commands)
         except ConnectionLost as exc:
-            if not exc.repeat:
+            if once or not exc.repeat:
                 raise self.address.unreachable(exc) from exc
         else:
             if not any(type(reply) is ServerError and reply.code in _DEMOTED for reply in replies):
                 return replies
             self._drop()
+            if once:
+                raise StoreUnavailable(f"Redis at {self.address.location} is unavailable: it was demoted")
         try:
             return await (await self._open()).request(commands)
         except ConnectionLost as exc:

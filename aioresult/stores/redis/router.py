@@ -97,17 +97,17 @@ class Router:
 
     # --- commands ---
 
-    async def run(self, commands: Sequence[tuple[str, bytes]]) -> list[Reply]:
+    async def run(self, commands: Sequence[tuple[str, bytes]], *, once: bool = False) -> list[Reply]:
         """Send packed commands, each to the node that holds its key, those for one node in one buffer.
 
         Redirections are followed, and a node that cannot be reached is looked for once more, since another may have
-        taken its place. So all commands must be harmless when done twice. Where a node cannot be reached all the same,
-        ``StoreUnavailable`` stands in the place of its replies.
+        taken its place. So all commands must be harmless when done twice, or ``once`` has to forbid that. Where a node
+        cannot be reached all the same, ``StoreUnavailable`` stands in the place of its replies.
 
         Raises:
             StoreUnavailable: it cannot be found out which nodes are needed.
         """
-        requests = [_Request(key, command) for key, command in commands]
+        requests = [_Request(key, command, once=once) for key, command in commands]
         todo = requests
         for _ in range(_ROUNDS):
             topology = await self.topology()
@@ -148,7 +148,7 @@ class Router:
         for request in requests:
             commands += [_ASKING, request.command] if request.asked else [request.command]
         try:
-            replies = iter(await link.call(commands))
+            replies = iter(await link.call(commands, once=requests[0].once))
         except AioResultError as exc:
             for request in requests:
                 request.take(exc, place)
@@ -167,16 +167,17 @@ class Router:
 class _Request:
     """One command, with its reply and what is known of the node to send it to."""
 
-    __slots__ = ("asked", "command", "key", "moved_to", "place", "reply", "retried")
+    __slots__ = ("asked", "command", "key", "moved_to", "once", "place", "reply", "retried")
 
-    def __init__(self, key: str, command: bytes) -> None:
+    def __init__(self, key: str, command: bytes, *, once: bool) -> None:
+        self.once = once
         self.key = key
         self.command = command
         self.reply: Reply = None
         self.place: Place = ("", 0)
         self.asked: Place | None = None
         self.moved_to: Place | None = None
-        self.retried = False
+        self.retried = once
 
     def take(self, reply: Reply, place: Place) -> None:
         """Take the reply of the node at ``place``, or the error of the attempt."""

@@ -56,7 +56,8 @@ stored and announced again: whoever repeats a call after a lost connection hears
 """
 
 
-def _bulk(*parts: str | bytes) -> bytes:
+def bulk(*parts: str | bytes) -> bytes:
+    """Return parts of a command as they are sent."""
     return b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in map(_bytes, parts))
 
 
@@ -72,8 +73,8 @@ class Put:
 
     def __init__(self, text: str) -> None:
         digest = sha1(text.encode(), usedforsecurity=False).hexdigest()
-        self._known = b"*9\r\n" + _bulk("EVALSHA", digest, "1")
-        self._whole = b"*9\r\n" + _bulk("EVAL", text, "1")
+        self._known = b"*9\r\n" + bulk("EVALSHA", digest, "1")
+        self._whole = b"*9\r\n" + bulk("EVAL", text, "1")
 
     def pack(self, key: str, value: bytes, rest: bytes, *, whole: bool = False) -> bytes:
         """Return the packed call for one record; ``rest`` comes from ``rest``."""
@@ -85,7 +86,7 @@ class Put:
 @lru_cache(maxsize=256)
 def rest(final: bool, ttl: float | None, expected: str = "") -> bytes:
     """Return the packed arguments behind key and value."""
-    return _bulk("1" if final else "", *lifetime(ttl), expected)
+    return bulk("1" if final else "", *lifetime(ttl), expected)
 
 
 PUT: Final = Put(_PUT)

@@ -21,8 +21,10 @@ from aioresult.stores.redis.feed import RedisFeed
 from aioresult.stores.redis.link import Link
 from aioresult.stores.redis.scripts import PUT, Put, lifetime, rest
 from aioresult.stores.redis.servers import QUESTIONS, details, is_in_cluster
+from aioresult.stores.redis.streams import APPEND, STREAM_KEY, Streams
 from aioresult.stores.redis.urls import from_url
 from aioresult.stores.redis.wire import PING, Reply, pack
+from aioresult.stream import Append, Chunk, Cursor
 
 RESULT_KEY: Final = "celery-task-meta-"
 GROUP_KEY: Final = "celery-taskset-meta-"
@@ -57,8 +59,10 @@ class RedisStore(Store):
     meet; ``global_keyprefix`` keeps chosen ones apart).
     """
 
+    keeps_streams = True
     lanes = 2
     _script = PUT
+    _append_script = APPEND
 
     def __init__(self, url: str, settings: Settings) -> None:
         super().__init__(url, settings)
@@ -80,7 +84,14 @@ class RedisStore(Store):
     def _prepare(self) -> None:
         self._prefix = self.settings.keyprefix + RESULT_KEY
         self._group_prefix = self.settings.keyprefix + GROUP_KEY
+        self._streams = Streams(self, self._record_key, self._stream_key, self._run, self._checked, self._append_script)
         self._source = Source(self.settings.keyprefix, RESULT_KEY, self.codec.decode_record, self._count)
+
+    def _record_key(self, task_id: str) -> str:
+        return self._prefix + task_id
+
+    def _stream_key(self, task_id: str) -> str:
+        return self.settings.keyprefix + STREAM_KEY + task_id
 
     def _use(self, address: Address) -> None:
         address.check()
@@ -103,9 +114,12 @@ class RedisStore(Store):
                     records[task_id] = decode(task_id, payload)
         return records
 
-    async def _run(self, commands: Sequence[tuple[str, bytes]]) -> list[Reply]:
-        """Send packed commands, each with the key that it is about, and return their replies."""
-        return await self._link.call([command for _, command in commands])
+    async def _run(self, commands: Sequence[tuple[str, bytes]], once: bool = False) -> list[Reply]:
+        """Send packed commands, each with the key that it is about, and return their replies.
+
+        Where ``once`` is set, they are not sent again by themselves after a connection was lost.
+        """
+        return await self._link.call([command for _, command in commands], once=once)
 
     def _server_of(self, key: str) -> Hashable:
         """Return a value that tells the server which holds ``key`` from others."""
@@ -177,9 +191,18 @@ class RedisStore(Store):
 
     async def delete_many(self, ids: Sequence[str]) -> None:
         """Delete by one ``DEL`` (or by several in one buffer, where there are very many)."""
-        commands = [pack("DEL", *[self._prefix + task_id for task_id in part]) for part in chunks(ids)]
+        keys = [key for task_id in ids for key in (self._prefix + task_id, self._stream_key(task_id))]
+        commands = [pack("DEL", *part) for part in chunks(keys)]
         for reply in await self._link.call(commands):
             self._checked(reply)
+
+    async def append_many(self, appends: Sequence[Append]) -> Sequence[int | AioResultError]:
+        """Append by one call of a script for each stream, all in one buffer."""
+        return await self._streams.append_many(appends)
+
+    async def read_many(self, cursors: Sequence[Cursor]) -> Sequence[Chunk]:
+        """Read by ``LRANGE``."""
+        return await self._streams.read_many(cursors)
 
     async def feed(self) -> EventFeed | None:
         """Open a feed, unless subscribing was refused lately: then results are polled for."""

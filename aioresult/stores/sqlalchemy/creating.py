@@ -7,8 +7,11 @@ from contextlib import nullcontext
 from functools import partial
 from typing import Final
 
+from sqlalchemy import Dialect as SQLDialect
+from sqlalchemy import Table
 from sqlalchemy.exc import DBAPIError
 
+from aioresult.errors import SettingsError
 from aioresult.stores.sqlalchemy import schema
 from aioresult.stores.sqlalchemy.dialects.port import Dialect
 from aioresult.stores.sqlalchemy.failures import judge
@@ -17,12 +20,15 @@ from aioresult.stores.sqlalchemy.tables import Kind, Tables
 
 logger = logging.getLogger("aioresult")
 
-_KINDS: Final[frozenset[Kind]] = frozenset({"task", "group"})
+_CELERYS: Final[frozenset[Kind]] = frozenset({"task", "group"})
+_KINDS: Final[tuple[Kind, ...]] = ("task", "group", "stream")
+_NEEDED: Final[dict[Kind, tuple[Kind, ...]]] = {"task": ("task",), "group": ("group",), "stream": ("task", "stream")}
+"""Which tables have to be there to write to one."""
 _ATTEMPTS: Final = 10
 
 
 async def create_all(link: Link, tables: Tables, chosen: type[Dialect]) -> None:
-    """Create both tables, their columns and indexes, as far as they are missing.
+    """Create all tables, their columns and indexes, as far as they are missing.
 
     Raises:
         DBAPIError: that is not allowed.
@@ -33,15 +39,32 @@ async def create_all(link: Link, tables: Tables, chosen: type[Dialect]) -> None:
 
 
 async def create_for(link: Link, tables: Tables, writes: Kind, chosen: type[Dialect]) -> None:
-    """Create what is missing of the table ``writes``; the other one too, if there is none of Celery's yet.
+    """Create what is missing of the table ``writes``; Celery's other one too, if there is none of them yet.
 
     Raises:
         DBAPIError: the table is missing, and may not be created.
+        SettingsError: the same for the streams' table, which only this library creates: how somebody else may do it.
     """
-    if await _create(link, tables, writes, chosen):
-        for other in _KINDS - {writes}:
-            await create_quietly(link, tables, other, chosen)
-    await link.connection.run_sync(schema.complete, tables.of(writes))
+    for kind in _NEEDED[writes]:
+        try:
+            created = await _create(link, tables, kind, chosen)
+        except DBAPIError as exc:
+            _explain(exc, tables.of(kind), kind, link.connection.dialect)
+            raise
+        if created and kind in _CELERYS:
+            for other in _CELERYS - {kind}:
+                await create_quietly(link, tables, other, chosen)
+        await link.connection.run_sync(schema.complete, tables.of(kind))
+
+
+def _explain(exc: DBAPIError, table: Table, kind: Kind, dialect: SQLDialect) -> None:
+    """Raise how to get the streams' table, where this account may not create it."""
+    if kind == "stream" and isinstance(judge(exc, table.fullname).error, SettingsError):
+        raise SettingsError(
+            f"streams need the table {table.fullname}, which this database account may not create ({exc.orig}); "
+            f"results work without it; whoever may do it: `aioresult sql create`, or "
+            f"{schema.definition(table, dialect)}"
+        ) from exc
 
 
 async def create_quietly(link: Link, tables: Tables, kind: Kind, chosen: type[Dialect]) -> None:
@@ -67,6 +90,6 @@ async def _create(link: Link, tables: Tables, kind: Kind, chosen: type[Dialect],
                 await link.connection.run_sync(partial(schema.create, table=table, indexes=indexes))
         except DBAPIError as exc:  # a Celery worker was faster, perhaps: the next look finds what it created
             attempt += 1
-            if attempt == _ATTEMPTS or judge(exc, "").alone:
+            if attempt == _ATTEMPTS or link.connection.invalidated or judge(exc, "").alone:
                 raise
     return missing

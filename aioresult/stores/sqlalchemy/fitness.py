@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import CHAR, JSON, Connection, Dialect, Table, inspect
 
 from aioresult.errors import SettingsError
 
-_BYTES: Final = frozenset({"result", "children", "args", "kwargs", "stamps"})
+_BYTES: Final = frozenset({"result", "children", "args", "kwargs", "stamps", "item"})
 _TEXTS: Final = frozenset({"task_id", "status", "traceback", "name", "worker", "queue"})
 _MYSQL: Final = frozenset({"mysql", "mariadb"})
 _SERVERS: Final = frozenset({"postgresql", *_MYSQL})
@@ -30,14 +30,16 @@ def reading_of(name: str, kind: Any, dialect: Dialect) -> str | None:
     return None
 
 
-def check_fitness(connection: Connection, table: Table, kinds: Mapping[str, Any], key: str, *, binary: bool) -> None:
+def check_fitness(
+    connection: Connection, table: Table, kinds: Mapping[str, Any], key: Sequence[str], *, binary: bool
+) -> None:
     """Check that ``table`` can be written to.
 
     Args:
         connection: to the database.
         table: the table, named as it is.
         kinds: types of the columns that are written.
-        key: the column that tells one row from the other.
+        key: the columns that tell one row from the other.
         binary: whether what is written is not text.
 
     Raises:
@@ -51,10 +53,11 @@ def check_fitness(connection: Connection, table: Table, kinds: Mapping[str, Any]
                 f"{_remedy(table, name, connection.dialect)}"
             )
     # The others' own statements are refused without such a key; MySQL's would insert a second row.
-    if connection.dialect.name in _MYSQL and [key] not in list(_unique_columns(connection, table)):
+    if connection.dialect.name in _MYSQL and list(key) not in list(_unique_columns(connection, table)):
+        names = ", ".join(key)
         raise SettingsError(
-            f"table {table.fullname} has no unique key on {key} alone, so that one task could get two results; whoever "
-            f"may do it: CREATE UNIQUE INDEX {key}_unique ON {table.fullname} ({key})"
+            f"table {table.fullname} has no unique key on {names} alone, so that one task could get two results; "
+            f"whoever may do it: CREATE UNIQUE INDEX {key[0]}_unique ON {table.fullname} ({names})"
         )
 
 

@@ -6,13 +6,17 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sqlalchemy import CursorResult, Dialect, TextClause
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 if TYPE_CHECKING:
+    import sqlite3
+
     import asyncpg
+
+Outcome = TypeVar("Outcome")
 
 PREPARED: Final = "aioresult's prepared statements"
 """Where a connection keeps those of its server; without that, it is not known to keep its statements."""
@@ -47,6 +51,13 @@ class Link:
     async def run(self, statement: TextClause | str, parameters: Mapping[str, Any] | Sequence[Any] = ()) -> int:
         """Execute ``statement`` and return how many rows it touched."""
         return (await self._execute(statement, parameters)).rowcount
+
+    async def in_thread(self, call: Callable[[sqlite3.Connection], Outcome]) -> Outcome:
+        """Return what ``call`` makes of SQLite's connection, in the thread of that one, where nothing interrupts it."""
+        self._count()
+        driver: Any = (await self.connection.get_raw_connection()).driver_connection
+        outcome: Outcome = await driver._execute(call, driver._conn)
+        return outcome
 
     async def _execute(
         self, statement: TextClause | str, parameters: Mapping[str, Any] | Sequence[Any]

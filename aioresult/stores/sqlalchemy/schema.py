@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Dialect, Index, Sequence, Table, inspect
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.schema import CreateColumn
+from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable, DDLElement
 
 from aioresult.errors import SettingsError
 from aioresult.stores.sqlalchemy.fitness import check_fitness, reading_of
@@ -23,10 +23,12 @@ logger = logging.getLogger("aioresult")
 Columns = Mapping[str, Any]
 """The columns of one table as it is, by name, as SQLAlchemy describes them; none where there is no table."""
 
-_KEYS = {"task": "task_id", "group": "taskset_id"}
+_KEYS = {"task": ("task_id",), "group": ("taskset_id",), "stream": ("task_id", "seq")}
+_BINARY = {"group": ("result",), "stream": ("item",)}
 _NEEDED = {
     "task": ("id", "task_id", "status", "result", "date_done", "traceback"),
     "group": ("id", "taskset_id", "result", "date_done"),
+    "stream": ("task_id", "seq", "item", "date"),
 }
 
 
@@ -56,13 +58,17 @@ def examine(
         found = task if writes == "task" else _columns(connection, tables, writes)
         if not found:
             raise SettingsError(missing_table(table))
-        names = written if writes == "task" else ("result",)
+        if not columns and writes == "stream":  # whose producers lock their tasks' rows
+            raise SettingsError(missing_table(tables.task))
+        names = _BINARY.get(writes, written)
         check_fitness(connection, table, {name: found[name]["type"] for name in names}, _KEYS[writes], binary=binary)
-        next_ids[f"{writes}_next_id"] = _next_id(connection, table, found["id"])
+        if writes != "stream":
+            next_ids[f"{writes}_next_id"] = _next_id(connection, table, found["id"])
     readings = {name: reading_of(name, task[name]["type"], dialect) for name in columns}
     return Layout(
         task=full_name(tables.task, dialect),
         group=full_name(tables.group, dialect),
+        stream=full_name(tables.stream, dialect),
         columns=columns,
         written=written,
         expressions={name: expression for name, expression in readings.items() if expression is not None},
@@ -76,6 +82,12 @@ def missing_table(table: Table) -> str:
         f"there is no table {table.fullname}; let it be created (database_create_tables_at_setup=True), create it with "
         f"`aioresult sql create`, or correct database_table_names and database_table_schemas"
     )
+
+
+def definition(table: Table, dialect: Dialect) -> str:
+    """Return the statements that create ``table`` and its indexes."""
+    statements: list[DDLElement] = [CreateTable(table), *map(CreateIndex, table.indexes)]
+    return "; ".join(undoubled(" ".join(str(one.compile(dialect=dialect)).split()), dialect) for one in statements)
 
 
 def lacks(connection: Connection, table: Table, *, indexes: bool) -> bool:
@@ -142,7 +154,8 @@ def _columns(connection: Connection, tables: Tables, kind: Kind) -> Columns:
     columns = {column["name"]: column for column in inspector.get_columns(table.name, schema=table.schema)}
     missing = [name for name in _NEEDED[kind] if name not in columns]
     if missing:
-        raise SettingsError(f"table {table.fullname} is none of Celery's: it has no column {', '.join(missing)}")
+        whose = "was not made for streams" if kind == "stream" else "is none of Celery's"
+        raise SettingsError(f"table {table.fullname} {whose}: it has no column {', '.join(missing)}")
     return columns
 
 

@@ -17,7 +17,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from aioresult.abc import Capabilities, Feed, Store
-from aioresult.errors import DecodeError, SettingsError
+from aioresult.errors import AioResultError, DecodeError, SettingsError
 from aioresult.record import Record, ResultTree
 from aioresult.settings import Settings
 from aioresult.stores.sqlalchemy.database import Database
@@ -27,7 +27,9 @@ from aioresult.stores.sqlalchemy.failures import UNREADABLE, MissingTable
 from aioresult.stores.sqlalchemy.feeds import push_of
 from aioresult.stores.sqlalchemy.link import Link
 from aioresult.stores.sqlalchemy.rows import Row
+from aioresult.stores.sqlalchemy.streams import Streams
 from aioresult.stores.sqlalchemy.urls import Target, family_of, location_of, parse
+from aioresult.stream import Append, Chunk, Cursor
 
 _PING: Final = text("SELECT 1")
 _FEW: Final = 1000
@@ -37,10 +39,11 @@ _LITTLE: Final = 2**20
 
 
 class SQLStore(Store):
-    """Keeps each task as a row of ``celery_taskmeta``, as Celery does."""
+    """Keeps each task as a row of ``celery_taskmeta``, as Celery does, and each item of a stream as one of its own."""
 
     max_id_length: ClassVar[int | None] = 155
     needs_purge: ClassVar[bool] = True
+    keeps_streams: ClassVar[bool] = True
 
     def __init__(self, url: str, settings: Settings) -> None:
         super().__init__(url, settings)
@@ -70,6 +73,7 @@ class SQLStore(Store):
         self._database = Database(target, self.settings, self.codec, self._count, client)
         self._rows = self._database.rows
         self._push = push_of(self._database, self.get_many)
+        self._streams = Streams(self._database, self._push)
 
     def _count(self) -> None:
         self.commands += 1
@@ -125,6 +129,13 @@ class SQLStore(Store):
 
         if wanted:
             await self._database.run(delete, small=len(wanted) <= _FEW)
+            await self._streams.delete_many(wanted)
+
+    async def append_many(self, appends: Sequence[Append]) -> Sequence[int | AioResultError]:
+        return await self._streams.append_many(appends)
+
+    async def read_many(self, cursors: Sequence[Cursor]) -> Sequence[Chunk]:
+        return await self._streams.read_many(cursors)
 
     async def feed(self) -> Feed | None:
         return await self._push.open()
@@ -154,6 +165,7 @@ class SQLStore(Store):
                 while deleted := await self._purge_some(table, cutoff):
                     total += deleted
                     await asyncio.sleep(0)
+        await self._streams.purge(self.settings)
         return total
 
     async def _purge_some(self, table: str, cutoff: datetime) -> int | None:

@@ -1,4 +1,4 @@
-"""Celery's two tables, as Celery 5.7 defines them, for one store; and what of them a database really has.
+"""Celery's two tables, as Celery 5.7 defines them, and ours for streams; and what of them a database really has.
 
 Celery has one set of table objects for a whole process and renames them per application. Here each store has its own.
 """
@@ -8,7 +8,20 @@ from __future__ import annotations
 from typing import Any, Final, Literal
 
 import msgspec
-from sqlalchemy import Column, DateTime, Dialect, Index, Integer, LargeBinary, MetaData, Sequence, String, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Dialect,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Sequence,
+    String,
+    Table,
+    Text,
+)
 from sqlalchemy.dialects.mysql import DATETIME, LONGBLOB, LONGTEXT
 from sqlalchemy.ext.compiler import compiles
 
@@ -34,8 +47,8 @@ COLUMNS: Final = (
 EXTENDED: Final = frozenset({"name", "args", "kwargs", "worker", "retries", "queue", "stamps"})
 """Columns that are written only where ``result_extended`` is on; an update without it leaves them as they are."""
 
-Kind = Literal["task", "group"]
-"""One of the two tables."""
+Kind = Literal["task", "group", "stream"]
+"""One of the three tables."""
 
 
 class _TaskId(String):
@@ -60,15 +73,12 @@ _TEXT = Text().with_variant(LONGTEXT, "mysql", "mariadb")
 _DATE = DateTime().with_variant(DATETIME(fsp=6), "mysql", "mariadb")
 """In tables that Celery has created on MySQL, results and tracebacks end at 64 KiB, and dates are whole seconds."""
 
-_OPTIONS: Final[dict[str, Any]] = {
-    "sqlite_autoincrement": True,
-    "mysql_charset": "utf8mb4",
-    "mariadb_charset": "utf8mb4",
-}
+_CHARSET: Final[dict[str, Any]] = {"mysql_charset": "utf8mb4", "mariadb_charset": "utf8mb4"}
+_OPTIONS: Final[dict[str, Any]] = {"sqlite_autoincrement": True, **_CHARSET}
 
 
 class Tables:
-    """Definitions of the tables for results and for groups, named as the settings say."""
+    """Definitions of the tables for results, for groups and for streams, named as the settings say."""
 
     def __init__(self, settings: Settings) -> None:
         names = settings.database_table_names or {}
@@ -76,10 +86,11 @@ class Tables:
         self.metadata = MetaData()
         self.task = self._task(names.get("task") or "celery_taskmeta", schemas.get("task"))
         self.group = self._group(names.get("group") or "celery_tasksetmeta", schemas.get("group"))
+        self.stream = self._stream(names.get("stream") or "celery_taskstream", schemas.get("stream"))
 
     def of(self, kind: Kind) -> Table:
         """Return the definition of one of them."""
-        return self.task if kind == "task" else self.group
+        return {"task": self.task, "group": self.group, "stream": self.stream}[kind]
 
     def _task(self, name: str, schema: str | None) -> Table:
         table = Table(
@@ -119,6 +130,21 @@ class Tables:
         Index(f"ix_{name}_date_done", table.c.date_done)
         return table
 
+    def _stream(self, name: str, schema: str | None) -> Table:
+        """Return the table that holds each item of each stream under its number."""
+        table = Table(
+            name,
+            self.metadata,
+            Column("task_id", _ID, primary_key=True),
+            Column("seq", BigInteger, primary_key=True, autoincrement=False),
+            Column("item", _BYTES, nullable=False),
+            Column("date", _DATE, nullable=False),
+            schema=schema,
+            **_CHARSET,
+        )
+        Index(f"ix_{name}_date", table.c.date)
+        return table
+
 
 def full_name(table: Table, dialect: Dialect) -> str:
     """Return the quoted name of ``table`` as the server takes it, whatever the mode of a session."""
@@ -145,6 +171,7 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         task: the quoted name of the results' table, as the server takes it.
         group: the quoted name of the groups' table.
+        stream: the quoted name of the streams' table.
         columns: those of ``COLUMNS`` that the results' table has; older generations lack some. None where there is no
             such table yet.
         written: those of them that are written, by the settings.
@@ -155,6 +182,7 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
 
     task: str
     group: str
+    stream: str
     columns: tuple[str, ...]
     written: tuple[str, ...]
     task_next_id: str | None = None

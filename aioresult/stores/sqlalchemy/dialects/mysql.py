@@ -44,7 +44,7 @@ class MySQLDialect(Dialect):
 
     def __init__(self, layout: Layout, dates: Dates, facts: dict[str, str]) -> None:
         super().__init__(layout, dates, facts)
-        self._task, self._group = _escaped(layout.task), _escaped(layout.group)
+        self._task, self._group = escaped(layout.task), escaped(layout.group)
         self._limit = {name: int(facts.get(f"limit of {name}", 0)) for name in ("result", "traceback", "date_done")}
         self._packet = int(facts["max_allowed_packet"])
         self._positions = [COLUMNS.index(name) for name in layout.written]
@@ -201,7 +201,7 @@ class MySQLDialect(Dialect):
         try:
             before = literal(self.dates.to_column(cutoff))
             return await link.run(
-                f"DELETE FROM {_escaped(table)} WHERE date_done < {before} ORDER BY date_done LIMIT {PURGE_BATCH}"
+                f"DELETE FROM {escaped(table)} WHERE date_done < {before} ORDER BY date_done LIMIT {PURGE_BATCH}"
             )
         finally:
             if not link.connection.invalidated:  # the lock ends with its connection
@@ -233,10 +233,10 @@ class MySQLDialect(Dialect):
 
 def _id_of(next_id: str | None) -> tuple[str, str]:
     """Return what to put before the columns and before the values of an INSERT."""
-    return ("id, ", f"{_escaped(next_id)}, ") if next_id else ("", "")
+    return ("id, ", f"{escaped(next_id)}, ") if next_id else ("", "")
 
 
-def _escaped(name: str) -> str:
+def escaped(name: str) -> str:
     """Return ``name`` for a statement that the driver formats."""
     return name.replace("%", "%%")
 

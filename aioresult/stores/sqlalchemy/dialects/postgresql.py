@@ -46,6 +46,8 @@ _CHUNK: Final = 5000
 CHANNELS: Final = 16
 """Over so many channels the ids are spread: a process hears of what others wait for only where a channel is shared."""
 _UTC: Final = frozenset({"UTC", "Etc/UTC", "GMT", "Etc/GMT", "Etc/UCT", "UCT", "Zulu", "Etc/Zulu"})
+STREAM: Final = "stream "
+"""What announces a stream begins with this. A task whose id does so, too, is looked at once too often, no more."""
 _TYPES: Final = {"retries": "integer", "date_done": "timestamptz"} | dict.fromkeys(
     ["result", "children", "args", "kwargs", "stamps"], "bytea"
 )
@@ -86,7 +88,9 @@ class PostgreSQLDialect(Dialect):
         patience = settings.connect_timeout
         if target.url.get_driver_name() == "asyncpg":
             return {"connect_args": {"timeout": patience, **_NAMELESS}}
-        connect_args = {"connect_timeout": max(2, round(patience))}  # libpq's least
+        # libpq's shortest timeout is 2 s. Psycopg names statements by a counter, so that behind a pooler which is not
+        # recognised a name could be that of another client's statement: without a threshold it names none.
+        connect_args = {"connect_timeout": max(2, round(patience)), "prepare_threshold": None}
         return {"connect_args": connect_args, "use_native_hstore": False}  # which it would look for in a transaction
 
     @staticmethod
@@ -224,6 +228,11 @@ def channel_of(prefix: str, task_id: str) -> str:
 def channel_expression(prefix: str, task_id: str) -> str:
     """Return SQL for the channel of the task whose id the SQL ``task_id`` gives; ``prefix`` is SQL too."""
     return f"{prefix} || mod(get_byte(sha256(convert_to({task_id}, 'UTF8')), 0), {CHANNELS})"
+
+
+def stream_payload(task_id: str) -> str:
+    """Return SQL for what is announced of a stream; of a result, it is the task's id alone."""
+    return f"'{STREAM}' || {task_id}"
 
 
 def lock_key(purpose: str) -> int:

@@ -42,13 +42,13 @@ class ForeignNews:
         """Begin to poll for ``ids``."""
         settings = self._settings
         self._polling = PollingFeed(self._read, settings.poll_interval, settings.poll_min_interval, share=_SHARE)
-        self._polling.follow(ids)
+        self._polling.also_read(ids)
         self._task = owned_task(self._poll(self._polling), "aioresult polling beside notifications")
 
     def watch(self, ids: Collection[str]) -> None:
         """Poll for ``ids``, too."""
         if self._polling is not None:
-            self._polling.follow(ids)
+            self._polling.also_read(ids)
 
     async def unwatch(self, ids: Collection[str]) -> None:
         """Poll for ``ids`` no longer."""

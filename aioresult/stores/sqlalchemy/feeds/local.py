@@ -9,19 +9,27 @@ from collections.abc import Collection, Hashable, Sequence
 from typing import Final
 from weakref import WeakSet
 
+from aioresult.abc import NewsSink
 from aioresult.stores.sqlalchemy.feeds.waking import WakingFeed
 from aioresult.stores.sqlalchemy.rows import Row, Rows
+from aioresult.stream import LOOK, News
 
 _FEEDS: Final[dict[Hashable, WeakSet[LocalFeed]]] = {}
 _LOCK: Final = threading.Lock()
 
 
-def announce(key: Hashable, rows: Sequence[Row]) -> None:
-    """Tell all feeds of the database ``key`` of ``rows``, which have been committed; callable in any running loop."""
+def announce(key: Hashable, rows: Sequence[Row] = (), news: Sequence[tuple[str, News]] = ()) -> None:
+    """Tell all feeds of the database ``key`` of what has been committed; callable in any running loop.
+
+    Args:
+        key: which database.
+        rows: tasks.
+        news: items of streams, with their tasks' ids.
+    """
     with _LOCK:
         feeds = list(_FEEDS.get(key, ()))
     for feed in feeds:
-        feed.hear(rows)
+        feed.hear(rows, news)
 
 
 class LocalFeed(WakingFeed):
@@ -38,6 +46,10 @@ class LocalFeed(WakingFeed):
         self._rows = rows
         self._process = os.getpid()
         self._fresh: set[str] = set()
+        self._tell: NewsSink | None = None
+        self._followed: dict[str, int] = {}
+        """The streams that are followed, with the number of the last item that was told or found."""
+        self._fresh_streams: set[str] = set()
         with _LOCK:
             _FEEDS.setdefault(key, WeakSet()).add(self)
 
@@ -50,19 +62,35 @@ class LocalFeed(WakingFeed):
         await super().unwatch(ids)
         self._fresh.difference_update(ids)
 
-    def hear(self, rows: Sequence[Row]) -> None:
+    async def follow(self, ids: Collection[str], tell: NewsSink) -> None:
+        self._tell = tell
+        for task_id in ids:
+            self._followed.setdefault(task_id, 0)
+        self._fresh_streams.update(ids)
+        self._wake.set()
+
+    async def unfollow(self, ids: Collection[str]) -> None:
+        self._fresh_streams.difference_update(ids)
+        for task_id in ids:
+            self._followed.pop(task_id, None)
+
+    def hear(self, rows: Sequence[Row], news: Sequence[tuple[str, News]]) -> None:
         """Take news; called in any loop's thread, and after a fork perhaps in another process."""
         if self._process != os.getpid():
             return
         if asyncio.get_running_loop() is self._loop:
-            self._take(rows)
+            self._take(rows, news)
             return
         try:
-            self._loop.call_soon_threadsafe(self._take, rows)
+            self._loop.call_soon_threadsafe(self._take, rows, news)
         except RuntimeError:  # its loop has ended without closing it
             self._retire()
 
-    def _take(self, rows: Sequence[Row]) -> None:
+    def _take(self, rows: Sequence[Row], news: Sequence[tuple[str, News]]) -> None:
+        for task_id, items in news:
+            if task_id in self._followed and self._tell is not None:
+                self._followed[task_id] = items.first + len(items.items) - 1
+                self._tell(task_id, items)
         for row in rows:
             if row[0] in self._watched:
                 self._emit(row[0], self._rows.to_record(row))
@@ -72,6 +100,16 @@ class LocalFeed(WakingFeed):
         fresh, self._fresh = self._fresh, set()
         for task_id in fresh:
             self._emit(task_id, None)
+        self._tell_to_look(self._take_fresh_streams())
+
+    def _take_fresh_streams(self) -> set[str]:
+        fresh, self._fresh_streams = self._fresh_streams, set()
+        return fresh
+
+    def _tell_to_look(self, ids: Collection[str]) -> None:
+        for task_id in ids:
+            if task_id in self._followed and self._tell is not None:
+                self._tell(task_id, LOOK)
 
     def _retire(self) -> None:
         with _LOCK:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from aioresult.abc import Capabilities, Feed
 from aioresult.stores.sqlalchemy.database import Database
 from aioresult.stores.sqlalchemy.rows import Row
+from aioresult.stream import News
 
 
 class Push:
@@ -17,6 +18,9 @@ class Push:
 
     def announce(self, rows: Sequence[Row]) -> None:
         """Tell of ``rows``, which have just been committed, where the database itself does not; never waits."""
+
+    def tell(self, news: Sequence[tuple[str, News]]) -> None:
+        """The same for items of streams."""
 
     async def open(self) -> Feed | None:
         """Open a feed, or return ``None`` where there can be none.

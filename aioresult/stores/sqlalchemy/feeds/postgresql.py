@@ -15,7 +15,7 @@ from typing import ClassVar, Final
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from aioresult.abc import Capabilities, Feed
+from aioresult.abc import Capabilities, Feed, NewsSink
 from aioresult.errors import StoreUnavailable
 from aioresult.polling import Read
 from aioresult.settings import Settings
@@ -23,12 +23,13 @@ from aioresult.stores.notices import warn_once
 from aioresult.stores.sqlalchemy import triggers
 from aioresult.stores.sqlalchemy.database import Database
 from aioresult.stores.sqlalchemy.dialects.port import Dialect
-from aioresult.stores.sqlalchemy.dialects.postgresql import READ_ONLY, channel_of, channel_prefix
+from aioresult.stores.sqlalchemy.dialects.postgresql import READ_ONLY, STREAM, channel_of, channel_prefix
 from aioresult.stores.sqlalchemy.feeds.foreign import ForeignNews
 from aioresult.stores.sqlalchemy.feeds.listeners import Listener, Refused, make_listener
 from aioresult.stores.sqlalchemy.feeds.port import Push
 from aioresult.stores.sqlalchemy.feeds.waking import WakingFeed
 from aioresult.stores.sqlalchemy.link import Link
+from aioresult.stream import LOOK
 
 _PROBE_DEADLINE: Final = 5.0
 """Seconds within which a notification to ourselves has to arrive."""
@@ -161,10 +162,12 @@ class NotificationFeed(WakingFeed):
         self._polling_needed = False
         self._prefix = channel_prefix(dialect.facts["schema"], dialect.facts["table"])
         self._listening: Counter[str] = Counter()
-        """Channels, with the number of watched ids on each."""
+        """Channels, with the number of tasks and streams on each."""
         self._own = f"aioresult_probe_{secrets.token_hex(8)}"
         self._echo = asyncio.Event()
         self._listener: Listener | None = None
+        self._followed: set[str] = set()
+        self._tell: NewsSink | None = None
 
     async def open(self, patience: float) -> bool:
         """Connect, and return whether notifications arrive.
@@ -187,22 +190,37 @@ class NotificationFeed(WakingFeed):
         return False
 
     async def watch(self, ids: Collection[str]) -> None:
-        added = Counter(channel_of(self._prefix, task_id) for task_id in ids if task_id not in self._watched)
-        new = [channel for channel in added if channel not in self._listening]
-        self._watched.update(ids)
-        self._listening.update(added)
-        if new:
-            self._database.count()
-            await self._connected().listen(new)
+        await self._subscribe(ids, self._watched)
         self._foreign.watch(ids)
         for task_id in ids:
             self._emit(task_id, None)
 
+    async def follow(self, ids: Collection[str], tell: NewsSink) -> None:
+        self._tell = tell
+        await self._subscribe(ids, self._followed)
+        for task_id in ids:
+            tell(task_id, LOOK)
+
     async def unwatch(self, ids: Collection[str]) -> None:
-        gone = Counter(channel_of(self._prefix, task_id) for task_id in ids if task_id in self._watched)
-        self._watched.difference_update(ids)
-        self._listening -= gone  # drops the channels that nobody needs
         await self._foreign.unwatch(ids)
+        await self._unsubscribe(ids, self._watched)
+
+    async def unfollow(self, ids: Collection[str]) -> None:
+        await self._unsubscribe(ids, self._followed)
+
+    async def _subscribe(self, ids: Collection[str], known: set[str]) -> None:
+        added = Counter(channel_of(self._prefix, task_id) for task_id in ids if task_id not in known)
+        new = [channel for channel in added if channel not in self._listening]
+        known.update(ids)
+        self._listening.update(added)
+        if new:
+            self._database.count()
+            await self._connected().listen(new)
+
+    async def _unsubscribe(self, ids: Collection[str], known: set[str]) -> None:
+        gone = Counter(channel_of(self._prefix, task_id) for task_id in ids if task_id in known)
+        known.difference_update(ids)
+        self._listening -= gone  # drops the channels that nobody needs
         silent = [channel for channel in gone if channel not in self._listening]
         if silent:
             self._database.count()
@@ -216,8 +234,13 @@ class NotificationFeed(WakingFeed):
     def _heard(self, channel: str, payload: str) -> None:
         if channel == self._own:
             self._echo.set()
-        elif payload in self._watched:
+            return
+        if payload in self._watched:
             self._emit(payload, None)
+        if payload.startswith(STREAM) and self._tell is not None:
+            task_id = payload.removeprefix(STREAM)
+            if task_id in self._followed:
+                self._tell(task_id, LOOK)
 
     def _lost(self, reason: str) -> None:
         self._database.distrust()

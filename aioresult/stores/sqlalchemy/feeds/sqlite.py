@@ -4,7 +4,7 @@ A commit first reaches the write-ahead log and becomes visible a moment later, u
 SQLite's default mode. So an event is followed by looks at ever longer intervals, each of which merely compares
 ``PRAGMA data_version`` as long as nothing has moved. What is read then is what may have changed: rows that came in
 since the last look, found by their growing ids, and those rows of watched tasks that were there already and are not
-successful yet.
+successful yet. Of streams, only the highest numbers are.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from aioresult.stores.sqlalchemy.feeds import files
 from aioresult.stores.sqlalchemy.feeds.local import LocalFeed, announce
 from aioresult.stores.sqlalchemy.feeds.port import Push
 from aioresult.stores.sqlalchemy.rows import Row
+from aioresult.stream import News
 
 logger = logging.getLogger("aioresult")
 
@@ -52,6 +53,11 @@ class SQLitePush(Push):
         dialect = self.database.opened
         if rows and dialect is not None:
             announce(self._key(dialect), rows)
+
+    def tell(self, news: Sequence[tuple[str, News]]) -> None:
+        dialect = self.database.opened
+        if news and dialect is not None:
+            announce(self._key(dialect), news=news)
 
     def _key(self, dialect: Dialect) -> tuple[object, ...]:
         place = dialect.facts["file"] or self._shared or id(self.database)
@@ -131,6 +137,9 @@ class FileFeed(LocalFeed):
         self._by_id = f"SELECT id, {columns} FROM {table} WHERE id IN (SELECT value FROM json_each(?))"
         self._arrived = f"SELECT id, task_id FROM {table} WHERE id > ? ORDER BY id LIMIT {_ARRIVALS}"
         self._last_id = f"SELECT max(id) FROM {table}"
+        self._last_items = (
+            f"SELECT value, (SELECT max(seq) FROM {dialect.layout.stream} WHERE task_id = value) FROM json_each(?)"
+        )
 
     async def open(self) -> None:
         """Connect and begin watching.
@@ -169,6 +178,7 @@ class FileFeed(LocalFeed):
             self._fail(StoreUnavailable(f"{self._database.location}: the file was deleted or replaced"))
         elif not name:
             self._fresh |= self._watched  # events were lost: look at everything
+            self._fresh_streams |= self._followed.keys()
             self._wake.set()
         else:
             self._pauses = iter(_PAUSES)
@@ -196,6 +206,10 @@ class FileFeed(LocalFeed):
         fresh, self._fresh = self._fresh, set()
         if fresh:
             await self._look_at(fresh)
+        if self._fresh_streams:
+            fresh_streams = self._take_fresh_streams()
+            await self._have_grown(fresh_streams)
+            self._tell_to_look(fresh_streams)
         if self._suspicious:
             self._suspicious = False
             version = (await self._query("PRAGMA data_version"))[0][0]
@@ -203,6 +217,7 @@ class FileFeed(LocalFeed):
                 self._version = version
                 self._pauses = iter(_AFTER_NEWS)
                 await self._look_for_news()
+                self._tell_to_look(await self._have_grown(list(self._followed)))
             self._look_again_later()
 
     async def _look_at(self, ids: Collection[str]) -> None:
@@ -242,6 +257,20 @@ class FileFeed(LocalFeed):
         if self._there:
             self._last = (await self._query(self._last_id))[0][0] or 0
             await self._look_at(list(self._watched))
+
+    async def _have_grown(self, ids: Collection[str]) -> list[str]:
+        """Return which of these streams have another last item than at the time before."""
+        if not ids:
+            return []
+        try:
+            rows = await self._query(self._last_items, json.dumps(list(ids)))
+        except StoreUnavailable as exc:
+            if "no such table" not in str(exc):  # else nothing has been appended yet
+                raise
+            return []
+        grown = [(task_id, last or 0) for task_id, last in rows if self._followed.get(task_id) != (last or 0)]
+        self._followed.update(pair for pair in grown if pair[0] in self._followed)
+        return [task_id for task_id, _ in grown]
 
     async def _arrivals(self) -> list[int]:
         """Return the ids of rows of watched tasks that came in since the last time."""

@@ -1,0 +1,118 @@
+"""The lane for all that changes a store: writes, appends and deletions, in the order of their callers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any, Final
+
+from aioresult.abc import PartlyUnavailable
+from aioresult.errors import AioResultError, ResultTooLarge, StoreUnavailable, StreamFull
+from aioresult.lanes import Lane, Submitted, answer, fail
+from aioresult.record import Record
+from aioresult.stream import Append
+
+Change = Record | Append | str
+"""A record to write, items to append, or the id of a record to delete."""
+
+_MAX_CHANGES: Final = 2000
+"""Most changes in one batch: beyond that a bigger batch gains nothing, and delays the next one."""
+
+
+class ChangeLane(Lane[Change, Any]):
+    """Writes, appends and deletions. They share a lane, so that those of one id are done in their order."""
+
+    def _take(self) -> list[Submitted[Change, Any]]:
+        """Take changes of distinct ids: a second one of an id waits for the next batch, which keeps their order.
+
+        Only appends to one stream that follow each other are taken together, unless they are repeated: the number of
+        an item that was stored before does not follow from the numbers of the others.
+        """
+        ids: dict[str, bool] = {}  # and whether what was taken of an id may be followed by another append
+        batch: list[Submitted[Change, Any]] = []
+        rest: list[Submitted[Change, Any]] = []
+        for submitted in self._pending:
+            change = submitted[0]
+            task_id = change if isinstance(change, str) else change.id
+            appends = type(change) is Append and not change.repeated
+            before = ids.get(task_id)
+            if (before is None or (before and appends)) and len(batch) < _MAX_CHANGES:
+                batch.append(submitted)
+                ids[task_id] = appends
+            else:
+                rest.append(submitted)
+                ids[task_id] = False
+        self._pending = rest
+        return batch
+
+    async def _make(self, batch: list[Submitted[Change, Any]]) -> None:
+        if appends := [(change, future) for change, future in batch if type(change) is Append]:
+            await self._append(appends)
+        if writes := [(change, future) for change, future in batch if type(change) is Record]:
+            await self._write(writes)
+        if deletions := [(change, future) for change, future in batch if isinstance(change, str)]:
+            await self._delete(deletions)
+
+    async def _append(self, batch: list[Submitted[Append, Any]]) -> None:
+        """Append the items of each stream in one call, and give each caller the number of its own last item."""
+        by_id: defaultdict[str, list[Submitted[Append, Any]]] = defaultdict(list)
+        for submitted in batch:
+            by_id[submitted[0].id].append(submitted)
+        calls = [_joined(task_id, [change for change, _ in own]) for task_id, own in by_id.items()]
+        try:
+            outcomes = await self._store.append_many(calls)
+        except BaseException:
+            for change, _ in batch:  # they may have been stored: a caller who tries again has to say so
+                change.repeated = True
+            raise
+        for own, outcome in zip(by_id.values(), outcomes, strict=True):
+            if isinstance(outcome, StreamFull | ResultTooLarge) and len(own) > 1:
+                for submitted in own:  # the first ones may still have room, and each alone may be small enough
+                    await self._append([submitted])
+            else:
+                _answer_appends(own, outcome)
+
+    async def _delete(self, batch: list[Submitted[str, Any]]) -> None:
+        try:
+            await self._store.delete_many([task_id for task_id, _ in batch])
+        except PartlyUnavailable as exc:
+            fail([submitted for submitted in batch if submitted[0] not in exc.outcomes], exc)
+        answer(batch, [True] * len(batch))
+
+    async def _write(self, batch: list[Submitted[Record, Any]]) -> None:
+        written: Sequence[bool]
+        try:
+            written = await self._store.put_many([record for record, _ in batch])
+        except PartlyUnavailable as exc:
+            fail([submitted for submitted in batch if submitted[0].id not in exc.outcomes], exc)
+            written = [bool(exc.outcomes.get(record.id)) for record, _ in batch]
+        except StoreUnavailable:
+            raise
+        except Exception as exc:  # noqa: BLE001  (handed to the caller that it concerns)
+            if len(batch) == 1:
+                fail(batch, exc)
+            else:
+                for submitted in batch:  # one record is at fault: the others must not suffer
+                    await self._write([submitted])
+            return
+        answer(batch, written)
+
+
+def _answer_appends(batch: Sequence[Submitted[Append, Any]], outcome: int | AioResultError) -> None:
+    """Answer the callers of one stream's batch by the number of its last item, or by an error."""
+    if isinstance(outcome, AioResultError):
+        for append, _ in batch:
+            append.repeated = append.repeated or isinstance(outcome, StoreUnavailable)
+        fail(batch, outcome)
+        return
+    for append, future in reversed(batch):
+        if not future.done():
+            future.set_result(outcome)
+        outcome -= len(append.items)
+
+
+def _joined(task_id: str, appends: Sequence[Append]) -> Append:
+    if len(appends) == 1:
+        return appends[0]
+    items = [item for append in appends for item in append.items]
+    return Append(task_id, items, repeated=any(append.repeated for append in appends))

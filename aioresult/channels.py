@@ -1,0 +1,242 @@
+"""Readers of streams: one channel for each stream that is being read, with a small window of its newest items.
+
+A reader is a cursor. It takes what it needs from the window; what is older, or was missed, is read from the store, once
+for all readers at the same place. News that come twice or in another order do no harm, because items are numbered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Sequence
+from typing import Final
+
+from aioresult.background import is_being_cancelled
+from aioresult.backoff import Backoff
+from aioresult.batching import Batcher
+from aioresult.codec import Codec
+from aioresult.deadlines import Deadlines
+from aioresult.errors import DecodeError, StoreUnavailable, StreamGap
+from aioresult.record import Record
+from aioresult.stream import Chunk, Cursor, Item, News
+
+WINDOW: Final = 64
+"""Newest items that a channel keeps: a reader that is further behind reads from the store."""
+PAGE: Final = 500
+"""Most items in one read."""
+
+Entry = Item | DecodeError
+"""An item, or why it cannot be read."""
+
+Waiter = asyncio.Future[None]
+
+
+class Channel:
+    """What is known here of one stream while somebody reads it.
+
+    Attributes:
+        id: the task's id.
+        final: the task's final (or unreadable) record, once it is known.
+        readers: how many there are.
+    """
+
+    __slots__ = tuple(
+        "_batcher _changes _changes_known _codec _deadlines _error _first _last _loop _reads _waiters _window"
+        " final id readers".split()
+    )
+
+    def __init__(self, task_id: str, batcher: Batcher, codec: Codec, deadlines: Deadlines) -> None:
+        self.id = task_id
+        self.final: Record | None = None
+        self.readers = 0
+        self._batcher = batcher
+        self._codec = codec
+        self._deadlines = deadlines
+        self._loop = asyncio.get_running_loop()
+        self._window: list[Entry] = []
+        self._first = 1
+        """The number of the window's first item; without items, of the next one that is expected."""
+        self._last = 0
+        """The highest number that is known to be stored."""
+        self._changes = 1
+        """How often something was told after which there may be items that nothing is known of."""
+        self._changes_known = 0
+        """How many of these a read has followed."""
+        self._error: Exception | None = None
+        self._reads: dict[int, asyncio.Future[Sequence[Entry]]] = {}
+        self._waiters: Waiter | set[Waiter] | None = None
+        """The readers that wait: usually one, which is kept bare."""
+
+    # --- what the hub tells: no awaits ---
+
+    def take(self, news: News) -> None:
+        """Take news of the feed."""
+        first, items = news.first, news.items
+        if not first:
+            self._changes += 1
+            self._wake()
+            return
+        last = first + len(items) - 1
+        if last <= self._last:
+            return
+        end = self._first + len(self._window)
+        window = self._window
+        if first > end or not window:
+            window.clear()
+            self._first = first
+        elif first < end:
+            items = items[end - first :]
+            first = end
+        for seq, payload in enumerate(items, first):
+            window.append(_decoded(self.id, seq, payload, self._codec))
+        if len(window) > WINDOW:
+            surplus = len(window) - WINDOW
+            del window[:surplus]
+            self._first += surplus
+        self._last = last
+        self._wake()
+
+    def push(self, record: Record) -> None:
+        """Take a state of the task: what was appended before a final one is stored by now."""
+        if record.ended:
+            self.final = record
+            self._changes += 1
+            self._wake()
+
+    def fail(self, error: Exception) -> None:
+        """Take the error that ended all waiting."""
+        self._error = error
+        self._wake()
+
+    def _wake(self) -> None:
+        waiters, self._waiters = self._waiters, None
+        for waiter in waiters if isinstance(waiters, set) else (waiters,):
+            if waiter is not None and not waiter.done():
+                waiter.set_result(None)
+
+    # --- what readers ask ---
+
+    def window_after(self, cursor: int) -> Collection[Entry]:
+        """Return the items that follow ``cursor``, as far as they are here."""
+        behind = cursor + 1 - self._first
+        return self._window[behind:] if behind >= 0 else ()
+
+    def has_ended(self, cursor: int) -> bool:
+        """Return whether the task is final and nothing follows ``cursor``."""
+        return self.final is not None and not self.lacks(cursor)
+
+    def lacks(self, cursor: int) -> bool:
+        """Return whether the store has to be read to know what follows ``cursor``."""
+        return self._changes_known < self._changes or cursor < self._last
+
+    def check(self) -> None:
+        """Raise what ended all waiting, if something did."""
+        if self._error is not None:
+            raise self._error.with_traceback(None)  # all readers share it: begin its traceback here
+
+    def wait(self, deadline: float | None) -> Waiter:
+        """Return what is set when something has changed, or at ``deadline``. Whoever asked gives it back by ``leave``.
+
+        Raises:
+            Exception: what ended all waiting.
+        """
+        self.check()
+        waiter: Waiter = self._loop.create_future()
+        waiters = self._waiters
+        if waiters is None:
+            self._waiters = waiter
+        elif isinstance(waiters, set):
+            waiters.add(waiter)
+        else:
+            self._waiters = {waiters, waiter}
+        if deadline is not None:
+            self._deadlines.add(waiter, deadline)
+        return waiter
+
+    def leave(self, waiter: Waiter, deadline: float | None) -> None:
+        """Take back what ``wait`` gave, whether or not it has been set."""
+        if self._waiters is waiter:
+            self._waiters = None
+        elif isinstance(self._waiters, set):
+            self._waiters.discard(waiter)
+        if deadline is not None:
+            self._deadlines.discard(waiter, deadline)
+
+    async def read(self, cursor: int) -> Sequence[Entry]:
+        """Return items that follow ``cursor`` from the store; none where there are none yet.
+
+        Readers at the same place share one read. A store that has answered before is waited for.
+
+        Raises:
+            StreamGap: the next item is not there any more.
+            StoreUnavailable: the store cannot be reached at all.
+        """
+        reading = self._reads.get(cursor)
+        while reading is not None:  # cancelled with the reader that began it: another one begins anew
+            try:
+                return await asyncio.shield(reading)
+            except asyncio.CancelledError:
+                if is_being_cancelled() or not reading.cancelled():
+                    raise
+                reading = self._reads.get(cursor)
+        reading = self._reads[cursor] = self._loop.create_future()
+        try:
+            entries = await self._read(cursor)
+        except asyncio.CancelledError:
+            reading.cancel()
+            raise
+        except Exception as exc:
+            reading.set_exception(exc)
+            reading.exception()  # those who share it get it; there may be none
+            raise
+        else:
+            reading.set_result(entries)
+            return entries
+        finally:
+            del self._reads[cursor]
+            if not self._reads:
+                self._reads = {}  # an emptied one keeps its room, for each of very many idle channels
+
+    async def _read(self, cursor: int) -> Sequence[Entry]:
+        backoff = Backoff()
+        while True:
+            changes = self._changes
+            try:
+                chunk = await self._batcher.read_stream(Cursor(self.id, cursor, PAGE))
+            except StoreUnavailable:
+                if not self._batcher.reached:
+                    raise
+                await asyncio.sleep(backoff.next())
+            else:
+                self._changes_known = max(self._changes_known, changes)
+                self._last = max(self._last, chunk.last)
+                return entries_of(self.id, cursor, chunk, self._codec)
+
+
+def entries_of(task_id: str, cursor: int, chunk: Chunk, codec: Codec) -> list[Entry]:
+    """Return the items of ``chunk``, which was read behind ``cursor``.
+
+    Raises:
+        StreamGap: the next item is not there any more.
+    """
+    if chunk.oldest > cursor + 1 or chunk.last < cursor:
+        raise _gap(task_id, cursor, chunk)
+    return [_decoded(task_id, seq, payload, codec) for seq, payload in enumerate(chunk.items, cursor + 1)]
+
+
+def _decoded(task_id: str, seq: int, payload: bytes, codec: Codec) -> Entry:
+    try:
+        return codec.decode_item(task_id, seq, payload)
+    except DecodeError as exc:
+        return exc
+
+
+def _gap(task_id: str, cursor: int, chunk: Chunk) -> StreamGap:
+    """Return the error for a reader at ``cursor`` whose next item is not there."""
+    if not chunk.last:
+        what = "nothing is stored of it (any more)"
+    elif chunk.last < cursor:
+        what = f"it ends at item {chunk.last}"
+    else:
+        what = f"its items up to {chunk.oldest - 1} were deleted"
+    text = f"the stream of task {task_id!r} cannot be read after item {cursor}: {what}"
+    return StreamGap(text, first=chunk.oldest, last=chunk.last)

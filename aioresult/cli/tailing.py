@@ -1,0 +1,77 @@
+"""The command that prints a stream: tail."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from aioresult.backend import Backend
+from aioresult.cli.exits import Exit
+from aioresult.cli.output import print_failure, print_line, to_json, value_text
+from aioresult.cli.session import Id, Json, Session, Settings, Timeout, Url, Verbose
+from aioresult.stream import Item
+
+
+def tail(
+    task_id: Id,
+    after: Annotated[int, typer.Option(help="Begin behind this item.", min=0)] = 0,
+    timeout: Timeout = None,
+    url: Url = None,
+    settings: Settings = None,
+    json: Json = False,
+    verbose: Verbose = 0,
+) -> None:
+    """Print the items of a task's stream, as they come, until the task is final.
+
+    Text is printed as it is, one piece behind the other; everything else as JSON, on a line of its own.
+    """
+    session = Session(url, settings, json, verbose)
+
+    async def command(backend: Backend) -> Exit:
+        result = backend.AsyncResult(task_id)
+        text = _Text()
+        try:
+            async for item in result.stream(after, timeout, propagate=False):
+                if json:
+                    print_line(_as_json(item))
+                else:
+                    text.write(item.value)
+        finally:
+            text.end()
+        record = await result.fetch()
+        if record.successful:
+            return Exit.OK
+        print_failure(record, with_traceback=verbose > 0)
+        return Exit.FAILED
+
+    session.run(command)
+
+
+def _as_json(item: Item) -> str:
+    fields = {"seq": item.seq, "value": item.value, "at": item.at, "attempt": item.attempt}
+    return "{" + ",".join(f"{to_json(name)}:{to_json(value)}" for name, value in fields.items()) + "}"
+
+
+class _Text:
+    """Prints items: pieces of text follow each other, other values have lines of their own."""
+
+    def __init__(self) -> None:
+        self._line_is_open = False
+
+    def write(self, value: object) -> None:
+        if isinstance(value, str):
+            sys.stdout.write(value)
+            self._line_is_open = not value.endswith("\n") if value else self._line_is_open
+        else:
+            self.end()
+            sys.stdout.write(f"{value_text(value)}\n")
+        sys.stdout.flush()
+
+    def end(self) -> None:
+        """End the last line, if it is not ended."""
+        if self._line_is_open:
+            sys.stdout.write("\n")
+            sys.stdout.flush()
+            self._line_is_open = False

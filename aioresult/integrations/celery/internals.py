@@ -1,0 +1,138 @@
+"""The functions and internals of Celery, kombu and vine that are used here, with types, which these do not have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+
+import kombu.exceptions
+from celery import current_app
+from celery.app import pop_current_task, push_current_task
+from celery.exceptions import TimeoutError as _TimeoutError
+from celery.local import Proxy as _Proxy
+from celery.result import EagerResult as _EagerResult
+from celery.result import ResultSet as _ResultSet
+from celery.result import result_from_tuple as _result_from_tuple
+from kombu.utils.functional import retry_over_time as _retry_over_time
+from vine import barrier, promise
+
+from aioresult.integrations.celery.protocols import (
+    App,
+    Eager,
+    OnInterval,
+    PendingResult,
+    PendingSet,
+    Promise,
+    ResultNode,
+)
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
+
+T = TypeVar("T")
+
+
+CeleryTimeout: Final = cast("type[Exception]", _TimeoutError)
+"""Celery's ``get`` raises it. It is no subclass of the builtin ``TimeoutError``."""
+EncodeError: Final = cast("type[Exception]", kombu.exceptions.EncodeError)
+"""Workers turn it into the failure of a task whose value cannot be stored."""
+PublishError: Final = cast("type[Exception]", kombu.exceptions.OperationalError)
+"""kombu raises it in place of all errors of a broker's driver."""
+
+
+def is_set(node: PendingResult | PendingSet) -> TypeIs[PendingSet]:
+    """Return whether ``node`` is a group or set, and not the result of one task."""
+    return isinstance(node, _ResultSet)
+
+
+def follows_parents(on_interval: OnInterval | None) -> bool:
+    """Return whether ``on_interval`` is the promise that raises what a result's parents have failed with."""
+    return isinstance(on_interval, promise) and on_interval.fun is not None
+
+
+def has_listeners(on_ready: Promise) -> bool:
+    """Return whether there are callbacks for the moment when a result is ready."""
+    return any(listener is not None for listener in on_ready.listeners or ())
+
+
+def only_groups_listen(on_ready: Promise) -> bool:
+    """Return whether all callbacks of a result belong to groups of which it is a member."""
+    return all(listener is None or isinstance(listener, barrier) for listener in tuple(on_ready.listeners or ()))
+
+
+def recurring(on_interval: OnInterval | None) -> OnInterval | None:
+    """Return what to call after each interval: a promise only once, and only if it has listeners.
+
+    Celery's ``get`` makes such a promise of the user's ``on_interval``, and therefore calls that once, too.
+    """
+    if not isinstance(on_interval, promise):
+        return on_interval
+    if not has_listeners(on_interval):
+        return None
+    return lambda: None if on_interval.ready else on_interval()
+
+
+def current_backend() -> object:
+    """Return the result backend of the current application."""
+    return current_app.backend
+
+
+def result_from_tuple(tree: Any, app: App) -> Any:
+    """Return Celery's result or group that a tuple form describes."""
+    return _result_from_tuple(tree, app)
+
+
+def retry_over_time(
+    fn: Callable[[], T],
+    catch: type[Exception],
+    errback: Callable[[Exception, Iterator[float], int], float],
+    **policy: Any,
+) -> T:
+    """Call ``fn`` until it succeeds, as a retry policy of Celery's says; ``errback`` gives the pause between calls."""
+    value: T = _retry_over_time(fn, catch, errback=errback, **policy)  # type: ignore[no-untyped-call]  # kombu's fault
+    return value
+
+
+def unproxied(app: App) -> App:
+    """Return the application itself, also where ``celery.current_app`` or a ``shared_task``'s stands for it."""
+    return cast("App", app._get_current_object()) if isinstance(app, _Proxy) else app
+
+
+def in_context(app: App, fn: Callable[[], T]) -> Callable[[], T]:
+    """Return ``fn``, to be called in another thread in the Celery context of this one.
+
+    Celery keeps two things by thread: its current application, to which shared tasks and many signatures belong, and
+    the running tasks, which become the parents of the tasks that they publish.
+    """
+    running = [task for task in (app.current_worker_task, app.current_task) if task is not None]
+    stack = [(task, task.request) for task in dict.fromkeys(running)]
+
+    def call() -> T:
+        app.set_current()
+        for task, request in stack:
+            push_current_task(task)
+            task.request_stack.push(request)
+        try:
+            return fn()
+        finally:
+            for task, _ in reversed(stack):
+                task.request_stack.pop()
+                pop_current_task()
+
+    return call
+
+
+def is_ignored(node: ResultNode) -> bool | None:
+    """Return whether a task was published with ``ignore_result``; ``None`` where the settings decide."""
+    ignored: bool | None = getattr(node, "ignored", None)
+    return ignored
+
+
+def members(node: ResultNode) -> Sequence[ResultNode] | None:
+    """Return the members of a group's result; ``None`` for that of a single task."""
+    return cast("Sequence[ResultNode]", node.results) if isinstance(node, _ResultSet) else None
+
+
+def eager(node: ResultNode) -> Eager | None:
+    """Return the result of a task that was run at once; ``None`` for that of a published one."""
+    return cast("Eager", node) if isinstance(node, _EagerResult) else None

@@ -1,0 +1,163 @@
+"""The objects of Celery that are used here, as protocols: Celery itself carries no type information."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+
+class Conf(Protocol):
+    """A Celery application's configuration."""
+
+    accept_content: Sequence[str]
+    result_backend: str | None
+
+    def get(self, key: str, default: object = None, /) -> Any:
+        """Return a setting by its new name, whichever name it was set by."""
+
+
+class ResultNode(Protocol):
+    """A result of Celery's: of one task or, with ``results``, of a group."""
+
+    id: str
+    parent: ResultNode | None
+
+    def as_tuple(self) -> Any:
+        """Return the ids of the result, its ancestors and its members."""
+
+
+class BrokerConnection(Protocol):
+    """A connection to a broker, which need not be open."""
+
+    def as_uri(self, include_password: bool = False) -> str:
+        """Return the broker's URL."""
+
+
+class ResultBackend(Protocol):
+    """What is needed of the application's result backend."""
+
+    thread_safe: bool
+    url: str
+    on_task_call: Any
+    add_pending_result: Any
+    remove_pending_result: Any
+
+
+class Control(Protocol):
+    """Sends commands to an application's workers."""
+
+    def revoke(self, task_id: str | list[str], /, **options: Any) -> object:
+        """Have them not run tasks."""
+
+    def revoke_by_stamped_headers(self, headers: Mapping[str, str | list[str]], /, **options: Any) -> object:
+        """Have them not run the tasks with these headers."""
+
+
+class RunningTask(Protocol):
+    """A task that is running in this thread."""
+
+    request: object
+    request_stack: Any
+
+
+class App(Protocol):
+    """A Celery application."""
+
+    main: str | None
+    conf: Conf
+    backend_cls: object
+    current_task: RunningTask | None
+    current_worker_task: RunningTask | None
+
+    def set_current(self) -> None:
+        """Make it this thread's current application."""
+
+    @property
+    def control(self) -> Control:
+        """What sends commands to the workers."""
+
+    @property
+    def backend(self) -> ResultBackend:
+        """The result backend; most kinds are made anew for each thread."""
+
+    def connection_for_write(self) -> BrokerConnection:
+        """Return a new connection for publishing; it is not opened."""
+
+    def send_task(self, name: str, args: Any, kwargs: Any, **options: Any) -> ResultNode:
+        """Publish a task by name."""
+
+
+class Applicable(Protocol):
+    """A task or a signature."""
+
+    app: App
+
+    def apply_async(self, args: Any, kwargs: Any, **options: Any) -> ResultNode:
+        """Publish it."""
+
+
+class Promise(Protocol):
+    """Becomes ready together with a result, and then calls its listeners."""
+
+    fun: Any
+    ready: bool
+    listeners: Sequence[object]
+
+    def __call__(self, *args: object) -> object:
+        """Make it ready."""
+
+
+class PendingResult(Protocol):
+    """A result of one task, as its backend sees it."""
+
+    id: str
+    parent: PendingResult | PendingSet | None
+    on_ready: Promise
+    _cache: dict[str, Any] | None
+
+    def _set_cache(self, meta: dict[str, Any], /) -> object:
+        """Remember the final state."""
+
+    def maybe_throw(self, propagate: bool = True, callback: Any = None) -> Any:
+        """Return the value, or raise the exception."""
+
+
+class NativeChords(Protocol):
+    """Counts the parts of chords in the store."""
+
+    def apply_chord(self, header_result_args: Any, body: Any, **options: Any) -> None:
+        """Prepare for the parts of a chord."""
+
+    def set_chord_size(self, group_id: str, chord_size: int) -> None:
+        """Store how many parts there are."""
+
+    def add_to_chord(self, group_id: str, result: Any) -> None:
+        """Count one part more."""
+
+    def on_chord_part_return(self, request: Any, state: str, result: Any, **options: Any) -> None:
+        """Count a part that has ended."""
+
+
+class PendingSet(Protocol):
+    """A set or group of results, as its backend sees it."""
+
+    id: str
+    parent: PendingResult | PendingSet | None
+    results: Sequence[PendingResult | PendingSet]
+
+
+class Eager(Protocol):
+    """The result of a task that was run instead of published (``task_always_eager``)."""
+
+    id: str
+    state: str
+    result: object
+    traceback: object
+
+
+OnInterval = Callable[[], object]
+"""Celery's ``on_interval``: a callable of the user's, or a promise that checks a result's parents."""
+OnMessage = Callable[[dict[str, Any]], object]
+"""Celery's ``on_message``: takes the meta dictionary of each state."""
+OnValue = Callable[[str, Any], object]
+"""Celery's ``callback``: takes a task's id and its value."""

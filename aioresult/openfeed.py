@@ -1,0 +1,94 @@
+"""An open feed: a task reads its events, and its methods are not awaited longer than that task runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager, suppress
+
+from aioresult.abc import Feed, NewsSink, Sink
+from aioresult.background import Unhooked, owned_task
+from aioresult.errors import StoreUnavailable
+
+
+class OpenFeed:
+    """A feed, and the background task that reads it.
+
+    Its methods raise the error with which the reading ended, once it has: over a dead connection they might hang.
+
+    Args:
+        feed: the feed, which is closed together with this.
+        deliver: takes the events.
+        location: the store's, for messages.
+        ended: called when the reading has ended.
+    """
+
+    def __init__(self, feed: Feed, deliver: Sink, location: str, ended: Callable[[], object]) -> None:
+        feed.attach(deliver)
+        self._feed = feed
+        self._reader = owned_task(_read(feed, deliver, location), "aioresult feed")
+        self._reader.add_done_callback(lambda _: ended())
+
+    def check(self) -> None:
+        """Raise the error with which the reading ended, if it has.
+
+        Raises:
+            StoreUnavailable: the connection was lost, or the feed has ended without an error.
+        """
+        if self._reader.done():
+            self._reader.result()
+
+    async def watch(self, ids: Collection[str]) -> None:
+        """Watch ``ids``."""
+        async with self._while_read():
+            await self._feed.watch(ids)
+
+    async def unwatch(self, ids: Collection[str]) -> None:
+        """Unwatch ``ids``."""
+        async with self._while_read():
+            await self._feed.unwatch(ids)
+
+    async def follow(self, ids: Collection[str], tell: NewsSink) -> None:
+        """Follow the streams of ``ids``."""
+        async with self._while_read():
+            await self._feed.follow(ids, tell)
+
+    async def unfollow(self, ids: Collection[str]) -> None:
+        """Unfollow the streams of ``ids``."""
+        async with self._while_read():
+            await self._feed.unfollow(ids)
+
+    @asynccontextmanager
+    async def _while_read(self) -> AsyncIterator[None]:
+        """Interrupt a call of the feed once the reading has ended, and raise why it has."""
+        try:
+            async with asyncio.timeout(None) as limit:
+
+                def interrupt(_: object) -> None:
+                    with suppress(RuntimeError):  # the call has returned meanwhile
+                        limit.reschedule(asyncio.get_running_loop().time())
+
+                self._reader.add_done_callback(interrupt)
+                try:
+                    yield
+                finally:
+                    self._reader.remove_done_callback(interrupt)
+        except TimeoutError:
+            self.check()
+            raise
+
+    async def aclose(self) -> None:
+        """End the reading and close the feed; may be called again where it was cancelled."""
+        self._reader.cancel()
+        try:
+            await asyncio.wait([self._reader])
+            if not self._reader.cancelled():
+                self._reader.exception()  # raised by ``check`` before, or too late to matter
+        finally:
+            await self._feed.aclose()
+
+
+async def _read(feed: Feed, deliver: Sink, location: str) -> None:
+    async for task_id, record in Unhooked(feed):
+        deliver(task_id, record)
+    raise StoreUnavailable(f"the feed of {location} ended")

@@ -1,0 +1,108 @@
+"""Reading a stream: every item behind a cursor once and in order, then the end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+
+from aioresult.channels import PAGE, Channel, Entry, entries_of
+from aioresult.errors import DecodeError, Unsupported
+from aioresult.record import Record
+from aioresult.runtime import LOOK_ONCE, Runtime
+from aioresult.stream import Cursor, Item
+
+
+class Reader:
+    """One reader of a stream.
+
+    Args:
+        runtime: where to read.
+        task_id: the task's id.
+        after: the number of the last item that is known already.
+        final: the task's final record, if it has been seen: nothing more can come then.
+
+    Attributes:
+        runtime: where it reads.
+        final: the task's final (or unreadable) record, once nothing follows any more.
+    """
+
+    __slots__ = ("_channel", "_cursor", "_id", "final", "runtime")
+
+    def __init__(self, runtime: Runtime, task_id: str, after: int, final: Record | None) -> None:
+        if not runtime.store.keeps_streams:
+            where = runtime.store.location
+            raise Unsupported(f"{where} keeps no streams; watch the task's states by updates() instead")
+        self.runtime = runtime
+        self._id = runtime.check(task_id)
+        self._cursor = after
+        self._channel: Channel | None = None
+        self.final = final
+
+    async def next(self, deadline: float | None) -> Collection[Item]:
+        """Return the next items, at least one; none once the task is final and all are read, or at ``deadline``.
+
+        Raises:
+            StreamGap: the next item is not there any more.
+            DecodeError: the next item cannot be read. The one behind it is given by the next call.
+            StoreUnavailable: the store cannot be reached at all.
+        """
+        if deadline == LOOK_ONCE or self.final is not None:
+            return self._taken(await self._stored(deadline))
+        channel, cursor = self._channel, self._cursor
+        if channel is None:
+            channel = self._channel = self.runtime.hub.open_channel(self._id)
+        while not (entries := channel.window_after(cursor)):
+            if channel.has_ended(cursor):
+                self.final = channel.final
+                break
+            if deadline is not None and self.runtime.loop.time() >= deadline:
+                break
+            if channel.lacks(cursor):
+                entries = await (channel.read(cursor) if deadline is None else _read(channel, cursor, deadline))
+                if entries:
+                    break
+            else:
+                waiter = channel.wait(deadline)
+                try:
+                    await waiter
+                finally:
+                    channel.leave(waiter, deadline)
+                channel.check()
+        return self._taken(entries)
+
+    def _taken(self, entries: Collection[Entry]) -> Collection[Item]:
+        """Go on behind ``entries``, or behind the first that cannot be read."""
+        if DecodeError in map(type, entries):
+            entries = list(entries)
+            readable = [type(entry) for entry in entries].index(DecodeError)
+            if not readable:
+                self._cursor += 1
+                raise entries[0]  # type: ignore[misc]  # it is the DecodeError
+            entries = entries[:readable]
+        self._cursor += len(entries)
+        return entries  # type: ignore[return-value]  # none of them is an error
+
+    async def _stored(self, deadline: float | None) -> Collection[Entry]:
+        """Return what is stored now; a final state is looked at before the items, which are stored before it."""
+        if self.final is None:
+            record = await self.runtime.look(self._id)
+            if record is not None and record.ended:
+                self.final = record
+        async with asyncio.timeout_at(deadline or None):
+            chunk = await self.runtime.batcher.read_stream(Cursor(self._id, self._cursor, PAGE))
+        return entries_of(self._id, self._cursor, chunk, self.runtime.store.codec)
+
+    def close(self) -> None:
+        """Leave the stream."""
+        if self._channel is not None:
+            self.runtime.hub.close_channel(self._channel)
+            self._channel = None
+
+
+async def _read(channel: Channel, cursor: int, deadline: float) -> Collection[Entry]:
+    """Read from the store, until ``deadline``."""
+    try:
+        async with asyncio.timeout_at(deadline):
+            return await channel.read(cursor)
+    except TimeoutError:
+        return ()

@@ -1,0 +1,133 @@
+"""Streams as documents, and back: no I/O.
+
+Each call that appends to a stream stores one document, a piece::
+
+    {_id: {task: <id>, first: 11}, last: 14, oldest: 1, items: [...], at: <date>, expires_at: <date>}
+
+Its items have the numbers ``first`` to ``last``. Whoever appends takes the number behind the last piece for ``first``:
+the unique ``_id`` lets only one of several producers have it. ``oldest`` is the number of the oldest item that was kept
+when the piece was stored: trimming is done by the same write. What is older than that is deleted some time later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+import bson
+import msgspec
+
+from aioresult.errors import AioResultError, ResultTooLarge
+from aioresult.settings import Settings
+from aioresult.stores.mongodb.documents import CODEC_OPTIONS, MAX_DOCUMENT, Document, expiry
+from aioresult.stores.mongodb.ranges import key
+from aioresult.stream import LOOK, Append, News, stream_full
+
+_SURELY_FITS: Final = MAX_DOCUMENT // 4
+"""Bytes of items with which a document is small enough, even where each item has a byte or two."""
+
+
+class Head(msgspec.Struct, frozen=True):
+    """What is known of a stream without its items.
+
+    Attributes:
+        first: the number of the first item of the newest piece.
+        last: the number of the newest item.
+        oldest: the number of the oldest item that is kept.
+        ends: when the newest piece expires, if it does.
+        ends_first: when the first piece (of those that were looked at) expires.
+    """
+
+    first: int
+    last: int
+    oldest: int
+    ends: datetime | None
+    ends_first: datetime | None
+
+
+HEADS: Final[Document] = {
+    "$group": {
+        "_id": "$_id.task",
+        "first": {"$max": "$_id.first"},
+        "last": {"$max": "$last"},
+        "oldest": {"$max": "$oldest"},
+        "ends": {"$max": "$expires_at"},
+        "ends_first": {"$min": "$expires_at"},
+    }
+}
+"""The stage that makes a ``Head`` of the pieces of each stream."""
+HEAD_FIELDS: Final[Document] = {"last": 1, "oldest": 1, "expires_at": 1}
+"""The fields that make a ``Head``."""
+
+
+def heads_of(pieces: Sequence[Document]) -> dict[str, Head]:
+    """Return the heads of the streams that ``pieces`` belong to; the newest piece of each is among them."""
+    heads: dict[str, Head] = {}
+    for piece in pieces:
+        task_id, first, ends = piece["_id"]["task"], piece["_id"]["first"], piece.get("expires_at")
+        head = heads.get(task_id)
+        if head is None or head.first < first:
+            heads[task_id] = Head(first, piece["last"], piece["oldest"], ends, head.ends_first if head else ends)
+    return heads
+
+
+def piece_of(
+    append: Append, items: Sequence[bytes], head: Head | None, settings: Settings
+) -> Document | AioResultError:
+    """Return the piece that stores ``items`` behind ``head``, or why they cannot be stored."""
+    first = head.last + 1 if head is not None else 1
+    last = first + len(items) - 1
+    oldest = head.oldest if head is not None else 1
+    limit = settings.stream_max_items
+    if limit is not None and last - oldest + 1 > limit:
+        if not settings.stream_trim:
+            return stream_full(append.id, limit)
+        oldest = last - limit + 1
+    piece: Document = {
+        "_id": key(append.id, first),
+        "last": last,
+        "oldest": oldest,
+        "items": list(items),
+        "at": datetime.now(UTC),
+        **expiry(settings.result_expires or None),
+    }
+    if sum(map(len, items)) + 16 * len(items) > _SURELY_FITS:
+        size = len(bson.encode(piece, codec_options=CODEC_OPTIONS))
+        if size > MAX_DOCUMENT:
+            return ResultTooLarge(
+                f"task {append.id!r}: what is to be appended at once makes {size} bytes, and MongoDB holds at most "
+                f"{MAX_DOCUMENT} together; nothing was stored; append it in several calls, or store large values "
+                f"elsewhere and append where they are"
+            )
+    return piece
+
+
+def taken(pieces: Sequence[Document], start: int, limit: int) -> list[bytes]:
+    """Return the items from number ``start`` on, of pieces that are in their order, without a gap.
+
+    Whole pieces where possible, so that the next read begins with a piece; at most ``limit`` items, and none where
+    ``start`` is in none of the pieces.
+    """
+    items: list[bytes] = []
+    for piece in pieces:
+        position = start + len(items)
+        if piece["last"] < position:
+            continue
+        if piece["_id"]["first"] > position:
+            break
+        new = piece["items"][position - piece["_id"]["first"] :]
+        if items and len(items) + len(new) > limit:
+            break
+        items += new
+    return items[:limit]
+
+
+def numbered(pieces: Sequence[Document]) -> dict[bytes, int]:
+    """Return the number of each item."""
+    return {item: seq for piece in pieces for seq, item in enumerate(piece["items"], piece["_id"]["first"])}
+
+
+def news_of(piece: Document | None) -> News:
+    """Return what the insertion of a piece tells, if it is known."""
+    return LOOK if piece is None else News(piece["_id"]["first"], piece["items"])

@@ -1,0 +1,296 @@
+"""Streams in MongoDB: reads and writes of their pieces.
+
+Whether the task is final is looked at right before a piece is inserted. These are two steps: MongoDB has no condition
+on a document of another collection. One producer that appends and then ends its task is in order all the same. Where
+somebody else ends the task just then, an item may be stored a moment after the end, and a reader that has seen the end
+by then does not see it; the numbers stay without gaps. (A transaction does not help: it would have to write to the
+task's document at each append, and so wake all who wait for results.)
+"""
+
+from __future__ import annotations
+
+import random
+from asyncio import sleep as pause
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from time import monotonic
+from typing import Any, Final
+
+from pymongo.errors import BulkWriteError
+
+from aioresult.abc import Store
+from aioresult.errors import AioResultError, StoreUnavailable
+from aioresult.states import READY_STATES
+from aioresult.stores.mongodb import clients
+from aioresult.stores.mongodb.awaiting import together
+from aioresult.stores.mongodb.documents import Document, expiry, is_over
+from aioresult.stores.mongodb.failures import DUPLICATE_KEY, TRANSIENT, throttled
+from aioresult.stores.mongodb.pieces import HEAD_FIELDS, HEADS, Head, heads_of, numbered, piece_of, taken
+from aioresult.stores.mongodb.ranges import LAST, any_of, beginning_in, chunks, whole
+from aioresult.stream import EMPTY, REPEATED_AMONG, Append, Chunk, Cursor, stream_ended
+
+_ATTEMPTS: Final = 100
+"""How often a number may be taken by somebody else before it is an error."""
+_BATCH: Final = 10_000
+"""Most documents of one reply: with the usual hundred, the server would have to be asked again."""
+_KNOWN: Final = 10_000
+"""Most streams of which this process remembers the newest piece."""
+_FRESH: Final = 30.0
+"""Seconds after which a look at a stream is too old to append by."""
+_KEPT: Final = timedelta(minutes=5)
+"""How long a piece that was trimmed is kept, so that nobody takes its number who has looked before it was stored."""
+_SWEEP: Final = 60.0
+"""Seconds between two deletions of what was trimmed from a stream."""
+
+Call = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
+
+
+class _Known:
+    """What this process remembers of a stream: where its newest pieces begin, when the first one expires, what is due.
+
+    All of it is checked, and only saves reading pieces that are older.
+    """
+
+    __slots__ = ("ends_first", "first", "swept")
+
+    def __init__(self, head: Head) -> None:
+        self.first = head.first
+        self.ends_first = head.ends_first
+        self.swept = monotonic()
+
+
+class Streams:
+    """The streams of one store.
+
+    Args:
+        store: whose settings count, and which is named in errors.
+        at: gives the collections.
+        call: makes a request, and repeats it once where the connection was dead.
+    """
+
+    def __init__(self, store: Store, at: Callable[[], clients.Handles], call: Call) -> None:
+        self._store = store
+        self._settings = store.settings
+        self._at = at
+        self._call = call
+        self._known: dict[str, _Known] = {}
+
+    # --- appending ---
+
+    async def append_many(self, appends: Sequence[Append]) -> list[int | AioResultError]:
+        """Append by two queries and one insertion for all streams together, again where somebody else was faster."""
+        outcomes: dict[str, int | AioResultError] = {}
+        pending = list(appends)
+        for attempt in range(_ATTEMPTS):
+            pieces = await self._pieces(pending, outcomes)
+            await self._insert(pieces, outcomes)
+            pending = [append for append in pending if append.id not in outcomes]
+            if not pending:
+                break
+            await pause(random.uniform(0, 0.001 * min(attempt, 20)))
+        for append in pending:
+            outcomes[append.id] = StoreUnavailable(
+                f"{self._store.location}: others append to the stream of task {append.id!r} all the time"
+            )
+        return [outcomes[append.id] for append in appends]
+
+    async def _pieces(
+        self, appends: Sequence[Append], outcomes: dict[str, int | AioResultError]
+    ) -> list[tuple[Append, Document]]:
+        """Return what to store; note in ``outcomes`` what is refused, or stored already."""
+        looked = monotonic()
+        ids = [append.id for append in appends]
+        ended, heads = await together(self._ended(ids), self._heads(ids))
+        pieces: list[tuple[Append, Document]] = []
+        for append in appends:
+            if append.id in ended:
+                outcomes[append.id] = stream_ended(append.id)
+                continue
+            head = await self._kept_alive(append.id, heads.get(append.id))
+            items: Sequence[bytes] = append.items
+            if append.repeated and head is not None:
+                stored = await self._newest(append.id, head)
+                items = [item for item in items if item not in stored]
+                if not items:
+                    outcomes[append.id] = stored[append.items[-1]]
+                    continue
+            piece = piece_of(append, items, head, self._settings)
+            if isinstance(piece, AioResultError):
+                outcomes[append.id] = piece
+            else:
+                pieces.append((append, piece))
+        return pieces if monotonic() - looked < _FRESH else []
+
+    async def _ended(self, ids: Sequence[str]) -> set[str]:
+        """Return which tasks are final."""
+        ended: set[str] = set()
+        for chunk in chunks(ids):
+            final = {"_id": {"$in": chunk}, "status": {"$in": sorted(READY_STATES)}}
+            documents = await self._call(partial(self._find, self._at().tasks, final, {"expires_at": 1}))
+            now = datetime.now(UTC)
+            ended.update(document["_id"] for document in documents if not is_over(document, now))
+        return ended
+
+    async def _kept_alive(self, task_id: str, head: Head | None) -> Head | None:
+        """Return ``head``, or ``None`` where the stream has expired; what is about to expire lives on."""
+        if head is None:
+            return None
+        now, streams = datetime.now(UTC), self._at().streams
+        if head.ends is not None and head.ends <= now:
+            expired = {**whole(task_id), "expires_at": {"$lte": now}}
+            await self._call(partial(self._delete, expired))
+            self._known.pop(task_id, None)
+            return None
+        ends = expiry(self._settings.result_expires or None).get("expires_at")
+        known = self._known.get(task_id) or _Known(head)
+        if ends is not None and known.ends_first is not None and known.ends_first - now < (ends - now) / 2:
+            older = {**whole(task_id), "expires_at": {"$lt": ends}}
+            await self._call(lambda: streams.update_many(older, {"$set": {"expires_at": ends}}))
+            known.ends_first = ends
+        if head.oldest > 1 and monotonic() - known.swept >= _SWEEP:
+            trimmed = {**whole(task_id), "last": {"$lt": head.oldest}, "at": {"$lt": now - _KEPT}}
+            await self._call(partial(self._delete, trimmed))
+            known.swept = monotonic()
+        return head
+
+    async def _newest(self, task_id: str, head: Head) -> dict[bytes, int]:
+        """Return the numbers of the newest items."""
+        since = max(head.last - REPEATED_AMONG + 1, head.oldest)
+        pieces = await self._stored([beginning_in(task_id, since, head.last)])
+        if not pieces or pieces[0]["_id"]["first"] > since:
+            pieces = [*await self._piece_with(task_id, since), *pieces]
+        return numbered(pieces)
+
+    async def _insert(
+        self, pieces: Sequence[tuple[Append, Document]], outcomes: dict[str, int | AioResultError]
+    ) -> None:
+        """Insert ``pieces``, and note in ``outcomes`` what becomes of those whose number is not taken."""
+        if not pieces:
+            return
+        sent = 0
+
+        async def insert() -> dict[str, Any]:
+            nonlocal sent
+            sent += 1
+            try:
+                await self._at().streams.insert_many([piece for _, piece in pieces], ordered=False)
+            except BulkWriteError as exc:
+                if throttled(exc) is not None:
+                    raise
+                return dict(exc.details)
+            return {}
+
+        answer = await self._call(insert)
+        failed = {error["index"]: error for error in answer.get("writeErrors", ())}
+        unconfirmed = answer.get("writeConcernErrors")
+        for index, (append, piece) in enumerate(pieces):
+            if sent > 1:  # the first request may have stored what the second one finds in its way
+                append.repeated = True
+            error = failed.get(index) or (unconfirmed[0] if unconfirmed else None)
+            if error is None:
+                outcomes[append.id] = piece["last"]
+            elif error.get("code") != DUPLICATE_KEY:
+                outcomes[append.id] = self._refused(append, error, lost=index not in failed)
+
+    def _refused(self, append: Append, error: Document, *, lost: bool) -> AioResultError:
+        text = f"{str(error.get('errmsg'))[:300]} (code {error.get('code')})"
+        location = self._store.location
+        if lost:
+            return StoreUnavailable(f"{location} could not confirm what was appended to task {append.id!r}: {text}")
+        if error.get("code") in TRANSIENT:
+            return StoreUnavailable(f"{location} could not append to task {append.id!r} now: {text}")
+        return AioResultError(f"{location} does not accept items of task {append.id!r}: {text}")
+
+    # --- reading ---
+
+    async def read_many(self, cursors: Sequence[Cursor]) -> list[Chunk]:
+        """Read by two queries for all cursors together, and by one more for each that is in the middle of a piece."""
+        ids = list(dict.fromkeys(cursor.id for cursor in cursors))
+        ranges = [beginning_in(c.id, c.after + 1, c.after + c.limit) for c in cursors if c.limit]
+        heads, found = await together(self._heads(ids), self._stored(ranges))
+        pieces: dict[str, list[Document]] = {task_id: [] for task_id in ids}
+        for piece in found:
+            pieces[piece["_id"]["task"]].append(piece)
+        now = datetime.now(UTC)
+        chunk_of = {task_id: head for task_id, head in heads.items() if head.ends is None or head.ends > now}
+        return [await self._chunk(cursor, chunk_of.get(cursor.id), pieces[cursor.id]) for cursor in cursors]
+
+    async def _chunk(self, cursor: Cursor, head: Head | None, pieces: Sequence[Document]) -> Chunk:
+        if head is None:
+            return EMPTY
+        start = max(cursor.after + 1, head.oldest)
+        if not cursor.limit or start > head.last:
+            return Chunk(head.oldest, head.last)
+        oldest = head.oldest
+        items = taken(pieces, start, cursor.limit)
+        if not items:
+            pieces = await self._piece_with(cursor.id, start)
+            if not pieces:
+                return EMPTY  # deleted since the look
+            if pieces[0]["_id"]["first"] > start:
+                oldest = start = pieces[0]["_id"]["first"]  # the beginning has been deleted by somebody else
+            items = taken(pieces, start, cursor.limit)
+        return Chunk(oldest, max(head.last, start + len(items) - 1), items)
+
+    async def _heads(self, ids: Collection[str]) -> dict[str, Head]:
+        """Return what there is to know of each stream that there is."""
+        heads: dict[str, Head] = {}
+        known = {task_id: self._known[task_id].first for task_id in ids if task_id in self._known}
+        for chunk in chunks(list(known)):
+            ranges = any_of([beginning_in(task_id, known[task_id], LAST) for task_id in chunk])
+            newest = await self._call(partial(self._find, self._at().streams, ranges, HEAD_FIELDS))
+            heads |= heads_of(newest)  # a query is twice as fast as the pipeline below
+        for task_id in known:
+            if task_id in heads and task_id in self._known:
+                self._known[task_id].first = heads[task_id].first
+        for chunk in chunks([task_id for task_id in ids if task_id not in heads]):
+            pipeline = [{"$match": any_of([whole(task_id) for task_id in chunk])}, HEADS]
+            rows = await self._call(partial(clients.aggregate, self._at().streams, pipeline, len(chunk) + 1))
+            for row in rows:
+                task_id = row.pop("_id")
+                heads[task_id] = Head(**row)
+                self._remember(task_id, heads[task_id])
+        return heads
+
+    def _remember(self, task_id: str, head: Head) -> None:
+        self._known.pop(task_id, None)
+        self._known[task_id] = _Known(head)
+        if len(self._known) > _KNOWN:
+            del self._known[next(iter(self._known))]
+
+    async def _stored(self, ranges: Sequence[Document]) -> list[Document]:
+        """Return the pieces in ``ranges``, in their order."""
+        if not ranges:
+            return []
+        pieces = await self._call(partial(self._find, self._at().streams, any_of(ranges), {"items": 1, "last": 1}))
+        return sorted(pieces, key=lambda piece: piece["_id"]["first"])
+
+    async def _piece_with(self, task_id: str, seq: int) -> list[Document]:
+        """Return the piece that holds item ``seq``, or else the next one; none where there is neither."""
+        streams, before, after = self._at().streams, beginning_in(task_id, 0, seq), beginning_in(task_id, seq, LAST)
+        pieces: list[Document] = await self._call(lambda: streams.find(before).sort("_id", -1).limit(1).to_list(None))
+        if not pieces or pieces[0]["last"] < seq:
+            pieces = await self._call(lambda: streams.find(after).sort("_id", 1).limit(1).to_list(None))
+        return pieces
+
+    async def _find(self, collection: clients.Collection, condition: Document, fields: Document) -> list[Document]:
+        return await collection.find(condition, fields, batch_size=_BATCH).to_list(None)
+
+    # --- deleting ---
+
+    async def delete_many(self, ids: Sequence[str]) -> None:
+        """Delete the streams of ``ids``."""
+        for task_id in ids:
+            self._known.pop(task_id, None)
+        for chunk in chunks(ids):
+            condition = any_of([whole(task_id) for task_id in chunk])
+            await self._call(partial(self._delete, condition))
+
+    async def purge(self) -> None:
+        """Delete what has expired."""
+        condition = {"expires_at": {"$lte": datetime.now(UTC)}}
+        await self._call(partial(self._delete, condition))
+
+    async def _delete(self, condition: Document) -> None:
+        await self._at().streams.delete_many(condition)

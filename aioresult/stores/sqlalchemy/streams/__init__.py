@@ -1,0 +1,166 @@
+"""The streams of one SQL store."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from typing import Final
+from weakref import WeakKeyDictionary
+
+import msgspec
+
+from aioresult.errors import AioResultError, InvalidTaskId
+from aioresult.settings import Settings
+from aioresult.stores.sqlalchemy import schema
+from aioresult.stores.sqlalchemy.database import Database
+from aioresult.stores.sqlalchemy.dialects.port import Dialect
+from aioresult.stores.sqlalchemy.failures import MissingTable
+from aioresult.stores.sqlalchemy.feeds.port import Push
+from aioresult.stores.sqlalchemy.link import Link
+from aioresult.stores.sqlalchemy.streams.port import Stored, StreamStatements
+from aioresult.stores.sqlalchemy.urls import Family
+from aioresult.stream import EMPTY, Append, Chunk, Cursor, News
+
+logger = logging.getLogger("aioresult")
+
+_CLASSES: Final[dict[Family, str]] = {
+    "sqlite": "sqlite:SQLiteStreams",
+    "postgresql": "postgresql:PostgreSQLStreams",
+    "mysql": "mysql:MySQLStreams",
+}
+_FEW: Final = 1000
+"""Items or streams that a database stores or finds within moments."""
+_LITTLE: Final = 2**20
+"""Bytes that get to it within moments."""
+_HIGHEST: Final = 2**63 - 1
+"""What a column for numbers holds."""
+
+
+class Streams:
+    """Keeps items in a table of their own, which is created when the first one is stored.
+
+    Args:
+        database: where.
+        push: tells of new items where the database itself does not.
+    """
+
+    def __init__(self, database: Database, push: Push) -> None:
+        self._database = database
+        self._push = push
+        module, _, name = _CLASSES[database.target.family].partition(":")
+        self._class: type[StreamStatements] = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+        self._made: WeakKeyDictionary[Dialect, StreamStatements] = WeakKeyDictionary()
+        self._seen = False
+        """Whether the table is known to exist."""
+
+    def _on(self, dialect: Dialect) -> StreamStatements:
+        made = self._made.get(dialect)
+        if made is None:
+            settings = self._database.settings
+            made = self._made[dialect] = self._class(dialect.layout, dialect.dates, dialect.facts, settings)
+        return made
+
+    async def append_many(self, appends: Sequence[Append]) -> Sequence[int | AioResultError]:
+        """Do as ``Store.append_many``."""
+        taken = sorted((append for append in appends if "\0" not in append.id), key=_id_of)
+        now = datetime.now(UTC)
+        tried = False
+
+        async def append(link: Link, dialect: Dialect) -> Sequence[Stored]:
+            nonlocal tried
+            for one in taken if tried else ():  # what was sent over a connection that has ended may have been stored
+                one.repeated = True
+            tried = True
+            return await self._on(dialect).append(link, taken, now)
+
+        stored: dict[str, Stored] = {}
+        if taken:
+            few = sum(len(one.items) for one in taken) <= _FEW
+            small = few and sum(len(item) for one in taken for item in one.items) <= _LITTLE
+            results = await self._database.run(append, small=small, writes="stream")
+            self._seen = True
+            stored = {one.id: result for one, result in zip(taken, results, strict=True)}
+            self._push.tell([(task_id, news) for task_id, one in stored.items() if (news := _news_of(one))])
+        return [stored[one.id].outcome if one.id in stored else _not_text(one.id) for one in appends]
+
+    async def read_many(self, cursors: Sequence[Cursor]) -> Sequence[Chunk]:
+        """Do as ``Store.read_many``."""
+        wanted = [
+            msgspec.structs.replace(cursor, after=min(cursor.after, _HIGHEST))
+            for cursor in cursors
+            if "\0" not in cursor.id
+        ]
+
+        async def read(link: Link, dialect: Dialect) -> Sequence[Chunk]:
+            return await self._on(dialect).read(link, wanted)
+
+        chunks: Sequence[Chunk] = [EMPTY] * len(wanted)
+        if wanted and await self._is_there():
+            with self._unless_missing():
+                chunks = await self._database.run(read, small=len(wanted) <= _FEW)
+        found = iter(chunks)
+        return [EMPTY if "\0" in cursor.id else next(found) for cursor in cursors]
+
+    async def delete_many(self, ids: Sequence[str]) -> None:
+        """Delete the streams of ``ids``."""
+
+        async def delete(link: Link, dialect: Dialect) -> None:
+            await self._on(dialect).delete(link, ids)
+
+        if await self._is_there():
+            with self._unless_missing():
+                await self._database.run(delete)
+
+    async def purge(self, settings: Settings) -> None:
+        """Delete the streams whose newest item is older than ``result_expires``, in small transactions."""
+        lifetime = settings.result_expires
+        if not lifetime or not await self._is_there():
+            return
+        cutoff = (await self._database.ready()).cutoff(lifetime)
+
+        async def purge(link: Link, dialect: Dialect) -> int | None:
+            return await self._on(dialect).purge(link, cutoff)
+
+        with self._unless_missing():
+            while deleted := await self._database.run(purge):
+                logger.debug("%s: %d items of expired streams were deleted", self._database.location, deleted)
+                await asyncio.sleep(0)
+
+    async def _is_there(self) -> bool:
+        """Return whether the table exists, which costs a look as long as it does not."""
+
+        async def look(link: Link, _dialect: Dialect) -> bool:
+            lacks = partial(schema.lacks, table=self._database.tables.stream, indexes=False)
+            return not await link.connection.run_sync(lacks)
+
+        if not self._seen:
+            self._database.count()
+            self._seen = await self._database.run(look, small=True)
+        return self._seen
+
+    @contextmanager
+    def _unless_missing(self) -> Iterator[None]:
+        """Take a table that somebody has dropped for an empty one."""
+        try:
+            yield
+        except MissingTable:
+            self._seen = False
+
+
+def _id_of(append: Append) -> str:
+    return append.id
+
+
+def _news_of(stored: Stored) -> News | None:
+    if not isinstance(stored.outcome, int) or not stored.items:
+        return None
+    return News(stored.outcome - len(stored.items) + 1, stored.items)
+
+
+def _not_text(task_id: str) -> InvalidTaskId:
+    return InvalidTaskId(f"task id {task_id!r} has a null character, which no column of text can hold")

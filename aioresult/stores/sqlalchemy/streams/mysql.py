@@ -1,0 +1,198 @@
+"""Streams in MySQL and MariaDB: a batch is one transaction, which places or locks the tasks' rows, looks, and inserts.
+
+It looks by a read without locks, which is the transaction's first: what it sees was committed before, by whoever had
+the rows locked, and nobody else can change it now.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from aioresult.errors import InvalidTaskId, ResultTooLarge
+from aioresult.settings import Settings
+from aioresult.states import PENDING
+from aioresult.stores.sqlalchemy.dates import Dates
+from aioresult.stores.sqlalchemy.dialects.literals import listed, literal
+from aioresult.stores.sqlalchemy.dialects.mysql import MySQLDialect, escaped, lock_name
+from aioresult.stores.sqlalchemy.link import Link
+from aioresult.stores.sqlalchemy.streams.port import (
+    NEWEST,
+    PURGED_AT_ONCE,
+    Found,
+    Known,
+    Stored,
+    StreamStatements,
+    chunk_of,
+    missing,
+)
+from aioresult.stores.sqlalchemy.tables import Layout
+from aioresult.stream import EMPTY, Append, Chunk, Cursor
+
+_CHUNK: Final = 200
+"""Streams per statement."""
+_OVERHEAD: Final = 2**10
+"""Room in a statement for what is not an item."""
+_LARGEST_ID: Final = 2**31 - 1
+
+
+class MySQLStreams(StreamStatements):
+    """By asyncmy or aiomysql, with literals in place of parameters, as all statements there."""
+
+    def __init__(self, layout: Layout, dates: Dates, facts: dict[str, str], settings: Settings) -> None:
+        super().__init__(layout, dates, facts, settings)
+        self._task, self._stream = escaped(layout.task), escaped(layout.stream)
+        self._packet = int(facts["max_allowed_packet"])
+
+    async def append(self, link: Link, appends: Sequence[Append], date: datetime) -> Sequence[Stored]:
+        stored = {append.id: Stored(error) for append in appends if (error := self._too_large(append))}
+        rest = [append for append in appends if append.id not in stored]
+        for start in range(0, len(rest), _CHUNK):
+            chunk = rest[start : start + _CHUNK]
+            async with link.transaction(MySQLDialect.begin):
+                stored.update(await self._append_some(link, chunk, date))
+        return [stored[append.id] for append in appends]
+
+    def _too_large(self, append: Append) -> ResultTooLarge | None:
+        """Return an error where an item does not fit into a statement, in which it may be a third longer."""
+        size = max(map(len, append.items))
+        if size * 4 // 3 + _OVERHEAD <= self._packet:
+            return None
+        return ResultTooLarge(
+            f"an item of task {append.id!r} takes {size} bytes, but the server takes statements of {self._packet}, in "
+            f"which it may be a third longer: store it elsewhere and append a reference to it, or raise "
+            f"max_allowed_packet"
+        )
+
+    async def _append_some(self, link: Link, appends: Sequence[Append], date: datetime) -> dict[str, Stored]:
+        placed, found = await self._locked(link, [append.id for append in appends])
+        stored: dict[str, Stored] = {}
+        rows: list[tuple[str, int, bytes]] = []
+        for append in appends:
+            if append.id not in found:
+                stored[append.id] = Stored(self._mistaken(append.id))
+                continue
+            there = found[append.id]
+            known = await self._known(link, append, there.last) if append.repeated else {}
+            outcome = stored[append.id] = self.stored(append, missing(append, known), there, known)
+            before = self.trimmed(outcome)
+            new = enumerate(outcome.items, there.last + 1)
+            rows += [(append.id, seq, item) for seq, item in new if seq > before]
+            if before >= there.oldest:
+                await link.run(f"DELETE FROM {self._of(append.id)} AND seq <= {before}")
+        await self._insert(link, rows, literal(self.dates.to_column(date)))
+        if placed:
+            await link.run(f"DELETE FROM {self._task} WHERE id IN ({listed(placed)})")
+        return stored
+
+    async def _locked(self, link: Link, ids: Sequence[str]) -> tuple[list[int], dict[str, Found]]:
+        """Lock the rows of ``ids``, with one placed where there is none.
+
+        Returns:
+            The keys of rows that were placed, which no sequence gives, and what there is of each task.
+        """
+        keys = [-key for key in random.sample(range(1, _LARGEST_ID), len(ids))]
+        values = (f"({listed((key, task_id, PENDING))})" for key, task_id in zip(keys, ids, strict=True))
+        into = f"INSERT INTO {self._task} (id, task_id, status) VALUES {', '.join(values)}"
+        await link.run(f"{into} ON DUPLICATE KEY UPDATE task_id = task_id")
+        text = self.layout.reading("task_id")
+        looks = (
+            f"SELECT id, {text}, {self.layout.reading('status')}, {self._ends(task_id)} FROM {self._task} "
+            f"WHERE task_id = {literal(task_id)}"
+            for task_id in ids
+        )
+        rows = await link.rows(" UNION ALL ".join(looks))
+        found = {task_id: Found(status, oldest or 1, last or 0) for _, task_id, status, oldest, last in rows}
+        return sorted({row[0] for row in rows}.intersection(keys)), found
+
+    def _of(self, task_id: str) -> str:
+        return f"{self._stream} WHERE task_id = {literal(task_id)}"
+
+    def _ends(self, task_id: str) -> str:
+        """Return SQL for the lowest and the highest number in a stream."""
+        numbers = f"SELECT seq FROM {self._of(task_id)} ORDER BY seq"
+        return f"({numbers} LIMIT 1), ({numbers} DESC LIMIT 1)"
+
+    def _mistaken(self, task_id: str) -> InvalidTaskId:
+        return InvalidTaskId(
+            f"task id {task_id!r} can have no stream: the column task_id of {self.layout.task} takes it for another "
+            f"one, which differs in case, in accents or in spaces at the end"
+        )
+
+    async def _known(self, link: Link, append: Append, last: int) -> Known:
+        """Return the newest items."""
+        rows = await link.rows(f"SELECT item, seq FROM {self._of(append.id)} AND seq > {last - NEWEST}")
+        return dict(tuple(row) for row in rows)
+
+    async def _insert(self, link: Link, rows: Sequence[tuple[str, int, bytes]], date: str) -> None:
+        for part in self._parts(f"({listed(row)}, {date})" for row in rows):
+            await link.run(f"INSERT INTO {self._stream} (task_id, seq, item, date) VALUES {', '.join(part)}")
+
+    def _parts(self, values: Iterator[str]) -> Iterator[list[str]]:
+        """Give ``values`` in parts that fit into a statement each."""
+        part: list[str] = []
+        size = 0
+        for value in values:
+            if part and size + len(value) > self._packet - _OVERHEAD:
+                yield part
+                part, size = [], 0
+            part.append(value)
+            size += len(value) + 2
+        if part:
+            yield part
+
+    async def read(self, link: Link, cursors: Sequence[Cursor]) -> Sequence[Chunk]:
+        chunks: list[Chunk] = []
+        for start in range(0, len(cursors), _CHUNK):
+            chunks += await self._read_some(link, cursors[start : start + _CHUNK])
+        return chunks
+
+    async def _read_some(self, link: Link, cursors: Sequence[Cursor]) -> list[Chunk]:
+        """Read by one statement, which sees one moment of the table."""
+        looks: list[str] = []
+        for n, cursor in enumerate(cursors):
+            looks.append(f"SELECT {n}, {self._ends(cursor.id)}, NULL")
+            if cursor.limit:
+                items = f"SELECT {n}, seq, NULL, item FROM {self._of(cursor.id)} AND seq > {cursor.after}"
+                looks.append(f"({items} ORDER BY seq LIMIT {cursor.limit})")
+        ends: dict[int, tuple[Any, Any]] = {}
+        items_of: list[list[tuple[int, bytes]]] = [[] for _ in cursors]
+        for n, first, last, item in await link.rows(" UNION ALL ".join(looks)):
+            if item is None:
+                ends[n] = (first, last)
+            else:
+                items_of[n].append((first, item))
+        return [
+            chunk_of(*ends[n], [item for _, item in sorted(found)]) if n in ends else EMPTY
+            for n, found in enumerate(items_of)
+        ]
+
+    async def delete(self, link: Link, ids: Sequence[str]) -> None:
+        ids = sorted(ids)
+        for start in range(0, len(ids), _CHUNK):
+            await link.run(f"DELETE FROM {self._stream} WHERE task_id IN ({listed(ids[start : start + _CHUNK])})")
+
+    async def purge(self, link: Link, cutoff: datetime) -> int | None:
+        lock = literal(lock_name(self.facts["database"], self.layout.stream))
+        if not await link.value(f"SELECT GET_LOCK({lock}, 0)"):
+            return None
+        try:
+            return await self._purge_some(link, literal(self.dates.to_column(cutoff)))
+        finally:
+            if not link.connection.invalidated:  # the lock ends with its connection
+                await link.value(f"SELECT RELEASE_LOCK({lock})")
+
+    async def _purge_some(self, link: Link, before: str) -> int:
+        later = f"SELECT 1 FROM {self._stream} AS later WHERE later.task_id = newest.task_id AND later.seq > newest.seq"
+        over = await link.rows(
+            f"SELECT task_id FROM {self._stream} AS newest WHERE date < {before} AND NOT EXISTS ({later}) "
+            f"LIMIT {PURGED_AT_ONCE}"
+        )
+        if not over:
+            return 0
+        return await link.run(
+            f"DELETE FROM {self._stream} WHERE task_id IN ({listed(task_id for (task_id,) in over)}) "
+            f"ORDER BY task_id, seq LIMIT {PURGED_AT_ONCE}"
+        )

@@ -1,0 +1,128 @@
+"""What a kind of database has to say about streams: a row for each item, numbered by whoever has locked the task's row.
+
+That lock does three things at once. Producers of one stream take turns, so that numbers have no gaps. A task becomes
+final either before an append, which is then refused, or after it. And nothing else has to be kept: the next number
+follows from the highest one. A task without a row gets one for the length of the transaction, unseen by others.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from aioresult.errors import AioResultError
+from aioresult.settings import Settings
+from aioresult.states import READY_STATES
+from aioresult.stores.sqlalchemy.dates import Dates
+from aioresult.stores.sqlalchemy.link import Link
+from aioresult.stores.sqlalchemy.tables import Layout
+from aioresult.stream import EMPTY, REPEATED_AMONG, Append, Chunk, Cursor, stream_ended, stream_full
+
+PURGED_AT_ONCE: Final = 1000
+"""Streams that one transaction of ``purge`` looks for, and rows that it deletes."""
+NEWEST: Final = REPEATED_AMONG
+"""So many items are looked through for what a repeated append has stored already."""
+
+
+Known = Mapping[bytes, int]
+"""Newest items, with their numbers."""
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What there was when an append had its turn.
+
+    Attributes:
+        status: the task's state, if it has one.
+        oldest: the number of the oldest item.
+        last: the number of the newest one.
+    """
+
+    status: str | None
+    oldest: int
+    last: int
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """What became of an append.
+
+    Attributes:
+        outcome: the number of the last item, or why it was refused.
+        items: those that are new.
+    """
+
+    outcome: int | AioResultError
+    items: Sequence[bytes] = ()
+
+
+class StreamStatements(ABC):
+    """The statements of one kind of database, for tables as they were found.
+
+    Args:
+        layout: what the database has.
+        dates: how dates are held.
+        facts: what else was found.
+        settings: have the limits.
+    """
+
+    def __init__(self, layout: Layout, dates: Dates, facts: dict[str, str], settings: Settings) -> None:
+        self.layout = layout
+        self.dates = dates
+        self.facts = facts
+        self.most = settings.stream_max_items
+        self.trims = settings.stream_trim
+
+    @abstractmethod
+    async def append(self, link: Link, appends: Sequence[Append], date: datetime) -> Sequence[Stored]:
+        """Do as ``Store.append_many``; ``appends`` come in the order of their ids."""
+
+    @abstractmethod
+    async def read(self, link: Link, cursors: Sequence[Cursor]) -> Sequence[Chunk]:
+        """Do as ``Store.read_many``."""
+
+    @abstractmethod
+    async def delete(self, link: Link, ids: Sequence[str]) -> None:
+        """Delete the streams of ``ids``."""
+
+    @abstractmethod
+    async def purge(self, link: Link, cutoff: datetime) -> int | None:
+        """Delete some of the items of streams whose newest one is from before ``cutoff``, the oldest items first.
+
+        Returns:
+            How many, or ``None`` where another process is at it.
+        """
+
+    def stored(self, append: Append, items: Sequence[bytes], found: Found, known: Known) -> Stored:
+        """Return what becomes of ``items`` of ``append``: the statements decide by the same rule.
+
+        Args:
+            append: what was asked for.
+            items: those of its items that are not stored yet.
+            found: what there was.
+            known: what there was of its items, if it is repeated.
+        """
+        if found.status in READY_STATES:
+            return Stored(stream_ended(append.id))
+        kept = found.last - found.oldest + 1
+        if self.most is not None and not self.trims and kept + len(items) > self.most:
+            return Stored(stream_full(append.id, self.most))
+        return Stored(known.get(append.items[-1], found.last + len(items)), items)
+
+    def trimmed(self, stored: Stored) -> int:
+        """Return the number up to which items are to be deleted, and not even stored, once ``stored`` is."""
+        if self.most is None or not self.trims or not isinstance(stored.outcome, int):
+            return 0
+        return stored.outcome - self.most
+
+
+def missing(append: Append, known: Known) -> Sequence[bytes]:
+    """Return the items of ``append`` that are not stored yet."""
+    return [item for item in append.items if item not in known] if known else append.items
+
+
+def chunk_of(oldest: Any, last: Any, items: Sequence[bytes]) -> Chunk:
+    """Return what a statement has found of a stream."""
+    return EMPTY if last is None else Chunk(oldest, last, items)

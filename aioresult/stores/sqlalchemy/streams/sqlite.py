@@ -1,0 +1,106 @@
+"""Streams in SQLite: each call is one transaction, made in the connection's thread without going back to the loop."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from functools import partial
+from typing import TypeVar
+
+from aioresult.settings import Settings
+from aioresult.stores.sqlalchemy.dates import Dates
+from aioresult.stores.sqlalchemy.link import Link
+from aioresult.stores.sqlalchemy.streams.port import (
+    NEWEST,
+    PURGED_AT_ONCE,
+    Found,
+    Known,
+    Stored,
+    StreamStatements,
+    chunk_of,
+    missing,
+)
+from aioresult.stores.sqlalchemy.tables import Layout
+from aioresult.stream import Append, Chunk, Cursor
+
+Outcome = TypeVar("Outcome")
+
+
+class SQLiteStreams(StreamStatements):
+    """There is one writer at a time, so that nothing has to be locked but the database."""
+
+    def __init__(self, layout: Layout, dates: Dates, facts: dict[str, str], settings: Settings) -> None:
+        super().__init__(layout, dates, facts, settings)
+        table = layout.stream
+        self._status = f"SELECT status FROM {layout.task} WHERE task_id = ?"
+        # Two queries, each of which takes its number from one end of the key: one with both would go through it all.
+        self._ends = (
+            f"SELECT (SELECT min(seq) FROM {table} WHERE task_id = ?1), "
+            f"(SELECT max(seq) FROM {table} WHERE task_id = ?1)"
+        )
+        self._newest = f"SELECT item, seq FROM {table} WHERE task_id = ? AND seq > ?"
+        self._insert = f"INSERT INTO {table} (task_id, seq, item, date) VALUES (?, ?, ?, ?)"
+        self._trim = f"DELETE FROM {table} WHERE task_id = ? AND seq <= ?"
+        self._select = f"SELECT item FROM {table} WHERE task_id = ? AND seq > ? ORDER BY seq LIMIT ?"
+        self._delete = f"DELETE FROM {table} WHERE task_id IN (SELECT value FROM json_each(?))"
+        self._purge = (
+            f"DELETE FROM {table} WHERE rowid IN (SELECT kept.rowid FROM {table} AS kept WHERE kept.task_id IN "
+            f"(SELECT task_id FROM {table} AS newest WHERE date < ? AND NOT EXISTS (SELECT 1 FROM {table} AS later "
+            f"WHERE later.task_id = newest.task_id AND later.seq > newest.seq) LIMIT {PURGED_AT_ONCE}) "
+            f"ORDER BY kept.task_id, kept.seq LIMIT {PURGED_AT_ONCE})"
+        )
+
+    async def append(self, link: Link, appends: Sequence[Append], date: datetime) -> Sequence[Stored]:
+        when = self.dates.to_column(date)
+
+        def append_all(connection: sqlite3.Connection) -> list[Stored]:
+            return [self._append(connection, append, when) for append in appends]
+
+        return await link.in_thread(partial(_transaction, "BEGIN IMMEDIATE", append_all))
+
+    def _append(self, connection: sqlite3.Connection, append: Append, date: object) -> Stored:
+        status = connection.execute(self._status, (append.id,)).fetchone()
+        oldest, last = connection.execute(self._ends, (append.id,)).fetchone()
+        found = Found(status and status[0], oldest or 1, last or 0)
+        newest = connection.execute(self._newest, (append.id, found.last - NEWEST)) if append.repeated else ()
+        known: Known = dict(newest)
+        stored = self.stored(append, missing(append, known), found, known)
+        before = self.trimmed(stored)
+        new = ((append.id, seq, item, date) for seq, item in enumerate(stored.items, found.last + 1) if seq > before)
+        connection.executemany(self._insert, new)
+        if before >= found.oldest:
+            connection.execute(self._trim, (append.id, before))
+        return stored
+
+    async def read(self, link: Link, cursors: Sequence[Cursor]) -> Sequence[Chunk]:
+        def read_all(connection: sqlite3.Connection) -> list[Chunk]:
+            return [self._read(connection, cursor) for cursor in cursors]
+
+        return await link.in_thread(partial(_transaction, "BEGIN", read_all))
+
+    def _read(self, connection: sqlite3.Connection, cursor: Cursor) -> Chunk:
+        oldest, last = connection.execute(self._ends, (cursor.id,)).fetchone()
+        rows = connection.execute(self._select, (cursor.id, cursor.after, cursor.limit)) if cursor.limit else ()
+        return chunk_of(oldest, last, [item for (item,) in rows])
+
+    async def delete(self, link: Link, ids: Sequence[str]) -> None:
+        await link.run(self._delete, (json.dumps(ids),))
+
+    async def purge(self, link: Link, cutoff: datetime) -> int | None:
+        return await link.run(self._purge, (self.dates.to_column(cutoff),))
+
+
+def _transaction(begin: str, work: Callable[[sqlite3.Connection], Outcome], connection: sqlite3.Connection) -> Outcome:
+    """Do ``work`` in one transaction; within one that is open already, on a connection that everybody shares."""
+    if connection.in_transaction:
+        return work(connection)
+    connection.execute(begin)
+    try:
+        outcome = work(connection)
+        connection.commit()
+    except BaseException:
+        connection.rollback()
+        raise
+    return outcome

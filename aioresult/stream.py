@@ -1,0 +1,118 @@
+"""A task's stream: numbered items that it reports before its end; and the values that stores and feeds pass."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from aioresult.errors import StreamEnded, StreamFull
+
+
+class Item(msgspec.Struct, frozen=True):
+    """One item of a task's stream.
+
+    Attributes:
+        seq: its number: 1, 2, 3, ... without gaps, given by the store.
+        value: what was appended.
+        at: when it was appended, by the producer's clock, in UTC.
+        attempt: how often the task had been retried before: where it grows, a reader may start its display over.
+    """
+
+    seq: int
+    value: Any
+    at: datetime
+    attempt: int = 0
+
+
+class Append(msgspec.Struct):
+    """Items to append to one stream, in their order.
+
+    Attributes:
+        id: the task's id.
+        items: the items as ``Codec.encode_item`` made them; at least one. No two items of a process are equal, because
+            each is a microsecond later than the one before it.
+        repeated: whether it was tried before, so that some of the items may have been stored already. Those are not
+            stored again.
+    """
+
+    id: str
+    items: Sequence[bytes]
+    repeated: bool = False
+
+
+class Cursor(msgspec.Struct, frozen=True):
+    """A place in a stream, from which to read.
+
+    Attributes:
+        id: the task's id.
+        after: the number of the last item that is known already; 0 for none.
+        limit: the most items to read; 0 asks for the numbers alone.
+    """
+
+    id: str
+    after: int
+    limit: int
+
+
+class Chunk(msgspec.Struct, frozen=True):
+    """What a store found behind a cursor.
+
+    Attributes:
+        oldest: the number of the oldest item that is kept: 1, unless the stream was trimmed, or is gone.
+        last: the number of the newest item, 0 where nothing is stored.
+        items: the items from ``max(after + 1, oldest)`` on, as they are stored; those that come together, up to the
+            cursor's limit.
+    """
+
+    oldest: int
+    last: int
+    items: Sequence[bytes] = ()
+
+
+class News(msgspec.Struct, frozen=True):
+    """What a feed tells of a stream: new items, or only that there may be some.
+
+    Attributes:
+        first: the number of the first of ``items``; 0 says "look for yourself".
+        items: the new items as they are stored.
+    """
+
+    first: int = 0
+    items: Sequence[bytes] = ()
+
+
+LOOK: Final = News()
+"""There may be new items, or none: look for yourself."""
+REPEATED_AMONG: Final = 10_000
+"""How many of the newest items are looked through for items that a repeated append has stored already."""
+EMPTY: Final = Chunk(1, 0)
+"""A stream that nothing was appended to."""
+
+
+_last_moment = 0.0
+
+
+def now() -> float:
+    """Return the time in seconds, at least a microsecond later than at the call before: no two items are equal."""
+    global _last_moment  # noqa: PLW0603  (the clock of this process)
+    _last_moment = max(time.time(), _last_moment + 1e-6)
+    return _last_moment
+
+
+def stream_ended(task_id: str) -> StreamEnded:
+    """Return the error for items of a task that is final."""
+    return StreamEnded(
+        f"task {task_id!r} is final, so that nothing can be appended to its stream any more; nothing was stored"
+    )
+
+
+def stream_full(task_id: str, limit: int | None) -> StreamFull:
+    """Return the error for items that would make a stream too long."""
+    return StreamFull(
+        f"the stream of task {task_id!r} would hold more than stream_max_items={limit}; nothing was stored; raise "
+        f"stream_max_items, or delete the oldest items by stream_trim=True"
+    )

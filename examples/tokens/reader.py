@@ -1,0 +1,22 @@
+"""A reader: ``python -m examples.tokens.reader ID [AFTER]`` prints each item, a line each, until the task is final.
+
+Killed in the middle, it is started again with the number that it printed last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from aioresult import Backend
+from examples.tokens.text import store_url
+
+
+async def main(task_id: str, after: int) -> None:
+    async with Backend(store_url()) as backend:
+        async for item in backend.AsyncResult(task_id).stream(after, timeout=60):
+            print(item.seq, item.value, flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 0))

@@ -1,0 +1,27 @@
+"""The example of streams: two producers, and readers that are killed, continued and late."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.celery.workers import ROOT
+from tests.servers import RedisServer
+
+WAIT = 100.0
+
+
+@pytest.mark.parametrize("place", ["redis"])
+def test_every_reader_gets_every_word_once_and_in_order(place: str, celery_redis: RedisServer) -> None:
+    environment = {name: value for name, value in os.environ.items() if name not in ("AIORESULT_URL", "DATA")}
+    if place == "redis":
+        environment["AIORESULT_URL"] = celery_redis.url.removesuffix("/0") + "/3"
+    command = [sys.executable, "-m", "examples.tokens"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=WAIT, check=False)
+    assert done.returncode == 0, done.stderr
+    for producer in ("runner", "Celery"):
+        assert f"{producer}: each of three readers got 12 words, once and in order" in done.stdout
+        assert f"{producer}, continued" in done.stdout
