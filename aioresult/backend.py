@@ -57,7 +57,7 @@ class Backend(Writer):
         return f"<{type(self).__name__} {runtimes[0].store.location} loops={len(runtimes)} waiting={waiting}>"
 
     @property
-    def runtime(self) -> Runtime:
+    def _runtime(self) -> Runtime:
         """What belongs to the running event loop, made at its first use."""
         return self._runtimes.current()
 
@@ -83,7 +83,7 @@ class Backend(Writer):
         """Return a group of results in this backend."""
         return groups.GroupResult(group_id, results, parent, backend=self)
 
-    def result_from_tree(self, tree: ResultTree) -> Result:
+    def _result_from_tree(self, tree: ResultTree) -> Result:
         """Return the result or group in this backend that Celery's tuple form describes (``Record.children``)."""
         return groups.from_tree(tree, self)
 
@@ -108,7 +108,7 @@ class Backend(Writer):
             DecodeError: something is stored that cannot be read.
         """
         task_id = check_task_id(task_id)
-        record = await self.runtime.look(task_id)
+        record = await self._runtime.look(task_id)
         if record is None:
             return Record(id=task_id)
         if record.error is not None:
@@ -117,32 +117,32 @@ class Backend(Writer):
 
     async def fetch_many(self, ids: Iterable[str]) -> dict[str, Record]:
         """Return the records of those of ``ids`` that have one, in one read; unreadable ones have an ``error``."""
-        return await self.runtime.look_many([check_task_id(task_id) for task_id in ids])
+        return await self._runtime.look_many([check_task_id(task_id) for task_id in ids])
 
     async def forget(self, task_id: str) -> bool:
         """Delete the result and the stream of ``task_id``, whether or not there is one."""
-        runtime = self.runtime
+        runtime = self._runtime
         await runtime.batcher.delete(runtime.check(check_task_id(task_id)))
         return True
 
     async def purge(self) -> int:
         """Delete expired results and return how many; 0 where the store expires them by itself."""
-        async with self.runtime.calling() as store:
+        async with self._runtime.calling() as store:
             return await store.purge()
 
     async def ping(self) -> None:
         """Make one round trip to the store, or raise ``StoreUnavailable``."""
-        async with self.runtime.calling() as store:
+        async with self._runtime.calling() as store:
             await store.ping()
 
     async def capabilities(self) -> Capabilities:
         """Say how results are pushed here, and why so."""
-        async with self.runtime.calling() as store:
+        async with self._runtime.calling() as store:
             return await store.capabilities()
 
     def stats(self) -> Stats:
         """Return the counters of the running event loop."""
-        return self.runtime.stats()
+        return self._runtime.stats()
 
     async def aclose(self) -> None:
         """Close what this backend has opened in the running event loop; those who still wait get an error."""

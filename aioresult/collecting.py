@@ -32,7 +32,7 @@ async def current_records(results: Sequence[Single]) -> list[Record]:
     """
     unknown = [result for result in results if result.final is None]
     found = await common_runtime(unknown).look_many([result.id for result in unknown]) if unknown else {}
-    return [result.final or result.keep(found.get(result.id) or Record(id=result.id)) for result in results]
+    return [result.final or result._keep(found.get(result.id) or Record(id=result.id)) for result in results]
 
 
 async def arrivals(results: Sequence[Single], deadline: float | None) -> AsyncGenerator[tuple[Single, Record], None]:
@@ -55,12 +55,12 @@ async def arrivals(results: Sequence[Single], deadline: float | None) -> AsyncGe
     runtime = common_runtime(unknown)
     for task_id in missing:
         runtime.check(task_id)
-    await refuse_ignored(runtime, [result.id for result in unknown if result.is_ignored], deadline)
+    await refuse_ignored(runtime, [result.id for result in unknown if result._is_ignored], deadline)
     async with aclosing(finals(runtime, list(missing), deadline)) as source:
         async for record in source:
             for result in missing.pop(record.id, ()):
                 if record.error is None:
-                    result.keep(record)
+                    result._keep(record)
                 yield result, record
 
 
@@ -80,7 +80,7 @@ async def final_records(
         async for result, record in source:
             records[result] = record
             if stop_at_failure:
-                result.value(record)
+                result._value(record)
     if missing := len(set(results)) - len(records):
         raise common_runtime(results).timeout_error(f"{missing} of {len(set(results))} results", timeout)
     return records

@@ -24,10 +24,10 @@ class ResultBackend(Protocol):
         """The checked settings."""
 
     @property
-    def runtime(self) -> Runtime:
+    def _runtime(self) -> Runtime:
         """What belongs to the running event loop."""
 
-    def result_from_tree(self, tree: ResultTree) -> Any:
+    def _result_from_tree(self, tree: ResultTree) -> Any:
         """Return the result or group that Celery's tuple form describes."""
 
     async def fetch(self, task_id: str) -> Record:
@@ -90,7 +90,7 @@ def common_runtime(results: Sequence[Result]) -> Runtime:
             "results of different backends cannot be awaited in one call; make one call for each backend and "
             "combine them with asyncio.gather"
         )
-    return backend.runtime
+    return backend._runtime
 
 
 _default: Any = None

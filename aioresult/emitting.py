@@ -36,7 +36,7 @@ class Emitter:
         self._ignored = ignored
         self._timeout = timeout
         self._limit = backend.settings.stream_buffer
-        self._codec = backend.runtime.store.codec
+        self._codec = backend._runtime.store.codec
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._buffer: list[bytes] = []
@@ -87,7 +87,7 @@ class Emitter:
         while self._buffer:
             items = _portion(list(self._buffer))
             try:
-                put = partial(self._backend.put_items, Append(self._task_id, items))
+                put = partial(self._backend._put_items, Append(self._task_id, items))
                 await retried(put, Backoff(), give_up=time_is_up(self._timeout))
             except AioResultError as exc:
                 self.lost = exc

@@ -139,14 +139,14 @@ class GroupResult(ResultSet):
 
     async def save(self, backend: ResultBackend | None = None) -> None:
         """Save the group, not its members' results, under its id; it expires as results do."""
-        async with (backend or self.backend).runtime.calling() as store:
+        async with (backend or self.backend)._runtime.calling() as store:
             await store.put_group(self.id, self.as_tuple())
 
     @classmethod
     async def restore(cls, group_id: str, backend: ResultBackend | None = None) -> GroupResult | None:
         """Return the saved group ``group_id``, or ``None`` where none is saved."""
         backend = cls(group_id, backend=backend).backend
-        async with backend.runtime.calling() as store:
+        async with backend._runtime.calling() as store:
             tree = await store.get_group(group_id)
         if tree is None:
             return None
@@ -155,7 +155,7 @@ class GroupResult(ResultSet):
 
     async def delete(self, backend: ResultBackend | None = None) -> None:
         """Delete the saved group; its members' results stay."""
-        async with (backend or self.backend).runtime.calling() as store:
+        async with (backend or self.backend)._runtime.calling() as store:
             await store.delete_group(self.id)
 
     def as_tuple(self) -> ResultTree:
@@ -207,8 +207,8 @@ def values_of(results: Sequence[Result], records: Mapping[AsyncResult[Any], Reco
         if not isinstance(result, AsyncResult):
             values.append(values_of(cast("ResultSet", result).results, records, propagate))
         elif propagate:
-            values.append(result.value(records[result]))
+            values.append(result._value(records[result]))
         else:
             record = records[result]
-            values.append(record.error or result.value(record, propagate=False))
+            values.append(record.error or result._value(record, propagate=False))
     return values

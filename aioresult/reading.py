@@ -26,13 +26,13 @@ class Reader:
         final: the task's final (or unreadable) record, once nothing follows any more.
     """
 
-    __slots__ = ("_channel", "_cursor", "_id", "final", "runtime")
+    __slots__ = ("_channel", "_cursor", "_id", "_runtime", "final")
 
     def __init__(self, runtime: Runtime, task_id: str, after: int, final: Record | None) -> None:
         if not runtime.store.keeps_streams:
             where = runtime.store.location
             raise Unsupported(f"{where} keeps no streams; watch the task's states by updates() instead")
-        self.runtime = runtime
+        self._runtime = runtime
         self._id = runtime.check(task_id)
         self._cursor = after
         self._channel: Channel | None = None
@@ -50,12 +50,12 @@ class Reader:
             return self._taken(await self._stored(deadline))
         channel, cursor = self._channel, self._cursor
         if channel is None:
-            channel = self._channel = self.runtime.hub.open_channel(self._id)
+            channel = self._channel = self._runtime.hub.open_channel(self._id)
         while not (entries := channel.window_after(cursor)):
             if channel.has_ended(cursor):
                 self.final = channel.final
                 break
-            if deadline is not None and self.runtime.loop.time() >= deadline:
+            if deadline is not None and self._runtime.loop.time() >= deadline:
                 break
             if channel.lacks(cursor):
                 entries = await (channel.read(cursor) if deadline is None else _read(channel, cursor, deadline))
@@ -85,17 +85,17 @@ class Reader:
     async def _stored(self, deadline: float | None) -> Collection[Entry]:
         """Return what is stored now; a final state is looked at before the items, which are stored before it."""
         if self.final is None:
-            record = await self.runtime.look(self._id)
+            record = await self._runtime.look(self._id)
             if record is not None and record.ended:
                 self.final = record
         async with asyncio.timeout_at(deadline or None):
-            chunk = await self.runtime.batcher.read_stream(Cursor(self._id, self._cursor, PAGE))
-        return entries_of(self._id, self._cursor, chunk, self.runtime.store.codec)
+            chunk = await self._runtime.batcher.read_stream(Cursor(self._id, self._cursor, PAGE))
+        return entries_of(self._id, self._cursor, chunk, self._runtime.store.codec)
 
     def close(self) -> None:
         """Leave the stream."""
         if self._channel is not None:
-            self.runtime.hub.close_channel(self._channel)
+            self._runtime.hub.close_channel(self._channel)
             self._channel = None
 
 

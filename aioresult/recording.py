@@ -51,7 +51,7 @@ class Recorder:
         """Store ``outcome`` as the final state of ``task_id``; a result that cannot be stored is logged and counted."""
         try:
             record = _final_record(backend, task_id, outcome, meta)
-            put = partial(backend.put_record, record)
+            put = partial(backend._put_record, record)
             if not await retried(put, Backoff(), give_up=time_is_up(self._timeout)):
                 await _log_refusal(backend, record)
         except Exception as exc:
@@ -73,7 +73,7 @@ class Recorder:
 
 def _final_record(backend: Backend, task_id: str, outcome: Outcome, meta: dict[str, Any]) -> Record:
     """Return the encoded record: when it is put again after an outage, the store recognises it."""
-    store = backend.runtime.store
+    store = backend._runtime.store
     try:
         return store.encode(record_of(task_id, outcome.value, outcome.state, **meta))
     except EncodeError as exc:  # those who wait must get to know that there will be no value

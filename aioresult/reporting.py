@@ -29,7 +29,7 @@ class Reports:
         self._backend = backend
         self.ignored = ignored
         self.task_id = task_id
-        self._store = backend.runtime.store
+        self._store = backend._runtime.store
         self._loop = asyncio.get_running_loop()
         self._next: Record | None = None
         self._writing = Background(self._write, f"aioresult states of {task_id:.60}", pending=lambda: self._next)
@@ -53,7 +53,7 @@ class Reports:
         while (record := self._next) is not None:
             self._next = None
             try:
-                await self._backend.put_record(record)
+                await self._backend._put_record(record)
             except AioResultError:
                 where = self._store.location
                 logger.warning("a state of task %r was not stored in %s", self.task_id, where, exc_info=True)

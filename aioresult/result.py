@@ -91,7 +91,7 @@ class AsyncResult(Generic[T]):
         """The final record, if it has been seen; does not ask the store."""
         return self._record
 
-    def keep(self, record: Record) -> Record:
+    def _keep(self, record: Record) -> Record:
         """Remember ``record`` if it is final, and return it.
 
         Raises:
@@ -127,16 +127,16 @@ class AsyncResult(Generic[T]):
         record = self._record
         if record is None:
             check_timeout(timeout)
-            runtime, deadline = self.backend.runtime, deadline_after(timeout)
-            if self.is_ignored:
+            runtime, deadline = self.backend._runtime, deadline_after(timeout)
+            if self._is_ignored:
                 await refuse_ignored(runtime, [self.id], deadline)
             if self.parent is not None and propagate and follow_parents:
                 await self._raise_failure_of_ancestor(deadline)
-            record = self._record or self.keep(await runtime.final(self.id, timeout, deadline))
+            record = self._record or self._keep(await runtime.final(self.id, timeout, deadline))
         if forget:
-            self.value(record, propagate=False)  # a value that cannot be returned is not deleted
+            self._value(record, propagate=False)  # a value that cannot be returned is not deleted
             await self.forget()
-        return self.value(record, propagate)
+        return self._value(record, propagate)
 
     async def wait(self, timeout: float | None = None) -> Record:
         """Wait for the task and return its final record, also that of a failed or revoked task.
@@ -149,16 +149,16 @@ class AsyncResult(Generic[T]):
         if self._record is not None:
             return self._record
         check_timeout(timeout)
-        runtime, deadline = self.backend.runtime, deadline_after(timeout)
-        if self.is_ignored:
+        runtime, deadline = self.backend._runtime, deadline_after(timeout)
+        if self._is_ignored:
             await refuse_ignored(runtime, [self.id], deadline)
-        return self.keep(await runtime.final(self.id, timeout, deadline))
+        return self._keep(await runtime.final(self.id, timeout, deadline))
 
     def __await__(self) -> Generator[Any, None, T]:
         return self.get().__await__()
 
     @property
-    def is_ignored(self) -> bool:
+    def _is_ignored(self) -> bool:
         """Whether the producer is expected not to store the result."""
         return self.backend.settings.task_ignore_result if self.ignored is None else self.ignored
 
@@ -170,9 +170,9 @@ class AsyncResult(Generic[T]):
         record = await success_or_failed_ancestor(runtime, self.id, known, deadline)
         if record is not None:
             result = ancestors.get(record.id, self)
-            result.value(result.keep(record))
+            result._value(result._keep(record))
 
-    def value(self, record: Record, propagate: bool = True) -> T:
+    def _value(self, record: Record, propagate: bool = True) -> T:
         """Return what ``get`` makes of a final record: its value, or its exception raised or returned."""
         return cast("T", value_of(record, self._type, propagate))
 
@@ -189,11 +189,11 @@ class AsyncResult(Generic[T]):
         if self._record is not None:
             yield self._record
             return
-        runtime, deadline = self.backend.runtime, deadline_after(timeout)
+        runtime, deadline = self.backend._runtime, deadline_after(timeout)
         record = Record(id=self.id)
         async with aclosing(states(runtime, self.id, deadline)) as source:
             async for record in source:
-                yield self.keep(record)
+                yield self._keep(record)
         if not record.ready:
             raise runtime.timeout_error(f"task {self.id!r}", timeout)
 
@@ -232,7 +232,7 @@ class AsyncResult(Generic[T]):
             reader.close()
         self._end_of_stream(reader, timeout, propagate)
 
-    async def pages(
+    async def _pages(
         self, after: int = 0, timeout: float | None = None, propagate: bool = True
     ) -> AsyncGenerator[Collection[Item], None]:
         """Iterate the same items as ``stream``, in lists of those that are available together."""
@@ -249,14 +249,14 @@ class AsyncResult(Generic[T]):
         check_timeout(timeout)
         if after < 0:
             raise ValueError(f"after is the number of an item that was seen, or 0, not {after}")
-        return Reader(self.backend.runtime, self.id, after, self._record), deadline_after(timeout)
+        return Reader(self.backend._runtime, self.id, after, self._record), deadline_after(timeout)
 
     def _end_of_stream(self, reader: Reader, timeout: float | None, propagate: bool) -> None:
         if reader.final is None:
-            raise reader.runtime.timeout_error(f"task {self.id!r}", timeout)
-        record = self.keep(reader.final)
+            raise reader._runtime.timeout_error(f"task {self.id!r}", timeout)
+        record = self._keep(reader.final)
         if propagate and record.status in PROPAGATE_STATES:
-            self.value(record)
+            self._value(record)
 
     # --- asking ---
 
@@ -266,7 +266,7 @@ class AsyncResult(Generic[T]):
         Raises:
             DecodeError: what is stored cannot be read.
         """
-        return self._record or self.keep(await self.backend.fetch(self.id))
+        return self._record or self._keep(await self.backend.fetch(self.id))
 
     async def status(self) -> str:
         """Return the state's name."""
@@ -287,7 +287,7 @@ class AsyncResult(Generic[T]):
     async def children(self) -> list[Result] | None:
         """Return the results of the tasks that this one started; ``None`` where that was not recorded."""
         trees = (await self.fetch()).children
-        return None if trees is None else [self.backend.result_from_tree(tree) for tree in trees]
+        return None if trees is None else [self.backend._result_from_tree(tree) for tree in trees]
 
     async def forget(self) -> bool:
         """Delete the result from the store, and what is known of it here."""

@@ -201,7 +201,7 @@ class TaskRunner:
     def _extended(self, call: functools.partial[Any]) -> dict[str, Any]:
         if not self.backend.settings.result_extended:
             return {}
-        codec = self.backend.runtime.store.codec
+        codec = self.backend._runtime.store.codec
         fn = cast("Any", call.func)
         named: dict[str, Any] = {
             "name": f"{getattr(fn, '__module__', '')}.{getattr(fn, '__qualname__', type(fn).__qualname__)}",

@@ -31,7 +31,7 @@ class Writer(ABC):
 
     @property
     @abstractmethod
-    def runtime(self) -> Runtime:
+    def _runtime(self) -> Runtime:
         """What belongs to the running event loop."""
 
     # --- states: each method returns whether it wrote ---
@@ -74,7 +74,7 @@ class Writer(ABC):
             )
         if self.settings.ignores(state, ignore_result):
             return False
-        return await self.put_record(record_of(task_id, result, state, traceback, **meta))
+        return await self._put_record(record_of(task_id, result, state, traceback, **meta))
 
     async def mark_as_started(self, /, task_id: str, **meta: Any) -> bool:
         """Store STARTED with ``meta`` as its result; by default this process's id and host, as workers do."""
@@ -106,18 +106,18 @@ class Writer(ABC):
         """Store a state of your own, such as PROGRESS, with ``meta`` as its result."""
         return await self.store_result(task_id, meta, state)
 
-    async def put_record(self, record: Record) -> bool:
+    async def _put_record(self, record: Record) -> bool:
         """Store ``record`` as it is, and return whether it was written."""
         settings = self.settings
         if not settings.result_backend_always_retry:
-            return await self.runtime.put(record)
+            return await self._runtime.put(record)
         backoff = Backoff(
             settings.result_backend_base_sleep_between_retries_ms / 1000,
             settings.result_backend_max_sleep_between_retries_ms / 1000,
         )
         attempts = count(1)
         return await retried(
-            lambda: self.runtime.put(record),  # the present runtime: the last may have been closed meanwhile
+            lambda: self._runtime.put(record),  # the present runtime: the last may have been closed meanwhile
             backoff,
             give_up=lambda: next(attempts) > settings.result_backend_max_retries,
         )
@@ -149,18 +149,18 @@ class Writer(ABC):
         """
         if not values:
             raise ValueError(f"task {task_id!r}: there is nothing to append; give at least one value")
-        return await self.put_items(self.encode_items(task_id, values, attempt))
+        return await self._put_items(self._encode_items(task_id, values, attempt))
 
-    def encode_items(self, task_id: str, values: Sequence[Any], attempt: int = 0) -> Append:
+    def _encode_items(self, task_id: str, values: Sequence[Any], attempt: int = 0) -> Append:
         """Return ``values`` ready to be stored; later changes to them do not matter."""
-        store = self.runtime.store
+        store = self._runtime.store
         if not store.keeps_streams:
             raise Unsupported(
                 f"{store.location} keeps no streams; report what happens by update_state() or progress() instead"
             )
-        task_id = self.runtime.check(check_task_id(task_id))
+        task_id = self._runtime.check(check_task_id(task_id))
         return Append(task_id, [store.codec.encode_item(task_id, value, stream.now(), attempt) for value in values])
 
-    async def put_items(self, append: Append) -> int:
-        """Store what ``encode_items`` made, and return the number of the last item."""
-        return await self.runtime.batcher.append(append)
+    async def _put_items(self, append: Append) -> int:
+        """Store what ``_encode_items`` made, and return the number of the last item."""
+        return await self._runtime.batcher.append(append)

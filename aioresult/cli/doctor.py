@@ -63,7 +63,7 @@ def doctor(
     session = Session(target or url, settings, json, verbose)
 
     async def command(backend: Backend) -> Exit:
-        report = Report(store=backend.runtime.store.location)
+        report = Report(store=backend._runtime.store.location)
         try:
             await _examine(session, backend, report)
         except AioResultError as exc:
@@ -86,7 +86,7 @@ async def _examine(session: Session, backend: Backend, report: Report) -> None:
     report.capabilities = await backend.capabilities()
     report.push = report.capabilities.push and backend.settings.push
     report.settings = _settings(backend)
-    report.needs_purge = backend.runtime.store.needs_purge
+    report.needs_purge = backend._runtime.store.needs_purge
     if report.capabilities.writes:
         await _make_rounds(session, backend, report)
     report.advice = _advice(backend, report)
@@ -94,7 +94,7 @@ async def _examine(session: Session, backend: Backend, report: Report) -> None:
 
 async def _make_rounds(session: Session, backend: Backend, report: Report) -> None:
     async with AsyncExitStack() as stack:
-        private = backend.runtime.store.location == "memory://"  # a second backend would have a store of its own
+        private = backend._runtime.store.location == "memory://"  # a second backend would have a store of its own
         writer = backend if private else await stack.enter_async_context(session.backend())
         for _ in range(_ROUNDS):
             report.wake_up_ms.append(await _wake_up(backend, writer))
@@ -116,7 +116,7 @@ async def _wake_up(backend: Backend, writer: Backend) -> float:
         await writer.mark_as_done(result.id, _VALUE)
         record, woken = await waiting
         if record != _VALUE:
-            raise AioResultError(f"{backend.runtime.store.location} gave back {record!r} instead of {_VALUE!r}")
+            raise AioResultError(f"{backend._runtime.store.location} gave back {record!r} instead of {_VALUE!r}")
     except BaseException:
         waiting.cancel()
         with suppress(AioResultError):  # the first error says what is wrong

@@ -22,7 +22,7 @@ async def snapshot(backend: ResultBackend, ids: Sequence[str]) -> dict[str, Reco
     """
     try:
         async with asyncio.timeout(_TIMEOUT):
-            return await backend.runtime.look_many(ids)
+            return await backend._runtime.look_many(ids)
     except TimeoutError as exc:
-        location = backend.runtime.store.location
+        location = backend._runtime.store.location
         raise StoreUnavailable(f"the store at {location} has not replied within {_TIMEOUT:g} s") from exc

@@ -75,7 +75,7 @@ def _admin() -> ModuleType:
 
 def _change(session: Session, change: Callable[[Store], Awaitable[bool]], key: str, texts: tuple[str, str]) -> None:
     async def command(backend: Backend) -> Exit:
-        changed = await change(backend.runtime.store)
+        changed = await change(backend._runtime.store)
         print_line(to_json({key: changed}) if session.json else texts[0 if changed else 1])
         return Exit.OK
 

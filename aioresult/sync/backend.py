@@ -42,9 +42,9 @@ class Backend(StoringBackend):
         """Return a group of results in this backend."""
         return groups.GroupResult(group_id, results, parent, backend=self)
 
-    def result_from_tree(self, tree: ResultTree) -> Result:
+    def _result_from_tree(self, tree: ResultTree) -> Result:
         """Return the result or group in this backend that Celery's tuple form describes."""
-        result: Result = mirror(self._async.result_from_tree(tree))
+        result: Result = mirror(self._async._result_from_tree(tree))
         return result
 
     def restore_group(self, group_id: str) -> groups.GroupResult | None:

@@ -88,7 +88,7 @@ class ResultSet(Collection[Result], Revocable):
             propagate: ``False`` raises nothing, and also passes the exceptions to ``callback``.
         """
         for leaf, record in zip(self.leaves(), self.records(), strict=True):
-            value = leaf.value(record, propagate) if record.status in PROPAGATE_STATES else record.result
+            value = leaf._value(record, propagate) if record.status in PROPAGATE_STATES else record.result
             if callback is not None:
                 callback(leaf.id, value)
 

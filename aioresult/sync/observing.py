@@ -127,7 +127,7 @@ async def _states(
     if not results:
         return
     runtime = common_runtime([*results, *ancestors])
-    ignored = [result.id for result in results if result.is_ignored]
+    ignored = [result.id for result in results if result._is_ignored]
     await refuse_ignored(runtime, ignored, deadline_after(timeout))
     unfinished = {id(result) for result in results}
     async with aclosing(_news([*ancestors, *results], timeout)) as source:

@@ -19,6 +19,7 @@ from aioresult.sync.portal import iterate, run
 from aioresult.sync.revoking import RevocableTask
 from aioresult.sync.storing import StoringBackend
 from aioresult.sync.tree import Result, Tree
+from aioresult.values import item_as
 
 if TYPE_CHECKING:
     from aioresult.integrations.celery.protocols import App
@@ -131,9 +132,9 @@ class AsyncResult(Fields, Tree, Result, RevocableTask, Generic[T]):
         self.mirrored.ignored = ignored
 
     @property
-    def is_ignored(self) -> bool:
+    def _is_ignored(self) -> bool:
         """Whether the producer is expected not to store the result."""
-        return self.mirrored.is_ignored
+        return self.mirrored._is_ignored
 
     @property
     def final(self) -> Record | None:
@@ -201,10 +202,18 @@ class AsyncResult(Fields, Tree, Result, RevocableTask, Generic[T]):
         """Iterate the task's states as they change: first what is stored now, if anything, last the final one."""
         return iterate(lambda: self.mirrored.updates(timeout))
 
-    def stream(self, after: int = 0, timeout: float | None = None, propagate: bool = True) -> Iterator[Item]:
+    def stream(
+        self,
+        after: int = 0,
+        timeout: float | None = None,
+        propagate: bool = True,
+        *,
+        result_type: type[Any] | None = None,
+    ) -> Iterator[Item]:
         """Iterate the task's stream; see ``aioresult.AsyncResult.stream``."""
-        for page in iterate(lambda: self.mirrored.pages(after, timeout, propagate)):
-            yield from page
+        for page in iterate(lambda: self.mirrored._pages(after, timeout, propagate)):
+            for item in page:
+                yield item if result_type is None else item_as(item, self.id, result_type)
 
     # --- asking ---
 
@@ -230,17 +239,17 @@ class AsyncResult(Fields, Tree, Result, RevocableTask, Generic[T]):
 
     forget = blocking(asynchronous.AsyncResult.forget)
 
-    def value(self, record: Record, propagate: bool = True) -> T:
+    def _value(self, record: Record, propagate: bool = True) -> T:
         """Return what ``get`` makes of a final record: its value, or its exception raised or returned."""
         try:
-            return self.mirrored.value(record, propagate)
+            return self.mirrored._value(record, propagate)
         except TaskRevokedError as exc:
             raise as_celerys(exc) from exc.__cause__
 
     def maybe_throw(self, propagate: bool = True, callback: OnValue | None = None) -> Any:
         """Return the present result, or raise the task's exception if it has failed; never waits."""
         record = self.fetch()
-        value = self.value(record, propagate) if record.status in PROPAGATE_STATES else record.result
+        value = self._value(record, propagate) if record.status in PROPAGATE_STATES else record.result
         if callback is not None:
             callback(self.id, value)
         return value
@@ -253,7 +262,7 @@ class AsyncResult(Fields, Tree, Result, RevocableTask, Generic[T]):
     def children(self) -> list[Result] | None:
         """The results of the tasks that this one started; ``None`` where that was not recorded."""
         trees, backend = self.fetch().children, self.mirrored.backend
-        return None if trees is None else [mirror(backend.result_from_tree(tree), self.app) for tree in trees]
+        return None if trees is None else [mirror(backend._result_from_tree(tree), self.app) for tree in trees]
 
     # --- not possible with a result backend alone ---
 

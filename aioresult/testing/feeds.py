@@ -53,14 +53,14 @@ class FeedTests(StoreFixtures):
         await feed.expect(lambda events: any(i == task_id and (r is None or r.ready) for i, r in events))
 
     async def test_a_feed_may_be_closed_twice(self, backend: Backend) -> None:
-        feed = await backend.runtime.hub.open_feed()
+        feed = await backend._runtime.hub.open_feed()
         await feed.aclose()
         await feed.aclose()
 
     async def test_the_store_answers_a_ping_and_says_how_it_pushes(self, backend: Backend) -> None:
         await backend.ping()
         capabilities = await backend.capabilities()
-        feed = await backend.runtime.store.feed()
+        feed = await backend._runtime.store.feed()
         assert capabilities.push is (feed is not None)
         assert capabilities.mechanism
         assert capabilities.push or capabilities.reason

@@ -86,6 +86,6 @@ class StoreFixtures:
     @pytest_asyncio.fixture
     async def feed(self, backend: Backend) -> AsyncIterator[Collected]:
         """Give the feed that waiters would be served by, with its events being collected."""
-        collected = Collected(await backend.runtime.hub.open_feed())
+        collected = Collected(await backend._runtime.hub.open_feed())
         yield collected
         await collected.aclose()

@@ -16,7 +16,7 @@ class GroupTests(StoreFixtures):
     async def test_a_saved_group_is_restored_with_its_members_and_can_be_deleted(self, backend: Backend) -> None:
         members = [backend.AsyncResult(fresh_id()) for _ in range(3)]
         group = backend.GroupResult(fresh_id(), members)
-        if type(backend.runtime.store).put_group is Store.put_group:
+        if type(backend._runtime.store).put_group is Store.put_group:
             with pytest.raises(Unsupported, match="groups"):
                 await group.save()
             return

@@ -35,7 +35,7 @@ class StoringTests(StoreFixtures):
 
     async def test_what_is_not_stored_is_left_out_and_pending(self, backend: Backend) -> None:
         task_id = fresh_id()
-        assert dict(await backend.runtime.store.get_many([task_id])) == {}
+        assert dict(await backend._runtime.store.get_many([task_id])) == {}
         assert (await backend.fetch(task_id)).status == "PENDING"
         assert not (await backend.fetch(task_id)).ready
 
@@ -112,7 +112,7 @@ class StoringTests(StoreFixtures):
             assert await waiting == task_id
 
     async def test_an_id_beyond_the_limit_is_refused_for_reading_and_writing(self, backend: Backend) -> None:
-        limit = backend.runtime.store.max_id_length
+        limit = backend._runtime.store.max_id_length
         task_id = fresh_id() + "x" * (10_000 if limit is None else limit)
         if limit is None:
             assert await backend.store_result(task_id, 1, "SUCCESS")
@@ -141,13 +141,13 @@ class StoringTests(StoreFixtures):
     async def test_many_are_read_and_written_at_once(self, backend: Backend) -> None:
         ids = [fresh_id() for _ in range(500)]
         records = [Record(id=task_id, status="SUCCESS", result=index) for index, task_id in enumerate(ids)]
-        store = backend.runtime.store
+        store = backend._runtime.store
         assert list(await store.put_many(records)) == [True] * 500
         found = await store.get_many([*ids, fresh_id()])
         assert {task_id: record.result for task_id, record in found.items()} == {t: i for i, t in enumerate(ids)}
 
     async def test_nothing_to_do_is_done_at_once(self, backend: Backend) -> None:
-        store = backend.runtime.store
+        store = backend._runtime.store
         async with asyncio.timeout(PATIENCE):
             assert dict(await store.get_many([])) == {}
             assert list(await store.put_many([])) == []
@@ -204,7 +204,7 @@ class StoringTests(StoreFixtures):
 
     async def test_writing_the_same_again_counts_as_written(self, backend: Backend) -> None:
         """A writer whose connection broke does not know whether it was written: writing again must be honest."""
-        store = backend.runtime.store
+        store = backend._runtime.store
         record = store.encode(Record(id=fresh_id(), status="SUCCESS", result=1, date_done=datetime.now(UTC)))
         assert list(await store.put_many([record])) == [True]
         assert list(await store.put_many([record])) == [True]

@@ -51,12 +51,12 @@ class StreamTests(StoreFixtures):
     @pytest_asyncio.fixture
     async def task_id(self, backend: Backend) -> str:
         """Give an unused id, where the store keeps streams."""
-        if not backend.runtime.store.keeps_streams:
-            pytest.skip(f"{backend.runtime.store.location} keeps no streams")
+        if not backend._runtime.store.keeps_streams:
+            pytest.skip(f"{backend._runtime.store.location} keeps no streams")
         return str(uuid.uuid4())
 
     async def test_a_store_without_streams_says_so_at_once(self, backend: Backend) -> None:
-        if backend.runtime.store.keeps_streams:
+        if backend._runtime.store.keeps_streams:
             return
         with pytest.raises(Unsupported, match="keeps no streams"):
             await backend.append("a", 1)
@@ -139,11 +139,11 @@ class StreamTests(StoreFixtures):
 
     async def test_appends_of_one_turn_to_many_streams_are_one_call(self, backend: Backend, task_id: str) -> None:
         await backend.append(task_id, "warm")
-        before = backend.runtime.store.commands
+        before = backend._runtime.store.commands
         ids = [f"{task_id}-{number}" for number in range(20)]
         lasts = await asyncio.gather(*(backend.append(one, step) for step in range(5) for one in ids))
         assert lasts == [step for step in range(1, 6) for _ in ids]
-        assert backend.runtime.store.commands - before <= 20 * 5
+        assert backend._runtime.store.commands - before <= 20 * 5
 
     async def test_appending_to_a_final_task_is_refused(self, backend: Backend, task_id: str) -> None:
         await backend.append(task_id, 1)
@@ -213,10 +213,10 @@ class StreamTests(StoreFixtures):
             assert await read(backend, task_id, after=10) == [(11, 11), (12, 12)]
 
     async def test_a_repeated_append_stores_what_is_missing_and_no_more(self, backend: Backend, task_id: str) -> None:
-        store, runtime = backend.runtime.store, backend.runtime
-        first = backend.encode_items(task_id, ["a", "b"])
+        store, runtime = backend._runtime.store, backend._runtime
+        first = backend._encode_items(task_id, ["a", "b"])
         assert await store.append_many([first]) == [2]
-        again = Append(task_id, [*first.items, *backend.encode_items(task_id, ["c"]).items], repeated=True)
+        again = Append(task_id, [*first.items, *backend._encode_items(task_id, ["c"]).items], repeated=True)
         assert await store.append_many([again]) == [3]
         assert await store.append_many([again]) == [3]
         await backend.mark_as_done(task_id, None)
@@ -227,7 +227,7 @@ class StreamTests(StoreFixtures):
     async def test_forgetting_a_task_deletes_its_stream(self, backend: Backend, task_id: str) -> None:
         await backend.append(task_id, 1, 2)
         await backend.forget(task_id)
-        chunk = await backend.runtime.batcher.read_stream(Cursor(task_id, 0, 10))
+        chunk = await backend._runtime.batcher.read_stream(Cursor(task_id, 0, 10))
         assert (chunk.last, len(chunk.items)) == (0, 0)
         with pytest.raises(StreamGap, match="nothing is stored"):
             await read(backend, task_id, after=2)
@@ -247,4 +247,4 @@ class StreamTests(StoreFixtures):
         for reader in readers:
             reader.cancel()
         await asyncio.wait(readers)
-        assert (backend.runtime.hub.waiting, len(backend.runtime.hub.deadlines)) == (0, 0)
+        assert (backend._runtime.hub.waiting, len(backend._runtime.hub.deadlines)) == (0, 0)

@@ -62,7 +62,7 @@ class AioResult(Contestant):
         return get
 
     def keeps_streams(self) -> bool:
-        return self.backend.runtime.store.keeps_streams
+        return self.backend._runtime.store.keeps_streams
 
     def items(self, task: str) -> Items:
         result: AsyncResult[object] = AsyncResult(task, self.backend)

@@ -211,7 +211,7 @@ async def test_a_look_that_nobody_wants_any_more_reads_nothing_and_waits_for_no_
     async with Backend(store) as backend:
         await asyncio.gather(*(backend.mark_as_done(task_id, task_id) for task_id in free))
         stuck = asyncio.create_task(backend.fetch(held[0]))
-        hub = backend.runtime.hub
+        hub = backend._runtime.hub
         hub.leave([free[0]], hub.add(free[0], None))
         await asyncio.sleep(0)
         assert await backend.AsyncResult(free[1]).get(timeout=PATIENCE) == free[1]

@@ -67,7 +67,7 @@ async def test_nothing_is_purged_unless_asked_for() -> None:
     store = WatchedStore(result_expires=0.001)
     async with Backend(store) as backend:
         await backend.store_result("a", 1, "SUCCESS")
-        assert backend.runtime.purging._timer is None
+        assert backend._runtime.purging._timer is None
     assert store.purges == []
 
 
@@ -90,7 +90,7 @@ async def test_who_only_reads_purges_nothing() -> None:
     store = WatchedStore(purge_interval=0.01)
     async with Backend(store) as backend:
         await backend.fetch("a")
-        purging = backend.runtime.purging
+        purging = backend._runtime.purging
         for _ in range(3):  # as often as the timer rings
             purging.begin()
         assert (store.purges, purging._task) == ([], None)
@@ -104,7 +104,7 @@ async def test_a_store_that_deletes_by_itself_is_left_alone() -> None:
 
     async with Backend(Expiring("memory://", make_settings({"purge_interval": 0.01}))) as backend:
         await backend.store_result("a", 1, "SUCCESS")
-        assert backend.runtime.purging._timer is None
+        assert backend._runtime.purging._timer is None
 
 
 # --- in nobody's way --------------------------------------------------------------------------------------------------
@@ -152,7 +152,7 @@ async def test_a_backend_that_is_forgotten_is_not_kept_alive() -> None:
     store = WatchedStore(purge_interval=3600)
     backend = Backend(store)
     await backend.store_result("a", 1, "SUCCESS")
-    runtime = ref(backend.runtime)
+    runtime = ref(backend._runtime)
     del backend
     gc.collect()
     assert runtime() is None

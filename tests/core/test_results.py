@@ -306,7 +306,7 @@ async def test_a_write_that_is_tried_again_leaves_alone_what_was_closed_meanwhil
     store = FaultyStore(make_settings({"result_backend_always_retry": True}))
     async with Backend(store) as backend:
         store.down = True
-        closed = backend.runtime
+        closed = backend._runtime
         writing = asyncio.create_task(backend.mark_as_done("a", 1))
         await asyncio.sleep(0)
         await backend.aclose()  # which lets what has been submitted finish
@@ -314,7 +314,7 @@ async def test_a_write_that_is_tried_again_leaves_alone_what_was_closed_meanwhil
         store.down = False
         assert await writing
         assert not closed.batcher.reached
-        assert backend.runtime.batcher.reached
+        assert backend._runtime.batcher.reached
 
 
 async def test_one_bad_record_does_not_fail_the_batch_it_is_in(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -378,13 +378,13 @@ async def test_a_result_made_before_configure_finds_the_backend_at_its_first_use
 @pytest.mark.usefixtures("no_default")
 async def test_the_environment_names_a_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIORESULT_URL", "memory://environment")
-    assert "environment" in aioresult.get_backend().runtime.store.location
+    assert "environment" in aioresult.get_backend()._runtime.store.location
     await aioresult.get_backend().aclose()
 
 
 async def test_a_celery_configuration_names_its_backend() -> None:
     async with Backend(result_backend="memory://celery", broker_url="amqp://") as backend:
-        assert backend.runtime.store.location == "memory://celery"
+        assert backend._runtime.store.location == "memory://celery"
 
 
 @pytest.mark.parametrize("url", ["nosuch://host", "localhost:6379", "", "://", "redi://localhost"])
@@ -422,7 +422,7 @@ async def test_nothing_shows_a_password() -> None:
     backend = Backend("redis://user:s3cret@127.0.0.1:1/0", connect_timeout=1)
     with pytest.raises(StoreUnavailable, match=r"127\.0\.0\.1:1") as caught:
         await backend.AsyncResult("a").get(timeout=PATIENCE)
-    shown = repr(backend) + repr(caught.value) + str(caught.value) + str(backend.runtime.store.location)
+    shown = repr(backend) + repr(caught.value) + str(caught.value) + str(backend._runtime.store.location)
     assert "s3cret" not in shown
     await backend.aclose()
 
@@ -431,7 +431,7 @@ async def test_nothing_shows_a_password() -> None:
 async def test_a_password_meant_for_another_store_is_not_shown(scheme: str) -> None:
     async with Backend(f"{scheme}://user:s3cret@cache.example/0") as backend:
         await backend.ping()
-        assert "s3cret" not in f"{backend!r} {backend.runtime.store.location}"
+        assert "s3cret" not in f"{backend!r} {backend._runtime.store.location}"
 
 
 @pytest.mark.parametrize("url", ["redis:user:s3cret@h", "user:s3cret@h://0", "redis:/user:s3cret@h/?x=y://"])

@@ -115,7 +115,7 @@ class World:
             await feed.aclose()
 
     async def _fall_back(self) -> None:
-        self.backend.runtime.hub.read_all()
+        self.backend._runtime.hub.read_all()
 
     async def _come(self) -> None:
         self.readers.append(Reader(self.backend))
@@ -160,7 +160,7 @@ def test_every_reader_sees_every_item_once_and_in_order(steps: list[str], seed: 
             async with asyncio.timeout(10):
                 await asyncio.gather(*(reader.task for reader in world.readers))
             assert [reader.seen for reader in world.readers] == [world.expected()] * len(world.readers)
-            assert world.backend.runtime.hub.waiting == 0
+            assert world.backend._runtime.hub.waiting == 0
 
     asyncio.run(run())
 

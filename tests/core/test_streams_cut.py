@@ -29,7 +29,7 @@ async def append_surely(backend: Backend, append: Append) -> int:
     """Append as a runner does: again after an outage, and say that some of it may have been stored."""
     while True:
         try:
-            return await backend.put_items(append)
+            return await backend._put_items(append)
         except StoreUnavailable:
             append.repeated = True
 
@@ -53,7 +53,7 @@ async def test_nothing_is_lost_repeated_or_out_of_order(store: str, url: str) ->
     async def produce(backend: Backend, name: int) -> list[int]:
         numbers = []
         for number in range(ITEMS):
-            numbers.append(await append_surely(backend, backend.encode_items("t", [[name, number]])))
+            numbers.append(await append_surely(backend, backend._encode_items("t", [[name, number]])))
             await asyncio.sleep(chance.choice((0, 0, 0.001)))
         return numbers
 

@@ -240,7 +240,7 @@ async def test_many_short_waits_do_not_pile_up_deadlines(backend: Backend) -> No
             await backend.fetch("b")
         task.cancel()
         await asyncio.wait([task])
-    hub = backend.runtime.hub
+    hub = backend._runtime.hub
     assert (len(hub.deadlines), hub.waiting, len(hub._new)) == (0, 0, 0)
 
 
@@ -280,7 +280,7 @@ async def test_closing_the_backend_ends_the_waiting_with_an_error(store: FaultyS
 
 
 async def test_who_comes_to_wait_or_to_read_when_it_was_just_closed_gets_the_error(backend: Backend) -> None:
-    runtime = backend.runtime
+    runtime = backend._runtime
     await backend.aclose()
     with pytest.raises(AioResultError, match="closed while waiting"):
         await runtime.final("a", None, None)
@@ -420,7 +420,7 @@ async def test_updates_do_not_go_back_to_what_was_read_before_the_news_came() ->
         store.answering.set()
 
         async def answered() -> bool:
-            return not backend.runtime.hub.looking
+            return not backend._runtime.hub.looking
 
         await eventually(answered)
         await backend.store_result("a", "done", "SUCCESS")

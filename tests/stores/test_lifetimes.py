@@ -67,7 +67,7 @@ def by_celery(app: Any) -> None:
 
 async def test_old_rows_of_celery_are_read_and_restored_until_they_are_purged(url: str) -> None:
     async with Backend(url) as backend:
-        await create_tables(backend.runtime.store)  # Celery up to 5.4 does so for one database of a process
+        await create_tables(backend._runtime.store)  # Celery up to 5.4 does so for one database of a process
         with celery_app(url) as app:
             by_celery(app)
         await date_rows(url, datetime.now(UTC) - OLD)

@@ -46,7 +46,7 @@ def test_one_loop_after_the_other_may_use_it(store: Store) -> None:
         assert await backend.mark_as_done(f"{turn}", turn)
         assert await waiting == turn
         assert await backend.AsyncResult("0") == 0
-        return backend.runtime.store
+        return backend._runtime.store
 
     used = [asyncio.run(use(turn)) for turn in range(3)]
     assert used[0] is store
@@ -109,7 +109,7 @@ def test_a_loop_that_closes_its_backend_gets_the_same_store_again(store: Store) 
         for _ in range(2):
             async with backend:
                 await backend.ping()
-                assert backend.runtime.store is store
+                assert backend._runtime.store is store
 
     asyncio.run(main())
 

@@ -31,7 +31,7 @@ async def test_valkeys_is_valkey_by_tls_and_there_are_its_clusters_and_sentinels
     assert from_url("valkeys+sentinel://h/mymaster", settings).encrypted
     assert isinstance(from_url("valkey+sentinel://h/mymaster", settings), SentinelAddress)
     async with Backend("valkeys+cluster://h") as backend:
-        assert isinstance(backend.runtime.store, RedisClusterStore)
+        assert isinstance(backend._runtime.store, RedisClusterStore)
 
 
 @pytest.mark.parametrize("scheme", ["unix", "socket", "valkey+unix", "redis+unix", "redis+socket"])

@@ -16,10 +16,6 @@ from aioresult import sync
 CLASSES = ["AsyncResult", "Backend", "GroupResult", "ResultSet"]
 FUNCTIONS = ["as_completed", "configure", "gather", "get_backend", "wait"]
 RENAMED = {"aclose": "close", "__aenter__": "__enter__", "__aexit__": "__exit__"}
-INTERNAL = {
-    "AsyncResult": {"keep"},  # called by the core only
-    "Backend": {"runtime"},  # belongs to a running loop
-}
 PROPERTIES = {"status", "children"}  # Celery's attributes, where asynchronous code calls and awaits a method
 
 CELERYS_ARGUMENTS = {
@@ -76,9 +72,7 @@ def shape(parameter: inspect.Parameter) -> tuple[str, object, object]:
 
 
 def mirrored_names() -> list[tuple[str, str]]:
-    return sorted(
-        (name, member) for name in CLASSES for member in public(getattr(aioresult, name)) - INTERNAL.get(name, set())
-    )
+    return sorted((name, member) for name in CLASSES for member in public(getattr(aioresult, name)))
 
 
 def assert_accepts_every_call(ours: Callable[..., Any], theirs: Callable[..., Any]) -> None:

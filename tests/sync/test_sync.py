@@ -151,7 +151,7 @@ def test_get_knows_revoked_and_ignored_tasks(backend: Backend) -> None:
         AsyncResult("t", backend).get()
     ignored = AsyncResult("i", backend)
     ignored.ignored = True
-    assert ignored.is_ignored
+    assert ignored._is_ignored
     with pytest.raises(ResultNotStored):
         ignored.get()
 
@@ -697,7 +697,7 @@ def test_a_backend_writes_and_manages_without_await() -> None:
         assert backend.mark_as_failure("t", RuntimeError("no"))
         assert backend.mark_as_done("t", 1)
         assert not backend.mark_as_failure("t", RuntimeError("late"))
-        assert backend.put_record(Record(id="r", status="SUCCESS", result=2))
+        assert backend._put_record(Record(id="r", status="SUCCESS", result=2))
         assert {i: record.result for i, record in backend.fetch_many(["t", "r", "x"]).items()} == {"t": 1, "r": 2}
         assert backend.forget("t")
         backend.ping()

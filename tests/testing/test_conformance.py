@@ -25,7 +25,7 @@ class TestMemoryStore(StoreTests):
     url = "memory://conformance"
 
     async def poison(self, backend: Backend, task_id: str) -> None:
-        store = backend.runtime.store
+        store = backend._runtime.store
         assert isinstance(store, MemoryStore)
         store._space.items[task_id].payload = GARBAGE
 

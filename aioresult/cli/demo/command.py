@@ -64,7 +64,7 @@ async def _demo(session: Session, count: int, *, temporary: bool) -> None:
     async with session.backend() as push, session.backend(**POLLING) as polling:
         await push.ping()
         await polling.ping()
-        location = push.runtime.store.location
+        location = push._runtime.store.location
         async with Worker(session.url or "", session.assignments()) as worker:
             place = f"  {location}{' (temporary)' if temporary else ''}"
             console.print(Text.assemble(("Store ", "bold"), place), soft_wrap=True)

@@ -74,7 +74,7 @@ class Callbacks:
     def _add(self, task_id: str, key: int, reference: Callable[[], PendingResult | None]) -> None:
         if reference() is None:  # dropped already
             return
-        hub = self._hub = self._backend.runtime.hub
+        hub = self._hub = self._backend._runtime.hub
         members = self._registered.setdefault(task_id, {})
         members[key] = reference
         if not isinstance(reference, ref):

@@ -102,7 +102,7 @@ class _Publishing:
         self, publish: Callable[[], ResultNode], prepared: AsyncResult[Any] | None, canvas: Canvas | None = None
     ) -> Result:
         """Publish, and return the results, all of them watched; ``prepared`` is watched before publishing."""
-        watch = Watch(self.results.backend.runtime)
+        watch = Watch(self.results.backend._runtime)
         if prepared is not None and not prepared.ignored:
             watch.add([prepared])
         try:

@@ -61,5 +61,5 @@ class Results:
         prepared.parent = parent
         if (done := internals.eager(node)) is not None:
             traceback = None if done.traceback is None else str(done.traceback)
-            prepared.keep(Record(id=node.id, status=done.state, result=done.result, traceback=traceback))
+            prepared._keep(Record(id=node.id, status=done.state, result=done.result, traceback=traceback))
         return prepared

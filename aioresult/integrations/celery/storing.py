@@ -75,7 +75,7 @@ class StoringBackend(CeleryBackend):  # type: ignore[misc]  # Celery has no type
         record = record_of(str(task_id), meta)
         try:
             internals.retry_over_time(
-                lambda: run_anywhere(self._async.put_record, record),
+                lambda: run_anywhere(self._async._put_record, record),
                 StoreUnavailable,
                 errback=self._on_outage,
                 **self._policy,
@@ -119,7 +119,7 @@ class StoringBackend(CeleryBackend):  # type: ignore[misc]  # Celery has no type
 
     def _save_group(self, group_id: str, result: ResultNode) -> ResultNode:
         async def save() -> None:
-            await self._async.runtime.store.put_group(str(group_id), result.as_tuple())
+            await self._async._runtime.store.put_group(str(group_id), result.as_tuple())
 
         run_anywhere(save)
         return result

@@ -27,7 +27,7 @@ async def records(
     Raises:
         ResultTimeout: not all were final in time; what was has been yielded.
     """
-    runtime = backend.runtime
+    runtime = backend._runtime
     outstanding = {runtime.check(task_id) for task_id in ids}
     deadline = deadline_after(timeout)
     if deadline == LOOK_ONCE:

@@ -53,7 +53,7 @@ class Watch:
             for reference in self._refs.pop(record.id, ()):
                 result = reference()
                 if result is not None and record.error is None:
-                    result.keep(record)
+                    result._keep(record)
 
     def fail(self, error: Exception) -> None:
         """Take the error that ended all waiting; awaiting one of the results reads it again, and raises then."""

@@ -74,7 +74,7 @@ class TestUnderstands:
 
         app = Celery("shop", backend=OwnPlace, set_as_current=False)
         async with backend_from_app(app) as backend:
-            assert backend.runtime.store.location == "memory://own"
+            assert backend._runtime.store.location == "memory://own"
         with pytest.raises(SettingsError, match=r"needs a URL: result_backend='aioresult\+redis://"):
             backend_from_app(Celery("shop", backend=AioResultBackend, set_as_current=False))
 

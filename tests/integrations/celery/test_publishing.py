@@ -265,7 +265,7 @@ def queued(app: Celery) -> int:
 
 class TestWatches:
     async def test_before_the_task_is_published(self, app: Celery, backend: Backend) -> None:
-        hub = backend.runtime.hub
+        hub = backend._runtime.hub
         waiting: list[int] = []
 
         @before_task_publish.connect(weak=False)  # type: ignore[untyped-decorator]  # Celery has no types

@@ -63,7 +63,7 @@ async def test_a_task_that_ignores_its_result_has_no_stream(app: Celery) -> None
         ignored = await apply_async(signature, backend=backend)
         after = await apply_async(app.tasks["tests.say"].s(1, 3), backend=backend)
         assert await after.get(timeout=WAIT) == 3
-        assert (await backend.runtime.batcher.read_stream(Cursor(ignored.id, 0, 0))).last == 0
+        assert (await backend._runtime.batcher.read_stream(Cursor(ignored.id, 0, 0))).last == 0
 
 
 def test_outside_of_a_task_emit_says_what_else_to_use() -> None:

@@ -34,6 +34,6 @@ async def until_watched(backend: Backend, number: int) -> None:
     """Wait until the feed of ``backend`` watches ``number`` ids and has had them looked at."""
 
     async def watched() -> bool:
-        return backend.stats().watched >= number and not backend.runtime.hub.looking
+        return backend.stats().watched >= number and not backend._runtime.hub.looking
 
     await eventually(watched)

@@ -207,7 +207,7 @@ async def test_documents_of_real_workers_are_all_readable(url: str, tasks: Colle
     documents = json_util.loads(json.dumps(VECTORS["celery_taskmeta"]["docs"]))
     tasks.insert_many(documents)
     async with Backend(url, result_expires=None) as backend:
-        records = await backend.runtime.store.get_many([document["_id"] for document in documents])
+        records = await backend._runtime.store.get_many([document["_id"] for document in documents])
     for document in documents:
         check(records[document["_id"]], document)
 

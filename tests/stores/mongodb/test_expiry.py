@@ -129,7 +129,7 @@ async def test_what_says_that_it_has_expired_is_absent_and_all_else_is_there_unt
         ]
     )
     async with Backend(url) as backend:
-        found = await backend.runtime.store.get_many([d["_id"] for d in tasks.find()])
+        found = await backend._runtime.store.get_many([d["_id"] for d in tasks.find()])
         assert set(found) == {"celerys", "ours alive", "celerys alive", "celerys running"}
         assert await backend.purge() == 2
     assert {found["_id"] for found in tasks.find()} == {"ours alive", "celerys alive", "celerys running"}
@@ -155,15 +155,15 @@ async def test_what_has_expired_is_replaced_by_any_state_but_by_one_writer_only(
     async with Backend(url) as first, Backend(url) as second:
         started = [Record(id=str(number), status="STARTED") for number in range(20)]
         final = [Record(id=str(number), status="SUCCESS", result=2) for number in range(20)]
-        _, late = await asyncio.gather(first.runtime.store.put_many(started), second.runtime.store.put_many(final))
-        found = await first.runtime.store.get_many([str(number) for number in range(20)])
+        _, late = await asyncio.gather(first._runtime.store.put_many(started), second._runtime.store.put_many(final))
+        found = await first._runtime.store.get_many([str(number) for number in range(20)])
     assert all(late)
     assert {record.status for record in found.values()} == {"SUCCESS"}
 
 
 async def test_an_expired_result_that_is_announced_wakes_nobody(url: str, tasks: Collection) -> None:
     async with Backend(url) as backend:
-        feed = await backend.runtime.store.feed()
+        feed = await backend._runtime.store.feed()
         assert feed is not None
         events: list[tuple[str, Record | None]] = []
         feed.attach(lambda task_id, record: events.append((task_id, record)))

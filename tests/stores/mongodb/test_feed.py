@@ -87,7 +87,7 @@ class Heard:
 
 @pytest.fixture
 async def heard(backend: Backend) -> AsyncIterator[Heard]:
-    feed = await backend.runtime.store.feed()
+    feed = await backend._runtime.store.feed()
     assert feed is not None
     heard = Heard(feed)
     yield heard
@@ -145,7 +145,7 @@ async def test_what_was_stored_before_the_stream_was_opened_is_never_announced_a
     """The stream begins a little in the past; by now there may be another record of the same id."""
     await backend.store_result("a", "of a former run", "SUCCESS")
     await backend.forget("a")
-    feed = await backend.runtime.store.feed()
+    feed = await backend._runtime.store.feed()
     assert feed is not None
     heard = Heard(feed)
     await feed.watch(["a"])
@@ -165,11 +165,11 @@ async def test_writes_that_were_under_way_when_the_stream_was_opened_are_announc
         for round_ in range(5):
             ids = [f"{round_}-{number}" for number in range(100)]
             writing = [asyncio.create_task(other.store_result(task_id, 1, "SUCCESS")) for task_id in ids]
-            feed = await backend.runtime.store.feed()
+            feed = await backend._runtime.store.feed()
             assert feed is not None
             heard = Heard(feed)
             await feed.watch(ids)
-            found = dict(await backend.runtime.store.get_many(ids))
+            found = dict(await backend._runtime.store.get_many(ids))
             await asyncio.gather(*writing)
 
             async def all_known(heard: Heard = heard, found: dict[str, Record] = found, ids: list[str] = ids) -> bool:
@@ -187,11 +187,11 @@ async def test_a_thousand_waiters_share_one_stream_and_four_commands_which_ends_
 ) -> None:
     monkeypatch.setattr(MongoStore, "silence", 0.2)  # the server sees that a client is gone when it would answer
     async with Backend(url, idle_timeout=0.05) as backend, Backend(url) as other:
-        before = backend.runtime.store.commands
+        before = backend._runtime.store.commands
         waiting = [asyncio.create_task(backend.AsyncResult(str(n)).get(timeout=PATIENCE)) for n in range(1000)]
         await until_watched(backend, 1000)
         assert len(open_streams(tasks)) == 1
-        assert backend.runtime.store.commands <= before + 4 + 2  # and two pings
+        assert backend._runtime.store.commands <= before + 4 + 2  # and two pings
         await asyncio.gather(*(other.store_result(str(n), n, "SUCCESS") for n in range(1000)))
         assert await asyncio.gather(*waiting) == list(range(1000))
 
@@ -240,7 +240,7 @@ async def test_a_feed_that_is_left_in_the_middle_of_events_ends_at_once(
     monkeypatch.setattr(MongoStore, "silence", 2 * PATIENCE)
     monkeypatch.setattr(MongoStore, "motor_silence", 1)
     for turns in range(20):
-        feed = await backend.runtime.store.feed()
+        feed = await backend._runtime.store.feed()
         assert feed is not None
         announced = asyncio.Event()
         feed.attach(lambda _, record, announced=announced: announced.set() if record else None)  # type: ignore[misc]
@@ -306,12 +306,12 @@ async def test_the_iteration_of_a_feed_ends_by_an_error_that_names_the_store(
     backend: Backend, tasks: Collection
 ) -> None:
     tasks.insert_one({"_id": "a"})
-    feed = await backend.runtime.store.feed()
+    feed = await backend._runtime.store.feed()
     assert feed is not None
     heard = Heard(feed)
     tasks.drop()
     await asyncio.wait([heard.task])
-    with pytest.raises(StoreUnavailable, match=backend.runtime.store.location):
+    with pytest.raises(StoreUnavailable, match=backend._runtime.store.location):
         heard.task.result()
     await heard.aclose()
 
@@ -353,7 +353,7 @@ async def test_when_the_history_is_lost_everything_is_looked_at(driver: str, key
                 async with Backend(f"{driver}://127.0.0.1:{server.port}/{keyprefix}?directConnection=true") as other:
                     await asyncio.gather(*(other.store_result(str(n), n, "SUCCESS") for n in range(100)))
                     await asyncio.to_thread(roll_over, server.port)
-                    feed = await other.runtime.store.feed()  # which cannot begin in the past, since there is none
+                    feed = await other._runtime.store.feed()  # which cannot begin in the past, since there is none
                     assert feed is not None
                     await feed.aclose()
                 await proxy.resume()

@@ -85,7 +85,7 @@ async def test_a_ready_client_is_used_and_left_open(
             waiting = asyncio.create_task(backend.AsyncResult("ready").get(timeout=PATIENCE))
             await backend.store_result("ready", 1, "SUCCESS")
             assert await waiting == 1
-            assert tasks.database.name in backend.runtime.store.location
+            assert tasks.database.name in backend._runtime.store.location
         assert (await client.admin.command("ping"))["ok"] == 1
         assert tasks.count_documents({}) == 1
     finally:
@@ -130,7 +130,7 @@ async def test_closing_motor_lets_the_event_loop_run(mongo_url: str) -> None:
 
 async def test_a_blocking_client_is_refused(mongo_url: str) -> None:
     with pymongo.MongoClient[Document](mongo_url) as client, pytest.raises(SettingsError, match="AsyncMongoClient"):
-        _ = Backend(client).runtime
+        _ = Backend(client)._runtime
 
 
 # --- what is written --------------------------------------------------------------------------------------------------
@@ -160,7 +160,7 @@ async def test_a_batch_is_one_command_and_so_is_reading_it(
     client = client_class(mongo_url, event_listeners=[commands])
     try:
         async with Backend(client) as backend:
-            store = backend.runtime.store
+            store = backend._runtime.store
             await store.put_many([Record(id="first", status="SUCCESS")])
             commands.sent.clear()
             before = store.commands
@@ -174,7 +174,7 @@ async def test_a_batch_is_one_command_and_so_is_reading_it(
 
 
 async def test_what_may_not_be_written_does_not_keep_the_rest_of_its_batch_from_being_written(backend: Backend) -> None:
-    store = backend.runtime.store
+    store = backend._runtime.store
     now = datetime.now(UTC)
     await store.put_many([Record(id="a", status="SUCCESS", result="old", date_done=now)])
     batch = [Record(id=task_id, status="FAILURE", result=ValueError("new"), date_done=now) for task_id in "abc"]
@@ -189,11 +189,11 @@ async def test_an_upsert_that_loses_a_race_to_another_insert_is_tried_again(
 ) -> None:
     """Two writers that insert the same id at once collide, though one may replace what the other has written."""
     for round_ in range(20):
-        store, ids = backend.runtime.store, [f"{round_}-{index}" for index in range(50)]
+        store, ids = backend._runtime.store, [f"{round_}-{index}" for index in range(50)]
         finals = store.put_many([Record(id=task_id, status="SUCCESS", result=1) for task_id in ids])
         early = [Record(id=task_id, status="STARTED") for task_id in reversed(ids)]
-        async with Backend(str(backend.runtime.store.location) + "?replicaSet=rs0") as other:
-            written, _ = await asyncio.gather(finals, other.runtime.store.put_many(early))
+        async with Backend(str(backend._runtime.store.location) + "?replicaSet=rs0") as other:
+            written, _ = await asyncio.gather(finals, other._runtime.store.put_many(early))
         assert all(written)
         assert {record.status for record in (await store.get_many(ids)).values()} == {"SUCCESS"}
 
@@ -290,7 +290,7 @@ async def test_a_document_of_another_shape_is_undecodable_and_hurts_nobody_else(
 ) -> None:
     tasks.insert_one({"_id": "odd", **document})
     await backend.store_result("good", 1, "SUCCESS")
-    found = await backend.runtime.store.get_many(["odd", "good"])
+    found = await backend._runtime.store.get_many(["odd", "good"])
     assert "odd" in str(found["odd"].error)
     assert found["good"].result == 1
 
@@ -307,14 +307,14 @@ async def test_dates_and_text_that_python_cannot_hold_do_not_spoil_the_batch(
     raw = (len(body) + 5).to_bytes(4, "little") + body + b"\x00"
     tasks.insert_one(RawBSONDocument(raw))
     await backend.store_result("good", 1, "SUCCESS")
-    found = await backend.runtime.store.get_many(["a", "good"])
+    found = await backend._runtime.store.get_many(["a", "good"])
     assert found["a"].error is not None
     assert found["good"].result == 1
 
 
 async def test_dates_keep_their_microseconds(backend: Backend) -> None:
     moment = datetime(2026, 11, 22, 1, 2, 3, 456789, UTC)
-    await backend.runtime.store.put_many([Record(id="a", status="SUCCESS", date_done=moment)])
+    await backend._runtime.store.put_many([Record(id="a", status="SUCCESS", date_done=moment)])
     assert (await backend.fetch("a")).date_done == moment
 
 
@@ -332,9 +332,9 @@ async def test_a_query_for_very_long_ids_is_divided(backend: Backend) -> None:
     ids = [f"{index}-{'x' * 2**20}" for index in range(20)]
     for task_id in ids:
         await backend.store_result(task_id, 1, "SUCCESS")
-    assert len(await backend.runtime.store.get_many(ids)) == 20
-    await backend.runtime.store.delete_many(ids)
-    assert not await backend.runtime.store.get_many(ids)
+    assert len(await backend._runtime.store.get_many(ids)) == 20
+    await backend._runtime.store.delete_many(ids)
+    assert not await backend._runtime.store.get_many(ids)
 
 
 # --- groups -----------------------------------------------------------------------------------------------------------
@@ -370,7 +370,7 @@ async def test_a_standalone_server_is_polled_with_one_warning_that_says_why(
             capabilities = await backend.capabilities()
             assert not capabilities.push
             assert "replica set" in capabilities.reason
-            assert isinstance(backend.runtime.store, MongoStore)
+            assert isinstance(backend._runtime.store, MongoStore)
             waiting = [asyncio.create_task(backend.AsyncResult(str(i)).get(timeout=PATIENCE)) for i in range(100)]
             await asyncio.sleep(0)
             await asyncio.gather(*(backend.store_result(str(i), i, "SUCCESS") for i in range(100)))

@@ -101,7 +101,7 @@ async def test_who_has_looked_before_the_stream_was_trimmed_takes_no_number_twic
     """Between the look and the insertion others append and trim so much that the number is not kept any more."""
     async with Backend(url, stream_max_items=2, stream_trim=True) as trimming:
         assert await backend.append("a", 0) == 1
-        streams = backend.runtime.store._streams  # type: ignore[attr-defined]
+        streams = backend._runtime.store._streams  # type: ignore[attr-defined]
         insert, held = streams._insert, [True]
 
         async def insert_late(*args: Any) -> None:
@@ -121,7 +121,7 @@ async def test_items_whose_answer_is_lost_are_stored_once(
     backend: Backend, other: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert await backend.append("a", 1) == 1
-    collection = backend.runtime.store._at.streams  # type: ignore[attr-defined]
+    collection = backend._runtime.store._at.streams  # type: ignore[attr-defined]
     insert, losses = collection.insert_many, [1]
 
     async def answer_is_lost(*args: Any, **options: Any) -> Any:
@@ -145,7 +145,7 @@ async def test_what_was_trimmed_is_deleted_once_nobody_can_take_its_number(
         for number in range(20):
             await backend.append("a", number)
         assert pieces.count_documents({}) == 20
-        chunk = await backend.runtime.batcher.read_stream(Cursor("a", 15, 10))
+        chunk = await backend._runtime.batcher.read_stream(Cursor("a", 15, 10))
         assert (chunk.oldest, chunk.last, len(chunk.items)) == (16, 20, 5)
         monkeypatch.setattr(streams_module, "_KEPT", timedelta(0))
         monkeypatch.setattr(streams_module, "_SWEEP", 0.0)
@@ -244,7 +244,7 @@ async def test_an_expired_stream_that_is_still_there_is_not_seen_and_begins_anew
     await backend.append("b", 1, 2)
     pieces.drop_indexes()
     pieces.update_many({}, {"$set": {"expires_at": datetime(2020, 1, 1, tzinfo=UTC)}})
-    assert (await other.runtime.batcher.read_stream(Cursor("a", 0, 10))).last == 0
+    assert (await other._runtime.batcher.read_stream(Cursor("a", 0, 10))).last == 0
     assert await backend.append("a", "new") == 1
     await backend.purge()
     assert [piece["_id"] for piece in pieces.find()] == [{"task": "a", "first": 1}]
@@ -293,14 +293,14 @@ async def test_small_items_travel_with_the_news_and_large_ones_are_read(backend:
     reading = reader(backend, "a", seen)
     await other.append("a", 1)
     await until_read(reading, seen, 1)
-    before = backend.runtime.store.commands
+    before = backend._runtime.store.commands
     for number in range(2, 12):
         await other.append("a", number)
     await until_read(reading, seen, 11)
-    assert backend.runtime.store.commands == before
+    assert backend._runtime.store.commands == before
     await other.append("a", "x" * 100_000)
     await until_read(reading, seen, 12)
-    assert backend.runtime.store.commands > before
+    assert backend._runtime.store.commands > before
     await other.mark_as_done("a", None)
     await reading
     assert seen == list(range(1, 13))

@@ -164,7 +164,7 @@ async def test_a_clusters_client_is_followed_and_left_alone(cluster: RedisCluste
     host, port = cluster.addresses[0]
     async with RedisCluster(host=host, port=port, password="sesame") as client:
         async with Backend(client) as backend:
-            assert isinstance(backend.runtime.store, RedisClusterStore)
+            assert isinstance(backend._runtime.store, RedisClusterStore)
             task_id = fresh_id()
             waiting = waiter(backend, task_id)
             await backend.store_result(task_id, 1, "SUCCESS")

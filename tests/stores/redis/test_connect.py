@@ -215,7 +215,7 @@ async def test_a_client_is_followed_and_left_alone(redis_url: str) -> None:
             waiting = asyncio.create_task(backend.AsyncResult(task_id).get(timeout=30))
             await backend.store_result(task_id, 1, "SUCCESS")
             assert await waiting == 1
-            location = backend.runtime.store.location
+            location = backend._runtime.store.location
         assert await client.ping()
         assert redis_url == f"redis://{location}"
         pool = BlockingConnectionPool.from_url(redis_url, max_connections=3, timeout=1, health_check_interval=7)

@@ -89,7 +89,7 @@ async def pushes(server: RedisServer, task_id: str) -> bool:
 
 
 async def polls(backend: Backend) -> bool:
-    store = backend.runtime.store
+    store = backend._runtime.store
     assert isinstance(store, RedisStore)
     return bool(store._source.refusal)
 

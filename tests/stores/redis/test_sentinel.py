@@ -114,7 +114,7 @@ async def test_a_clients_sentinels_are_asked_as_well(watched_servers: RedisSenti
         waiting = asyncio.create_task(backend.AsyncResult(task_id).get(timeout=PATIENCE))
         await backend.store_result(task_id, 1, "SUCCESS")
         assert await waiting == 1
-        assert backend.runtime.store.location == f"{watched_servers.service}/0"
+        assert backend._runtime.store.location == f"{watched_servers.service}/0"
     for asked in sentinel.sentinels:
         await asked.aclose()
 

@@ -97,7 +97,7 @@ async def foreign_writer(url: str, **conf: Any) -> AsyncIterator[ForeignWriter]:
 
 def sql_store(backend: Backend) -> SQLStore:
     """Return the store of ``backend`` in the running loop."""
-    store = backend.runtime.store
+    store = backend._runtime.store
     assert isinstance(store, SQLStore)
     return store
 
@@ -106,7 +106,7 @@ async def until_watched(backend: Backend, number: int) -> None:
     """Wait until the feed of ``backend`` watches ``number`` ids, and what was stored before would have been seen."""
 
     async def watched() -> bool:
-        return backend.stats().watched >= number and not backend.runtime.hub.looking
+        return backend.stats().watched >= number and not backend._runtime.hub.looking
 
     await eventually(watched)
     for _ in range(2):  # where the feed looks by itself, it has begun to

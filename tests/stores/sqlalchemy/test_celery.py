@@ -358,7 +358,7 @@ async def test_waiters_in_many_loops_of_one_process_are_woken(url: str) -> None:
 async def test_indexes_that_older_generations_lack_are_created_where_an_operator_asks_for_it(url: str) -> None:
     engine = create_async_engine(parse(url).url)
     async with Backend(url) as backend:
-        await create_tables(backend.runtime.store)
+        await create_tables(backend._runtime.store)
     complete = await _indexes(engine)
     async with engine.begin() as connection:
         for table in TABLES:
@@ -371,7 +371,7 @@ async def test_indexes_that_older_generations_lack_are_created_where_an_operator
     assert await _indexes(engine) == lacking
     backends = [Backend(url) for _ in range(4)]
     for _ in range(2):
-        await asyncio.gather(*(create_tables(backend.runtime.store) for backend in backends))
+        await asyncio.gather(*(create_tables(backend._runtime.store) for backend in backends))
         assert await _indexes(engine) == complete
     await asyncio.gather(*(backend.aclose() for backend in backends), engine.dispose())
 
@@ -379,13 +379,13 @@ async def test_indexes_that_older_generations_lack_are_created_where_an_operator
 async def test_an_index_of_another_name_serves_as_well(url: str) -> None:
     engine = create_async_engine(parse(url).url)
     async with Backend(url) as backend:
-        await create_tables(backend.runtime.store)
+        await create_tables(backend._runtime.store)
         async with engine.begin() as connection:
             await connection.exec_driver_sql("CREATE INDEX of_my_own ON celery_taskmeta (date_done, status)")
             where = " ON celery_taskmeta" if "mysql" in url else ""
             await connection.exec_driver_sql(f"DROP INDEX ix_celery_taskmeta_date_done{where}")
         before = await _indexes(engine)
-        await create_tables(backend.runtime.store)
+        await create_tables(backend._runtime.store)
     assert await _indexes(engine) == before
     await engine.dispose()
 

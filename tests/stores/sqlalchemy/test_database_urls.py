@@ -71,7 +71,7 @@ async def test_of_several_hosts_that_is_used_which_does_what_is_asked_for(
     url = spelled(f"{credentials}@{hosts}/{database}", driver)
     async with Backend(f"{url}?target_session_attrs=read-write") as backend:
         assert await backend.store_result("a", 1, "SUCCESS")
-        assert backend.runtime.store.location == f"postgresql://{hosts}/{database}"
+        assert backend._runtime.store.location == f"postgresql://{hosts}/{database}"
     assert on_postgresql(postgres_url, "SELECT task_id FROM celery_taskmeta") == [("a",)]
     async with Backend(f"{url}?target_session_attrs=read-only") as backend:
         assert await setting_of(backend, "transaction_read_only") == "on"

@@ -88,7 +88,7 @@ async def test_a_wrong_password_says_so_and_is_not_repeated(guarded_server: Post
 
 
 async def _reprs(backend: Backend) -> str:
-    return f"{backend.runtime.store!r} {backend.runtime.store.location}"
+    return f"{backend._runtime.store!r} {backend._runtime.store.location}"
 
 
 async def test_an_unknown_database_and_a_closed_port_say_so(url: str) -> None:
@@ -293,7 +293,7 @@ async def test_tables_may_have_other_names_and_schemas(url: str) -> None:
             await sql_store(backend).put_group("g", [["g", None], []])
             assert await sql_store(backend).get_group("g") == [["g", None], []]
             assert await backend.purge() == 0
-            store = backend.runtime.store
+            store = backend._runtime.store
             assert [await install_trigger(store) for _ in range(2)] == [True, False]
             assert (await backend.capabilities()).details["trigger for foreign writers"] == "ready states"
             assert [await uninstall_trigger(store) for _ in range(2)] == [True, False]
@@ -352,7 +352,7 @@ async def test_an_account_that_may_only_read_reads_and_is_told_when_it_writes(re
         with pytest.raises(SettingsError, match=r"not allowed.*permission denied for schema public"):
             await reader.store_result("a", 1, "SUCCESS")
     async with Backend(url) as owner, Backend(reader_url, fallback_interval=3600) as reader:
-        await create_tables(owner.runtime.store)
+        await create_tables(owner._runtime.store)
         with pytest.raises(SettingsError, match=r"not allowed.*permission denied for table celery_taskmeta"):
             await reader.AsyncResult("a").get(timeout=PATIENCE)
         on_postgresql(url, "GRANT SELECT ON celery_taskmeta TO reader")

@@ -323,10 +323,10 @@ async def test_a_lacking_right_is_explained_and_polling_takes_the_triggers_place
 async def test_other_databases_have_no_such_trigger() -> None:
     async with Backend("sqlite://") as backend:
         with pytest.raises(Unsupported, match="only PostgreSQL"):
-            await install_trigger(backend.runtime.store)
+            await install_trigger(backend._runtime.store)
     async with Backend("memory://") as backend:
         with pytest.raises(Unsupported, match="no SQL database"):
-            await install_trigger(backend.runtime.store)
+            await install_trigger(backend._runtime.store)
 
 
 # --- bad days ---------------------------------------------------------------------------------------------------------
@@ -486,7 +486,7 @@ async def test_a_connection_that_is_silent_when_the_feed_opens_is_no_pooler(
     async with TcpProxy(url) as proxy, Backend(proxy.url, **PUSH_ONLY) as backend:
         await backend.ping()
         push = sql_store(backend)._push
-        feed = feeds.NotificationFeed(push.database, await push.database.ready(), backend.runtime.store.get_many)
+        feed = feeds.NotificationFeed(push.database, await push.database.ready(), backend._runtime.store.get_many)
 
         async def freeze(_: float) -> bool:
             proxy.freeze()

@@ -77,7 +77,7 @@ IDS = {
 @pytest.mark.parametrize("after", IDS)
 async def test_a_table_that_another_one_replaces_is_examined_anew(url: str, before: str, after: str) -> None:
     async with Backend(url) as creator:
-        await create_tables(creator.runtime.store)
+        await create_tables(creator._runtime.store)
     for statement in (
         "CREATE TABLE other (LIKE celery_taskmeta INCLUDING INDEXES)",
         IDS[before].format("celery_taskmeta"),

@@ -125,7 +125,7 @@ async def test_without_leave_to_create_tables_nobody_creates_any(url: str) -> No
         with pytest.raises(SettingsError, match="celery_tasksetmeta"):
             await sql_store(backend).put_group("g", [["g", None], []])
         assert await asyncio.to_thread(tables, url) == {}
-        await create_tables(backend.runtime.store)
+        await create_tables(backend._runtime.store)
         assert await backend.store_result("a", 1, "SUCCESS")
 
 

@@ -140,12 +140,12 @@ def test_a_password_with_a_bare_at_sign_is_refused_and_not_shown(url: str) -> No
 async def test_an_engine_whose_password_has_a_bare_at_sign_does_not_show_it() -> None:
     engine = create_async_engine("postgresql+asyncpg://u:sek@ret@h/d")
     async with Backend(engine) as backend:
-        assert backend.runtime.store.location == "postgresql://h/d"
+        assert backend._runtime.store.location == "postgresql://h/d"
 
 
 async def test_a_percent_encoded_password_is_not_shown_either() -> None:
     async with Backend("postgresql://u:sek%40ret@h/d") as backend:
-        assert backend.runtime.store.location == "postgresql://h/d"
+        assert backend._runtime.store.location == "postgresql://h/d"
 
 
 def test_a_missing_driver_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,7 +176,7 @@ async def test_without_tables_and_the_leave_to_create_them_the_setting_is_named(
     async with Backend(url, database_create_tables_at_setup=False) as backend:
         with pytest.raises(SettingsError, match=r"celery_taskmeta.*database_create_tables_at_setup"):
             await backend.fetch("a")
-        await create_tables(backend.runtime.store)
+        await create_tables(backend._runtime.store)
         assert await backend.store_result("a", 1, "SUCCESS")
 
 

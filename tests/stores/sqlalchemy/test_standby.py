@@ -53,7 +53,7 @@ async def urls(primary: PostgresServer, standby: PostgresStandby, driver: str) -
     """URLs of a primary and of its standby, with empty tables on both."""
     url, copy = (server.url.replace("asyncpg", driver) for server in (primary, standby))
     async with Backend(url) as backend:
-        await create_tables(backend.runtime.store)
+        await create_tables(backend._runtime.store)
     await asyncio.to_thread(on_postgresql, url, "TRUNCATE celery_taskmeta")
     await asyncio.to_thread(standby.catch_up)
     return url, copy
@@ -116,7 +116,7 @@ async def test_once_a_standby_is_promoted_waiters_are_pushed_to(
     monkeypatch.setattr(feeds, "_NEXT_PROBE", 0.1)
     monkeypatch.setattr(subscription, "_SECOND_CHANCE", 0.2)
     async with Backend(primary.url) as backend:
-        await create_tables(backend.runtime.store)
+        await create_tables(backend._runtime.store)
     with await asyncio.to_thread(PostgresStandby(primary).__enter__) as successor:
         url = successor.url.replace("asyncpg", driver)
         async with Backend(url, database_trigger=False, **ONLY_POLLING) as backend, Backend(url) as writer:
@@ -215,7 +215,7 @@ async def test_connections_to_a_mysql_server_that_only_reads_by_now_are_replaced
     old, new = (server.url.replace("aioresult:aioresult", "app:app") for server in mariadbs)
     for url in (old, new):
         async with Backend(url) as backend:
-            await create_tables(backend.runtime.store)
+            await create_tables(backend._runtime.store)
     async with TcpProxy(old) as proxy, Backend(proxy.url) as backend:
         assert await backend.store_result("a", 1, "SUCCESS")
         await asyncio.to_thread(execute, mariadbs[0].url, "SET GLOBAL read_only = 1")

@@ -198,11 +198,11 @@ async def test_one_call_for_many_streams_says_of_each_what_became_of_it(url: str
         store = sql_store(backend)
         await backend.append("full", 1, 2, 3)
         await backend.mark_as_done("final", None)
-        again = backend.encode_items("again", [1, 2])
+        again = backend._encode_items("again", [1, 2])
         await store.append_many([again])
         again.repeated = True
-        new = [backend.encode_items(one, [1]) for one in ("full", "final", "nul\0", "new", "it's \\ a $1 %s :x")]
-        outcomes = await store.append_many([*new, again, Append("z", backend.encode_items("z", [1, 2, 3]).items)])
+        new = [backend._encode_items(one, [1]) for one in ("full", "final", "nul\0", "new", "it's \\ a $1 %s :x")]
+        outcomes = await store.append_many([*new, again, Append("z", backend._encode_items("z", [1, 2, 3]).items)])
         assert [one if isinstance(one, int) else type(one).__name__ for one in outcomes] == [
             "StreamFull", "StreamEnded", "InvalidTaskId", 1, 1, 2, 3,
         ]  # fmt: skip
