@@ -39,7 +39,8 @@ def program_with(word: str, redis_url: str) -> str:
     [
         ("result.fetch()", "{'total': 99.5}\nSUCCESS True\n"),
         ("aioresult.gather", "[0, 10, 20]\n"),
-        ("TaskRunner(backend)", "SUCCESS 5\n"),
+        ("progress(number", "SUCCESS 5\n"),
+        ("result.stream(", "1 Because\n2 it\n3 is.\n"),
         ("aioresult.sync", "nightly-report\nSUCCESS\n{'rows': 12}\n"),
     ],
 )
