@@ -66,7 +66,7 @@ def test_the_web_application_answers_and_streams(redis_url: str) -> None:
 
 
 def test_every_program_is_among_those() -> None:
-    assert len(PROGRAMS) == 5
+    assert len(PROGRAMS) == 6
 
 
 def test_the_commands_of_the_operator_work(redis_url: str) -> None:
