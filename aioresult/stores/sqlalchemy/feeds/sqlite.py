@@ -223,6 +223,8 @@ class FileFeed(LocalFeed):
     async def _look_at(self, ids: Collection[str]) -> None:
         """Pay what is owed to ``ids``: what is stored of them, or that nothing is."""
         found = set()
+        if not self._there:  # somebody may have created the table since the feed was opened
+            await self._look_for_the_table()
         rows = await self._query(self._by_task, json.dumps(list(ids))) if self._there else []
         for row_id, *row in rows:
             if row[0] in self._watched:
@@ -235,7 +237,7 @@ class FileFeed(LocalFeed):
 
     async def _look_for_news(self) -> None:
         if not self._there:
-            await self._look_for_the_table()
+            await self._look_at(list(self._watched))
             return
         if not self._watched:
             self._last = (await self._query(self._last_id))[0][0] or 0
@@ -252,11 +254,10 @@ class FileFeed(LocalFeed):
                 self._emit(row[0], self._rows.to_record(row))
 
     async def _look_for_the_table(self) -> None:
-        """Find out whether somebody has created the table, and what is in it by now."""
+        """Find out whether somebody has created the table, and how far it is by now."""
         self._use(await self._database.ready())
         if self._there:
             self._last = (await self._query(self._last_id))[0][0] or 0
-            await self._look_at(list(self._watched))
 
     async def _have_grown(self, ids: Collection[str]) -> list[str]:
         """Return which of these streams have another last item than at the time before."""
