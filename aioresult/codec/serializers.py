@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any, Final
@@ -90,6 +91,8 @@ def _json() -> Serializer:
 
 
 _OTHERWISE: Final = "what else JSON takes must be made plain first, by msgspec.to_builtins(value) for one"
+_SURELY_SHALLOW: Final = 5000 if sys.version_info >= (3, 14) else sys.maxsize
+"""Bytes of MessagePack that cannot be nested too deeply, since each level takes one."""
 _MSGPACK_SCALARS: Final = (str, int, float, bytes, bytearray, memoryview)
 
 
@@ -107,7 +110,10 @@ def _msgpack() -> Serializer:
         problem = first_problem(value, "", judge, judge)
         if problem is not None:
             raise TypeError(problem)
-        return encoder.encode(value)
+        payload = encoder.encode(value)
+        if len(payload) > _SURELY_SHALLOW:
+            msgspec.msgpack.decode(payload)  # from Python 3.14 on, msgspec writes what is nested too deeply to be read
+        return payload
 
     return Serializer(
         name="msgpack",

@@ -68,7 +68,9 @@ def invalid() -> pydantic.ValidationError:
 
 
 def not_found() -> urllib.error.HTTPError:
-    return urllib.error.HTTPError("http://example.org", 404, "Not Found", Message(), None)
+    error = urllib.error.HTTPError("http://example.org", 404, "Not Found", Message(), None)
+    error.close()  # it holds a file, which nobody needs
+    return error
 
 
 def raised(exc: BaseException) -> BaseException:
