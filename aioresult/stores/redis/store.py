@@ -191,8 +191,10 @@ class RedisStore(Store):
 
     async def delete_many(self, ids: Sequence[str]) -> None:
         """Delete by one ``DEL`` (or by several in one buffer, where there are very many)."""
-        keys = [key for task_id in ids for key in (self._prefix + task_id, self._stream_key(task_id))]
-        commands = [pack("DEL", *part) for part in chunks(keys)]
+        commands = [
+            pack("DEL", *[key for task_id in part for key in (self._prefix + task_id, self._stream_key(task_id))])
+            for part in chunks(ids)
+        ]
         for reply in await self._link.call(commands):
             self._checked(reply)
 

@@ -384,7 +384,7 @@ class TestThen:
         called = threading.Event()
         result = app.AsyncResult(str(uuid.uuid4()))
         app.backend.add_pending_result(result)  # what ``then`` does first
-        portal.call_soon(app.backend._callbacks._relax)
+        portal.call_soon(app.backend._callbacks._weaken)
         settled()
         result.on_ready.then(lambda _: called.set())  # and second
         task_id = result.id

@@ -104,7 +104,7 @@ class TestReturns:
 
     async def test_a_failure_as_a_failure(self, app: Celery, backend: Backend) -> None:
         result = await apply_async(app.tasks["tests.fail_own"].s(), backend=backend)
-        with pytest.raises(RemoteTaskError, match=r"tests\.celery\.tasks\.Rejected\('no', 1\)"):
+        with pytest.raises(RemoteTaskError, match=r"tests\.integrations\.celery\.tasks\.Rejected\('no', 1\)"):
             await result.get(timeout=WAIT)
 
     async def test_a_chain_with_its_parents(self, app: Celery, backend: Backend) -> None:
