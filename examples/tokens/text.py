@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 WORDS = "Waiting is asking a question once, and listening until somebody answers it.".split(" ")
-SECONDS_PER_WORD = 0.1
+SECONDS_PER_WORD = 0.3
 
 
 def data() -> Path:

@@ -14,7 +14,7 @@ from tests.servers import RedisServer
 WAIT = 100.0
 
 
-@pytest.mark.parametrize("place", ["redis"])
+@pytest.mark.parametrize("place", ["redis", "sqlite"])
 def test_every_reader_gets_every_word_once_and_in_order(place: str, celery_redis: RedisServer) -> None:
     environment = {name: value for name, value in os.environ.items() if name not in ("AIORESULT_URL", "DATA")}
     if place == "redis":
@@ -24,4 +24,3 @@ def test_every_reader_gets_every_word_once_and_in_order(place: str, celery_redis
     assert done.returncode == 0, done.stderr
     for producer in ("runner", "Celery"):
         assert f"{producer}: each of three readers got 12 words, once and in order" in done.stdout
-        assert f"{producer}, continued" in done.stdout
