@@ -162,7 +162,10 @@ class _Executor(ThreadPoolExecutor):
                 else:
                     future.set_result(value)
 
-        self._start(call)
+        try:
+            self._start(call)
+        except RuntimeError:  # from 3.12 on, an interpreter that exits may start no thread: the loop has to wait then
+            call()
         return future
 
 

@@ -37,8 +37,7 @@ class SQLiteStreams(StreamStatements):
         self._status = f"SELECT status FROM {layout.task} WHERE task_id = ?"
         # Two queries, each of which takes its number from one end of the key: one with both would go through it all.
         self._ends = (
-            f"SELECT (SELECT min(seq) FROM {table} WHERE task_id = ?1), "
-            f"(SELECT max(seq) FROM {table} WHERE task_id = ?1)"
+            f"SELECT (SELECT min(seq) FROM {table} WHERE task_id = ?), (SELECT max(seq) FROM {table} WHERE task_id = ?)"
         )
         self._newest = f"SELECT item, seq FROM {table} WHERE task_id = ? AND seq > ?"
         self._insert = f"INSERT INTO {table} (task_id, seq, item, date) VALUES (?, ?, ?, ?)"
@@ -62,7 +61,7 @@ class SQLiteStreams(StreamStatements):
 
     def _append(self, connection: sqlite3.Connection, append: Append, date: object) -> Stored:
         status = connection.execute(self._status, (append.id,)).fetchone()
-        oldest, last = connection.execute(self._ends, (append.id,)).fetchone()
+        oldest, last = connection.execute(self._ends, (append.id, append.id)).fetchone()
         found = Found(status and status[0], oldest or 1, last or 0)
         newest = connection.execute(self._newest, (append.id, found.last - NEWEST)) if append.repeated else ()
         known: Known = dict(newest)
@@ -81,7 +80,7 @@ class SQLiteStreams(StreamStatements):
         return await link.in_thread(partial(_transaction, "BEGIN", read_all))
 
     def _read(self, connection: sqlite3.Connection, cursor: Cursor) -> Chunk:
-        oldest, last = connection.execute(self._ends, (cursor.id,)).fetchone()
+        oldest, last = connection.execute(self._ends, (cursor.id, cursor.id)).fetchone()
         rows = connection.execute(self._select, (cursor.id, cursor.after, cursor.limit)) if cursor.limit else ()
         return chunk_of(oldest, last, [item for (item,) in rows])
 
