@@ -18,7 +18,7 @@ from tests.integrations.celery.workers import Worker, application
 from tests.servers import RedisServer
 
 WAIT = 30.0
-POOLS = [("prefork", 2), ("threads", 4)]
+POOLS = [("prefork", 2), ("threads", 4), ("gevent", 4)]
 
 
 @pytest.fixture(scope="module", params=["", "aioresult+"], ids=["stock", "plugin"])
