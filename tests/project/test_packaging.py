@@ -96,5 +96,5 @@ def test_links_and_pictures_work_outside_of_the_repository(archives: Path) -> No
     assert len(shown) == len(ours) > 5
     assert all(target.startswith("https://") for target in shown)
     pictures = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", text)
-    assert len(pictures) == 2
+    assert len(pictures) == text.count("![") > 0
     assert all(target.startswith("https://raw.githubusercontent.com/") for target in pictures)
