@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # for type checkers, a name is public here if it is imported 
     from aioresult.errors import StreamEnded as StreamEnded
     from aioresult.errors import StreamFull as StreamFull
     from aioresult.errors import StreamGap as StreamGap
+    from aioresult.errors import TaskLost as TaskLost
     from aioresult.errors import TaskRevokedError as TaskRevokedError
     from aioresult.errors import UnknownStore as UnknownStore
     from aioresult.errors import Unsupported as Unsupported
@@ -69,7 +70,8 @@ _HOMES = {
     "errors": (
         "AioResultError BackendNotConfigured DecodeError EncodeError InvalidTaskId MissingDriver "
         "RemoteTaskError RemoteTraceback ResultNotStored ResultTimeout ResultTooLarge SettingsError "
-        "StoreUnavailable StreamEnded StreamFull StreamGap TaskRevokedError UnknownStore Unsupported WouldBlockLoop"
+        "StoreUnavailable StreamEnded StreamFull StreamGap TaskLost TaskRevokedError UnknownStore Unsupported "
+        "WouldBlockLoop"
     ),
     "collecting": "as_completed",
     "emitting": "emit flush",
