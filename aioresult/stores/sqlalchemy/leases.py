@@ -6,11 +6,14 @@ import re
 from collections.abc import Collection, Sequence
 from typing import Final
 
+from sqlalchemy import TextClause, text
+
 from aioresult.errors import SettingsError, StoreUnavailable, Unsupported
 from aioresult.stores.sqlalchemy.database import Database
 from aioresult.stores.sqlalchemy.dialects.port import Dialect
 from aioresult.stores.sqlalchemy.failures import MissingTable
 from aioresult.stores.sqlalchemy.link import Link
+from aioresult.stores.sqlalchemy.tables import in_text
 
 _FORM: Final = re.compile(r"[0-9A-Za-z-]{1,100}")
 """Ids of runners: they can be put into any statement as they are."""
@@ -35,7 +38,7 @@ class Leases:
         key = _key(runner)
 
         async def renew(link: Link, dialect: Dialect) -> None:
-            await link.run(dialect.renewal(key, max(1, round(seconds * 1000))))
+            await link.run(_statement(dialect.renewal(key, max(1, round(seconds * 1000)))))
 
         try:
             await self._database.run(renew, small=True, writes="runner")
@@ -52,9 +55,8 @@ class Leases:
 
         async def read(link: Link, dialect: Dialect) -> set[str]:
             table = dialect.layout.runner
-            found = await link.rows(
-                f"SELECT runner FROM {table} WHERE runner IN ({keys}) AND expires > {dialect.clock}"
-            )
+            alive = f"runner IN ({keys}) AND expires > {dialect.clock}"
+            found = await link.rows(_statement(f"SELECT runner FROM {table} WHERE {alive}"))
             return {runner for (runner,) in found}
 
         alive: set[str] = set()
@@ -72,7 +74,7 @@ class Leases:
     async def _delete(self, condition: str | None) -> None:
         async def delete(link: Link, dialect: Dialect) -> None:
             where = condition or f"expires <= {dialect.clock}"
-            await link.run(f"DELETE FROM {dialect.layout.runner} WHERE {where}")
+            await link.run(_statement(f"DELETE FROM {dialect.layout.runner} WHERE {where}"))
 
         try:
             await self._database.run(delete, small=True)
@@ -94,3 +96,8 @@ def _key(runner: str) -> str:
     if not _FORM.fullmatch(runner):
         raise ValueError(f"the id of a runner consists of letters, digits and hyphens, not {runner!r:.100}")
     return f"'{runner}'"
+
+
+def _statement(sql: str) -> TextClause:
+    """Return a statement that goes to any driver, whatever is in the name of the table."""
+    return text(in_text(sql))

@@ -156,7 +156,7 @@ class MySQLDialect(Dialect):
 
     def renewal(self, runner: str, milliseconds: int) -> str:
         return (
-            f"INSERT INTO {escaped(self.layout.runner)} (runner, expires) "
+            f"INSERT INTO {self.layout.runner} (runner, expires) "
             f"VALUES ({runner}, {self.clock} + {milliseconds}) ON DUPLICATE KEY UPDATE expires = VALUES(expires)"
         )
 
