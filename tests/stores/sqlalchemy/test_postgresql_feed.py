@@ -16,9 +16,11 @@ from aioresult import Backend, subscription
 from aioresult.errors import SettingsError, StoreUnavailable, Unsupported
 from aioresult.stores import notices
 from aioresult.stores.sqlalchemy.admin import create_tables, install_trigger, uninstall_trigger
+from aioresult.stores.sqlalchemy.dialects.port import Dialect
 from aioresult.stores.sqlalchemy.dialects.postgresql import PostgreSQLDialect, channel_expression, channel_of
 from aioresult.stores.sqlalchemy.feeds import listeners
 from aioresult.stores.sqlalchemy.feeds import postgresql as feeds
+from aioresult.stores.sqlalchemy.link import Link
 from aioresult.testing.conformance import Collected, eventually
 from tests.servers import ExternalServer, PostgresServer, TcpProxy
 from tests.stores.sqlalchemy.sql import (
@@ -357,7 +359,12 @@ async def test_a_restart_costs_the_feed_one_reconnect_however_many_connections_h
     backend: Backend, other: Backend, url: str
 ) -> None:
     (waiter,) = await waiting_for(backend, ["a"])
-    await asyncio.gather(*(backend.ping() for _ in range(4)))
+    all_are_in_use = asyncio.Barrier(3)
+
+    async def use(_link: Link, _dialect: Dialect) -> None:
+        await all_are_in_use.wait()
+
+    await asyncio.gather(*(sql_store(backend).database.run(use) for _ in range(3)))
     assert on_postgresql(url, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")[0][0] > 3
     await asyncio.to_thread(terminate_others, url)
     assert await other.store_result("a", 1, "SUCCESS")
