@@ -24,6 +24,7 @@ from aioresult.stores.sqlalchemy.link import Link
 from aioresult.testing.conformance import Collected, eventually
 from tests.servers import ExternalServer, PostgresServer, TcpProxy
 from tests.stores.sqlalchemy.sql import (
+    FOR_CELERY,
     PATIENCE,
     foreign_writer,
     on_postgresql,
@@ -129,7 +130,10 @@ async def test_what_is_not_written_is_not_announced(backend: Backend, other: Bac
 
 
 async def test_with_the_trigger_celerys_results_wake_waiters(url: str) -> None:
-    async with Backend(url, **MIXED, **NEVER, database_trigger=True) as backend, foreign_writer(url) as writer:
+    async with (
+        Backend(url, **MIXED, **NEVER, **FOR_CELERY, database_trigger=True) as backend,
+        foreign_writer(url) as writer,
+    ):
         await backend.store_result("known", None, "STARTED")
         waiters = await waiting_for(backend, ["new", "known"])
         await writer.store("known", 1)
@@ -139,7 +143,7 @@ async def test_with_the_trigger_celerys_results_wake_waiters(url: str) -> None:
 
 async def test_without_the_trigger_celerys_results_are_polled_and_ours_are_pushed_beside(url: str) -> None:
     async with (
-        Backend(url, **MIXED) as backend,
+        Backend(url, **MIXED, **FOR_CELERY) as backend,
         Backend(url, **MIXED, **NEVER) as deaf,
         Backend(url) as ours,
         foreign_writer(url) as theirs,
