@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy
-from threading import Event
 from typing import Any, Final, TypeVar
 
+from aioresult.integrations.celery.broker import Answers
 from aioresult.integrations.celery.protocols import App, BrokerConnection, Control, Producer
 
 T = TypeVar("T")
@@ -15,7 +15,7 @@ T = TypeVar("T")
 _PACE: Final = ("max_retries", "interval_start", "interval_step", "interval_max")
 
 
-def broadcast(app: App, send: Callable[[Control, BrokerConnection], T], sent: Event) -> T:
+def broadcast(app: App, send: Callable[[Control, BrokerConnection], T], answers: Answers) -> T:
     """Call ``send`` with the application's control and a connection from its pool; this blocks.
 
     By itself, kombu's mailbox repeats a command until there is a broker, while its thread waits, and never repeats what
@@ -24,7 +24,7 @@ def broadcast(app: App, send: Callable[[Control, BrokerConnection], T], sent: Ev
     Args:
         app: the application.
         send: sends a command over the connection; it is called again where the connection is lost.
-        sent: set when the broker has taken the command.
+        answers: notes when the broker has taken the command.
 
     Raises:
         PublishError: there is no connection to the broker.
@@ -35,7 +35,7 @@ def broadcast(app: App, send: Callable[[Control, BrokerConnection], T], sent: Ev
         connection.ensure_connection(**pace)
         control = copy(app.control)
         control.mailbox = control.mailbox(connection)
-        control.mailbox._producer_pool = _Once(producer, sent)
+        control.mailbox._producer_pool = _Once(producer, answers)
 
         def attempt() -> T:
             return send(control, connection)
@@ -55,9 +55,9 @@ def _pace(app: App) -> dict[str, Any]:
 class _Once:
     """Stands for a mailbox's pool of producers, and for the producer in it: publishes once, and says that it did."""
 
-    def __init__(self, producer: Producer, sent: Event) -> None:
+    def __init__(self, producer: Producer, answers: Answers) -> None:
         self._producer = producer
-        self._sent = sent
+        self._answers = answers
 
     @contextmanager
     def acquire(self) -> Iterator[_Once]:
@@ -65,4 +65,4 @@ class _Once:
 
     def publish(self, body: object, **options: Any) -> None:
         self._producer.publish(body, **{**options, "retry": False})
-        self._sent.set()
+        self._answers.note()

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from threading import Event
 from typing import Any, Protocol
 from uuid import UUID
 
 from aioresult.errors import AioResultError
 from aioresult.integrations.celery import internals
 from aioresult.integrations.celery.broadcasting import broadcast
-from aioresult.integrations.celery.broker import PUBLISH_TIMEOUT, hand_over
+from aioresult.integrations.celery.broker import PUBLISH_TIMEOUT, Answers, hand_over
 from aioresult.integrations.celery.protocols import App, BrokerConnection, Control
 from aioresult.record import check_task_id
 from aioresult.runtime import check_timeout
@@ -44,8 +43,8 @@ async def revoke(
 ) -> Replies | None:
     """Have all workers not run tasks, as ``app.control.revoke`` does, without blocking the event loop.
 
-    Whoever waits for a task that has not begun gets ``TaskRevokedError`` as soon as a worker has stored REVOKED: at once
-    or, with older Celery, when the task's turn comes. A task that is running ends only with ``terminate``.
+    Who waits for a task that has not begun gets ``TaskRevokedError`` as soon as a worker has stored REVOKED: at once
+    or, with Celery before 5.6, when the task's turn comes. A task that is running ends only with ``terminate``.
 
     Args:
         task_id: an id, a result, a group, or several of these.
@@ -127,7 +126,7 @@ class _Workers:
         check_timeout(timeout)
         self._app = internals.unproxied(app)
         self._reply = reply
-        self._options = {
+        self._options: dict[str, Any] = {
             "destination": None if destination is None else list(destination),
             "terminate": terminate,
             "signal": signal,
@@ -144,17 +143,17 @@ class _Workers:
     ) -> Replies | None:
         """Send a command of Celery's control, which ``command`` calls with the options, and return the replies."""
         check_timeout(publish_timeout)
-        sent = Event()
+        answers = Answers(self._options["timeout"])
 
         def send(control: Control, connection: BrokerConnection) -> Replies | None:
-            return command(control, {**self._options, "connection": connection})
+            return command(control, {**self._options, "connection": connection, "callback": answers.note})
 
         return await hand_over(
             self._app,
             what,
-            lambda: broadcast(self._app, send, sent),
+            lambda: broadcast(self._app, send, answers),
             publish_timeout,
-            answered=sent if self._reply else None,
+            answers=answers if self._reply else None,
         )
 
 
