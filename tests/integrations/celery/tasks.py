@@ -262,11 +262,11 @@ def work_until_aborted(self: Task, steps: int, then: str) -> str:
     emit("begun")
     for _ in range(steps):
         if self.is_aborted():
+            emit("aborted")
             if then == "ignore":
                 raise Ignore
             if then == "fail":
                 raise ValueError("aborted")
-            emit("aborted")
             return "aborted"
         time.sleep(0.01)
     return "done"

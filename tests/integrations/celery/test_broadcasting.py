@@ -80,8 +80,9 @@ class TestReaches:
         assert ["by-id" in str(replies[0]), "customer" in str(replies[1])] == [True, True]
 
     async def test_only_the_workers_that_are_named(self, app: Celery) -> None:
-        (reply,) = await revoke("t", app=app, **REPLY) or ()
-        assert await revoke("t", list(reply), app=app, reply=True, timeout=WAIT), "its reply is the only one"
+        replies = await revoke("t", app=app, **REPLY)
+        assert replies is not None
+        assert await revoke("t", list(replies[0]), app=app, reply=True, timeout=WAIT), "its reply is the only one"
         assert await revoke("t", ["nobody@nowhere"], app=app, reply=True, timeout=0.1) == []
 
     async def test_nobody_where_it_is_not_clear_who_is_meant(self, app: Celery, worker: Worker) -> None:
