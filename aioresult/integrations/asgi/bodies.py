@@ -14,6 +14,16 @@ from aioresult.states import STARTED
 
 _INTERNAL: Final = frozenset({"pid", "hostname"})
 
+_LINE_BREAKS: Final = [(chr(code).encode(), b"\\u%04x" % code) for code in (0x85, 0x2028, 0x2029)]
+
+
+def _in_one_line(data: bytes) -> bytes:
+    """Escape what is no line break to a browser, but to many a client, such as ``httpx`` and ``str.splitlines``."""
+    if not data.isascii():
+        for character, escape in _LINE_BREAKS:
+            data = data.replace(character, escape)
+    return data
+
 
 def json_of(value: Any) -> bytes:
     """Return ``value`` as JSON on one line.
@@ -22,7 +32,7 @@ def json_of(value: Any) -> bytes:
         EncodeError: it has no form in JSON.
     """
     try:
-        return msgspec.json.encode(value, enc_hook=plain_form)
+        return _in_one_line(msgspec.json.encode(value, enc_hook=plain_form))
     except Exception as exc:  # encoding calls code of the values, which may raise anything
         raise EncodeError(f"a value of type {type(value).__qualname__} has no form in JSON: {exc!s:.200}") from exc
 
@@ -51,7 +61,7 @@ def _text(value: object) -> str:
 
 def error_body(error: BaseException) -> bytes:
     """Return the body of an answer that says what is wrong."""
-    return msgspec.json.encode({"error": error_form(error)})
+    return _in_one_line(msgspec.json.encode({"error": error_form(error)}))
 
 
 def _shown(record: Record) -> Any:
@@ -81,4 +91,4 @@ def state_body(record: Record, *, tracebacks: bool, error: BaseException | None 
             form["result"] = msgspec.Raw(json_of(result))
         except EncodeError as exc:
             form["error"] = error_form(exc)
-    return msgspec.json.encode(form)
+    return _in_one_line(msgspec.json.encode(form))
