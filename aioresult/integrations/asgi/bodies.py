@@ -80,7 +80,7 @@ def state_body(record: Record, *, tracebacks: bool, error: BaseException | None 
         error: an error of ours, in place of the result.
         more: further fields, in front.
     """
-    form: dict[str, Any] = {**more, "status": record.status}
+    form: dict[str, Any] = {**more, "status": _text(record.status)}
     result = error or record.error or _shown(record)
     if isinstance(result, BaseException):
         form["error"] = error_form(result)
