@@ -12,9 +12,12 @@ from typing import Final
 
 from aioresult.background import owned_task
 from aioresult.integrations.asgi.answers import Refusal
+from aioresult.integrations.asgi.departure import DEPARTURE
 from aioresult.integrations.asgi.request import Receive
 
 logger = logging.getLogger("aioresult")
+_GRACE: Final = 5.0
+"""Seconds after which a server that was told to end does not accept connections any more."""
 _LEFT: Final = ("http.disconnect", "websocket.disconnect")
 
 
@@ -51,12 +54,14 @@ class Connections:
         self._most_per_client = most_per_client
         self._clients: Counter[str] = Counter()
         self._visits: set[Visit] = set()
+        self._ends_until = 0.0
 
     def __len__(self) -> int:
         return len(self._visits)
 
     def end_all(self) -> None:
-        """Interrupt them all, because the server ends."""
+        """Interrupt them all, because the server ends, and those that come before it has stopped listening."""
+        self._ends_until = asyncio.get_running_loop().time() + _GRACE
         for visit in self._visits:
             visit.end()
 
@@ -68,9 +73,7 @@ class Connections:
             Refusal: there are too many.
         """
         self._refuse_too_many(client)
-        visit = Visit(client, asyncio.timeout(None))
-        self._visits.add(visit)
-        self._clients[client] += 1
+        visit = self._admit(client)
         try:
             async with visit.limit:
                 listening = owned_task(_until_left(receive, visit), "aioresult listening for the client's leaving")
@@ -93,11 +96,22 @@ class Connections:
         if len(self._visits) >= self._most:
             raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections are open here; try again later")
 
+    def _admit(self, client: str) -> Visit:
+        ends = asyncio.get_running_loop().time() < self._ends_until
+        visit = Visit(client, asyncio.timeout(0 if ends else None))
+        if not self._visits:
+            DEPARTURE.listen(self.end_all)
+        self._visits.add(visit)
+        self._clients[client] += 1
+        return visit
+
     def _forget(self, visit: Visit) -> None:
         self._visits.discard(visit)
         self._clients[visit.client] -= 1
         if not self._clients[visit.client]:
             del self._clients[visit.client]
+        if not self._visits:
+            DEPARTURE.leave(self.end_all)
 
 
 async def taken(sending: Awaitable[None], patience: float) -> bool:

@@ -101,8 +101,8 @@ class Exchange:
                 return
         if visit.left:
             return
-        if not begun:
-            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "this server ends; try again")
+        if not begun:  # the server ends: an empty stream is what a browser comes back after
+            await eventsource.begin(send)
         await eventsource.end(send)
 
     # --- stopping ---

@@ -37,15 +37,13 @@ async def refuse_later(request: Request, task_id: str) -> bool:
 @pytest.mark.parametrize("unknown", ["pending", "missing"])
 @pytest.mark.parametrize("authorize", [refuse, refuse_later])
 async def test_a_refused_task_looks_like_an_unknown_one(
-    memory: Backend, browse: Open, unknown: str, authorize: Any
+    memory: Backend, browse: Open, unknown: Any, authorize: Any
 ) -> None:
     browser = await browse(ResultsApp(memory, authorize, PUBLIC, unknown=unknown, max_wait=0.05))
     await memory.append("secret", "item")
     await memory.mark_as_done("secret", "value")
     for path in ("/{}", "/{}?wait=1", "/{}/events?after=1", "/{}/events?after=1-end", "/{}/events?after=x"):
-        refused, not_there = [
-            await browser.client.get(path.format(task_id)) for task_id in ("secret", "nobody")
-        ]
+        refused, not_there = [await browser.client.get(path.format(task_id)) for task_id in ("secret", "nobody")]
         assert refused.status_code == not_there.status_code
         assert refused.text.replace("secret", "nobody") == not_there.text
         assert {**refused.headers, "date": ""} == {**not_there.headers, "date": ""}

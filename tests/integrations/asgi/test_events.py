@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -16,20 +17,19 @@ from tests.integrations.asgi.conftest import Open
 from tests.integrations.asgi.web import Browser, Seen, Serving, seen_in, until
 
 
-async def test_states_progress_and_items_come_in_their_order(
-    backend: Backend, browse: Open, serving: Serving
-) -> None:
+async def test_states_progress_and_items_come_in_their_order(backend: Backend, browse: Open, serving: Serving) -> None:
     browser = await browse(ResultsApp(backend, PUBLIC), serving)
     async with browser.opened("/task/events") as response, aclosing(seen_in(response)) as events:
         assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
         seen = []
-        for step in (
+        steps: list[Callable[[], Awaitable[object]]] = [
             lambda: backend.mark_as_started("task", note="begun"),
             lambda: backend.append("task", "one"),
             lambda: backend.update_state("task", "PROGRESS", {"current": 1}),
             lambda: backend.append("task", {"two": 2}),
             lambda: backend.mark_as_done("task", [3]),
-        ):
+        ]
+        for step in steps:
             await step()
             seen.append(await anext(events))
         assert [event async for event in events] == []
@@ -163,7 +163,11 @@ async def test_a_cursor_in_front_of_what_was_trimmed_is_gone_and_says_where_to_g
         seen = await browser.all(f"/task/events?after={first - 1}")
         assert [event.data for event in seen if event.event == "item"] == [8, 9, 10]
         fresh = await browser.all("/task/events")
-    assert (fresh[-1].event, fresh[-1].data["error"]["type"], fresh[-1].data["error"]["first"]) == ("end", "StreamGap", 8)
+    assert (fresh[-1].event, fresh[-1].data["error"]["type"], fresh[-1].data["error"]["first"]) == (
+        "end",
+        "StreamGap",
+        8,
+    )
 
 
 class Unspeakable:

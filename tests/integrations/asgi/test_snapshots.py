@@ -81,7 +81,9 @@ async def test_a_wait_that_is_no_number_of_seconds_is_a_bad_request(browser: Bro
     assert "wait is a number of seconds" in answer.json()["error"]["message"]
 
 
-@pytest.mark.parametrize("path", ["/", "//", "/task/", "/task/other", "/task/events/", "/task/events/x", "/task/revoke"])
+@pytest.mark.parametrize(
+    "path", ["/", "//", "/task/", "/task/other", "/task/events/", "/task/events/x", "/task/revoke"]
+)
 async def test_other_paths_are_not_found(browser: Browser, path: str) -> None:
     answer = await browser.client.get(path)
     assert (answer.status_code, answer.headers["content-type"]) == (404, "application/json")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import InvalidStatus
 
 from aioresult import Backend
 from aioresult.integrations.asgi import PUBLIC, ResultsApp
@@ -22,18 +22,11 @@ def address(browser: Browser, path: str) -> str:
 async def everything(browser: Browser, path: str, **settings: Any) -> tuple[list[dict[str, Any]], int]:
     """Return what is sent until the server closes, and with which code it does."""
     async with connect(address(browser, path), proxy=None, **settings) as socket:
-        found = []
-        try:
-            while True:
-                found.append(json.loads(await socket.recv()))
-        except ConnectionClosed as closed:
-            assert closed.rcvd is not None
-            return found, closed.rcvd.code
+        found = [json.loads(text) async for text in socket]
+        return found, int(socket.close_code or 0)
 
 
-async def test_the_events_are_those_of_the_stream_of_events(
-    backend: Backend, browse: Open, serving: Serving
-) -> None:
+async def test_the_events_are_those_of_the_stream_of_events(backend: Backend, browse: Open, serving: Serving) -> None:
     browser = await browse(ResultsApp(backend, PUBLIC), serving)
     await backend.append("task", "a", "b")
     await backend.mark_as_done("task", {"total": 2})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from typing import Any, NamedTuple
 
@@ -55,7 +55,7 @@ class Seen(NamedTuple):
     id: str
 
 
-async def seen_in(response: httpx.Response) -> AsyncIterator[Seen]:
+async def seen_in(response: httpx.Response) -> AsyncGenerator[Seen, None]:
     """Read events as the standard says: each ends with an empty line; other fields than these mean nothing here."""
     fields: dict[str, str] = {}
     last_id = ""
@@ -98,5 +98,5 @@ class Browser:
 
 async def until(condition: Callable[[], object]) -> None:
     """Return as soon as ``condition`` holds; the test's own time limit ends the waiting."""
-    while not condition():
+    while not condition():  # noqa: ASYNC110  (no event tells of counters)
         await asyncio.sleep(0.005)
