@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from redis.asyncio import Redis
 from websockets.asyncio.client import connect
 
 from aioresult import Backend
@@ -56,6 +57,7 @@ async def test_a_server_that_is_told_to_end_ends_its_streams_and_itself(
     server: str, redis_url: str, number: signal.Signals
 ) -> None:
     async with (
+        Redis.from_url(redis_url) as redis,
         Backend(redis_url) as producer,
         started(server, redis_url) as (browser, process),
         browser.opened("/task/events") as response,
@@ -65,8 +67,9 @@ async def test_a_server_that_is_told_to_end_ends_its_streams_and_itself(
         events = seen_in(response)
         assert (await anext(events)).id == "1"
         await socket.recv()
-        polling = asyncio.create_task(browser.client.get("/task?wait=60"))
-        await asyncio.sleep(0.2)
+        polling = asyncio.create_task(browser.client.get("/polled?wait=60"))
+        while not (await redis.pubsub_numsub("celery-task-meta-polled"))[0][1]:  # noqa: ASYNC110  (in another process)
+            await asyncio.sleep(0.005)
         process.send_signal(number)
         assert [event async for event in events] == [], "the answer is ended, and not broken off"
         assert (await polling).json()["status"] == "PENDING"
@@ -76,27 +79,17 @@ async def test_a_server_that_is_told_to_end_ends_its_streams_and_itself(
 
 
 async def test_signals_are_left_to_the_server_where_there_are_no_streams(memory: Backend, browse: Open) -> None:
-    calls: list[int] = []
-
-    def handle(number: int, frame: object) -> None:
-        calls.append(number)
-
-    before = signal.signal(signal.SIGTERM, handle)
-    try:
-        app = ResultsApp(memory, PUBLIC)
-        browser = await browse(app)
-        servers_own = signal.getsignal(signal.SIGTERM)
-        async with browser.opened("/task/events") as response:
-            await until(lambda: memory.stats().waiting)
-            assert signal.getsignal(signal.SIGTERM) is not servers_own
-            async with browser.opened("/other/events"):
-                pass
-            assert response.status_code == 200
-        await until(lambda: not app.open_streams)
-        assert signal.getsignal(signal.SIGTERM) is servers_own
-    finally:
-        await asyncio.sleep(0)
-        signal.signal(signal.SIGTERM, before)
+    app = ResultsApp(memory, PUBLIC)
+    browser = await browse(app)
+    assert (await browser.client.get("/task")).status_code == 200  # so that the server has put its handlers up
+    servers_own = signal.getsignal(signal.SIGTERM)
+    async with browser.opened("/task/events"):
+        await until(lambda: memory.stats().waiting)
+        assert signal.getsignal(signal.SIGTERM) is not servers_own
+        async with browser.opened("/other/events"):
+            pass
+    await until(lambda: not app.open_streams)
+    assert signal.getsignal(signal.SIGTERM) is servers_own
 
 
 async def test_the_lifespan_ends_the_streams(memory: Backend) -> None:
