@@ -9,6 +9,7 @@ from typing import Any, Final, Self
 from aioresult.channels import entries_of
 from aioresult.errors import DecodeError, EncodeError, StreamGap
 from aioresult.integrations.asgi.bodies import error_body, json_of, state_body
+from aioresult.integrations.asgi.departure import DEPARTURE
 from aioresult.integrations.asgi.event import Event
 from aioresult.integrations.asgi.following import Follower, follower
 from aioresult.integrations.asgi.position import END, Position, digest
@@ -70,6 +71,8 @@ class Events:
         self._retry = retry
         self._tracebacks = tracebacks
         self._status = PENDING
+        self._source: Follower | None = None
+        self._ends = False
         self._iterator: AsyncGenerator[Event, None] | None = None
 
     @property
@@ -115,19 +118,29 @@ class Events:
             await self._iterator.aclose()
 
     async def _one_by_one(self) -> AsyncGenerator[Event, None]:
-        async with aclosing(self.batches()) as batches:
-            async for batch in batches:
-                for event in batch:
-                    yield event
+        DEPARTURE.listen(self._end_early)
+        try:
+            async with aclosing(self.batches()) as batches:
+                async for batch in batches:
+                    for event in batch:
+                        yield event
+        finally:
+            DEPARTURE.leave(self._end_early)
+
+    def _end_early(self) -> None:
+        """Stop without an end, because the server ends; browsers connect again."""
+        self._ends = True
+        if self._source is not None:
+            self._source.wake()
 
     async def batches(self) -> AsyncGenerator[list[Event], None]:
         """Iterate the same events, in lists of those that are available together, of about 64 KiB at most."""
         if self.over:
             return
         yield [Event(comment="aioresult", retry=None if self._retry is None else round(self._retry * 1000))]
-        source = follower(self._runtime, self._result.id, self._position.seq, self._result.final)
+        self._source = source = follower(self._runtime, self._result.id, self._position.seq, self._result.final)
         try:
-            while not self.over:
+            while not self.over and not self._ends:
                 for batch in _batched(await self._next(source)):
                     yield batch
         finally:
@@ -148,7 +161,7 @@ class Events:
             return map(self._item, found)
         if source.final is not None:
             return [self._end(source.final)]
-        return [Event(comment="")] if self._heartbeat else ()
+        return [Event(comment="")] if self._heartbeat and not self._ends else ()
 
     def _event(self, name: str, data: bytes, *, seq: int | None = None, state: str | None = None) -> Event:
         """Return an event, and note that the client has seen it."""

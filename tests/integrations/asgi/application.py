@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from aioresult import get_backend
-from aioresult.integrations.asgi import PUBLIC, ResultsApp
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+from starlette.routing import Mount, Route
 
-app = ResultsApp(get_backend(), PUBLIC)
+from aioresult import AsyncResult, get_backend
+from aioresult.integrations.asgi import PUBLIC, ResultsApp, events
+
+
+async def own(request: Request) -> StreamingResponse:
+    """A handler of one's own."""
+    return StreamingResponse(events(AsyncResult(request.path_params["task_id"])), media_type="text/event-stream")
+
+
+app = Starlette(routes=[Route("/own/{task_id}", own), Mount("/", ResultsApp(get_backend(), PUBLIC))])
