@@ -47,6 +47,8 @@ class Departure:
                     loop.call_soon_threadsafe(ended)
             previous(number, frame)
 
+        # By this attribute sse-starlette finds uvicorn's server, whose ending it waits for.
+        setattr(handle, "__self__", getattr(previous, "__self__", None))  # noqa: B010  (no type checker knows of it)
         return handle
 
     def leave(self, ended: Ended) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sse_starlette import EventSourceResponse
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
@@ -16,4 +17,15 @@ async def own(request: Request) -> StreamingResponse:
     return StreamingResponse(events(AsyncResult(request.path_params["task_id"])), media_type="text/event-stream")
 
 
-app = Starlette(routes=[Route("/own/{task_id}", own), Mount("/", ResultsApp(get_backend(), PUBLIC))])
+async def by_sse_starlette(request: Request) -> EventSourceResponse:
+    """The same by sse-starlette."""
+    return EventSourceResponse(events(AsyncResult(request.path_params["task_id"])))
+
+
+app = Starlette(
+    routes=[
+        Route("/own/{task_id}", own),
+        Route("/sse/{task_id}", by_sse_starlette),
+        Mount("/", ResultsApp(get_backend(), PUBLIC)),
+    ]
+)

@@ -143,15 +143,17 @@ async def test_behind_a_middleware_that_wraps_responses_a_client_that_leaves_fre
 async def test_over_http2_events_come_and_a_client_that_leaves_frees_its_waiter(memory: Backend, browse: Open) -> None:
     app = ResultsApp(memory, PUBLIC)
     browser = await browse(app, by_hypercorn)
-    async with httpx.AsyncClient(base_url=browser.client.base_url, http1=False, http2=True) as client:
-        async with client.stream("GET", "/task/events") as response:
-            assert response.http_version == "HTTP/2"
-            await until(lambda: memory.stats().waiting)
-            await memory.append("task", 1)
-            lines = response.aiter_lines()
-            while (await anext(lines)) != "data: 1":
-                pass
-        await until(lambda: not memory.stats().waiting and not app.open_streams)
+    async with (
+        httpx.AsyncClient(base_url=browser.client.base_url, http1=False, http2=True) as client,
+        client.stream("GET", "/task/events") as response,
+    ):
+        assert response.http_version == "HTTP/2"
+        await until(lambda: memory.stats().waiting)
+        await memory.append("task", 1)
+        lines = response.aiter_lines()
+        while (await anext(lines)) != "data: 1":
+            pass
+    await until(lambda: not memory.stats().waiting and not app.open_streams)
 
 
 @pytest.mark.filterwarnings("ignore:Using `httpx`")

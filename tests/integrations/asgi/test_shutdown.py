@@ -63,20 +63,22 @@ async def test_a_server_that_is_told_to_end_ends_its_streams_and_itself(
         started(server, redis_url) as (browser, process),
         browser.opened("/task/events") as response,
         browser.opened("/own/task") as own_response,
+        browser.opened("/sse/task") as sse_response,
         connect(address(browser, "/task"), proxy=None) as socket,
     ):
         await producer.append("task", 1)
         events = seen_in(response)
         assert (await anext(events)).id == "1"
         await socket.recv()
-        own_events = seen_in(own_response)
-        assert (await anext(own_events)).id == "1"
+        own_events, sse_events = seen_in(own_response), seen_in(sse_response)
+        assert (await anext(own_events)).id == (await anext(sse_events)).id == "1"
         polling = asyncio.create_task(browser.client.get("/polled?wait=60"))
         while not (await redis.pubsub_numsub("celery-task-meta-polled"))[0][1]:  # noqa: ASYNC110  (in another process)
             await asyncio.sleep(0.005)
         process.send_signal(number)
         assert [event async for event in events] == [], "the answer is ended, and not broken off"
         assert [event async for event in own_events] == []
+        assert [event async for event in sse_events] == []
         assert (await polling).json()["status"] == "PENDING"
         await socket.wait_closed()
         assert socket.close_code == 1012
