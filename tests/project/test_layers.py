@@ -32,7 +32,7 @@ LAYERS = [
     ["subscription", "stores"],
     ["hub"],
     ["runtime"],
-    ["default", "reading", "runtimes", "waiting", "writing"],
+    ["default", "reading", "revoking", "runtimes", "waiting", "writing"],
     ["result"],
     ["collecting"],
     ["groups"],
