@@ -28,7 +28,7 @@ LAYERS = [
     ["deadlines", "lanes", "members", "openfeed", "values"],
     ["changes"],
     ["batching"],
-    ["channels", "looking", "polling", "purging"],
+    ["channels", "looking", "losses", "polling", "purging"],
     ["subscription", "stores"],
     ["hub"],
     ["runtime"],
