@@ -29,6 +29,7 @@ class Job:
         backend: where it is stored.
         task_id: the task's id.
         ignored: whether its result is ignored: it cannot be stopped from elsewhere then.
+        once: whether its function is called only where nothing is stored under the id.
         lease: of the runner.
         timeout: how many seconds something is kept for while the store is away.
         deaf: takes the reason why the task cannot be stopped from elsewhere.
@@ -46,6 +47,7 @@ class Job:
         task_id: str,
         *,
         ignored: bool,
+        once: bool,
         lease: Lease,
         timeout: float,
         deaf: Callable[[Exception], None],
@@ -53,6 +55,8 @@ class Job:
         self.id = task_id
         self.ignored = ignored
         self.overs: tuple[str | None, ...] = (UNFINISHED,)
+        if once:  # until it is known to be ours, of which the answer may be lost
+            self.overs = (*filter(None, [lease.mark(backend)]), ABSENT)
         self.stop = Stop(task_id, self._told)
         self.reports = Reports(backend, task_id, ignored, lease)
         self.emitter = Emitter(backend, task_id, ignored, timeout)
@@ -127,13 +131,11 @@ class Job:
             Unsupported: the store refuses a lease.
         """
         backend = self._backend
-        mark = self._lease.mark(backend)
-        self.overs = (ABSENT,) if mark is None else (mark, ABSENT)  # the claim may be stored though the answer is lost
         meta = {
             "hostname": socket.gethostname(),
             "started_at": datetime.now(UTC).isoformat(),
         }  # no two claims are equal
-        record = Record(id=self.id, status=states.STARTED, result=meta, traceback=mark)
+        record = Record(id=self.id, status=states.STARTED, result=meta, traceback=self._lease.mark(backend))
         encoded = backend._runtime.store.encode(conditional(record, ABSENT))
 
         async def attempt() -> bool:

@@ -70,6 +70,7 @@ class Lease:
         self._tasks -= 1
         if not self._tasks and self._loop is not None:
             self._idle.set()
+            self._backend._runtime.hub.own_runners.discard(self.runner)
 
     async def held(self) -> bool:
         """Wait until the lease is in effect, and return true; false where the store refuses it.
@@ -94,6 +95,7 @@ class Lease:
         if self._loop is not loop:  # the runner may be used in one loop after the other
             self._loop, self._timer, self._attempt, self._idle = loop, None, None, asyncio.Event()
             self._renewing = Background(self._renew, f"aioresult lease of runner {self.runner}", pending=lambda: False)
+        self._backend._runtime.hub.own_runners.add(self.runner)
         if self._timer is None and not self._renewing.running:
             self._renew_later(loop)
 

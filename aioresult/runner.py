@@ -183,6 +183,7 @@ class TaskRunner:
             self.backend,
             task_id,
             ignored=ignored,
+            once=options.once,
             lease=self._lease,
             timeout=self._store_timeout,
             deaf=self._deaf,

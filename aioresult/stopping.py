@@ -65,7 +65,7 @@ class Stop:
             waiter.cancel()
 
     def _hear(self, waiter: Waiter) -> None:
-        if waiter.cancelled():
+        if waiter.cancelled() or self.told is not None:
             return
         if (error := waiter.exception()) is not None:
             if isinstance(error, Exception) and not isinstance(error, ResultNotStored):  # disabled:// has no results
