@@ -61,6 +61,7 @@ if TYPE_CHECKING:  # for type checkers, a name is public here if it is imported 
     from aioresult.states import STARTED as STARTED
     from aioresult.states import SUCCESS as SUCCESS
     from aioresult.states import UNREADY_STATES as UNREADY_STATES
+    from aioresult.stopping import revoked as revoked
     from aioresult.stream import Item as Item
 
 __version__ = "0.1.0"
@@ -87,6 +88,7 @@ _HOMES = {
         "ABORTED ALL_STATES EXCEPTION_STATES FAILURE IGNORED PENDING PROGRESS PROPAGATE_STATES READY_STATES "
         "RECEIVED REJECTED RETRY REVOKED STARTED SUCCESS UNREADY_STATES"
     ),
+    "stopping": "revoked",
     "stream": "Item",
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}

@@ -76,6 +76,11 @@ class Hub:
         return self._subscription.reconnects
 
     @property
+    def own_runners(self) -> set[str]:
+        """The runners of this process that have tasks: these are not lost, whatever became of their lease."""
+        return self._losses.own
+
+    @property
     def looking(self) -> bool:
         """Whether ids are being read."""
         return self._looker.running

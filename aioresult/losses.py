@@ -39,6 +39,8 @@ class Losses:
         self._reconnects = 0
         self._warned = False
         self._judging = Background(self._judge, "aioresult leases of runners", pending=lambda: None)
+        self.own: set[str] = set()
+        """Runners of this process, which are alive as long as this is, even where they could not say so for a while."""
         self.steady = True
         """Whether the store could be reached all the time since the last fallback read."""
 
@@ -61,7 +63,7 @@ class Losses:
         """Take a record that is not final."""
         if record.id in self._unread:
             self._unread.discard(record.id)
-            if record.runner is not None:
+            if record.runner is not None and record.runner not in self.own:
                 self._noted[record.id] = record
 
     def judge(self) -> None:
