@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection
 
-from aioresult.channels import PAGE, Channel, Entry, entries_of
-from aioresult.errors import DecodeError, Unsupported
+from aioresult.backoff import Backoff
+from aioresult.channels import PAGE, Channel, Entry
+from aioresult.errors import DecodeError, StoreUnavailable, Unsupported
 from aioresult.record import Record
 from aioresult.runtime import LOOK_ONCE, Runtime
-from aioresult.stream import Cursor, Item
+from aioresult.stream import Cursor, Item, Page, stream_gap
 
 
 class Reader:
@@ -51,24 +52,33 @@ class Reader:
         channel, cursor = self._channel, self._cursor
         if channel is None:
             channel = self._channel = self._runtime.hub.open_channel(self._id)
+        backoff: Backoff | None = None
         while not (entries := channel.window_after(cursor)):
             if channel.has_ended(cursor):
                 self.final = channel.final
                 break
             if deadline is not None and self._runtime.loop.time() >= deadline:
                 break
-            if channel.lacks(cursor):
-                entries = await (channel.read(cursor) if deadline is None else _read(channel, cursor, deadline))
-                if entries:
+            changes = channel.changes
+            waiter = channel.read(cursor, deadline) if channel.lacks(cursor) else channel.wait(deadline)
+            try:
+                page = await waiter
+            except StoreUnavailable:
+                if not self._runtime.batcher.reached:
+                    raise
+                page, backoff = None, backoff or Backoff()
+                await self._pause(backoff.next(), deadline)
+            finally:
+                channel.leave(waiter, deadline)
+            if page is not None:
+                channel.took(page, changes)
+                if entries := self._entries(page):
                     break
-            else:
-                waiter = channel.wait(deadline)
-                try:
-                    await waiter
-                finally:
-                    channel.leave(waiter, deadline)
-                channel.check()
         return self._taken(entries)
+
+    async def _pause(self, seconds: float, deadline: float | None) -> None:
+        """Let the store come back, until ``deadline`` at most."""
+        await asyncio.sleep(seconds if deadline is None else min(seconds, deadline - self._runtime.loop.time()))
 
     def _taken(self, entries: Collection[Entry]) -> Collection[Item]:
         """Go on behind ``entries``, or behind the first that cannot be read."""
@@ -89,20 +99,21 @@ class Reader:
             if record is not None and record.ended:
                 self.final = record
         async with asyncio.timeout_at(deadline or None):
-            chunk = await self._runtime.batcher.read_stream(Cursor(self._id, self._cursor, PAGE))
-        return entries_of(self._id, self._cursor, chunk, self._runtime.store.codec)
+            page = await self._runtime.batcher.read_stream(Cursor(self._id, self._cursor, PAGE))
+        return self._entries(page)
+
+    def _entries(self, page: Page) -> Collection[Entry]:
+        """Return what ``page`` has for this reader.
+
+        Raises:
+            StreamGap: the next item is not there any more.
+        """
+        if page.oldest > self._cursor + 1 or page.last < self._cursor:
+            raise stream_gap(self._id, self._cursor, page)
+        return page.items
 
     def close(self) -> None:
         """Leave the stream."""
         if self._channel is not None:
             self._runtime.hub.close_channel(self._channel)
             self._channel = None
-
-
-async def _read(channel: Channel, cursor: int, deadline: float) -> Collection[Entry]:
-    """Read from the store, until ``deadline``."""
-    try:
-        async with asyncio.timeout_at(deadline):
-            return await channel.read(cursor)
-    except TimeoutError:
-        return ()
