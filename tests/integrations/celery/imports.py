@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import celery.apps.worker
-import celery.backends.database
-import celery.backends.mongodb
-import celery.backends.redis
-import celery.bin.celery
-import celery.concurrency.prefork
-import celery.concurrency.solo
-import celery.concurrency.thread
-import celery.worker.consumer
-import kombu.transport.redis
-import psycopg
-import pydantic
-import yaml  # noqa: F401
+from importlib import import_module
 
-import aioresult.integrations.celery.plugin
-import aioresult.stores.mongodb
-import aioresult.stores.redis
-import aioresult.stores.sqlalchemy.store  # noqa: F401
+for name in """
+    celery.apps.worker celery.backends.database celery.backends.mongodb celery.backends.redis celery.bin.celery
+    celery.concurrency.prefork celery.concurrency.solo celery.concurrency.thread celery.worker.consumer
+    kombu.transport.redis psycopg pydantic yaml
+    aioresult.integrations.celery.plugin aioresult.stores.mongodb aioresult.stores.redis
+    aioresult.stores.sqlalchemy.store
+""".split():
+    import_module(name)

@@ -77,7 +77,9 @@ class Worker:
         log = self._log.fileno()
         with Path(os.devnull).open("rb") as nothing:
             descriptors = [nothing.fileno(), log, log, told]
-            return _preloaded().start("celery", self._arguments, self._environment(descriptors.index(told)), descriptors)
+            return _preloaded().start(
+                "celery", self._arguments, self._environment(descriptors.index(told)), descriptors
+            )
 
     def _new_interpreter(self, told: int) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
