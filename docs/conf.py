@@ -44,7 +44,9 @@ class RepositoryLinks(SphinxPostTransform):
             path = urlsplit(str(node.get("reftarget", ""))).path
             if node["reftype"] != "myst" or node["refdomain"] == "doc" or not path:
                 continue
-            for found in ((folder / path).resolve() for folder in (ROOT, Path(self.env.doc2path(self.env.docname)).parent)):
+            for found in (
+                (folder / path).resolve() for folder in (ROOT, Path(self.env.doc2path(self.env.docname)).parent)
+            ):
                 if found.exists() and found.is_relative_to(ROOT):
                     link = nodes.reference("", "", *node.children, refuri=f"{REPOSITORY}/{found.relative_to(ROOT)}")
                     node.replace_self(link)
