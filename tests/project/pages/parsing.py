@@ -105,16 +105,16 @@ class _Parser:
         return Block(kind=kind, language=language, line=line, text=text, about=about)
 
     def _kind(self, language: str, comment: re.Match[str] | None, *, after_python: bool) -> tuple[Kind, str]:
-        match comment and comment["verb"]:
-            case None if language == "text":
-                return ("output" if after_python else "shown"), ""
-            case None:
-                return ("python" if language == "python" else "console" if language == "console" else "shown"), ""
-            case "no test" if len((comment["text"] or "").split()) >= 3 and language in (*RUN, "text"):
-                return "skipped", comment["text"]
-            case "file" if comment["text"]:
-                return "file", comment["text"]
+        if comment is None:
+            if language == "python" or language == "console":
+                return language, ""
+            return ("output" if language == "text" and after_python else "shown"), ""
+        about = comment["text"] or ""
+        match comment["verb"]:
+            case "no test" if len(about.split()) >= 3 and language in (*RUN, "text"):
+                return "skipped", about
+            case "file" if about:
+                return "file", about
             case "keeps running" if language == "console":
                 return "background", ""
-            case _:
-                raise self._bad(f"{comment and comment[0].strip()}: no reason, or no name, or not for this block")
+        raise self._bad(f"{comment[0].strip()}: no reason, or no name, or not for this block")

@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Final
+from typing import Final, Self
 
 from tests.project.pages.expecting import begins_with, check, check_comments
 from tests.project.pages.parsing import Block
@@ -49,7 +49,7 @@ class Session:
         self._state = Path(variables["TMPDIR"], "state")
         self._running: list[subprocess.Popen[bytes]] = []
 
-    def __enter__(self) -> Session:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
