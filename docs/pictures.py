@@ -1,4 +1,6 @@
-"""Draws the pictures of the explanation: ``python docs/pictures.py`` writes them, ``--check`` says which are out of date.
+"""Draws the pictures of the explanation: ``python docs/pictures.py`` writes them.
+
+With ``--check`` it says which are out of date, and writes nothing.
 
 ``imports.svg`` is made of the import statements of the package and of the order in ``tests/project/test_layers.py``.
 ``protocol.svg`` is made of the two lists of steps below.
@@ -13,6 +15,9 @@ from html import escape
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # this checkout's tests, wherever the package is installed from
+from tests.project import test_layers  # noqa: E402  (the path comes first)
+
 FOLDER = ROOT / "docs" / "static"
 INK, FAINT, GOOD, BAD = "#1f2933", "#9aa5b1", "#1b7f4b", "#b42318"
 FONT = "font-family='ui-monospace, Menlo, Consolas, monospace'"
@@ -44,7 +49,8 @@ class Drawing:
 
     def box(self, x: float, y: float, width: float, height: float, fill: str, label: str = "", size: int = 12) -> None:
         self._parts.append(
-            f"<rect x='{x:.0f}' y='{y:.0f}' width='{width:.0f}' height='{height:.0f}' rx='5' fill='{fill}' stroke='{FAINT}'/>"
+            f"<rect x='{x:.0f}' y='{y:.0f}' width='{width:.0f}' height='{height:.0f}' rx='5' fill='{fill}' "
+            f"stroke='{FAINT}'/>"
         )
         if label:
             self.text(x + width / 2, y + height / 2 + size / 3, label, size=size, anchor="middle")
@@ -76,8 +82,8 @@ class Drawing:
         width, height = self._size
         head = (
             f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width} {height}' role='img'>"
-            f"<title>{escape(title)}</title><defs><marker id='arrow' viewBox='0 0 10 10' refX='9' refY='5' markerWidth='7' "
-            f"markerHeight='7' orient='auto'><path d='M0 0L10 5L0 10z' fill='{INK}'/></marker></defs>"
+            f"<title>{escape(title)}</title><defs><marker id='arrow' viewBox='0 0 10 10' refX='9' refY='5' "
+            f"markerWidth='7' markerHeight='7' orient='auto'><path d='M0 0L10 5L0 10z' fill='{INK}'/></marker></defs>"
         )
         background = f"<rect width='{width}' height='{height}' fill='#ffffff'/>"  # also where the page is dark
         return "\n".join([head, background, *self._parts, "</svg>\n"])
@@ -88,9 +94,6 @@ class Drawing:
 
 def imports() -> dict[str, set[str]]:
     """Return which parts of the package each part imports."""
-    sys.path.insert(0, str(ROOT))
-    from tests.project import test_layers
-
     graph: dict[str, set[str]] = {name: set() for names in test_layers.LAYERS for name in names}
     for part, found in test_layers.own_imports():
         if found.in_function and (part, found.part) == test_layers.BRIDGE:
@@ -101,8 +104,6 @@ def imports() -> dict[str, set[str]]:
 
 def layers() -> list[list[str]]:
     """Return the parts from the bottom up."""
-    from tests.project import test_layers
-
     return [[_shown(name) for name in names] for names in test_layers.LAYERS]
 
 
@@ -111,7 +112,7 @@ def _shown(part: str) -> str:
 
 
 def without_detours(graph: dict[str, set[str]]) -> dict[str, set[str]]:
-    """Leave out an import of what an imported part imports as well, be it by a detour: the picture needs no line for it."""
+    """Leave out each import of what an imported part imports as well, be it by a detour."""
     reached: dict[str, set[str]] = {}
     for part in TopologicalSorter(graph).static_order():
         reached[part] = graph[part].union(*(reached[other] for other in graph[part]))
@@ -122,44 +123,58 @@ def without_detours(graph: dict[str, set[str]]) -> dict[str, set[str]]:
 
 
 def draw_imports() -> str:
-    row, left, wide = 46, 30, 1000
+    """Draw the parts of the package, each above those that it imports."""
     rows = layers()
-    graph = imports()
-    height = row * len(rows) + 90
-    drawing = Drawing(wide, height)
-    colours = {part: colour for colour, parts in AREAS.values() for part in parts.split()}
-    places: dict[str, tuple[float, float, float]] = {}
-    for level, names in enumerate(rows):
-        y = height - 80 - row * (level + 1)
-        widths = [len(name) * 7.6 + 18 for name in names]
-        gap = min(40.0, (wide - 2 * left - sum(widths)) / max(1, len(names) - 1))
-        x = (wide - sum(widths) - gap * (len(names) - 1)) / 2
-        for name, width in zip(names, widths, strict=True):
-            places[name] = x, y, width
-            x += width + gap
-    for part, others in sorted(without_detours(graph).items()):
-        x, y, width = places[part]
+    height = ROW * len(rows) + 90
+    drawing = Drawing(WIDE, height)
+    places = {
+        name: place for level, names in enumerate(rows) for name, place in _row(names, height - 80 - ROW * (level + 1))
+    }
+    for part, others in sorted(without_detours(imports()).items()):
         for other in sorted(others):
-            to_x, to_y, to_width = places[other]
-            begin, end = x + width / 2, to_x + to_width / 2
-            bend = (to_y - y) / 2
-            drawing.line(
-                f"M{begin:.0f} {y + 24:.0f}C{begin:.0f} {y + bend:.0f} {end:.0f} {to_y - bend + 24:.0f} {end:.0f} {to_y:.0f}"
-            )
-    for name, (x, y, width) in places.items():
-        drawing.box(x, y, width, 24, colours.get(name, "#ffffff"), name)
-    x = left
+            drawing.line(_curve(places[part], places[other]))
+    colours = {part: colour for colour, parts in AREAS.values() for part in parts.split()}
+    for name, place in places.items():
+        drawing.box(place.x, place.y, place.width, BOX, colours.get(name, "#ffffff"), name)
+    x = MARGIN
     for area, (colour, _) in AREAS.items():
         drawing.box(x, height - 52, 14, 14, colour)
         drawing.text(x + 18, height - 41, area, size=11)
-        x += len(area) * 6.7 + 34
-    drawing.text(
-        left,
-        height - 14,
-        "A line: the upper part imports the lower one. What is imported by a detour as well has none.",
-        size=11,
-    )
+        x += round(len(area) * 6.7) + 34
+    remark = "A line: the upper part imports the lower one. What is imported by a detour as well has none."
+    drawing.text(MARGIN, height - 14, remark, size=11)
     return drawing.svg("Which part of aioresult imports which")
+
+
+ROW, BOX, MARGIN, WIDE = 46, 24, 30, 1000
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a box is."""
+
+    x: float
+    y: float
+    width: float
+
+
+def _row(names: list[str], y: float) -> list[tuple[str, Place]]:
+    widths = [len(name) * 7.6 + 18 for name in names]
+    gap = min(40.0, (WIDE - 2 * MARGIN - sum(widths)) / max(1, len(names) - 1))
+    x = (WIDE - sum(widths) - gap * (len(names) - 1)) / 2
+    placed = []
+    for name, width in zip(names, widths, strict=True):
+        placed.append((name, Place(x, y, width)))
+        x += width + gap
+    return placed
+
+
+def _curve(upper: Place, lower: Place) -> str:
+    """Return a line from the bottom of one box to the top of another."""
+    begin, end = upper.x + upper.width / 2, lower.x + lower.width / 2
+    bend = (lower.y - upper.y) / 2
+    first, second = f"{begin:.0f} {upper.y + bend:.0f}", f"{end:.0f} {lower.y - bend + BOX:.0f}"
+    return f"M{begin:.0f} {upper.y + BOX:.0f}C{first} {second} {end:.0f} {lower.y:.0f}"
 
 
 # --- the protocol ---
@@ -195,6 +210,7 @@ FOUND = (
 
 
 def draw_protocol() -> str:
+    """Draw both orders side by side."""
     drawing = Drawing(1000, 400)
     for left, title, colour, steps in (
         (20, "Look, then subscribe: a gap", BAD, LOST),
@@ -229,7 +245,7 @@ def main() -> int:
             name for name, text in drawn.items() if not (FOLDER / name).is_file() or (FOLDER / name).read_text() != text
         ]
         if late:
-            print(f"out of date: {', '.join(late)}; run `python docs/pictures.py`", file=sys.stderr)
+            sys.stderr.write(f"out of date: {', '.join(late)}; run `python docs/pictures.py`\n")
         return 1 if late else 0
     for name, text in drawn.items():
         (FOLDER / name).write_text(text)
