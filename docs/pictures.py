@@ -32,10 +32,10 @@ AREAS = {
     "stores": ("#fce4ec", "stores"),
     "waiting": (
         "#ede7f6",
-        "members openfeed channels looking polling subscription hub purging runtime runtimes reading waiting",
+        "members openfeed channels looking polling losses subscription hub purging runtime runtimes reading waiting",
     ),
-    "what users hold": ("#e0f7fa", "default writing result collecting groups backend many"),
-    "running tasks": ("#f1f8e9", "emitting recording reporting performing runner"),
+    "what users hold": ("#e0f7fa", "default writing revoking result collecting groups backend many"),
+    "running tasks": ("#f1f8e9", "leases stopping emitting recording reporting performing jobs runner"),
     "outside": ("#ffffff", "sync integrations testing cli __main__"),
 }
 
