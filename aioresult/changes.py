@@ -48,7 +48,7 @@ class ChangeLane(Lane[Change, Any]):
     async def _make(self, batch: list[Submitted[Change, Any]]) -> None:
         if appends := [(change, future) for change, future in batch if type(change) is Append]:
             await self._append(appends)
-        if writes := [(change, future) for change, future in batch if type(change) is Record]:
+        if writes := [(change, future) for change, future in batch if isinstance(change, Record)]:
             await self._write(writes)
         if deletions := [(change, future) for change, future in batch if isinstance(change, str)]:
             await self._delete(deletions)

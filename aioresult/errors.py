@@ -20,6 +20,7 @@
     ├── StreamGap               items that a reader has asked for are not there any more
     ├── DecodeError             a stored record cannot be read (also a ValueError)
     ├── TaskRevokedError        the task was revoked, cancelled, terminated or expired
+    ├── TaskLost                the process that ran the task has gone
     ├── RemoteTaskError         the task failed with an exception that is not rebuilt here
     └── RemoteTraceback         never raised: the ``__cause__`` of a task's exception, which prints the remote traceback
 
@@ -116,6 +117,10 @@ class DecodeError(AioResultError, ValueError):
 
 class TaskRevokedError(AioResultError):
     """Raised by ``get()`` on a task that was revoked, cancelled, terminated or expired."""
+
+
+class TaskLost(AioResultError):
+    """Stored as the result of a task whose ``TaskRunner`` has not renewed its lease: its process has gone."""
 
 
 class RemoteTaskError(AioResultError):
