@@ -13,13 +13,13 @@ from examples.django.results import backend, runner, started_by
 from examples.django.telling import tell
 
 
-@require_GET
-@ensure_csrf_cookie
+@require_GET  # type: ignore[untyped-decorator]  # Django has no types
+@ensure_csrf_cookie  # type: ignore[untyped-decorator]  # Django has no types
 def page(request: HttpRequest) -> HttpResponse:
     return render(request, "page.html")
 
 
-@require_POST
+@require_POST  # type: ignore[untyped-decorator]  # Django has no types
 async def start(request: HttpRequest) -> JsonResponse:
     """Start a task, and note in the session whose it is."""
     result = runner.submit(tell, float(request.GET.get("seconds", 0.3)))
@@ -27,7 +27,7 @@ async def start(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"id": result.id}, status=202)
 
 
-@require_GET
+@require_GET  # type: ignore[untyped-decorator]  # Django has no types
 async def task_events(request: HttpRequest, task_id: str) -> HttpResponseBase:
     """Do by a view what ``/results/<id>/events`` does without one."""
     if task_id not in started_by(request.session):

@@ -140,11 +140,14 @@ class Events:
         yield [Event(comment="aioresult", retry=None if self._retry is None else round(self._retry * 1000))]
         self._source = source = follower(self._runtime, self._result.id, self._position.seq, self._result.final)
         try:
-            while not self.over and not self._ends:
+            while not self._is_done():
                 for batch in _batched(await self._next(source)):
                     yield batch
         finally:
             source.close()
+
+    def _is_done(self) -> bool:
+        return self.over or self._ends
 
     async def _next(self, source: Follower) -> Iterable[Event]:
         """Return the next events: none where the client knows them already."""
