@@ -12,7 +12,7 @@ from aioresult.errors import EncodeError, RemoteTaskError, StreamGap
 from aioresult.record import Record
 from aioresult.states import STARTED
 
-_INTERNAL: Final = frozenset({"pid", "hostname", "runner"})
+_INTERNAL: Final = frozenset({"pid", "hostname"})
 
 _LINE_BREAKS: Final = [(chr(code).encode(), b"\\u%04x" % code) for code in (0x85, 0x2028, 0x2029)]
 
