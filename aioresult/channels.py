@@ -134,7 +134,7 @@ class Channel:
 
     def lacks(self, cursor: int) -> bool:
         """Return whether the store has to be read to know what follows ``cursor``."""
-        return self._changes_known < self._changes or cursor < self._last
+        return self._changes_known < self._changes or cursor != self._last
 
     def check(self) -> None:
         """Raise what ended all waiting, if something did."""
@@ -207,7 +207,7 @@ class Channel:
     async def _read(self, cursor: int) -> Sequence[Entry]:
         backoff = Backoff()
         while True:
-            changes = self._changes
+            changes, last = self._changes, self._last
             try:
                 chunk = await self._batcher.read_stream(Cursor(self.id, cursor, PAGE))
             except StoreUnavailable:
@@ -216,8 +216,17 @@ class Channel:
                 await asyncio.sleep(backoff.next())
             else:
                 self._changes_known = max(self._changes_known, changes)
+                if chunk.last < last == self._last:
+                    self._begin_anew(chunk.last)
                 self._last = max(self._last, chunk.last)
                 return entries_of(self.id, cursor, chunk, self._codec)
+
+    def _begin_anew(self, last: int) -> None:
+        """Forget a stream that was deleted. Readers that are further look for themselves, and find that it is gone."""
+        self._window.clear()
+        self._first = last + 1
+        self._last = last
+        self._wake()
 
 
 def entries_of(task_id: str, cursor: int, chunk: Chunk, codec: Codec) -> list[Entry]:
