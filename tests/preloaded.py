@@ -76,10 +76,10 @@ class Preloaded:
         self._socket, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, *options, "-m", __name__, imports],
+                [sys.executable, *options, "-m", "tests.preloaded", imports],
                 cwd=ROOT,
                 env={**os.environ, "PYTHONPATH": str(ROOT)},
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 start_new_session=True,
             )
         atexit.register(self._close)
