@@ -10,8 +10,9 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from aioresult.abc import PartlyUnavailable, Store
+from aioresult.abc import Store
 from aioresult.changes import ChangeLane
+from aioresult.errors import PartlyUnavailable
 from aioresult.lanes import Lane, Submitted, answer, fail, lane_of
 from aioresult.record import Record
 from aioresult.stream import Append, Chunk, Cursor, Page

@@ -109,5 +109,5 @@ $ echo "$NAME" in "$(basename "$PWD")"; echo more
     ],
 )
 def test_what_nobody_knows_how_to_run_is_refused(text: str, tmp_path: Path) -> None:
-    with pytest.raises(BadPage, match="page[.]md:"):
+    with pytest.raises(BadPage, match=r"page\.md:"):
         blocks(written(tmp_path, text))

@@ -106,8 +106,8 @@ class _Parser:
 
     def _kind(self, language: str, comment: re.Match[str] | None, *, after_python: bool) -> tuple[Kind, str]:
         if comment is None:
-            if language == "python" or language == "console":
-                return language, ""
+            if language in RUN:
+                return ("python" if language == "python" else "console"), ""
             return ("output" if language == "text" and after_python else "shown"), ""
         about = comment["text"] or ""
         match comment["verb"]:
