@@ -235,7 +235,7 @@ class Store(ABC):
         """Return for each cursor, in order, what its stream holds behind it; ``EMPTY`` where there is no stream.
 
         Ids may be repeated. A chunk may hold fewer items than the limit; it holds at least one where there is one,
-        unless the limit is 0.
+        unless the limit is 0. Behind what a cursor with ``final`` reads, the store lets nothing be appended later.
         """
         raise Unsupported(f"{type(self).__name__} keeps no streams; watch the task's states by updates() instead")
 

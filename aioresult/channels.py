@@ -172,7 +172,7 @@ class Channel:
         Readers that are at the same place at once share one read.
         """
         self.check()
-        waiter = cast("Waiter", self._batcher.read_stream(Cursor(self.id, cursor, PAGE)))
+        waiter = cast("Waiter", self._batcher.read_stream(Cursor(self.id, cursor, PAGE, self.final is not None)))
         if deadline is not None:
             self._deadlines.add(waiter, deadline)
         return waiter

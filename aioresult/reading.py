@@ -109,7 +109,8 @@ class Reader:
             if record is not None and record.ended:
                 self.final = record
         async with asyncio.timeout_at(deadline or None):
-            page = await self._runtime.batcher.read_stream(Cursor(self._id, self._cursor, PAGE))
+            cursor = Cursor(self._id, self._cursor, PAGE, self.final is not None)
+            page = await self._runtime.batcher.read_stream(cursor)
         return items_behind(self._id, self._cursor, page)
 
     def close(self) -> None:

@@ -51,11 +51,13 @@ class Cursor(msgspec.Struct, frozen=True):
         id: the task's id.
         after: the number of the last item that is known already; 0 for none.
         limit: the most items to read; 0 asks for the numbers alone.
+        final: whether the task is known to be final: once this is read, nothing may be appended any more.
     """
 
     id: str
     after: int
     limit: int
+    final: bool = False
 
 
 class Chunk(msgspec.Struct, frozen=True):

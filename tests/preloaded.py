@@ -79,7 +79,7 @@ class Preloaded:
                 [sys.executable, *options, "-m", __name__, imports],
                 cwd=ROOT,
                 env={**os.environ, "PYTHONPATH": str(ROOT)},
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 start_new_session=True,
             )
         atexit.register(self._close)

@@ -82,7 +82,8 @@ def test_results_and_groups_are_compressed_but_not_where_celery_does_not() -> No
 
 @functools.cache
 def packed_bomb(name: str) -> bytes:
-    return PACK[name](BOMB)
+    packed: bytes = PACK[name](BOMB)
+    return packed
 
 
 @pytest.mark.parametrize("name", PACK)

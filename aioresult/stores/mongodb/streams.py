@@ -1,10 +1,7 @@
 """Streams in MongoDB: reads and writes of their pieces.
 
-Whether the task is final is looked at right before a piece is inserted. These are two steps: MongoDB has no condition
-on a document of another collection. One producer that appends and then ends its task is in order all the same. Where
-somebody else ends the task just then, an item may be stored a moment after the end, and a reader that has seen the end
-by then does not see it; the numbers stay without gaps. (A transaction does not help: it would have to write to the
-task's document at each append, and so wake all who wait for results.)
+Whether the task is final is looked at right before a piece is inserted. An item that is on its way when somebody else
+ends the task is either stored before the stream's end, for every reader, or refused: see ``ends``.
 """
 
 from __future__ import annotations
@@ -25,6 +22,7 @@ from aioresult.states import READY_STATES
 from aioresult.stores.mongodb import clients
 from aioresult.stores.mongodb.awaiting import together
 from aioresult.stores.mongodb.documents import Document, expiry, is_over
+from aioresult.stores.mongodb.ends import close, reopen
 from aioresult.stores.mongodb.failures import DUPLICATE_KEY, TRANSIENT, throttled
 from aioresult.stores.mongodb.pieces import HEAD_FIELDS, HEADS, Head, heads_of, numbered, piece_of, taken
 from aioresult.stores.mongodb.ranges import LAST, any_of, beginning_in, chunks, whole
@@ -108,6 +106,8 @@ class Streams:
                 outcomes[append.id] = stream_ended(append.id)
                 continue
             head = await self._kept_alive(append.id, heads.get(append.id))
+            if head is not None and head.ended:
+                await self._call(partial(reopen, self._at().streams, append.id, head))
             stored = await self._newest(append.id, head) if append.repeated and head is not None else {}
             items = [item for item in append.items if item not in stored] if stored else append.items
             if not items:
@@ -204,7 +204,12 @@ class Streams:
         """Read by two queries for all cursors together, and by one more for each that is in the middle of a piece."""
         ids = list(dict.fromkeys(cursor.id for cursor in cursors))
         ranges = [beginning_in(c.id, c.after + 1, c.after + c.limit) for c in cursors if c.limit]
-        heads, found = await together(self._heads(ids), self._stored(ranges))
+        final = dict.fromkeys(cursor.id for cursor in cursors if cursor.final)
+        while True:
+            heads, found = await together(self._heads(ids), self._stored(ranges))
+            ttl = self._settings.result_expires or None
+            if not final or await self._call(partial(close, self._at().streams, final, heads, ttl)):
+                break  # otherwise somebody has appended meanwhile, or closed the stream
         pieces: dict[str, list[Document]] = {task_id: [] for task_id in ids}
         for piece in found:
             pieces[piece["_id"]["task"]].append(piece)
