@@ -174,7 +174,8 @@ class World:
 
 
 STEPS = [
-    "start", "start", "come", "finish", "revoke", "revoke too late", "cancel", "freeze", "thaw", "lease ends", "fall back",
+    "start", "start", "come", "finish", "revoke", "revoke too late", "cancel", "freeze", "thaw", "lease ends",
+    "fall back",
 ]  # fmt: skip
 
 
