@@ -45,6 +45,7 @@ if TYPE_CHECKING:  # for type checkers, a name is public here if it is imported 
     from aioresult.result import AsyncResult as AsyncResult
     from aioresult.runner import TaskRunner as TaskRunner
     from aioresult.settings import Settings as Settings
+    from aioresult.states import ABORTED as ABORTED
     from aioresult.states import ALL_STATES as ALL_STATES
     from aioresult.states import EXCEPTION_STATES as EXCEPTION_STATES
     from aioresult.states import FAILURE as FAILURE
@@ -84,8 +85,8 @@ _HOMES = {
     "runner": "TaskRunner",
     "settings": "Settings",
     "states": (
-        "ALL_STATES EXCEPTION_STATES FAILURE IGNORED PENDING PROGRESS PROPAGATE_STATES READY_STATES RECEIVED "
-        "REJECTED RETRY REVOKED STARTED SUCCESS UNREADY_STATES"
+        "ABORTED ALL_STATES EXCEPTION_STATES FAILURE IGNORED PENDING PROGRESS PROPAGATE_STATES READY_STATES "
+        "RECEIVED REJECTED RETRY REVOKED STARTED SUCCESS UNREADY_STATES"
     ),
     "stopping": "revoked",
     "stream": "Item",

@@ -56,7 +56,6 @@ class Channel:
         self._first = 1
         """The number of the window's first item; without items, of the next one that is expected."""
         self._last = 0
-        """The highest number that is known to be stored."""
         self._changes = 1
         """How often something was told after which there may be items that nothing is known of."""
         self._changes_known = 0
@@ -115,6 +114,11 @@ class Channel:
 
     # --- what readers ask ---
 
+    @property
+    def last(self) -> int:
+        """The highest number that is known to be stored."""
+        return self._last
+
     def window_after(self, cursor: int) -> Collection[Entry]:
         """Return the items that follow ``cursor``, as far as they are here."""
         behind = cursor + 1 - self._first
@@ -123,6 +127,10 @@ class Channel:
     def has_ended(self, cursor: int) -> bool:
         """Return whether the task is final and nothing follows ``cursor``."""
         return self.final is not None and not self.lacks(cursor)
+
+    def is_exhausted(self, cursor: int) -> bool:
+        """Return whether nothing follows ``cursor`` at present."""
+        return not self.window_after(cursor) and not self.lacks(cursor)
 
     def lacks(self, cursor: int) -> bool:
         """Return whether the store has to be read to know what follows ``cursor``."""

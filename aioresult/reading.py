@@ -58,7 +58,7 @@ class Reader:
             if deadline is not None and self._runtime.loop.time() >= deadline:
                 break
             if channel.lacks(cursor):
-                entries = await (channel.read(cursor) if deadline is None else _read(channel, cursor, deadline))
+                entries = await (channel.read(cursor) if deadline is None else read_until(channel, cursor, deadline))
                 if entries:
                     break
             else:
@@ -99,8 +99,8 @@ class Reader:
             self._channel = None
 
 
-async def _read(channel: Channel, cursor: int, deadline: float) -> Collection[Entry]:
-    """Read from the store, until ``deadline``."""
+async def read_until(channel: Channel, cursor: int, deadline: float) -> Collection[Entry]:
+    """Return items that follow ``cursor`` from the store; none where there are none yet, or at ``deadline``."""
     try:
         async with asyncio.timeout_at(deadline):
             return await channel.read(cursor)

@@ -1,0 +1,139 @@
+"""The connections that are open: how many there may be, and when each ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager, suppress
+from http import HTTPStatus
+from typing import Final
+
+from aioresult.background import owned_task
+from aioresult.integrations.asgi.answers import Refusal
+from aioresult.integrations.asgi.departure import DEPARTURE
+from aioresult.integrations.asgi.request import Receive
+
+logger = logging.getLogger("aioresult")
+_GRACE: Final = 5.0
+"""Seconds after which a server that was told to end does not accept connections any more."""
+_LEFT: Final = ("http.disconnect", "websocket.disconnect")
+
+
+class Visit:
+    """One open connection.
+
+    Attributes:
+        left: whether the client has left, so that nothing can be sent.
+    """
+
+    __slots__ = ("client", "left", "limit")
+
+    def __init__(self, client: str, limit: asyncio.Timeout) -> None:
+        self.client = client
+        self.limit = limit
+        self.left = False
+
+    def end(self) -> None:
+        """Interrupt what is done for the client."""
+        with suppress(RuntimeError):  # it has ended meanwhile
+            self.limit.reschedule(asyncio.get_running_loop().time())
+
+
+class Connections:
+    """Counts connections that stay open, and ends them.
+
+    Args:
+        most: how many there may be.
+        most_per_client: how many of one client.
+    """
+
+    def __init__(self, most: int, most_per_client: int) -> None:
+        self._most = most
+        self._most_per_client = most_per_client
+        self._clients: Counter[str] = Counter()
+        self._visits: set[Visit] = set()
+        self._ends_until = 0.0
+
+    def __len__(self) -> int:
+        return len(self._visits)
+
+    def end_all(self) -> None:
+        """Interrupt them all, because the server ends, and those that come before it has stopped listening."""
+        self._ends_until = asyncio.get_running_loop().time() + _GRACE
+        for visit in self._visits:
+            visit.end()
+
+    @asynccontextmanager
+    async def opened(self, client: str, receive: Receive) -> AsyncIterator[Visit]:
+        """Keep one for as long as the block runs. The block is ended when the client leaves, or by ``end_all``.
+
+        Raises:
+            Refusal: there are too many.
+        """
+        self._refuse_too_many(client)
+        visit = self._admit(client)
+        try:
+            async with visit.limit:
+                listening = owned_task(_until_left(receive, visit), "aioresult listening for the client's leaving")
+                try:
+                    yield visit
+                finally:
+                    listening.cancel()
+                    await asyncio.wait([listening])
+        except TimeoutError:
+            if not visit.limit.expired():
+                raise
+        finally:
+            self._forget(visit)
+
+    def _refuse_too_many(self, client: str) -> None:
+        if self._clients[client] >= self._most_per_client:
+            raise Refusal(
+                HTTPStatus.TOO_MANY_REQUESTS, f"{self._most_per_client} connections of yours are open; close some"
+            )
+        if len(self._visits) >= self._most:
+            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections are open here; try again later")
+
+    def _admit(self, client: str) -> Visit:
+        ends = asyncio.get_running_loop().time() < self._ends_until
+        visit = Visit(client, asyncio.timeout(0 if ends else None))
+        if not self._visits:
+            DEPARTURE.listen(self.end_all)
+        self._visits.add(visit)
+        self._clients[client] += 1
+        return visit
+
+    def _forget(self, visit: Visit) -> None:
+        self._visits.discard(visit)
+        self._clients[visit.client] -= 1
+        if not self._clients[visit.client]:
+            del self._clients[visit.client]
+        if not self._visits:
+            DEPARTURE.leave(self.end_all)
+
+
+async def taken(sending: Awaitable[None], patience: float) -> bool:
+    """Return whether a client takes what is sent within ``patience`` seconds."""
+    limit = asyncio.timeout(patience)
+    try:
+        async with limit:
+            await sending
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        logger.info("a client took nothing for %g s and was left", patience)
+        return False
+    return True
+
+
+async def _until_left(receive: Receive, visit: Visit) -> None:
+    """Read what the client sends, which means nothing here, until it leaves."""
+    try:
+        while (await receive())["type"] not in _LEFT:
+            pass
+    except Exception:
+        logger.debug("a connection of %s was lost", visit.client, exc_info=True)
+    visit.left = True
+    visit.end()

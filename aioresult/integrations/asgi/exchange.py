@@ -1,0 +1,117 @@
+"""What is asked by HTTP: snapshots, events, and stopping."""
+
+from __future__ import annotations
+
+import math
+from http import HTTPStatus
+from typing import Final
+
+from aioresult.integrations.asgi import eventsource
+from aioresult.integrations.asgi.answers import Refusal, answer
+from aioresult.integrations.asgi.bodies import json_of, state_body
+from aioresult.integrations.asgi.request import Receive, Request, Scope, Send
+from aioresult.integrations.asgi.routes import EVENTS, REVOKE, Route, route_of
+from aioresult.integrations.asgi.site import Site, not_found
+
+_READ: Final = ("GET", "HEAD")
+
+
+class Exchange:
+    """One request and its answer."""
+
+    def __init__(self, site: Site, scope: Scope, receive: Receive, send: Send) -> None:
+        self._site = site
+        self._request = Request(scope)
+        self._receive = receive
+        self._send = send
+        self._head = self._request.method == "HEAD"
+
+    async def serve(self) -> None:
+        """Answer the request."""
+        try:
+            route = route_of(self._request.scope)
+            if route is None or (route.what == REVOKE and self._site.authorize_revoke is None):
+                raise not_found()
+            allowed = ("POST",) if route.what == REVOKE else _READ
+            if self._request.method == "OPTIONS":
+                await answer(self._send, HTTPStatus.NO_CONTENT, headers=[_allow(allowed)])
+                return
+            if self._request.method not in allowed:
+                raise Refusal(
+                    HTTPStatus.METHOD_NOT_ALLOWED, f"this is for {' and '.join(allowed)}", headers=[_allow(allowed)]
+                )
+            await self._serve_route(route)
+        except Refusal as refusal:
+            await answer(self._send, refusal.status, refusal.body, headers=refusal.headers, head=self._head)
+
+    async def _serve_route(self, route: Route) -> None:
+        if route.what == REVOKE:
+            await self._revoke(route.task_id)
+            return
+        task_id = await self._site.permitted(self._request, route.task_id)
+        if route.what == EVENTS:
+            await self._events(task_id)
+        else:
+            await self._snapshot(route.task_id, task_id)
+
+    # --- snapshots ---
+
+    async def _snapshot(self, name: str, task_id: str) -> None:
+        """Answer with the task ``task_id`` as it is, or will soon be, under the id that was asked for."""
+        wait = self._wait()
+        record = await self._site.record(task_id)
+        if wait and not record.ended and not self._head:
+            async with self._site.connections.opened(self._site.client(self._request), self._receive) as visit:
+                await self._site.final(task_id, wait)
+            if visit.left:
+                return
+            record = await self._site.record(task_id)
+        date_done = record.date_done
+        body = state_body(record, tracebacks=self._site.tracebacks, id=name, date_done=date_done)
+        await answer(self._send, HTTPStatus.OK, body, head=self._head)
+
+    def _wait(self) -> float:
+        text = self._request.query.get("wait", "0")
+        try:
+            wait = float(text)
+        except ValueError:
+            wait = -1.0
+        if not 0 <= wait < math.inf:
+            raise Refusal(HTTPStatus.BAD_REQUEST, f"wait is a number of seconds, not {text!r:.60}")
+        return min(wait, self._site.max_wait)
+
+    # --- events ---
+
+    async def _events(self, task_id: str) -> None:
+        site, send = self._site, self._send
+        events = site.events(task_id, self._request)
+        if events.over:
+            await answer(send, HTTPStatus.NO_CONTENT)
+            return
+        if self._head:
+            await eventsource.begin(send)
+            await eventsource.end(send)
+            return
+        begun = False
+        async with site.connections.opened(site.client(self._request), self._receive) as visit:
+            await site.check(events)
+            begun = True
+            await eventsource.begin(send)
+            if not await eventsource.send_events(events, send, site.send_timeout):
+                return
+        if visit.left:
+            return
+        if not begun:  # the server ends: an empty stream is what a browser comes back after
+            await eventsource.begin(send)
+        await eventsource.end(send)
+
+    # --- stopping ---
+
+    async def _revoke(self, task_id: str) -> None:
+        await self._site.check_revoke(self._request, task_id)
+        revoked = await self._site.revoke(task_id)
+        await answer(self._send, HTTPStatus.OK, json_of({"id": task_id, "revoked": revoked}))
+
+
+def _allow(methods: tuple[str, ...]) -> tuple[bytes, bytes]:
+    return b"allow", ", ".join([*methods, "OPTIONS"]).encode()

@@ -1,0 +1,161 @@
+"""Following one task: its states and the items of its stream, in the order in which the store gives them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection
+from typing import Final
+
+from aioresult.channels import Channel, Entry, Waiter
+from aioresult.reading import Reader, read_until
+from aioresult.record import Record
+from aioresult.runtime import Runtime
+from aioresult.states import PENDING
+from aioresult.stream import Item
+from aioresult.waiting import Inbox
+
+UNREAD_STATES: Final = 100
+"""States that are kept for a client that is slower than the task; older ones give way."""
+
+
+class StreamFollower(Reader):
+    """A reader of a stream that is also told the task's states.
+
+    Each state is remembered together with the number of the newest item at that time, and given behind that item.
+    """
+
+    __slots__ = ("_states", "_waiter", "_woken")
+
+    def __init__(self, runtime: Runtime, task_id: str, after: int, final: Record | None) -> None:
+        super().__init__(runtime, task_id, after, final)
+        self._states: deque[tuple[int, Record]] = deque(maxlen=UNREAD_STATES)
+        self._waiter: Waiter | None = None
+        self._woken = False
+
+    @property
+    def cursor(self) -> int:
+        """The number of the last item that was given, or could not be read."""
+        return self._cursor
+
+    # --- what the hub tells ---
+
+    def push(self, record: Record) -> None:
+        """Take a state; final ones are left to the channel, which is told them too."""
+        if self._channel is None or record.ended or record.status == PENDING:
+            return
+        self._states.append((self._channel.last, record))
+        self._resume()
+
+    def _resume(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def fail(self, error: Exception) -> None:
+        """Leave it to the channel, which is told it too and raises it."""
+
+    # --- what the client gets ---
+
+    async def step(self, deadline: float) -> Record | Collection[Item]:
+        """Return the next state, or the next items; no items at ``deadline``, once ``wake`` was called, and at the end,
+        where ``final`` is set.
+
+        Raises:
+            StreamGap, DecodeError, StoreUnavailable: as ``next`` does.
+        """
+        if self.final is not None:
+            return await self.next(deadline)
+        channel = self._channel or self._open()
+        while True:
+            if (state := self._due_state(channel)) is not None:
+                return state
+            entries = channel.window_after(self._cursor)
+            if not entries and channel.lacks(self._cursor):
+                entries = await read_until(channel, self._cursor, deadline)
+            if entries:
+                return self._taken(self._before_state(entries))
+            if channel.has_ended(self._cursor) and not self._states:
+                self.final = channel.final
+                return ()
+            if self._woken or self._runtime.loop.time() >= deadline:
+                return ()
+            if not self._states and not channel.lacks(self._cursor):
+                await self._pause(channel, deadline)
+
+    def wake(self) -> None:
+        """Have ``step`` return now, and not wait any more."""
+        self._woken = True
+        self._resume()
+
+    def _due_state(self, channel: Channel) -> Record | None:
+        """Return the next state, if no item belongs before it, or none of these is there."""
+        if self._states and (self._states[0][0] <= self._cursor or channel.is_exhausted(self._cursor)):
+            return self._states.popleft()[1]
+        return None
+
+    def _open(self) -> Channel:
+        hub = self._runtime.hub
+        self._channel = hub.open_channel(self._id)
+        hub.join((self._id,), self)
+        return self._channel
+
+    def _before_state(self, entries: Collection[Entry]) -> Collection[Entry]:
+        """Return those of ``entries`` that belong before the next state."""
+        return list(entries)[: self._states[0][0] - self._cursor] if self._states else entries
+
+    async def _pause(self, channel: Channel, deadline: float) -> None:
+        """Wait for items, a state, the end or ``deadline``."""
+        self._waiter = waiter = channel.wait(deadline)
+        try:
+            await waiter
+        finally:
+            self._waiter = None
+            channel.leave(waiter, deadline)
+        channel.check()
+
+    def close(self) -> None:
+        """Leave the task."""
+        if self._channel is not None:
+            self._runtime.hub.leave((self._id,), self)
+        super().close()
+
+
+class StateFollower:
+    """Follows the states alone, for a store that keeps no streams."""
+
+    cursor = 0
+
+    def __init__(self, runtime: Runtime, task_id: str, final: Record | None) -> None:
+        self._runtime = runtime
+        self._id = runtime.check(task_id)
+        self._inbox = Inbox(finals_only=False, limit=UNREAD_STATES)
+        self.final = final
+        if final is None:
+            runtime.hub.join((task_id,), self._inbox)
+
+    async def step(self, deadline: float) -> Record | Collection[Item]:
+        """Return the next state, or nothing: at the end, where ``final`` is set, or at ``deadline``."""
+        record = None if self.final is not None else await self._inbox.next(deadline)
+        if record is None or record.status == PENDING:
+            return ()
+        if record.ended:
+            self.final = record
+            return ()
+        return record
+
+    def wake(self) -> None:
+        """Have ``step`` return now."""
+        self._inbox.wake()
+
+    def close(self) -> None:
+        """Leave the task."""
+        self._runtime.hub.leave((self._id,), self._inbox)
+
+
+Follower = StreamFollower | StateFollower
+
+
+def follower(runtime: Runtime, task_id: str, after: int, final: Record | None) -> Follower:
+    """Return what follows the task behind item ``after``. Whoever asked closes it."""
+    if runtime.store.keeps_streams:
+        return StreamFollower(runtime, task_id, after, final)
+    return StateFollower(runtime, task_id, final)

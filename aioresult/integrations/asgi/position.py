@@ -1,0 +1,66 @@
+"""Where a client is: what ``id:`` of an event says, and ``Last-Event-ID`` and ``?after=`` say again."""
+
+from __future__ import annotations
+
+import re
+from hashlib import blake2b
+from typing import Final, Self
+
+import msgspec
+
+from aioresult.errors import AioResultError
+
+END: Final = "end"
+_FORM: Final = re.compile(r"([0-9]{1,15})(?:-([0-9a-f]{12}|end))?")
+
+
+class InvalidCursor(AioResultError, ValueError):
+    """Raised for a cursor that no event has had as its id."""
+
+
+class Position(msgspec.Struct, frozen=True):
+    """What a client has seen. As text: ``12``, ``12-5f0c9a3b77e1``, ``12-end``.
+
+    Any server can go on from there, because it is a number that the store gave, and a digest of what is stored.
+
+    Attributes:
+        seq: the number of the last item; 0 for none.
+        state: a digest of the last state, or ``end``, or empty where none was seen.
+    """
+
+    seq: int = 0
+    state: str = ""
+
+    @property
+    def over(self) -> bool:
+        """Whether the end was seen, so that nothing can follow."""
+        return self.state == END
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything was seen."""
+        return bool(self.seq or self.state)
+
+    def __str__(self) -> str:
+        return f"{self.seq}-{self.state}" if self.state else str(self.seq)
+
+    @classmethod
+    def parse(cls, text: str | None) -> Self:
+        """Return the position that ``text`` stands for; the beginning, where there is no text.
+
+        Raises:
+            InvalidCursor: it stands for none.
+        """
+        if not text:
+            return cls()
+        found = _FORM.fullmatch(text)
+        if found is None:
+            raise InvalidCursor(
+                f"{text!r:.60} is no cursor; a cursor is the id of an event that was sent, or the number of an item"
+            )
+        return cls(int(found[1]), found[2] or "")
+
+
+def digest(state: bytes) -> str:
+    """Return what distinguishes one state from the next, on every server alike."""
+    return blake2b(state, digest_size=6).hexdigest()
