@@ -16,13 +16,12 @@ import pytest
 from aioresult import AsyncResult, Backend, TaskLost, TaskRevokedError, TaskRunner
 from aioresult.testing.conformance import eventually
 from aioresult.testing.fixtures import fresh_id
-from tests.servers.process import Server
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60.0
 LEASE = 1.0
 STORES = ["redis", "mongo", "postgres", "mariadb", "sqlite"]
-SERVERS = {"redis": "redis_server", "mongo": "mongo_replica_set", "postgres": "postgres_server"}
+SERVERS = {"redis": "redis_server", "postgres": "postgres_server", "mariadb": "mariadb_server"}
 
 
 @pytest.fixture(params=STORES)
@@ -159,16 +158,20 @@ async def test_a_producer_that_lives_is_not_lost(url: str, backend: Backend) -> 
         assert await waiting == "value"
 
 
-@pytest.mark.parametrize("url", ["redis", "postgres"], indirect=True)
-async def test_a_store_that_was_frozen_loses_no_task(url: str, request: pytest.FixtureRequest) -> None:
-    name = request.node.callspec.params["url"]
-    server = request.getfixturevalue(SERVERS[name])
-    if not isinstance(server, Server):
-        pytest.skip("a server of one's own is not frozen")
+@pytest.mark.parametrize("url", SERVERS, indirect=True)
+@pytest.mark.parametrize("killed", [False, True])
+async def test_a_store_that_was_away_loses_no_task(url: str, killed: bool, request: pytest.FixtureRequest) -> None:
+    server = request.getfixturevalue(SERVERS[request.node.callspec.params["url"]])
+    if not getattr(server, "owned", False):
+        pytest.skip("a server of one's own is neither frozen nor killed")
     async with Backend(url, fallback_interval=0.2) as backend, producer(url) as process:
         waiting = asyncio.create_task(backend.AsyncResult(process.task_id).get(timeout=PATIENCE))
-        await backend.ping()
-        with server.frozen():
-            await asyncio.sleep(2 * LEASE)  # the length of the outage, and not a wait for something
+        assert (await backend.fetch(process.task_id)).status == "STARTED"  # what has answered may be away for a while
+        if killed:
+            await asyncio.to_thread(server.kill)
+            await asyncio.to_thread(server.start)
+        else:
+            with server.frozen():
+                await asyncio.sleep(2 * LEASE)  # the length of the outage, and not a wait for something
         process.may_end()
         assert await waiting == "value"
