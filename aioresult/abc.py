@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import msgspec
 
 from aioresult.codec import Codec
-from aioresult.errors import AioResultError, StoreUnavailable, Unsupported
+from aioresult.errors import AioResultError, Unsupported
 from aioresult.record import Encoded, Record, ResultTree
 from aioresult.settings import Settings
 from aioresult.stream import Append, Chunk, Cursor, News
@@ -42,27 +42,6 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     writes: bool = True
     details: dict[str, str] = {}
-
-
-class PartlyUnavailable(StoreUnavailable):
-    """Raised by a plural method of a store of several servers, some of which cannot be reached.
-
-    Callers that ask only for what the others hold are then served as usual.
-
-    Args:
-        cause: why some could not be reached.
-        outcomes: what the others have answered, by id: whether the record was written, or the record that was read and
-            ``None`` where there is none, or ``None`` where it was deleted.
-    """
-
-    def __init__(self, cause: StoreUnavailable, outcomes: Mapping[str, Any]) -> None:
-        super().__init__(str(cause))
-        self.cause = cause
-        self.outcomes = outcomes
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle all that it was made of."""
-        return type(self), (self.cause, self.outcomes)
 
 
 class Feed(ABC):
@@ -256,7 +235,7 @@ class Store(ABC):
         """Return for each cursor, in order, what its stream holds behind it; ``EMPTY`` where there is no stream.
 
         Ids may be repeated. A chunk may hold fewer items than the limit; it holds at least one where there is one,
-        unless the limit is 0.
+        unless the limit is 0. Behind what a cursor with ``final`` reads, the store lets nothing be appended later.
         """
         raise Unsupported(f"{type(self).__name__} keeps no streams; watch the task's states by updates() instead")
 

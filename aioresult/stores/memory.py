@@ -221,10 +221,9 @@ class MemoryStore(Store):
         if stream is None or stream.expired:
             stream = _Stream()
         items = append.items
+        known: dict[bytes, int] = {}
         if append.repeated:
             known = {item: stream.last - back for back, item in enumerate(reversed(stream.items[-REPEATED_AMONG:]))}
-            if (number := known.get(items[-1])) is not None:
-                return number
             items = [item for item in items if item not in known]
         surplus = len(stream.items) + len(items) - (self.settings.stream_max_items or math.inf)
         if surplus > 0 and not self.settings.stream_trim:
@@ -239,7 +238,7 @@ class MemoryStore(Store):
         stream.expires_at = time.monotonic() + ttl if ttl else None
         for feed in self._space.followers.get(append.id, ()):
             feed.announce(append.id, News(first, items) if items else LOOK)
-        return stream.last
+        return known.get(append.items[-1], stream.last)
 
     async def read_many(self, cursors: Sequence[Cursor]) -> Sequence[Chunk]:
         self.commands += 1

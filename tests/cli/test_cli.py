@@ -64,8 +64,9 @@ def test_what_is_stored_is_got_back(url: str, backend: Backend) -> None:
 def test_standard_input_is_read_as_json_is_written_whatever_the_locale_says(
     url: str, backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
-    assert aioresult("store", "t", "--result", "-", url=url, stdin='"h\u00e9"').code == 0
+    monkeypatch.setenv("PYTHONIOENCODING", "latin-1")  # which an interpreter obeys when it starts
+    command = [*COMMAND, "store", "t", "--result", "-"]
+    subprocess.run(command, env=environment(url), input=b'"h\xc3\xa9"', check=True)
     assert backend.fetch("t").result == "h\u00e9"
 
 

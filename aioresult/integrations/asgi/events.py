@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
 from typing import Any, Final, Self
 
-from aioresult.channels import entries_of
 from aioresult.errors import DecodeError, EncodeError, StreamGap
 from aioresult.integrations.asgi.bodies import error_body, json_of, state_body
 from aioresult.integrations.asgi.departure import DEPARTURE
@@ -17,7 +16,7 @@ from aioresult.record import Record
 from aioresult.result import AsyncResult
 from aioresult.runtime import Runtime
 from aioresult.states import PENDING, PROGRESS
-from aioresult.stream import Cursor, Item
+from aioresult.stream import Cursor, Item, items_behind
 
 HEARTBEAT: Final = 15.0
 RETRY: Final = 2.0
@@ -94,8 +93,8 @@ class Events:
         if position.state and record.status == PENDING:
             raise StreamGap(f"nothing is stored of task {task_id!r} any more, of which states were sent before")
         if position.seq and runtime.store.keeps_streams:
-            chunk = await runtime.batcher.read_stream(Cursor(task_id, position.seq, 0))
-            entries_of(task_id, position.seq, chunk, runtime.store.codec)
+            page = await runtime.batcher.read_stream(Cursor(task_id, position.seq, 0))
+            items_behind(task_id, position.seq, page)
         return record
 
     @property
@@ -140,7 +139,7 @@ class Events:
         yield [Event(comment="aioresult", retry=None if self._retry is None else round(self._retry * 1000))]
         self._source = source = follower(self._runtime, self._result.id, self._position.seq, self._result.final)
         try:
-            while not self.over and not self._ends:
+            while not self._ends and not self._position.over:
                 for batch in _batched(await self._next(source)):
                     yield batch
         finally:

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from typing import Final
 
 from aioresult.channels import Channel, Entry, Waiter
-from aioresult.reading import Reader, read_until
+from aioresult.reading import Reader
 from aioresult.record import Record
 from aioresult.runtime import Runtime
 from aioresult.states import PENDING
@@ -70,7 +70,7 @@ class StreamFollower(Reader):
                 return state
             entries = channel.window_after(self._cursor)
             if not entries and channel.lacks(self._cursor):
-                entries = await read_until(channel, self._cursor, deadline)
+                entries = await self._read(channel, deadline)
             if entries:
                 return self._taken(self._before_state(entries))
             if channel.has_ended(self._cursor) and not self._states:

@@ -24,6 +24,7 @@ from aioresult.stores.mongodb.changes import Changes, Request, open_stream
 from aioresult.stores.mongodb.documents import Document, Documents, is_over
 from aioresult.stores.mongodb.failures import is_refusal, reason_of, throttled, unavailable
 from aioresult.stores.mongodb.feed import PIECES, RECORDS, MongoFeed
+from aioresult.stores.mongodb.groups import Groups
 from aioresult.stores.mongodb.indexes import create_ttl_index
 from aioresult.stores.mongodb.leases import Leases
 from aioresult.stores.mongodb.ranges import chunks
@@ -61,6 +62,7 @@ class MongoStore(Store):
         self._expiring: set[str] = set()
         self._streams = Streams(self, lambda: self._at, self._call)
         self._leases = Leases(self.location, lambda: self._at, self._call)
+        self._groups = Groups(self._documents, lambda: self._at, self._call)
 
     @classmethod
     def from_client(cls, client: object, settings: Settings) -> Self:
@@ -304,15 +306,11 @@ class MongoStore(Store):
     # --- groups ---
 
     async def put_group(self, group_id: str, tree: ResultTree) -> None:
-        document = self._documents.encode_group(group_id, tree)
         await self._let_expire(self._at.groups)
-        await self._call(lambda: self._at.groups.replace_one({"_id": group_id}, document, upsert=True))
+        await self._groups.put(group_id, tree)
 
     async def get_group(self, group_id: str) -> ResultTree | None:
-        document = await self._call(lambda: self._at.groups.find_one({"_id": group_id}))
-        if document is None or is_over(document, datetime.now(UTC)):
-            return None
-        return self._documents.decode_group(document)
+        return await self._groups.get(group_id)
 
     async def delete_group(self, group_id: str) -> None:
-        await self._call(lambda: self._at.groups.delete_one({"_id": group_id}))
+        await self._groups.delete(group_id)

@@ -9,8 +9,8 @@ from typing import Any, Final, Self
 import redis.asyncio.connection as driver
 from redis.asyncio import RedisCluster
 
-from aioresult.abc import PartlyUnavailable, Store
-from aioresult.errors import InvalidTaskId, SettingsError, StoreUnavailable
+from aioresult.abc import Store
+from aioresult.errors import InvalidTaskId, PartlyUnavailable, SettingsError, StoreUnavailable
 from aioresult.record import Record, ResultTree
 from aioresult.settings import Settings
 from aioresult.stores.redis.clusterfeed import ClusterFeed

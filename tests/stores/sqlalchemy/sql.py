@@ -49,6 +49,8 @@ def for_celery(url: str) -> str:
     """Return ``url`` with a synchronous driver, and Celery's prefix."""
     parsed = make_url(url)
     parsed = parsed.set(drivername=_SYNCHRONOUS[parsed.get_backend_name()])
+    if parsed.get_backend_name() == "mysql":
+        parsed = parsed.update_query_dict({"ssl_disabled": "true"})  # else PyMySQL reads all CAs for each connection
     return f"db+{parsed.render_as_string(hide_password=False)}"
 
 

@@ -17,8 +17,8 @@ import pytest_asyncio
 
 from aioresult import Backend, Record
 from aioresult.stores.sqlalchemy.admin import create_tables
+from aioresult.stores.sqlalchemy.feeds import filefeed as feeds
 from aioresult.stores.sqlalchemy.feeds import files
-from aioresult.stores.sqlalchemy.feeds import sqlite as feeds
 from aioresult.testing.conformance import Collected, eventually
 from tests.stores.sqlalchemy.sql import (
     FOR_CELERY,
