@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
@@ -17,6 +18,9 @@ from aioresult.batching import Batcher
 from aioresult.errors import AioResultError, TaskLost
 from aioresult.record import RUNNER, Record, conditional, record_of
 from aioresult.states import FAILURE
+
+GRACE = 5.0
+"""Seconds after an outage in which runners renew their leases: they try every two seconds, and may have to connect."""
 
 logger = logging.getLogger("aioresult")
 
@@ -37,6 +41,7 @@ class Losses:
         self._unread: set[str] = set()
         self._noted: dict[str, Record] = {}
         self._reconnects = 0
+        self._judges_from = -math.inf
         self._warned = False
         self._judging = Background(self._judge, "aioresult leases of runners", pending=lambda: None)
         self.own: set[str] = set()
@@ -47,15 +52,17 @@ class Losses:
     def begin(self, ids: Iterable[str], reconnects: int) -> None:
         """Note which tasks the fallback read finds, which begins now.
 
-        After an outage nothing is judged until the next time: a lease may have ended because the store itself was away,
-        and its runner needs a while to renew it.
+        After an outage nothing is judged until the next time, and not for ``GRACE`` seconds: a lease may have ended
+        because the store itself was away, and its runner needs a while to find out that it is back and to renew it.
 
         Args:
             ids: what is read.
             reconnects: how many feeds have been lost so far.
         """
-        judged = self.steady and reconnects == self._reconnects and self._store.keeps_leases
-        self._unread = set(ids) if judged else set()
+        now = asyncio.get_running_loop().time()
+        if not self.steady or reconnects != self._reconnects:
+            self._judges_from = now + GRACE
+        self._unread = set(ids) if now >= self._judges_from and self._store.keeps_leases else set()
         self._reconnects = reconnects
         self.steady = True
 

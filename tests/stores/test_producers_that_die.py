@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,12 @@ ROOT = Path(__file__).parents[2]
 PATIENCE = 60.0
 LEASE = 1.0
 STORES = ["redis", "mongo", "postgres", "mariadb", "sqlite"]
-SERVERS = {"redis": "redis_server", "postgres": "postgres_server", "mariadb": "mariadb_server"}
+SERVERS = {
+    "redis": "redis_server",
+    "mongo": "mongo_replica_set",
+    "postgres": "postgres_server",
+    "mariadb": "mariadb_server",
+}
 
 
 @pytest.fixture(params=STORES)
@@ -171,7 +176,9 @@ async def test_a_store_that_was_away_loses_no_task(url: str, killed: bool, reque
             await asyncio.to_thread(server.kill)
             await asyncio.to_thread(server.start)
         else:
-            with server.frozen():
+            with ExitStack() as stack:
+                for each in getattr(server, "servers", [server]):
+                    stack.enter_context(each.frozen())
                 await asyncio.sleep(2 * LEASE)  # the length of the outage, and not a wait for something
         process.may_end()
         assert await waiting == "value"
