@@ -60,9 +60,11 @@ class Losses:
             reconnects: how many feeds have been lost so far.
         """
         now = asyncio.get_running_loop().time()
-        if not self.steady or reconnects != self._reconnects:
+        steady = self.steady and reconnects == self._reconnects
+        if not steady:
             self._judges_from = now + GRACE
-        self._unread = set(ids) if now >= self._judges_from and self._store.keeps_leases else set()
+        judged = steady and now >= self._judges_from and self._store.keeps_leases
+        self._unread = set(ids) if judged else set()
         self._reconnects = reconnects
         self.steady = True
 
