@@ -193,3 +193,17 @@ async def test_leases_that_cannot_be_read_are_asked_for_again(
     assert [message for message in caplog.messages if "whether the runners" in message] == [
         f"it could not be found out whether the runners of tasks in {backend._runtime.store.location} are alive"
     ]
+
+
+async def test_a_store_that_was_silent_for_long_was_away(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver that waits until its server is back raises nothing; the lease may have ended in that time."""
+    task_id = fresh_id()
+    monkeypatch.setattr(losses, "SILENCE", -1.0)
+    monkeypatch.setattr(losses, "GRACE", 0.0)
+    await start(backend, task_id, "gone")
+    waiting = asyncio.create_task(backend.AsyncResult(task_id).get(timeout=30))
+    await wait_for_fallback_reads(backend, 4)
+    assert not waiting.done()
+    monkeypatch.setattr(losses, "SILENCE", 10.0)
+    with pytest.raises(TaskLost):
+        await waiting
