@@ -31,20 +31,18 @@ async def keep(name: str, *command: str) -> None:
 
 
 async def main(port: str) -> None:
-    both = asyncio.gather(
-        keep("worker", "examples.chat.worker"),
-        keep("web", "uvicorn", "examples.chat.web:app", "--port", port, "--log-level", "warning"),
-    )
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, both.cancel)
+    web = ["uvicorn", "examples.chat.web:app", "--port", port, "--log-level", "warning"]
     print(f"open http://127.0.0.1:{port}", flush=True)
-    with suppress(asyncio.CancelledError):
-        await both
+    async with asyncio.TaskGroup() as both:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asyncio.current_task().cancel)  # type: ignore[union-attr]  # a task runs
+        both.create_task(keep("worker", "examples.chat.worker"))
+        both.create_task(keep("web", *web))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", default="8000")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="chat-") as folder, suppress(KeyboardInterrupt):
+    with tempfile.TemporaryDirectory(prefix="chat-") as folder, suppress(KeyboardInterrupt, asyncio.CancelledError):
         os.environ.setdefault("AIORESULT_URL", f"sqlite:///{folder}/chat.db")
         asyncio.run(main(options.port))
