@@ -83,7 +83,7 @@ class Chromium:
         while time.monotonic() < deadline and self._process.poll() is None:
             if told.is_file() and len(lines := told.read_text().splitlines()) == 2:
                 url = f"ws://127.0.0.1:{lines[0]}{lines[1]}"
-                return connect(url, max_size=None, compression=None, proxy=None, ping_interval=None)
+                return connect(url, max_size=None, compression=None, proxy=None, ping_interval=None, max_queue=None)
             time.sleep(0.02)
         raise ServerFailed(f"chromium does not start:\n{(self._folder / 'log').read_text()[-4000:]}")
 
@@ -148,7 +148,7 @@ class Page:
         self._browser = browser
         self._target = target
         self._session = session
-        for domain in ("Page", "Runtime", "Network"):
+        for domain in ("Page", "Runtime"):
             self.send(f"{domain}.enable")
         self.send("Emulation.setFocusEmulationEnabled", enabled=True)
 
@@ -199,6 +199,7 @@ class Page:
 
     def network(self, *, offline: bool) -> None:
         """Switch the network off, or on again."""
+        self.send("Network.enable")
         self.send(
             "Network.emulateNetworkConditions", offline=offline, latency=0, downloadThroughput=-1, uploadThroughput=-1
         )
