@@ -48,7 +48,9 @@ async def page(conversation: str) -> FileResponse:
 
 
 @app.post("/c/{conversation}", status_code=202)
-async def ask(conversation: str, text: Annotated[str, Body(embed=True, min_length=1, max_length=500)]) -> dict[str, str]:
+async def ask(
+    conversation: str, text: Annotated[str, Body(embed=True, min_length=1, max_length=500)]
+) -> dict[str, str]:
     """Note a question, for the worker and for the pages: a conversation is a stream of questions, which never ends."""
     question = {"id": str(uuid4()), "text": text}
     await asyncio.gather(store.append(QUESTIONS, question), store.append(conversation, question))

@@ -131,6 +131,10 @@ class Chromium:
         context: str = self.send("Target.createBrowserContext")["browserContextId"]
         return context
 
+    def forget(self, visitor: str) -> None:
+        """Close the tabs of a visitor, and the connections that the browser keeps for later."""
+        self.send("Target.disposeBrowserContext", browserContextId=visitor)
+
     def page(self, url: str, visitor: str | None = None) -> Page:
         """Open a page, as a tab of ``visitor``."""
         options = {} if visitor is None else {"browserContextId": visitor}
