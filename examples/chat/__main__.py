@@ -1,4 +1,4 @@
-"""Starts the web server and the worker, and starts each again when it ends: ``python -m examples.chat [--port 8000]``."""
+"""Starts the web server and the worker, and each again when it ends: ``python -m examples.chat [--port 8000]``."""
 
 from __future__ import annotations
 

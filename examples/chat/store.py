@@ -15,5 +15,5 @@ LOOK = 0.5
 
 
 def backend() -> Backend:
-    """Return a backend on the store that ``AIORESULT_URL`` names: a SQLite file, which needs no server, or any other."""
+    """Return a backend on the store that ``AIORESULT_URL`` names: a SQLite file, or any other."""
     return Backend(os.environ["AIORESULT_URL"], fallback_interval=LOOK)

@@ -1,4 +1,4 @@
-"""The web server: takes questions, and lets browsers follow what is stored. It keeps nothing, so it may be restarted."""
+"""The web server: takes questions, and lets browsers follow what is stored. It keeps nothing itself."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def begin() -> RedirectResponse:
 
 
 @app.get("/c/{conversation}")
-async def page(conversation: str) -> FileResponse:
+async def page() -> FileResponse:
     return FileResponse(STATIC / "page.html")
 
 

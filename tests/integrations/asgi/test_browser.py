@@ -167,14 +167,15 @@ async def test_two_hundred_event_sources_are_one_subscription(
         results = ResultsApp(backend, PUBLIC)
         app.mount("/results", results)
         async with by_hypercorn(app, **tls) as url, AsyncExitStack() as stack:
-            pages = []
-            for count in range(1, 1 + PAGES):
+            pages: list[Page] = []
+            before: list[str] = []
+            for _ in range(PAGES):
                 visitor = browser.visitor()
                 stack.push_async_callback(asyncio.to_thread, browser.forget, visitor)
                 pages.append(await open_page(browser, url.replace("http:", "https:"), visitor))
                 await run(pages[-1], FOLLOW)
-                await until(lambda count=count: results.open_streams == count * EACH)
-                if count == 1:
+                await until(lambda: results.open_streams == len(pages) * EACH)
+                if not before:
                     await backend.append("task-0", "first")
                     before = await asyncio.to_thread(subscribed, redis_server)
             await asyncio.gather(*(backend.append(f"task-{number}", number, "word") for number in range(EACH)))
