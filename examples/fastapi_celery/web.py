@@ -1,26 +1,22 @@
-"""The web half: one endpoint that awaits a result, and one that streams progress as server-sent events."""
+"""The web half: an endpoint that awaits a result, and the application that streams progress as server-sent events."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 from fastapi import FastAPI, Query, Request
 from fastapi.responses import FileResponse, JSONResponse
-from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from aioresult import (
     AioResultError,
-    AsyncResult,
-    Backend,
     InvalidTaskId,
     ResultTimeout,
     StoreUnavailable,
     TaskRevokedError,
 )
+from aioresult.integrations.asgi import PUBLIC, ResultsApp
 from aioresult.integrations.celery import BrokerUnavailable, apply_async, backend_from_app
 from examples.fastapi_celery import tasks
 
@@ -33,22 +29,18 @@ STATUSES: list[tuple[type[Exception], int]] = [
     (AioResultError, 500),  # the task failed with an exception that is not known here
 ]
 PAGE = Path(__file__).parent / "page.html"
+backend = backend_from_app(tasks.app)
 
 
 @asynccontextmanager
-async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     """Have one backend for as long as the application runs: all requests share its connections."""
-    async with backend_from_app(tasks.app) as backend:
-        app.state.backend = backend
+    async with backend:
         yield
 
 
 app = FastAPI(title="Reports", lifespan=lifespan)
-
-
-def result_of(request: Request, job_id: str) -> AsyncResult[Any]:
-    backend: Backend = request.app.state.backend
-    return backend.AsyncResult(job_id)
+app.mount("/results", ResultsApp(backend, authorize=PUBLIC))  # whoever knows the id of a report sees it
 
 
 @app.get("/", include_in_schema=False)
@@ -57,38 +49,17 @@ async def page() -> FileResponse:
 
 
 @app.post("/reports", status_code=202)
-async def start(request: Request, pages: int, seconds_per_page: float = 0.1) -> dict[str, str]:
+async def start(pages: int, seconds_per_page: float = 0.1) -> dict[str, str]:
     """Have a report written, and return its id at once."""
-    result = await apply_async(tasks.write_report, (pages, seconds_per_page), backend=request.app.state.backend)
-    return {"id": result.id, "result": f"/reports/{result.id}", "progress": f"/reports/{result.id}/progress"}
+    result = await apply_async(tasks.write_report, (pages, seconds_per_page), backend=backend)
+    return {"id": result.id, "result": f"/reports/{result.id}", "progress": f"/results/{result.id}/events"}
 
 
 @app.get("/reports/{job_id}")
-async def report(request: Request, job_id: str, timeout: float = Query(10, ge=0, le=60)) -> dict[str, int]:
+async def report(job_id: str, timeout: float = Query(10, ge=0, le=60)) -> dict[str, int]:
     """Return the report as soon as it is there: the store says when, nobody polls."""
-    value: dict[str, int] = await result_of(request, job_id).get(timeout=timeout)
+    value: dict[str, int] = await backend.AsyncResult(job_id).get(timeout=timeout)
     return value
-
-
-@app.get("/reports/{job_id}/progress")
-async def progress(request: Request, job_id: str, timeout: float = Query(60, ge=0, le=600)) -> EventSourceResponse:
-    """Stream each state of the task, the last one being ``done`` or ``failed``, or ``timeout``."""
-    return EventSourceResponse(events(result_of(request, job_id), timeout))
-
-
-async def events(result: AsyncResult[Any], timeout: float) -> AsyncIterator[ServerSentEvent]:
-    try:
-        async for record in result.updates(timeout):
-            if record.successful:
-                yield ServerSentEvent(json.dumps(record.result), event="done")
-            elif record.ready:
-                yield ServerSentEvent(json.dumps({"error": str(record.result)}), event="failed")
-            elif record.status == "PROGRESS":
-                yield ServerSentEvent(json.dumps(record.result), event="progress")
-    except AioResultError as exc:
-        yield ServerSentEvent(
-            json.dumps({"error": str(exc)}), event="timeout" if isinstance(exc, ResultTimeout) else "failed"
-        )
 
 
 @app.exception_handler(AioResultError)

@@ -93,16 +93,17 @@ def test_a_report_is_awaited(web: httpx.Client) -> None:
 
 def test_progress_is_streamed_until_the_report_is_done(web: httpx.Client) -> None:
     seen = events(web, start(web, pages=5, seconds_per_page=0.2)["progress"])
-    assert seen[-1] == ("done", {"pages": 5, "words": 1500})
-    pages = [data["page"] for kind, data in seen[:-1] if kind == "progress"]
+    assert seen[-1] == ("end", {"status": "SUCCESS", "result": {"pages": 5, "words": 1500}})
+    pages = [data["result"]["page"] for kind, data in seen[:-1] if kind == "progress"]
     assert pages
     assert pages == sorted(set(pages)), "each state once, and in order"
 
 
-def test_a_stream_ends_at_its_timeout(web: httpx.Client) -> None:
-    kind, data = events(web, "/reports/unknown/progress", timeout=0.2)[-1]
-    assert kind == "timeout"
-    assert "not ready within 0.2 s" in data["error"]
+def test_a_stream_that_was_seen_to_its_end_is_not_sent_again(web: httpx.Client) -> None:
+    path = start(web, pages=1, seconds_per_page=0.05)["progress"]
+    with web.stream("GET", path) as stream:
+        last = [line.partition(": ")[2] for line in stream.iter_lines() if line.startswith("id:")][-1]
+    assert web.get(path, headers={"Last-Event-ID": last}).status_code == 204
 
 
 def test_a_report_that_takes_longer_is_a_gateway_timeout(web: httpx.Client) -> None:
@@ -122,7 +123,8 @@ def test_an_error_of_the_task_is_an_error_of_the_request(web: httpx.Client) -> N
     job = start(web, pages=0)
     answer = web.get(job["result"], params={"timeout": WAIT})
     assert (answer.status_code, answer.json()["detail"]) == (422, "a report has at least one page")
-    assert events(web, job["progress"])[-1] == ("failed", {"error": "a report has at least one page"})
+    error = {"type": "ValueError", "message": "a report has at least one page"}
+    assert events(web, job["progress"])[-1] == ("end", {"status": "FAILURE", "error": error})
 
 
 async def test_many_are_awaited_at_once(url: str, web: httpx.Client) -> None:
