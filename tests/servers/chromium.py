@@ -188,8 +188,8 @@ class Page:
         try:
             return self.run(_UNTIL % expression)
         except TimeoutError:
-            shown = self._browser.send("Target.getTargetInfo", targetId=self._target)["targetInfo"]["url"]
-            raise PageFailed(f"{shown} never came to {expression}") from None
+            shown = self.run("location.href + '\\n' + document.body.innerText")
+            raise PageFailed(f"this never came to {expression}:\n{shown}") from None
 
     def type(self, text: str) -> None:
         """Type into what has the focus."""

@@ -22,6 +22,13 @@ from tests.servers.process import HOST, START_TIMEOUT, STOP_TIMEOUT, ServerFaile
 
 ROOT = Path(__file__).parents[3]
 
+FOCUSED = """
+new Promise((resolve) => {
+  const look = () => document.activeElement.id === "text" ? resolve(true) : requestAnimationFrame(look);
+  look();
+})
+"""
+
 
 def expected(question: str) -> list[str]:
     """Return the words of the whole answer."""
@@ -98,7 +105,8 @@ class Tab:
         self.page: Page = browser.page(f"{chat.url}/c/{self.conversation}")
 
     def ask(self, question: str) -> None:
-        """Ask as one does by keyboard: the field has the focus, Enter sends."""
+        """Ask as one does by keyboard: the field has the focus as soon as the page is drawn, and Enter sends."""
+        self.page.run(FOCUSED)
         self.page.type(question)
         self.page.press("Enter")
 
