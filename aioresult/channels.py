@@ -131,7 +131,7 @@ class Channel:
 
     def lacks(self, cursor: int) -> bool:
         """Return whether the store has to be read to know what follows ``cursor``."""
-        return self._changes_known < self.changes or cursor < self._last
+        return self._changes_known < self.changes or cursor != self._last
 
     def check(self) -> None:
         """Raise what ended all waiting, if something did."""
@@ -177,7 +177,22 @@ class Channel:
             self._deadlines.add(waiter, deadline)
         return waiter
 
-    def took(self, page: Page, changes: int) -> None:
-        """Take note of a page that was read; so many ``changes`` had been told when the read was begun."""
+    def took(self, page: Page, changes: int, last: int) -> None:
+        """Take note of a page that was read.
+
+        Args:
+            page: what was read.
+            changes: how many had been told when the read was begun.
+            last: the highest number that was known then.
+        """
         self._changes_known = max(self._changes_known, changes)
+        if page.last < last == self._last:
+            self._begin_anew(page.last)
         self._last = max(self._last, page.last)
+
+    def _begin_anew(self, last: int) -> None:
+        """Forget a stream that was deleted. Readers that are further look for themselves, and find that it is gone."""
+        self._window.clear()
+        self._first = last + 1
+        self._last = last
+        self._wake()

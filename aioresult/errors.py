@@ -26,17 +26,43 @@
     └── RemoteTraceback         never raised: the ``__cause__`` of a task's exception, which prints the remote traceback
 
 The exceptions of tasks themselves are raised as they are where their type is known (see ``register_exception``).
-All of these can be pickled; none carries a credential.
+All of these can be pickled; none carries a credential. Each class has an entry in the documentation: its address is the
+attribute ``documentation``, and a note, which tracebacks print below the message.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar, Final
+
+DOCUMENTATION: Final = "https://github.com/aioresult/aioresult/blob/main/docs/howto/troubleshooting.md"
+"""The page that says of each error what it means and what to do."""
+
+
+class _Note:
+    """The notes of an error: they are made when somebody looks, which is seldom, and not when it is raised."""
+
+    def __get__(self, error: AioResultError | None, owner: type[AioResultError]) -> list[str]:
+        if error is None:
+            raise AttributeError("__notes__")  # as of any other class of exceptions
+        notes = error.__dict__["__notes__"] = [f"What this means: {error.documentation}"]
+        return notes
 
 
 class AioResultError(Exception):
-    """Root of all errors of this package."""
+    """Root of all errors of this package.
+
+    Attributes:
+        documentation: address of what the documentation says of this class.
+    """
+
+    documentation: ClassVar[str] = f"{DOCUMENTATION}#aioresulterror"
+    __notes__ = _Note()  # an attribute of each instance, once somebody has looked
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if cls.__module__.startswith("aioresult.") and cls.__module__.endswith("errors"):
+            cls.documentation = f"{DOCUMENTATION}#{cls.__name__.lower()}"
 
 
 class BackendNotConfigured(AioResultError):

@@ -56,7 +56,7 @@ class Job:
         self.ignored = ignored
         self.overs: tuple[str | None, ...] = (UNFINISHED,)
         if once:  # until it is known to be ours, of which the answer may be lost
-            self.overs = (*filter(None, [lease.mark(backend)]), ABSENT)
+            self.overs = (*filter(None, [lease.mark(backend, backend._runtime.store)]), ABSENT)
         self.stop = Stop(task_id, self._told)
         self.reports = Reports(backend, task_id, ignored, lease)
         self.emitter = Emitter(backend, task_id, ignored, timeout)
@@ -135,8 +135,9 @@ class Job:
             "hostname": socket.gethostname(),
             "started_at": datetime.now(UTC).isoformat(),
         }  # no two claims are equal
-        record = Record(id=self.id, status=states.STARTED, result=meta, traceback=self._lease.mark(backend))
-        encoded = backend._runtime.store.encode(conditional(record, ABSENT))
+        store = backend._runtime.store
+        record = Record(id=self.id, status=states.STARTED, result=meta, traceback=self._lease.mark(backend, store))
+        encoded = store.encode(conditional(record, ABSENT))
 
         async def attempt() -> bool:
             if not await self._lease.held():

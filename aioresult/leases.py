@@ -9,6 +9,7 @@ import time
 import uuid
 from contextlib import suppress
 
+from aioresult.abc import Store
 from aioresult.backend import Backend
 from aioresult.background import Background
 from aioresult.backoff import Backoff
@@ -52,9 +53,12 @@ class Lease:
         self._idle: asyncio.Event
         self._renewing: Background
 
-    def mark(self, backend: Backend) -> str | None:
-        """Return the ``traceback`` of the states that a runner stores before a task's end; ``None`` for no lease."""
-        if not self._seconds or self._refused or not backend._runtime.store.keeps_leases:
+    def mark(self, backend: Backend, store: Store) -> str | None:
+        """Return the ``traceback`` of the states that a runner stores before a task's end; ``None`` for no lease.
+
+        May be called in any thread, hence with the backend's ``store`` of the task's event loop.
+        """
+        if not self._seconds or self._refused or not store.keeps_leases:
             return None
         self._backend = backend
         return RUNNER + self.runner

@@ -73,13 +73,13 @@ class Reader:
         """Return what follows from the store, which may be away for a while; nothing where nothing does, or in time."""
         backoff = Backoff()
         while deadline is None or self._runtime.loop.time() < deadline:
-            changes = channel.changes
+            changes, last = channel.changes, channel.last
             waiter = channel.read(self._cursor, deadline)
             try:
                 page = await waiter
                 if page is None:
                     return ()
-                channel.took(page, changes)
+                channel.took(page, changes, last)
                 return items_behind(self._id, self._cursor, page)
             except StoreUnavailable:
                 if not self._runtime.batcher.reached:

@@ -51,7 +51,7 @@ class Reports:
         if self._backend.settings.ignores(state, self.ignored):
             return
         plain = Record(id=self.task_id, status=state, result=meta)
-        record = self._store.encode(replace(plain, traceback=self._lease.mark(self._backend)))
+        record = self._store.encode(replace(plain, traceback=self._lease.mark(self._backend, self._store)))
         self._loop.call_soon_threadsafe(self._set_next, record, plain)
 
     def _set_next(self, record: Record, plain: Record) -> None:

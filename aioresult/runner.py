@@ -171,7 +171,7 @@ class TaskRunner:
                 f"task {task_id!r}: once=True needs a store that keeps leases, which {store.location} does not; "
                 f"use memory, Redis, MongoDB or a SQL database"
             )
-        if self._lease.mark(self.backend) is None:
+        if self._lease.mark(self.backend, store) is None:
             raise SettingsError(
                 f"task {task_id!r}: once=True needs the runner's lease, which is switched off (lease=None) or refused "
                 f"by the store: without it, a process that dies would keep its task from ever being done"

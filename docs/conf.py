@@ -1,56 +1,51 @@
 """Sphinx's settings; ``make docs`` builds the pages into ``site/``."""
 
-from importlib.metadata import version as installed_version
+import sys
+from importlib.metadata import metadata
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from docutils import nodes
-from sphinx.addnodes import pending_xref
-from sphinx.application import Sphinx
-from sphinx.transforms.post_transforms import SphinxPostTransform
+sys.path.insert(0, str(Path(__file__).parent))
 
 project = "aioresult"
-author = "aioresult contributors"
-version = release = installed_version("aioresult-backend")
+author = copyright = "aioresult contributors"  # noqa: A001  (Sphinx's name)
+version = release = metadata("aioresult-backend")["Version"]
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
-myst_enable_extensions = ["colon_fence"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+    "sphinx_llm.txt",
+    "notfound.extension",
+    "repositorylinks",
+    "markdownpages",
+]
+myst_enable_extensions = ["colon_fence", "attrs_block"]
 myst_heading_anchors = 3
+
 html_theme = "furo"
-html_title = f"aioresult {release}"
+html_title = "aioresult"
+html_static_path = ["static"]
+html_css_files = ["pages.css"]
+html_theme_options = {
+    "source_repository": "https://github.com/aioresult/aioresult/",
+    "source_branch": "main",
+    "source_directory": "docs/",
+}
+# Beside each page.html there is page.html.md; llms.txt lists them.
+llms_txt_description = metadata("aioresult-backend")["Summary"]
+llms_txt_suffix_mode = "append"
+llms_txt_nested_enabled = False
+llms_txt_exclude = ["404"]
+notfound_urls_prefix = "/"
+copybutton_prompt_text = "$ "  # commands are copied without the prompt, and without their output
+copybutton_line_continuation_character = "\\"
 
 autodoc_default_options = {"members": True, "member-order": "bysource", "show-inheritance": True}
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
+python_maximum_signature_line_length = 80  # longer ones have a line for each parameter
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
-
-ROOT = Path(__file__).parent.parent
-REPOSITORY = "https://github.com/aioresult/aioresult/blob/main"
-
-
-class RepositoryLinks(SphinxPostTransform):
-    """Link what is no page here, but a file of the repository, to where the repository is.
-
-    It comes before MyST's own search for targets, which fails the build for what is neither.
-    """
-
-    default_priority = 5
-
-    def run(self, **kwargs: object) -> None:
-        """Replace the links of one page."""
-        for node in list(self.document.findall(pending_xref)):
-            path = urlsplit(str(node.get("reftarget", ""))).path
-            if node["reftype"] != "myst" or node["refdomain"] == "doc" or not path:
-                continue
-            for found in ((folder / path).resolve() for folder in (ROOT, ROOT / "docs")):
-                if found.exists() and found.is_relative_to(ROOT):
-                    link = nodes.reference("", "", *node.children, refuri=f"{REPOSITORY}/{found.relative_to(ROOT)}")
-                    node.replace_self(link)
-                    break
-
-
-def setup(app: Sphinx) -> None:
-    """Have Sphinx apply what this file adds."""
-    app.add_post_transform(RepositoryLinks)

@@ -11,6 +11,7 @@ from aioresult.cli import doctor, results, sql, tailing, writing
 from aioresult.cli.demo import command as demo
 from aioresult.cli.exits import MEANINGS, Exit
 from aioresult.cli.output import print_error
+from aioresult.errors import DOCUMENTATION
 
 _EXITS: Final = "\n".join(f"- {code.value}: {meaning}" for code, meaning in MEANINGS.items())
 _UsageError: Final[type[Exception]] = typer.BadParameter.__mro__[2]
@@ -19,7 +20,7 @@ _UsageError: Final[type[Exception]] = typer.BadParameter.__mro__[2]
 app = typer.Typer(
     name="aioresult",
     help="Wait for, show, store and delete the results of tasks.\n\nThe store is named by --url or AIORESULT_URL.",
-    epilog=f"Exit codes:\n\n{_EXITS}",
+    epilog=f"Exit codes:\n\n{_EXITS}\n\nWhat errors mean, and what to do: {DOCUMENTATION}",
     rich_markup_mode="markdown",
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -109,7 +109,7 @@ class Session(msgspec.Struct, frozen=True):
             code = asyncio.run(main())
             sys.stdout.flush()
         except AioResultError as exc:
-            print_error(str(exc))
+            print_error(f"{exc} (see: {exc.documentation})")
             code = exit_for(exc)
         except KeyboardInterrupt:
             code = Exit.INTERRUPTED

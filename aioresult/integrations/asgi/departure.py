@@ -42,7 +42,7 @@ class Departure:
 
     def _handler(self, previous: Callable[[int, FrameType | None], Any]) -> Callable[[int, FrameType | None], None]:
         def handle(number: int, frame: FrameType | None) -> None:
-            for ended, loop in self._listening.items():
+            for ended, loop in list(self._listening.items()):  # threads may come and go meanwhile
                 if not loop.is_closed():
                     loop.call_soon_threadsafe(ended)
             previous(number, frame)

@@ -19,7 +19,7 @@ from tests.integrations.celery.conftest import broker_settings
 from tests.integrations.celery.workers import ROOT, Worker, application
 from tests.servers import RedisServer
 
-PAGE = (ROOT / "docs" / "migration.md").read_text()
+PAGE = (ROOT / "docs" / "howto" / "celery.md").read_text()
 
 
 def block(first_line: str) -> str:

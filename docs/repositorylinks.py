@@ -1,0 +1,40 @@
+"""A part of Sphinx's settings: links to files of the repository that are no pages."""
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from docutils import nodes
+from sphinx.addnodes import pending_xref
+from sphinx.application import Sphinx
+from sphinx.transforms.post_transforms import SphinxPostTransform
+
+ROOT = Path(__file__).parent.parent
+REPOSITORY = "https://github.com/aioresult/aioresult/blob/main"
+
+
+class RepositoryLinks(SphinxPostTransform):
+    """Link what is no page here, but a file of the repository, to where the repository is.
+
+    It comes before MyST's own search for targets, which fails the build for what is neither.
+    """
+
+    default_priority = 5
+
+    def run(self, **kwargs: object) -> None:
+        """Replace the links of one page."""
+        here = Path(self.env.doc2path(self.env.docname)).parent
+        for node in list(self.document.findall(pending_xref)):
+            path = urlsplit(str(node.get("reftarget", ""))).path
+            if node["reftype"] != "myst" or node["refdomain"] == "doc" or not path:
+                continue
+            for found in ((folder / path).resolve() for folder in (ROOT, here)):
+                if found.exists() and found.is_relative_to(ROOT):
+                    link = nodes.reference("", "", *node.children, refuri=f"{REPOSITORY}/{found.relative_to(ROOT)}")
+                    node.replace_self(link)
+                    break
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Have Sphinx apply what this file adds."""
+    app.add_post_transform(RepositoryLinks)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
