@@ -8,8 +8,7 @@ import traceback
 import pytest
 
 from aioresult import DecodeError, ResultTimeout, SettingsError, StoreUnavailable, StreamGap
-from aioresult.abc import PartlyUnavailable
-from aioresult.errors import AioResultError
+from aioresult.errors import AioResultError, PartlyUnavailable
 
 
 def test_a_traceback_names_the_entry_and_the_text_stays() -> None:
