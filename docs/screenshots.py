@@ -1,0 +1,113 @@
+"""Pictures by Chromium: ``python docs/screenshots.py`` makes the tutorial's; with a folder, looks at the built site.
+
+The first runs the tutorial as it is written, with a worker and a web server, and draws its page in the middle of an answer.
+The second (``python docs/screenshots.py /tmp/pictures``) draws pages of ``site/`` at three sizes, light and dark, for a person
+who looks at them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tests.project.pages.parsing import blocks  # noqa: E402  (of the checkout, wherever this is started)
+from tests.servers.process import free_port  # noqa: E402
+
+PICTURE: Final = ROOT / "docs" / "static" / "tutorial.png"
+SIZES: Final = {"phone": (400, 860), "tablet": (900, 1100), "desktop": (1500, 1000)}
+PAGES: Final = "index tutorial howto/celery howto/troubleshooting reference/settings reference/results 404".split()
+_LATER: Final = """
+import asyncio
+
+from starlette.responses import Response
+from web import web
+
+
+@web.get("/later")
+async def later():
+    await asyncio.sleep(3.0)
+    return Response(b"")
+"""
+_ASK: Final = '<img src="/later" style="display: none"><script>document.querySelector("form").requestSubmit()</script>'
+"""A picture is taken when everything is loaded: what is loaded last says when that is."""
+
+
+def draw(url: str, picture: Path, size: tuple[int, int], *, dark: bool = False) -> None:
+    """Have Chromium draw a page."""
+    with tempfile.TemporaryDirectory() as profile:
+        subprocess.run(
+            ["chromium", "--headless", "--no-sandbox", "--hide-scrollbars", f"--user-data-dir={profile}"]
+            + [f"--blink-settings=preferredColorScheme={0 if dark else 1}", f"--window-size={size[0]},{size[1]}"]
+            + [f"--screenshot={picture}", url],
+            check=True,
+            capture_output=True,
+            timeout=60,
+        )
+
+
+def draw_tutorial() -> None:
+    """Run the tutorial and draw its page."""
+    with tempfile.TemporaryDirectory() as folder:
+        for block in blocks(ROOT / "docs" / "tutorial.md"):
+            if block.kind == "file":
+                Path(folder, block.about).write_text(block.text)
+        page = Path(folder, "page.html")
+        page.write_text(page.read_text() + _ASK)
+        Path(folder, "later.py").write_text(_LATER)
+        port = free_port()
+        worker = [sys.executable, "-m", "celery", "-A", "tasks", "worker", "--concurrency", "1"]
+        server = [sys.executable, "-m", "uvicorn", "later:web", "--port", str(port)]
+        with running(worker, folder), running(server, folder):
+            wait_for(f"http://127.0.0.1:{port}/docs")
+            draw(f"http://127.0.0.1:{port}/", PICTURE, (640, 380))
+
+
+@contextlib.contextmanager
+def running(command: list[str], folder: str) -> Iterator[None]:
+    """Run a command in a folder for as long as the block takes."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, cwd=folder, env=environment)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def wait_for(url: str) -> None:
+    """Wait until something answers, for a minute at most."""
+    give_up = time.monotonic() + 60
+    while time.monotonic() < give_up:
+        with contextlib.suppress(OSError):
+            urllib.request.urlopen(url).close()
+            return
+        time.sleep(0.05)
+    raise TimeoutError(f"{url} does not answer")
+
+
+def draw_site(folder: Path) -> None:
+    """Draw pages of the built site at each size, light and dark."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for page in PAGES:
+        for name, size in SIZES.items():
+            for dark in (False, True):
+                picture = folder / f"{page.replace('/', '-')}-{name}-{'dark' if dark else 'light'}.png"
+                draw((ROOT / "site" / f"{page}.html").as_uri(), picture, size, dark=dark)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        draw_site(Path(sys.argv[1]))
+    else:
+        draw_tutorial()
