@@ -4,20 +4,25 @@
 #   make test    run all tests on all cores; ARGS="-k redis" passes options to pytest
 #
 # PYTHON chooses the interpreter for a new environment, VENV the environment, JOBS how many processes run tests (0: all in
-# one, for `make test JOBS=0 ARGS="--pdb -k name"`). Tests wait for servers half of the time, hence two for each core.
+# one, for `make test JOBS=0 ARGS="--pdb -k name"`). Tests wait for servers half of the time, hence two for each core; those
+# without servers do not, and each process imports and collects everything, hence one.
 
 VENV ?= .venv
 PYTHON ?=
 ARGS ?=
-JOBS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1))))
+CORES := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
+JOBS ?= $(shell echo $$((2 * $(CORES))))
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-quick lint format bench bench-full docs dist hooks clean
 .DELETE_ON_ERROR:
 
+# Tests start hundreds of interpreters. Without bytecode, each would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Each process has servers of its own, and a file stays in one of them, so that what its tests share is started once.
-# The order stays as it is, which has the slow tests of Celery early.
-PARALLEL := $(if $(filter-out 0,$(JOBS)),--numprocesses=$(JOBS) --dist=loadfile --no-loadscope-reorder)
+# The order stays that of tests/conftest.py, which has the longest files first.
+PARALLEL = $(if $(filter-out 0,$(JOBS)),--numprocesses=$(JOBS) --dist=loadfile --no-loadscope-reorder)
 
 PY := $(VENV)/bin/python
 PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --retries 10 --timeout 60
@@ -31,6 +36,7 @@ demo: $(VENV)/.installed-demo ## run the main job on real tasks in a second proc
 test: $(VENV)/.installed-dev ## run all tests; servers that are missing skip theirs, and say so
 	@$(PY) -m pytest $(PARALLEL) $(ARGS)
 
+test-quick: JOBS = $(CORES)
 test-quick: $(VENV)/.installed-dev ## run the tests that need no server
 	@AIORESULT_TEST_QUICK=1 $(PY) -m pytest $(PARALLEL) -r fE -m "not once" $(ARGS)
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # for type checkers, a name is public here if it is imported 
     from aioresult.errors import StreamEnded as StreamEnded
     from aioresult.errors import StreamFull as StreamFull
     from aioresult.errors import StreamGap as StreamGap
+    from aioresult.errors import TaskLost as TaskLost
     from aioresult.errors import TaskRevokedError as TaskRevokedError
     from aioresult.errors import UnknownStore as UnknownStore
     from aioresult.errors import Unsupported as Unsupported
@@ -44,6 +45,7 @@ if TYPE_CHECKING:  # for type checkers, a name is public here if it is imported 
     from aioresult.result import AsyncResult as AsyncResult
     from aioresult.runner import TaskRunner as TaskRunner
     from aioresult.settings import Settings as Settings
+    from aioresult.states import ABORTED as ABORTED
     from aioresult.states import ALL_STATES as ALL_STATES
     from aioresult.states import EXCEPTION_STATES as EXCEPTION_STATES
     from aioresult.states import FAILURE as FAILURE
@@ -59,6 +61,7 @@ if TYPE_CHECKING:  # for type checkers, a name is public here if it is imported 
     from aioresult.states import STARTED as STARTED
     from aioresult.states import SUCCESS as SUCCESS
     from aioresult.states import UNREADY_STATES as UNREADY_STATES
+    from aioresult.stopping import revoked as revoked
     from aioresult.stream import Item as Item
 
 __version__ = "0.1.0"
@@ -69,7 +72,8 @@ _HOMES = {
     "errors": (
         "AioResultError BackendNotConfigured DecodeError EncodeError InvalidTaskId MissingDriver "
         "RemoteTaskError RemoteTraceback ResultNotStored ResultTimeout ResultTooLarge SettingsError "
-        "StoreUnavailable StreamEnded StreamFull StreamGap TaskRevokedError UnknownStore Unsupported WouldBlockLoop"
+        "StoreUnavailable StreamEnded StreamFull StreamGap TaskLost TaskRevokedError UnknownStore Unsupported "
+        "WouldBlockLoop"
     ),
     "collecting": "as_completed",
     "emitting": "emit flush",
@@ -81,9 +85,10 @@ _HOMES = {
     "runner": "TaskRunner",
     "settings": "Settings",
     "states": (
-        "ALL_STATES EXCEPTION_STATES FAILURE IGNORED PENDING PROGRESS PROPAGATE_STATES READY_STATES RECEIVED "
-        "REJECTED RETRY REVOKED STARTED SUCCESS UNREADY_STATES"
+        "ABORTED ALL_STATES EXCEPTION_STATES FAILURE IGNORED PENDING PROGRESS PROPAGATE_STATES READY_STATES "
+        "RECEIVED REJECTED RETRY REVOKED STARTED SUCCESS UNREADY_STATES"
     ),
+    "stopping": "revoked",
     "stream": "Item",
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import msgspec
 
 from aioresult.codec import Codec
-from aioresult.errors import AioResultError, StoreUnavailable, Unsupported
+from aioresult.errors import AioResultError, Unsupported
 from aioresult.record import Encoded, Record, ResultTree
 from aioresult.settings import Settings
 from aioresult.stream import Append, Chunk, Cursor, News
@@ -42,27 +42,6 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     writes: bool = True
     details: dict[str, str] = {}
-
-
-class PartlyUnavailable(StoreUnavailable):
-    """Raised by a plural method of a store of several servers, some of which cannot be reached.
-
-    Callers that ask only for what the others hold are then served as usual.
-
-    Args:
-        cause: why some could not be reached.
-        outcomes: what the others have answered, by id: whether the record was written, or the record that was read and
-            ``None`` where there is none, or ``None`` where it was deleted.
-    """
-
-    def __init__(self, cause: StoreUnavailable, outcomes: Mapping[str, Any]) -> None:
-        super().__init__(str(cause))
-        self.cause = cause
-        self.outcomes = outcomes
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle all that it was made of."""
-        return type(self), (self.cause, self.outcomes)
 
 
 class Feed(ABC):
@@ -140,6 +119,8 @@ class Store(ABC):
     Attributes:
         loop_bound: whether an instance belongs to the event loop that first uses it.
         keeps_streams: whether ``append_many`` and ``read_many`` work.
+        keeps_leases: whether ``renew_lease``, ``end_lease`` and ``ended_leases`` work, and ``put_many`` obeys
+            conditional records.
         needs_purge: whether expired records are kept until ``purge`` is called.
         max_id_length: the longest id, in characters, that can be stored; ``None`` for no limit.
         lanes: how many batches of reads, and as many of writes and deletions, may be under way at once. Two where
@@ -152,6 +133,7 @@ class Store(ABC):
 
     loop_bound: ClassVar[bool] = True
     keeps_streams: ClassVar[bool] = False
+    keeps_leases: ClassVar[bool] = False
     needs_purge: ClassVar[bool] = False
     max_id_length: ClassVar[int | None] = None
     lanes: int = 1
@@ -224,8 +206,10 @@ class Store(ABC):
         """Store ``records`` and return for each, in order, whether it was written.
 
         Atomic per record: value, state, expiry and notification in one step, decided by ``states.replaces`` inside the
-        store. A record that may not replace what is stored is left out and reported as ``False``. ``records`` have
-        distinct ids and usually come from ``encode``; plain records are encoded here.
+        store; by ``Conditional.goes_over`` for a ``Conditional``, which only a store that ``keeps_leases`` is given. A
+        record that may not replace what is stored is left out and reported as ``False``, unless just that record is
+        stored: then the call was repeated. ``records`` have distinct ids and usually come from ``encode``; plain
+        records are encoded here.
 
         Raises:
             EncodeError: a plain record cannot be encoded; then none is written.
@@ -251,9 +235,25 @@ class Store(ABC):
         """Return for each cursor, in order, what its stream holds behind it; ``EMPTY`` where there is no stream.
 
         Ids may be repeated. A chunk may hold fewer items than the limit; it holds at least one where there is one,
-        unless the limit is 0.
+        unless the limit is 0. Behind what a cursor with ``final`` reads, the store lets nothing be appended later.
         """
         raise Unsupported(f"{type(self).__name__} keeps no streams; watch the task's states by updates() instead")
+
+    async def renew_lease(self, runner: str, seconds: float) -> None:
+        """Record that the runner of this id is alive, until ``seconds`` from now by the store's own clock.
+
+        Raises:
+            Unsupported: this account may not do so, or leases have no place here; says what to do.
+        """
+        raise Unsupported(f"{type(self).__name__} keeps no leases")
+
+    async def end_lease(self, runner: str) -> None:
+        """Delete a lease; an unknown one is fine."""
+        raise Unsupported(f"{type(self).__name__} keeps no leases")
+
+    async def ended_leases(self, runners: Sequence[str]) -> Collection[str]:
+        """Return those of ``runners`` that have no lease in effect, by the store's own clock."""
+        raise Unsupported(f"{type(self).__name__} keeps no leases")
 
     async def feed(self) -> Feed | None:
         """Open a new feed of events, or return ``None`` where the store cannot push: it is then polled."""

@@ -10,11 +10,12 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from aioresult.abc import PartlyUnavailable, Store
+from aioresult.abc import Store
 from aioresult.changes import ChangeLane
+from aioresult.errors import PartlyUnavailable
 from aioresult.lanes import Lane, Submitted, answer, fail, lane_of
 from aioresult.record import Record
-from aioresult.stream import Append, Chunk, Cursor
+from aioresult.stream import Append, Chunk, Cursor, Page
 
 _MAX_CURSORS: Final = 500
 """Most streams that are read in one batch: each may give many items."""
@@ -35,13 +36,22 @@ class _ReadLane(Lane[Sequence[str], Mapping[str, Record]]):
         answer(batch, [records] * len(batch))
 
 
-class _StreamReadLane(Lane[Cursor, Chunk]):
-    def _take(self) -> list[Submitted[Cursor, Chunk]]:
+class _StreamReadLane(Lane[Cursor, Page]):
+    """Reads of streams. Readers at the same place share one read, and what it decodes."""
+
+    def _take(self) -> list[Submitted[Cursor, Page]]:
         batch, self._pending = self._pending[:_MAX_CURSORS], self._pending[_MAX_CURSORS:]
         return batch
 
-    async def _make(self, batch: list[Submitted[Cursor, Chunk]]) -> None:
-        answer(batch, await self._store.read_many([cursor for cursor, _ in batch]))
+    async def _make(self, batch: list[Submitted[Cursor, Page]]) -> None:
+        cursors = list(dict.fromkeys(cursor for cursor, _ in batch))
+        chunks = await self._store.read_many(cursors)
+        pages = {cursor: self._page(cursor, chunk) for cursor, chunk in zip(cursors, chunks, strict=True)}
+        answer(batch, [pages[cursor] for cursor, _ in batch])
+
+    def _page(self, cursor: Cursor, chunk: Chunk) -> Page:
+        first = max(cursor.after + 1, chunk.oldest)
+        return Page(chunk.oldest, chunk.last, self._store.codec.decode_items(cursor.id, first, chunk.items))
 
 
 class Batcher:
@@ -86,7 +96,7 @@ class Batcher:
         lanes = self._changes
         return lanes[lane_of(append.id, len(lanes))].submit(append)
 
-    def read_stream(self, cursor: Cursor) -> asyncio.Future[Chunk]:
+    def read_stream(self, cursor: Cursor) -> asyncio.Future[Page]:
         """Give what a stream holds behind ``cursor``."""
         lanes = self._stream_reads
         return lanes[lane_of(cursor.id, len(lanes))].submit(cursor)

@@ -6,8 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, Final
 
-from aioresult.abc import PartlyUnavailable
-from aioresult.errors import AioResultError, ResultTooLarge, StoreUnavailable, StreamFull
+from aioresult.errors import AioResultError, PartlyUnavailable, ResultTooLarge, StoreUnavailable, StreamFull
 from aioresult.lanes import Lane, Submitted, answer, fail
 from aioresult.record import Record
 from aioresult.stream import Append
@@ -48,7 +47,7 @@ class ChangeLane(Lane[Change, Any]):
     async def _make(self, batch: list[Submitted[Change, Any]]) -> None:
         if appends := [(change, future) for change, future in batch if type(change) is Append]:
             await self._append(appends)
-        if writes := [(change, future) for change, future in batch if type(change) is Record]:
+        if writes := [(change, future) for change, future in batch if isinstance(change, Record)]:
             await self._write(writes)
         if deletions := [(change, future) for change, future in batch if isinstance(change, str)]:
             await self._delete(deletions)

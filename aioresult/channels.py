@@ -7,17 +7,15 @@ for all readers at the same place. News that come twice or in another order do n
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
-from typing import Final
+from collections.abc import Collection
+from typing import Final, cast
 
-from aioresult.background import is_being_cancelled
-from aioresult.backoff import Backoff
 from aioresult.batching import Batcher
 from aioresult.codec import Codec
 from aioresult.deadlines import Deadlines
-from aioresult.errors import DecodeError, StoreUnavailable, StreamGap
+from aioresult.errors import DecodeError
 from aioresult.record import Record
-from aioresult.stream import Chunk, Cursor, Item, News
+from aioresult.stream import Cursor, Item, News, Page
 
 WINDOW: Final = 64
 """Newest items that a channel keeps: a reader that is further behind reads from the store."""
@@ -27,7 +25,8 @@ PAGE: Final = 500
 Entry = Item | DecodeError
 """An item, or why it cannot be read."""
 
-Waiter = asyncio.Future[None]
+Waiter = asyncio.Future[Page | None]
+"""What a reader waits for: a page that it has asked for, or ``None`` when something has changed, or at its deadline."""
 
 
 class Channel:
@@ -35,17 +34,19 @@ class Channel:
 
     Attributes:
         id: the task's id.
+        changes: how often something was told after which there may be items that nothing is known of.
         final: the task's final (or unreadable) record, once it is known.
         readers: how many there are.
     """
 
     __slots__ = tuple(
-        "_batcher _changes _changes_known _codec _deadlines _error _first _last _loop _reads _waiters _window"
-        " final id readers".split()
+        "_batcher _changes_known _codec _deadlines _error _first _last _loop _waiters _window"
+        " changes final id readers".split()
     )
 
     def __init__(self, task_id: str, batcher: Batcher, codec: Codec, deadlines: Deadlines) -> None:
         self.id = task_id
+        self.changes = 1
         self.final: Record | None = None
         self.readers = 0
         self._batcher = batcher
@@ -56,12 +57,9 @@ class Channel:
         self._first = 1
         """The number of the window's first item; without items, of the next one that is expected."""
         self._last = 0
-        self._changes = 1
-        """How often something was told after which there may be items that nothing is known of."""
         self._changes_known = 0
-        """How many of these a read has followed."""
+        """How many changes a read has followed."""
         self._error: Exception | None = None
-        self._reads: dict[int, asyncio.Future[Sequence[Entry]]] = {}
         self._waiters: Waiter | set[Waiter] | None = None
         """The readers that wait: usually one, which is kept bare."""
 
@@ -71,7 +69,7 @@ class Channel:
         """Take news of the feed."""
         first, items = news.first, news.items
         if not first:
-            self._changes += 1
+            self.changes += 1
             self._wake()
             return
         last = first + len(items) - 1
@@ -85,8 +83,7 @@ class Channel:
         elif first < end:
             items = items[end - first :]
             first = end
-        for seq, payload in enumerate(items, first):
-            window.append(_decoded(self.id, seq, payload, self._codec))
+        window += self._codec.decode_items(self.id, first, items)
         if len(window) > WINDOW:
             surplus = len(window) - WINDOW
             del window[:surplus]
@@ -98,7 +95,7 @@ class Channel:
         """Take a state of the task: what was appended before a final one is stored by now."""
         if record.ended:
             self.final = record
-            self._changes += 1
+            self.changes += 1
             self._wake()
 
     def fail(self, error: Exception) -> None:
@@ -134,7 +131,7 @@ class Channel:
 
     def lacks(self, cursor: int) -> bool:
         """Return whether the store has to be read to know what follows ``cursor``."""
-        return self._changes_known < self._changes or cursor < self._last
+        return self._changes_known < self.changes or cursor != self._last
 
     def check(self) -> None:
         """Raise what ended all waiting, if something did."""
@@ -161,7 +158,7 @@ class Channel:
         return waiter
 
     def leave(self, waiter: Waiter, deadline: float | None) -> None:
-        """Take back what ``wait`` gave, whether or not it has been set."""
+        """Take back what ``wait`` or ``read`` gave, whether or not it has been set."""
         if self._waiters is waiter:
             self._waiters = None
         elif isinstance(self._waiters, set):
@@ -169,82 +166,33 @@ class Channel:
         if deadline is not None:
             self._deadlines.discard(waiter, deadline)
 
-    async def read(self, cursor: int) -> Sequence[Entry]:
-        """Return items that follow ``cursor`` from the store; none where there are none yet.
+    def read(self, cursor: int, deadline: float | None) -> Waiter:
+        """Return what gives the page that follows ``cursor``, from the store; otherwise the same as ``wait``.
 
-        Readers at the same place share one read. A store that has answered before is waited for.
-
-        Raises:
-            StreamGap: the next item is not there any more.
-            StoreUnavailable: the store cannot be reached at all.
+        Readers that are at the same place at once share one read.
         """
-        reading = self._reads.get(cursor)
-        while reading is not None:  # cancelled with the reader that began it: another one begins anew
-            try:
-                return await asyncio.shield(reading)
-            except asyncio.CancelledError:
-                if is_being_cancelled() or not reading.cancelled():
-                    raise
-                reading = self._reads.get(cursor)
-        reading = self._reads[cursor] = self._loop.create_future()
-        try:
-            entries = await self._read(cursor)
-        except asyncio.CancelledError:
-            reading.cancel()
-            raise
-        except Exception as exc:
-            reading.set_exception(exc)
-            reading.exception()  # those who share it get it; there may be none
-            raise
-        else:
-            reading.set_result(entries)
-            return entries
-        finally:
-            del self._reads[cursor]
-            if not self._reads:
-                self._reads = {}  # an emptied one keeps its room, for each of very many idle channels
+        self.check()
+        waiter = cast("Waiter", self._batcher.read_stream(Cursor(self.id, cursor, PAGE, self.final is not None)))
+        if deadline is not None:
+            self._deadlines.add(waiter, deadline)
+        return waiter
 
-    async def _read(self, cursor: int) -> Sequence[Entry]:
-        backoff = Backoff()
-        while True:
-            changes = self._changes
-            try:
-                chunk = await self._batcher.read_stream(Cursor(self.id, cursor, PAGE))
-            except StoreUnavailable:
-                if not self._batcher.reached:
-                    raise
-                await asyncio.sleep(backoff.next())
-            else:
-                self._changes_known = max(self._changes_known, changes)
-                self._last = max(self._last, chunk.last)
-                return entries_of(self.id, cursor, chunk, self._codec)
+    def took(self, page: Page, changes: int, last: int) -> None:
+        """Take note of a page that was read.
 
+        Args:
+            page: what was read.
+            changes: how many had been told when the read was begun.
+            last: the highest number that was known then.
+        """
+        self._changes_known = max(self._changes_known, changes)
+        if page.last < last == self._last:
+            self._begin_anew(page.last)
+        self._last = max(self._last, page.last)
 
-def entries_of(task_id: str, cursor: int, chunk: Chunk, codec: Codec) -> list[Entry]:
-    """Return the items of ``chunk``, which was read behind ``cursor``.
-
-    Raises:
-        StreamGap: the next item is not there any more.
-    """
-    if chunk.oldest > cursor + 1 or chunk.last < cursor:
-        raise _gap(task_id, cursor, chunk)
-    return [_decoded(task_id, seq, payload, codec) for seq, payload in enumerate(chunk.items, cursor + 1)]
-
-
-def _decoded(task_id: str, seq: int, payload: bytes, codec: Codec) -> Entry:
-    try:
-        return codec.decode_item(task_id, seq, payload)
-    except DecodeError as exc:
-        return exc
-
-
-def _gap(task_id: str, cursor: int, chunk: Chunk) -> StreamGap:
-    """Return the error for a reader at ``cursor`` whose next item is not there."""
-    if not chunk.last:
-        what = "nothing is stored of it (any more)"
-    elif chunk.last < cursor:
-        what = f"it ends at item {chunk.last}"
-    else:
-        what = f"its items up to {chunk.oldest - 1} were deleted"
-    text = f"the stream of task {task_id!r} cannot be read after item {cursor}: {what}"
-    return StreamGap(text, first=chunk.oldest, last=chunk.last)
+    def _begin_anew(self, last: int) -> None:
+        """Forget a stream that was deleted. Readers that are further look for themselves, and find that it is gone."""
+        self._window.clear()
+        self._first = last + 1
+        self._last = last
+        self._wake()

@@ -30,6 +30,9 @@ class ResultBackend(Protocol):
     def _result_from_tree(self, tree: ResultTree) -> Any:
         """Return the result or group that Celery's tuple form describes."""
 
+    async def _put_record(self, record: Record) -> bool:
+        """Store ``record`` as it is, and return whether it was written."""
+
     async def fetch(self, task_id: str) -> Record:
         """Return the record of ``task_id`` as it is now."""
 

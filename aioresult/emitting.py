@@ -11,7 +11,7 @@ from typing import Any, Final
 from aioresult.backend import Backend
 from aioresult.background import Background
 from aioresult.backoff import Backoff, retried, time_is_up
-from aioresult.errors import AioResultError, StreamFull
+from aioresult.errors import AioResultError, StreamEnded, StreamFull
 from aioresult.stream import Append, now
 
 _PORTION: Final = 4 * 2**20
@@ -103,7 +103,7 @@ class Emitter:
     def close(self, error: BaseException) -> None:
         """Take nothing more: later calls of ``emit`` raise ``error``. What is in the buffer is still stored."""
         with self._room:
-            if self._error is None:
+            if self._error is None or isinstance(self._error, StreamEnded):  # why it has ended is known a little later
                 self._error = error
             self._room.notify_all()
 

@@ -11,6 +11,7 @@
     ├── Unsupported             not possible here; says what to do instead (also a NotImplementedError)
     ├── WouldBlockLoop          a blocking call inside a running event loop (also a RuntimeError)
     ├── StoreUnavailable        the store cannot be reached or refuses us (also a ConnectionError)
+    │   └── PartlyUnavailable   some of a store's servers cannot be reached: between stores and this library only
     ├── ResultTimeout           the result did not come in time (also a TimeoutError)
     ├── ResultNotStored         the result is never going to be stored
     ├── EncodeError             a value cannot be stored (also a ValueError)
@@ -20,6 +21,7 @@
     ├── StreamGap               items that a reader has asked for are not there any more
     ├── DecodeError             a stored record cannot be read (also a ValueError)
     ├── TaskRevokedError        the task was revoked, cancelled, terminated or expired
+    ├── TaskLost                the process that ran the task has gone
     ├── RemoteTaskError         the task failed with an exception that is not rebuilt here
     └── RemoteTraceback         never raised: the ``__cause__`` of a task's exception, which prints the remote traceback
 
@@ -30,7 +32,7 @@ attribute ``documentation``, and a note, which tracebacks print below the messag
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 DOCUMENTATION: Final = "https://github.com/aioresult/aioresult/blob/main/docs/howto/troubleshooting.md"
@@ -95,6 +97,27 @@ class StoreUnavailable(AioResultError, ConnectionError):
     """Raised when the store cannot be reached, drops the connection or refuses to authenticate us."""
 
 
+class PartlyUnavailable(StoreUnavailable):
+    """Raised by a plural method of a store of several servers, some of which cannot be reached.
+
+    Callers that ask only for what the others hold are then served as usual.
+
+    Args:
+        cause: why some could not be reached.
+        outcomes: what the others have answered, by id: whether the record was written, or the record that was read and
+            ``None`` where there is none, or ``None`` where it was deleted.
+    """
+
+    def __init__(self, cause: StoreUnavailable, outcomes: Mapping[str, Any]) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+        self.outcomes = outcomes
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle all that it was made of."""
+        return type(self), (self.cause, self.outcomes)
+
+
 class ResultTimeout(AioResultError, TimeoutError):
     """Raised when a result did not become final within the caller's ``timeout``."""
 
@@ -142,6 +165,10 @@ class DecodeError(AioResultError, ValueError):
 
 class TaskRevokedError(AioResultError):
     """Raised by ``get()`` on a task that was revoked, cancelled, terminated or expired."""
+
+
+class TaskLost(AioResultError):
+    """Stored as the result of a task whose ``TaskRunner`` has not renewed its lease: its process has gone."""
 
 
 class RemoteTaskError(AioResultError):

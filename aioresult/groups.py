@@ -94,6 +94,15 @@ class ResultSet(Collection[Result]):
         async for result in as_completed(self.results, timeout=timeout):
             yield result
 
+    async def revoke(self, reason: str | None = None, *, terminate: bool = False, signal: str | None = None) -> int:
+        """Revoke all members that are not final, in one batch; see ``AsyncResult.revoke``.
+
+        Returns:
+            How many single members were revoked by this call.
+        """
+        revoking = [leaf.revoke(reason, terminate=terminate, signal=signal) for leaf in self.leaves()]
+        return sum(await asyncio.gather(*revoking))
+
     async def forget(self) -> None:
         """Delete the results of all members from the store."""
         await asyncio.gather(*(result.forget() for result in self.leaves()))

@@ -18,6 +18,7 @@ from aioresult.channels import Channel
 from aioresult.deadlines import Deadlines
 from aioresult.errors import AioResultError, StoreUnavailable
 from aioresult.looking import Looker
+from aioresult.losses import Losses
 from aioresult.members import Listener, Member, Members, Waiter, members_of
 from aioresult.record import FINISHED, Record
 from aioresult.stream import LOOK, News
@@ -41,12 +42,23 @@ class Hub:
         """Ids that have got a member since they were last read."""
         self.deadlines = Deadlines(self._loop)
         """The deadlines of waiters."""
-        self.outage: StoreUnavailable | None = None
-        """Why the store could not be reached the last time, or ``None`` where it could."""
+        self._losses = Losses(store, batcher, self._looker.look_at)
+        self._outage: StoreUnavailable | None = None
         self.closed = False
         """Whether it was closed; nothing can be awaited after that."""
         self.fallback_reads = 0
         self.delivered = 0
+
+    @property
+    def outage(self) -> StoreUnavailable | None:
+        """Why the store could not be reached the last time, or ``None`` where it could."""
+        return self._outage
+
+    @outage.setter
+    def outage(self, reason: StoreUnavailable | None) -> None:
+        self._outage = reason
+        if reason is not None:
+            self._losses.steady = False
 
     @property
     def waiting(self) -> int:
@@ -62,6 +74,11 @@ class Hub:
     def reconnects(self) -> int:
         """How many feeds were lost."""
         return self._subscription.reconnects
+
+    @property
+    def own_runners(self) -> set[str]:
+        """The runners of this process that have tasks: these are not lost, whatever became of their lease."""
+        return self._losses.own
 
     @property
     def looking(self) -> bool:
@@ -131,6 +148,7 @@ class Hub:
                 self._looker.look_at(task_id)
             return
         if record.status not in FINISHED:
+            self._losses.note(record)
             self._tell_listeners(task_id, record)
             return
         registered = self._members.pop(task_id, None)
@@ -182,6 +200,7 @@ class Hub:
         """Watch those of ``ids`` that are new, and not answered yet."""
         fresh = {task_id for task_id in ids if task_id in self._new and task_id in self._members}
         self._new -= ids
+        self._losses.judge()
         if fresh:
             self._subscription.watch(fresh)
             if self._channels:
@@ -190,6 +209,7 @@ class Hub:
     def read_all(self) -> None:
         """Read everything that somebody waits for, in case a notification was lost."""
         self.fallback_reads += 1
+        self._losses.begin(self._members, self.reconnects)
         for task_id in self._members:
             self._looker.look_at(task_id)
         for channel in self._channels.values():
@@ -206,6 +226,7 @@ class Hub:
         """End the background tasks and close the feed; those who still wait get an error."""
         self.closed = True
         await self._looker.cancel()
+        await self._losses.cancel()
         await self._subscription.aclose()
         if self._members or self._channels:
             self.fail_all(self._closed_error())

@@ -10,11 +10,10 @@ import asyncio
 from collections.abc import Container, Mapping, Sequence
 from typing import Protocol
 
-from aioresult.abc import PartlyUnavailable
 from aioresult.background import Background
 from aioresult.backoff import Backoff
 from aioresult.batching import Batcher
-from aioresult.errors import StoreUnavailable
+from aioresult.errors import PartlyUnavailable, StoreUnavailable
 from aioresult.lanes import lane_of
 from aioresult.record import Record
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from aioresult import states
 from aioresult.emitting import Emitter
-from aioresult.recording import Outcome, revoked
+from aioresult.recording import Outcome, cancelled
 
 Call = functools.partial[Any]
 
@@ -48,7 +48,7 @@ def _outcome_of(call: Callable[[], Any]) -> Outcome:
     try:
         return Outcome(states.SUCCESS, call())
     except asyncio.CancelledError:
-        return revoked()
+        return cancelled()
     except BaseException as exc:  # noqa: BLE001  (the task's own: it must not end the loop that waits for this thread)
         return Outcome(states.FAILURE, exc)
 

@@ -8,13 +8,13 @@ from typing import Any
 
 from aioresult.abc import Event, Feed, NewsSink
 from aioresult.record import Record
-from aioresult.stream import LOOK, Chunk, Cursor
+from aioresult.stream import LOOK, Cursor, Page
 
 _GROWTH = 1.5
 
 Read = Callable[[Sequence[str]], Awaitable[Mapping[str, Record]]]
 """Reads many records, such as ``Batcher.get_many``; ids without one are left out."""
-ReadStream = Callable[[Cursor], Awaitable[Chunk]]
+ReadStream = Callable[[Cursor], Awaitable[Page]]
 """Reads a stream, such as ``Batcher.read_stream``."""
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection
 
-from aioresult.channels import PAGE, Channel, Entry, entries_of
-from aioresult.errors import DecodeError, Unsupported
+from aioresult.backoff import Backoff
+from aioresult.channels import PAGE, Channel, Entry
+from aioresult.errors import DecodeError, StoreUnavailable, Unsupported
 from aioresult.record import Record
 from aioresult.runtime import LOOK_ONCE, Runtime
-from aioresult.stream import Cursor, Item
+from aioresult.stream import Cursor, Item, items_behind
 
 
 class Reader:
@@ -58,8 +59,7 @@ class Reader:
             if deadline is not None and self._runtime.loop.time() >= deadline:
                 break
             if channel.lacks(cursor):
-                entries = await (channel.read(cursor) if deadline is None else read_until(channel, cursor, deadline))
-                if entries:
+                if entries := await self._read(channel, deadline):
                     break
             else:
                 waiter = channel.wait(deadline)
@@ -67,8 +67,28 @@ class Reader:
                     await waiter
                 finally:
                     channel.leave(waiter, deadline)
-                channel.check()
         return self._taken(entries)
+
+    async def _read(self, channel: Channel, deadline: float | None) -> Collection[Entry]:
+        """Return what follows from the store, which may be away for a while; nothing where nothing does, or in time."""
+        backoff = Backoff()
+        while deadline is None or self._runtime.loop.time() < deadline:
+            changes, last = channel.changes, channel.last
+            waiter = channel.read(self._cursor, deadline)
+            try:
+                page = await waiter
+                if page is None:
+                    return ()
+                channel.took(page, changes, last)
+                return items_behind(self._id, self._cursor, page)
+            except StoreUnavailable:
+                if not self._runtime.batcher.reached:
+                    raise
+            finally:
+                channel.leave(waiter, deadline)
+            seconds = backoff.next()
+            await asyncio.sleep(seconds if deadline is None else min(seconds, deadline - self._runtime.loop.time()))
+        return ()
 
     def _taken(self, entries: Collection[Entry]) -> Collection[Item]:
         """Go on behind ``entries``, or behind the first that cannot be read."""
@@ -89,20 +109,12 @@ class Reader:
             if record is not None and record.ended:
                 self.final = record
         async with asyncio.timeout_at(deadline or None):
-            chunk = await self._runtime.batcher.read_stream(Cursor(self._id, self._cursor, PAGE))
-        return entries_of(self._id, self._cursor, chunk, self._runtime.store.codec)
+            cursor = Cursor(self._id, self._cursor, PAGE, self.final is not None)
+            page = await self._runtime.batcher.read_stream(cursor)
+        return items_behind(self._id, self._cursor, page)
 
     def close(self) -> None:
         """Leave the stream."""
         if self._channel is not None:
             self._runtime.hub.close_channel(self._channel)
             self._channel = None
-
-
-async def read_until(channel: Channel, cursor: int, deadline: float) -> Collection[Entry]:
-    """Return items that follow ``cursor`` from the store; none where there are none yet, or at ``deadline``."""
-    try:
-        async with asyncio.timeout_at(deadline):
-            return await channel.read(cursor)
-    except TimeoutError:
-        return ()

@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 
 from aioresult.errors import DecodeError, EncodeError, InvalidTaskId
-from aioresult.states import EXCEPTION_STATES, FAILURE, PENDING, READY_STATES, RETRY, SUCCESS
+from aioresult.states import EXCEPTION_STATES, FAILURE, PENDING, READY_STATES, RETRY, SUCCESS, replaces
 
 UNDECODABLE: Final = "UNDECODABLE"
 """Status of the stand-in for a stored record that could not be read; never stored."""
@@ -20,6 +20,14 @@ FINISHED: Final = READY_STATES | {UNDECODABLE}
 
 EXTENDED_FIELDS: Final = ("name", "args", "kwargs", "worker", "retries", "queue")
 """The fields that are stored only with ``result_extended``, in Celery's order."""
+
+UNFINISHED: Final = "unfinished"
+"""For ``Conditional.over``: written only where no final state is stored, also if it is final itself."""
+ABSENT: Final = "absent"
+"""For ``Conditional.over``: written only where nothing is stored, or PENDING."""
+RUNNER: Final = "aioresult runner "
+"""Begins the ``traceback`` of a state that a ``TaskRunner`` stores before a task's end; the runner's id follows. It is
+the one text that every store and every table of Celery has room for, and that is not used before the end."""
 
 ResultTree = Sequence[Any]
 """Celery's form of a result with its ancestors: ``[[id, parent], members]``; ``members`` is ``None`` for a single
@@ -60,6 +68,16 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     queue: str | None = None
     stamps: dict[str, Any] | None = msgspec.field(default=None, name="stamped_headers")
     id: str = msgspec.field(name="task_id")
+
+    @property
+    def runner(self) -> str | None:
+        """The id of the ``TaskRunner`` that runs this task; ``None`` where none does."""
+        text = self.traceback
+        return text[len(RUNNER) :] if text and not self.ready and text.startswith(RUNNER) else None
+
+    def goes_over(self, old: Record | None) -> bool:
+        """Return whether this record may be written where ``old`` is stored, or nothing."""
+        return old is None or replaces(self.status, old.status)
 
     @property
     def state(self) -> str:
@@ -104,6 +122,29 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     def undecodable(cls, task_id: str, error: DecodeError) -> Record:
         """Return the stand-in for a stored record that cannot be read; those who ask for it get ``error``."""
         return cls(id=task_id, status=UNDECODABLE, result=error)
+
+
+class Conditional(Record, frozen=True, kw_only=True):
+    """A record that is compared and set: it is only written over what it says.
+
+    Attributes:
+        over: ``UNFINISHED``, ``ABSENT``, or ``RUNNER`` followed by a runner's id: only over a record of that runner's
+            that is not final.
+    """
+
+    over: str
+
+    def goes_over(self, old: Record | None) -> bool:
+        if self.over == ABSENT:
+            return old is None or old.status == PENDING
+        if self.over == UNFINISHED:
+            return old is None or not old.ready
+        return old is not None and not old.ready and old.traceback == self.over
+
+
+def conditional(record: Record, over: str) -> Conditional:
+    """Return ``record`` to be written only over what ``over`` says."""
+    return Conditional(**msgspec.structs.asdict(record), over=over)
 
 
 def check_task_id(task_id: object, max_length: int | None = None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -12,7 +13,7 @@ from aioresult import states
 from aioresult.backend import Backend
 from aioresult.backoff import Backoff, retried, time_is_up
 from aioresult.errors import AioResultError, EncodeError, ResultNotStored, StoreUnavailable, TaskRevokedError
-from aioresult.record import Record, record_of
+from aioresult.record import Record, conditional, record_of
 
 logger = logging.getLogger("aioresult")
 
@@ -31,7 +32,7 @@ class Outcome(msgspec.Struct, frozen=True):
     ends_process: bool = False
 
 
-def revoked() -> Outcome:
+def cancelled() -> Outcome:
     """Return how a cancelled call ended."""
     return Outcome(states.REVOKED, TaskRevokedError("cancelled"))
 
@@ -47,16 +48,32 @@ class Recorder:
         self._timeout = timeout
         self._lost: list[Exception] = []
 
-    async def record(self, backend: Backend, task_id: str, outcome: Outcome, meta: dict[str, Any]) -> None:
-        """Store ``outcome`` as the final state of ``task_id``; a result that cannot be stored is logged and counted."""
+    async def record(
+        self, backend: Backend, task_id: str, outcome: Outcome, meta: dict[str, Any], overs: Sequence[str | None]
+    ) -> None:
+        """Store ``outcome`` as the final state of ``task_id``; a result that cannot be stored is logged and counted.
+
+        Args:
+            backend: where.
+            task_id: the task's id.
+            outcome: how its call ended.
+            meta: what else is stored of it.
+            overs: over what it may be stored, see ``record.Conditional``; ``None`` is the plain rule.
+        """
         try:
             record = _final_record(backend, task_id, outcome, meta)
-            put = partial(backend._put_record, record)
-            if not await retried(put, Backoff(), give_up=time_is_up(self._timeout)):
-                await _log_refusal(backend, record)
-        except Exception as exc:
-            logger.exception("the result of task %r could not be stored, and is lost", task_id)
-            self._lost.append(exc)
+            for over in overs if backend._runtime.store.keeps_leases else (None,):
+                put = partial(backend._put_record, record if over is None else conditional(record, over))
+                if await retried(put, Backoff(), give_up=time_is_up(self._timeout)):
+                    return
+            await _log_refusal(backend, record)
+        except Exception as exc:  # noqa: BLE001  (logged, and raised when the runner is left)
+            self.lose(task_id, exc)
+
+    def lose(self, task_id: str, error: Exception) -> None:
+        """Log and count a result that cannot be stored."""
+        logger.error("the result of task %r could not be stored, and is lost", task_id, exc_info=error)
+        self._lost.append(error)
 
     def raise_losses(self) -> None:
         """Raise an error for the results that were lost, if any were.
@@ -83,14 +100,18 @@ def _final_record(backend: Backend, task_id: str, outcome: Outcome, meta: dict[s
 async def _log_refusal(backend: Backend, record: Record) -> None:
     try:
         found = (await backend.fetch(record.id)).status
+        if found == states.REVOKED:
+            logger.info("task %r was revoked; what it returned is dropped", record.id)
+            return
     except ResultNotStored:  # disabled:// drops everything on purpose
         return
     except AioResultError as exc:
         found = str(exc)
+    why = "a final SUCCESS is never replaced" if found == states.SUCCESS else "how it ended is stored already"
     logger.warning(
-        "the %s of task %r was not stored: a final SUCCESS is never replaced, and stored under this id is: %s; "
-        "give each run an id of its own",
+        "the %s of task %r was not stored: %s, and stored under this id is: %s; give each run an id of its own",
         record.status,
         record.id,
+        why,
         found,
     )

@@ -7,10 +7,13 @@ import logging
 from contextvars import ContextVar
 from typing import Any
 
+from msgspec.structs import replace
+
 from aioresult import states
 from aioresult.backend import Backend
 from aioresult.background import Background
 from aioresult.errors import AioResultError
+from aioresult.leases import Lease
 from aioresult.record import Record
 
 logger = logging.getLogger("aioresult")
@@ -25,13 +28,15 @@ class Reports:
         ignored: whether its result is ignored.
     """
 
-    def __init__(self, backend: Backend, task_id: str, ignored: bool) -> None:
+    def __init__(self, backend: Backend, task_id: str, ignored: bool, lease: Lease) -> None:
         self._backend = backend
         self.ignored = ignored
         self.task_id = task_id
         self._store = backend._runtime.store
         self._loop = asyncio.get_running_loop()
-        self._next: Record | None = None
+        self._lease = lease
+        self._error: AioResultError | None = None
+        self._next: tuple[Record, Record] | None = None
         self._writing = Background(self._write, f"aioresult states of {task_id:.60}", pending=lambda: self._next)
 
     def report(self, state: str, meta: Any) -> None:
@@ -39,24 +44,35 @@ class Reports:
 
         Raises:
             EncodeError: ``meta`` cannot be encoded.
+            AioResultError: the task has ended; a ``TaskRevokedError`` where it was revoked.
         """
+        if self._error is not None:
+            raise self._error
         if self._backend.settings.ignores(state, self.ignored):
             return
-        record = self._store.encode(Record(id=self.task_id, status=state, result=meta))
-        self._loop.call_soon_threadsafe(self._set_next, record)
+        plain = Record(id=self.task_id, status=state, result=meta)
+        record = self._store.encode(replace(plain, traceback=self._lease.mark(self._backend, self._store)))
+        self._loop.call_soon_threadsafe(self._set_next, record, plain)
 
-    def _set_next(self, record: Record) -> None:
-        self._next = record
+    def _set_next(self, record: Record, plain: Record) -> None:
+        self._next = record, plain
         self._writing.begin()
 
     async def _write(self) -> None:
-        while (record := self._next) is not None:
-            self._next = None
+        while self._next is not None:
+            (record, plain), self._next = self._next, None
             try:
+                if record.traceback is not None and not await self._lease.held():
+                    record = self._store.encode(plain)  # a state that names a runner without a lease would look lost
                 await self._backend._put_record(record)
             except AioResultError:
                 where = self._store.location
                 logger.warning("a state of task %r was not stored in %s", self.task_id, where, exc_info=True)
+
+    def close(self, error: AioResultError) -> None:
+        """Take nothing more: later calls of ``report`` raise ``error``."""
+        if self._error is None:
+            self._error = error
 
     async def settle(self) -> None:
         """Drop what has not been sent yet, and wait until what was sent is stored: the final state comes next."""
@@ -81,6 +97,7 @@ def progress(current: float, total: float | None = None, **meta: Any) -> None:
         meta: anything else to show to those who watch.
 
     Raises:
+        TaskRevokedError: the task was revoked or cancelled.
         AioResultError: no task of a runner is running here.
         EncodeError: ``meta`` cannot be encoded.
     """

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar, cast, overload
 from aioresult.default import Result, ResultBackend, ancestors_of, common_runtime, get_default
 from aioresult.reading import Reader
 from aioresult.record import Record, ResultTree, check_task_id
+from aioresult.revoking import refuse_what_workers_do, revocation
 from aioresult.runtime import check_timeout, deadline_after
 from aioresult.states import PROPAGATE_STATES, READY_STATES
 from aioresult.stream import Item
@@ -288,6 +289,33 @@ class AsyncResult(Generic[T]):
         """Return the results of the tasks that this one started; ``None`` where that was not recorded."""
         trees = (await self.fetch()).children
         return None if trees is None else [self.backend._result_from_tree(tree) for tree in trees]
+
+    # --- changing ---
+
+    async def revoke(self, reason: str | None = None, *, terminate: bool = False, signal: str | None = None) -> bool:
+        """Revoke the task: store REVOKED, unless it is final.
+
+        Whoever waits for it gets ``TaskRevokedError`` with ``reason`` at once, and its stream ends. A ``TaskRunner``
+        anywhere that runs it, or is about to, stops it. A Celery worker does not look at what is stored: see
+        ``aioresult.integrations.celery.revoke``.
+
+        Args:
+            reason: what those who wait are told.
+            terminate: Celery's; refused, with what to use instead.
+            signal: the same.
+
+        Returns:
+            Whether the task was revoked by this call; not where it is final already.
+
+        Raises:
+            StoreUnavailable: the store cannot be reached.
+            Unsupported: ``terminate`` or ``signal`` was given.
+        """
+        refuse_what_workers_do(f"task {self.id!r}", terminate, signal)
+        if self._record is not None:
+            return False
+        backend = self.backend
+        return await backend._put_record(revocation(self.id, reason, backend._runtime.store))
 
     async def forget(self) -> bool:
         """Delete the result from the store, and what is known of it here."""

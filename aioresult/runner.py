@@ -18,13 +18,14 @@ from aioresult import states
 from aioresult.backend import Backend, get_backend
 from aioresult.background import owned_task
 from aioresult.codec.exceptions import safe_repr
-from aioresult.emitting import Emitter, current_emitter
-from aioresult.errors import AioResultError, EncodeError
+from aioresult.errors import AioResultError, EncodeError, SettingsError, StoreUnavailable, Unsupported
+from aioresult.jobs import Job
+from aioresult.leases import Lease
 from aioresult.performing import perform
 from aioresult.record import check_task_id
-from aioresult.recording import Outcome, Recorder, revoked
-from aioresult.reporting import Reports, current_reports
+from aioresult.recording import Outcome, Recorder, cancelled
 from aioresult.result import AsyncResult
+from aioresult.stopping import Deafness
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -34,6 +35,7 @@ logger = logging.getLogger("aioresult")
 class _Options(msgspec.Struct, frozen=True, kw_only=True):
     task_id: str | None = None
     ignore_result: bool | None = None
+    once: bool = False
 
 
 class TaskRunner:
@@ -49,6 +51,11 @@ class TaskRunner:
     stored are logged, and at the end of the block raised as ``StoreUnavailable``, or as ``AioResultError`` where the
     store refused them.
 
+    A task stops when another process stores how it ended, usually by ``AsyncResult.revoke``: a coroutine is cancelled,
+    a generator closed, and in a thread ``revoked()`` becomes true, ``emit`` and ``progress`` raise. What it returns is
+    dropped. While tasks run, the runner renews a lease in the store; when its process is gone, those who wait for
+    one of its tasks, or read its stream, get ``TaskLost`` once that has ended.
+
     Whatever a function raises is a FAILURE. ``SystemExit`` and ``KeyboardInterrupt`` also leave the event loop, as in
     asyncio, but only once that is stored, and only where a coroutine raised them: not from the executor.
 
@@ -57,6 +64,7 @@ class TaskRunner:
         executor: for plain functions; by default the loop's own thread pool. It remains the caller's to shut down.
         max_running: how many tasks may run at a time; the others wait as PENDING.
         store_timeout: how many seconds a result is kept for while the store is away.
+        lease: after how many seconds without a sign of life the tasks of this runner are lost; ``None`` for never.
     """
 
     def __init__(
@@ -66,13 +74,16 @@ class TaskRunner:
         executor: Executor | None = None,
         max_running: int | None = None,
         store_timeout: float = 300.0,
+        lease: float | None = 30.0,
     ) -> None:
         self._backend = backend
         self._executor = executor
         self._slots = None if max_running is None else asyncio.Semaphore(max_running)
-        self._calls: dict[str, asyncio.Task[Outcome]] = {}
+        self._calls: dict[str, asyncio.Task[Outcome | None]] = {}
         self._store_timeout = store_timeout
         self._recorder = Recorder(store_timeout)
+        self._lease = Lease(lease)
+        self._deaf = Deafness()
         self._recordings: set[asyncio.Task[None]] = set()
         self._process_ends = False
 
@@ -111,14 +122,24 @@ class TaskRunner:
         return self._submit(_Options(), fn, args, kwargs)
 
     def with_options(
-        self, *, task_id: str | None = None, ignore_result: bool | None = None
+        self, *, task_id: str | None = None, ignore_result: bool | None = None, once: bool = False
     ) -> Callable[..., AsyncResult[Any]]:
         """Return a ``submit`` that uses this id, or that overrides ``task_ignore_result``.
 
+        Args:
+            task_id: the id to use.
+            ignore_result: whether to store nothing of the task.
+            once: call the function only if nothing is stored under ``task_id``: no state, by whomever. The store
+                decides, so that of any number of calls anywhere one runs it; the others return the result to wait for.
+
         Raises:
             InvalidTaskId: the id is empty or not a string.
+            TypeError: ``once`` without an id.
         """
-        options = _Options(task_id=None if task_id is None else check_task_id(task_id), ignore_result=ignore_result)
+        if once and task_id is None:
+            raise TypeError("once=True needs a task_id: the key under which the work is done only once")
+        checked = None if task_id is None else check_task_id(task_id)
+        options = _Options(task_id=checked, ignore_result=ignore_result, once=once)
 
         def submit(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> AsyncResult[Any]:
             return self._submit(options, fn, args, kwargs)
@@ -129,19 +150,51 @@ class TaskRunner:
         self, options: _Options, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> AsyncResult[Any]:
         task_id = options.task_id or str(uuid.uuid4())
-        if task_id in self._calls:
-            raise AioResultError(f"task {task_id!r} is running already; ids are for one task only")
         ignored = self.backend.settings.task_ignore_result if options.ignore_result is None else options.ignore_result
-        call: functools.partial[Any] = functools.partial(fn, *args, **kwargs)
+        if options.once:
+            self._check_once(task_id, ignored)
+        if task_id in self._calls and not options.once:
+            raise AioResultError(f"task {task_id!r} is running already; ids are for one task only")
+        if task_id not in self._calls:
+            self._begin(task_id, options, ignored, functools.partial(fn, *args, **kwargs))
+        return AsyncResult(task_id, self.backend, ignored=ignored)
+
+    def _check_once(self, task_id: str, ignored: bool) -> None:
+        store = self.backend._runtime.store
+        if ignored:
+            raise SettingsError(
+                f"task {task_id!r}: once=True needs a stored result, but results are ignored here "
+                f"(task_ignore_result, ignore_result)"
+            )
+        if not store.keeps_leases:
+            raise Unsupported(
+                f"task {task_id!r}: once=True needs a store that keeps leases, which {store.location} does not; "
+                f"use memory, Redis, MongoDB or a SQL database"
+            )
+        if self._lease.mark(self.backend, store) is None:
+            raise SettingsError(
+                f"task {task_id!r}: once=True needs the runner's lease, which is switched off (lease=None) or refused "
+                f"by the store: without it, a process that dies would keep its task from ever being done"
+            )
+
+    def _begin(self, task_id: str, options: _Options, ignored: bool, call: functools.partial[Any]) -> None:
         meta = {"children": [], **self._extended(call)}
-        reports = Reports(self.backend, task_id, ignored)
-        emitter = Emitter(self.backend, task_id, ignored, self._store_timeout)
-        running = owned_task(self._run(reports, emitter, call), f"aioresult task {task_id:.60}")
-        self._calls[task_id] = running
-        recording = owned_task(self._record(running, reports, emitter, meta), f"aioresult record of {task_id:.60}")
+        job = Job(
+            self.backend,
+            task_id,
+            ignored=ignored,
+            once=options.once,
+            lease=self._lease,
+            timeout=self._store_timeout,
+            deaf=self._deaf,
+        )
+        job.running = owned_task(self._run(job, options, call), f"aioresult task {task_id:.60}")
+        self._calls[task_id] = job.running
+        if options.task_id is None:  # nothing can be stored yet under a new id
+            job.listen()
+        recording = owned_task(self._record(job, meta), f"aioresult record of {task_id:.60}")
         self._recordings.add(recording)
         recording.add_done_callback(self._recordings.discard)
-        return AsyncResult(task_id, self.backend, ignored=ignored)
 
     def cancel(self, result: AsyncResult[Any] | str) -> bool:
         """Cancel a task, which is then stored as REVOKED; a plain function runs on in its thread, its value is dropped.
@@ -154,49 +207,69 @@ class TaskRunner:
 
     # --- one task ---
 
-    async def _run(self, reports: Reports, emitter: Emitter, call: functools.partial[Any]) -> Outcome:
-        current_reports.set(reports)
-        current_emitter.set(emitter)
+    async def _run(self, job: Job, options: _Options, call: functools.partial[Any]) -> Outcome | None:
+        """Make ``call`` and return how it ended; ``None`` where there is nothing to store."""
+        job.enter()
+        if options.task_id is not None and not options.once:
+            await job.look()
         async with self._slots or nullcontext():
             try:
-                if self.backend.settings.task_track_started is not False:
-                    reports.report(states.STARTED, {"hostname": socket.gethostname()})
-                return await perform(call, emitter, self._executor)
+                if options.once:
+                    if not await self._claimed(job):
+                        return None
+                elif self.backend.settings.task_track_started is not False:
+                    job.started()
+                return await perform(call, job.emitter, self._executor)
             except asyncio.CancelledError:
                 raise
             except BaseException as exc:  # noqa: BLE001  (the task's own: stored as its result, and then raised by _record)
                 return Outcome(states.FAILURE, exc, isinstance(exc, (KeyboardInterrupt, SystemExit)))
 
-    async def _record(
-        self, running: asyncio.Task[Outcome], reports: Reports, emitter: Emitter, meta: dict[str, Any]
-    ) -> None:
-        """Store how ``running`` ends, also if it is cancelled before its first step."""
+    async def _claimed(self, job: Job) -> bool:
+        try:
+            return await job.claim()
+        except StoreUnavailable as exc:
+            self._recorder.lose(job.id, exc)
+            return False
+
+    async def _record(self, job: Job, meta: dict[str, Any]) -> None:
+        """Store how the call ended, also if it is cancelled before its first step."""
+        running = job.running
         try:
             await asyncio.wait([running])
         except asyncio.CancelledError:  # the loop is ending, and with it the task
             running.cancel()
             await asyncio.wait([running])
-        outcome = revoked() if running.cancelled() else running.result()
-        emitter.close(outcome.value if running.cancelled() else AioResultError(f"task {reports.task_id!r} has ended"))
+        outcome = cancelled() if running.cancelled() else running.result()
+        job.close(
+            outcome.value
+            if outcome is not None and running.cancelled()
+            else AioResultError(f"task {job.id!r} has ended")
+        )
         try:
-            await reports.settle()
-            await emitter.settle()
-            if (
-                emitter.lost is not None and outcome.state == states.SUCCESS
-            ):  # a reader that sees SUCCESS must have got all items
-                outcome = Outcome(states.FAILURE, emitter.lost)
-            if not self.backend.settings.ignores(outcome.state, reports.ignored):
-                await self._recorder.record(self.backend, reports.task_id, outcome, meta)
+            await job.settle()
+            await self._store(job, outcome, meta)
         except asyncio.CancelledError:
-            logger.warning(
-                "the result of task %r may be lost: its event loop ends before it is stored", reports.task_id
-            )
+            logger.warning("the result of task %r may be lost: its event loop ends before it is stored", job.id)
             raise
         finally:
-            del self._calls[reports.task_id]
-            if outcome.ends_process and not self._process_ends:  # a second one would interrupt the clean-up
+            del self._calls[job.id]
+            job.leave()
+            if (
+                outcome is not None and outcome.ends_process and not self._process_ends
+            ):  # a second one would interrupt the clean-up
                 self._process_ends = True
                 asyncio.get_running_loop().call_soon(_raise, outcome.value)
+
+    async def _store(self, job: Job, outcome: Outcome | None, meta: dict[str, Any]) -> None:
+        """Store ``outcome``, unless another has told already how the task ended."""
+        job.stop.leave()
+        if outcome is None or job.stop.told is not None:
+            return
+        if job.emitter.lost is not None and outcome.state == states.SUCCESS:
+            outcome = Outcome(states.FAILURE, job.emitter.lost)  # a reader that sees SUCCESS must have got all items
+        if not self.backend.settings.ignores(outcome.state, job.ignored):
+            await self._recorder.record(self.backend, job.id, outcome, meta, job.overs)
 
     def _extended(self, call: functools.partial[Any]) -> dict[str, Any]:
         if not self.backend.settings.result_extended:
@@ -231,6 +304,7 @@ class TaskRunner:
                 await asyncio.wait(self._recordings)
             except asyncio.CancelledError as cancelled:  # as in a TaskGroup: nothing that was started here is left
                 leaving = cancelled
+        await self._lease.end()
         if leaving is None:
             self._recorder.raise_losses()
         elif leaving is not exc:

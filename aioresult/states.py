@@ -14,6 +14,8 @@ REVOKED: Final = "REVOKED"
 RETRY: Final = "RETRY"
 REJECTED: Final = "REJECTED"
 IGNORED: Final = "IGNORED"
+ABORTED: Final = "ABORTED"
+"""The task has been asked to end (``celery.contrib.abortable``), and is not final before it does; a custom state."""
 PROGRESS: Final = "PROGRESS"
 """A custom state like any other; the name that progress reporting conventionally uses."""
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from aioresult.errors import StreamEnded, StreamFull
+from aioresult.errors import DecodeError, StreamEnded, StreamFull, StreamGap
 
 
 class Item(msgspec.Struct, frozen=True):
@@ -51,11 +51,13 @@ class Cursor(msgspec.Struct, frozen=True):
         id: the task's id.
         after: the number of the last item that is known already; 0 for none.
         limit: the most items to read; 0 asks for the numbers alone.
+        final: whether the task is known to be final: once this is read, nothing may be appended any more.
     """
 
     id: str
     after: int
     limit: int
+    final: bool = False
 
 
 class Chunk(msgspec.Struct, frozen=True):
@@ -71,6 +73,19 @@ class Chunk(msgspec.Struct, frozen=True):
     oldest: int
     last: int
     items: Sequence[bytes] = ()
+
+
+class Page(msgspec.Struct, frozen=True):
+    """A chunk for readers.
+
+    Attributes:
+        oldest, last: as in the chunk.
+        items: the items, decoded; in place of one that cannot be read, the reason.
+    """
+
+    oldest: int
+    last: int
+    items: Sequence[Item | DecodeError]
 
 
 class News(msgspec.Struct, frozen=True):
@@ -116,3 +131,26 @@ def stream_full(task_id: str, limit: int | None) -> StreamFull:
         f"the stream of task {task_id!r} would hold more than stream_max_items={limit}; nothing was stored; raise "
         f"stream_max_items, or delete the oldest items by stream_trim=True"
     )
+
+
+def stream_gap(task_id: str, after: int, page: Page) -> StreamGap:
+    """Return the error for a reader behind item ``after``, who does not find the next item in ``page``."""
+    if not page.last:
+        what = "nothing is stored of it (any more)"
+    elif page.last < after:
+        what = f"it ends at item {page.last}"
+    else:
+        what = f"its items up to {page.oldest - 1} were deleted"
+    text = f"the stream of task {task_id!r} cannot be read after item {after}: {what}"
+    return StreamGap(text, first=page.oldest, last=page.last)
+
+
+def items_behind(task_id: str, after: int, page: Page) -> Sequence[Item | DecodeError]:
+    """Return the items of ``page``, which was read behind the number ``after``.
+
+    Raises:
+        StreamGap: the next item is not there any more.
+    """
+    if page.oldest > after + 1 or page.last < after:
+        raise stream_gap(task_id, after, page)
+    return page.items

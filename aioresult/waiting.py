@@ -36,14 +36,15 @@ class Inbox:
         """Take a record from the hub."""
         if record.ended or not self._finals_only:
             self._records.append(record)
-            self._wake()
+            self.wake()
 
     def fail(self, error: Exception) -> None:
         """Take the error that ended all waiting; records that came before are still returned first."""
         self._error = error
-        self._wake()
+        self.wake()
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Have ``next`` return, with ``None`` where there is nothing."""
         if self._reader is not None and not self._reader.done():
             self._reader.set_result(None)
 
@@ -51,7 +52,7 @@ class Inbox:
         """Return the next record, or ``None`` once ``deadline`` (in the loop's time) has passed."""
         if not self._records and self._error is None:
             self._reader = self._loop.create_future()
-            timer = None if deadline is None else self._loop.call_at(deadline, self._wake)
+            timer = None if deadline is None else self._loop.call_at(deadline, self.wake)
             try:
                 await self._reader
             finally:

@@ -15,24 +15,51 @@ from typing import Protocol, TypeVar
 import pytest
 import pytest_asyncio
 import uvloop
+from hypothesis import settings
 
 from tests.servers import ExternalServer, mariadb, mongo, postgres
 from tests.servers.mariadb import MariaDBServer
 from tests.servers.mongo import MongoReplicaSet, MongoServer
 from tests.servers.postgres import PostgresServer
-from tests.servers.process import with_path
+from tests.servers.process import QUICK, with_path
 from tests.servers.redis import RedisServer
 from tests.stores.mongodb.drivers import LATE_SOCKETS
 
 S = TypeVar("S")
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 _TURNS_TO_END = 10
+LONGEST = """
+stores/sqlalchemy/test_postgresql.py project/test_benchmarks.py integrations/celery/test_plugin.py
+stores/sqlalchemy/test_postgresql_feed.py stores/mongodb/test_outages.py integrations/celery/test_reading.py
+stores/redis/test_cluster.py stores/mongodb/test_store.py integrations/celery/test_publishing.py sync/test_gevent.py
+integrations/celery/test_faults.py testing/test_conformance.py integrations/celery/test_gevent.py cli/test_cli.py
+stores/redis/test_sentinel.py stores/sqlalchemy/test_mysql_modes.py core/test_streams_cut.py
+""".split()
+"""The files whose tests take longest. They come first, so that no process is busy with one when the others are done."""
+SERVERS = {"redis_server", "mongo_server", "mongo_replica_set", "postgres_server", "mariadb_server", "celery_redis"}
+"""The fixtures of servers."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let interrupts arrive: a run that a shell has put into the background ignores them, and so would its children."""
+    """Let interrupts arrive, which a run that a shell has put into the background ignores, and its children with it.
+
+    In a quick run Hypothesis tries fewer examples.
+    """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if os.environ.get(QUICK):
+        settings.register_profile("quick", max_examples=25)
+        settings.load_profile("quick")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put the longest files first; leave out at once those tests of which it is known that they need a server."""
+    ranks = {f"tests/{file}": rank for rank, file in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.nodeid.partition("::")[0], len(ranks)))
+    if os.environ.get(QUICK):
+        needing = {item for item in items if isinstance(item, pytest.Function) and SERVERS & {*item.fixturenames}}
+        items[:] = [item for item in items if item not in needing]
+        config.hook.pytest_deselected(items=[*needing])
 
 
 # --- event loops ------------------------------------------------------------------------------------------------------

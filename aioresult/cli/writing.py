@@ -1,4 +1,4 @@
-"""The commands that change what is stored: store, forget, purge."""
+"""The commands that change what is stored: store, revoke, forget, purge."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from aioresult import states
 from aioresult.backend import Backend
 from aioresult.cli.exits import Exit
 from aioresult.cli.output import print_error, print_line, to_json
-from aioresult.cli.session import Ids, Json, Session, Settings, Url, Verbose
-from aioresult.states import EXCEPTION_STATES, SUCCESS
+from aioresult.cli.session import Id, Ids, Json, Session, Settings, Url, Verbose
 
 
 def store(
     task_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the task.", show_default=False)],
-    state: Annotated[str, typer.Option("--state", metavar="STATE", help="SUCCESS, FAILURE, PROGRESS, ...")] = SUCCESS,
+    state: Annotated[
+        str, typer.Option("--state", metavar="STATE", help="SUCCESS, FAILURE, PROGRESS, ...")
+    ] = states.SUCCESS,
     result: Annotated[
         str, typer.Option("--result", metavar="JSON", help="The value as JSON; - reads it from standard input.")
     ] = "null",
@@ -51,6 +53,36 @@ def store(
         print_error(
             f"task {task_id!r}: {state} was not stored, since it is {stored.status}, which that may not replace"
         )
+        return Exit.REFUSED
+
+    Session(url, settings, json, verbose).run(command)
+
+
+def revoke(
+    task_id: Id,
+    reason: Annotated[
+        str | None, typer.Option("--reason", metavar="TEXT", show_default=False, help="What those who wait are told.")
+    ] = None,
+    url: Url = None,
+    settings: Settings = None,
+    json: Json = False,
+    verbose: Verbose = 0,
+) -> None:
+    """Revoke a task: those who wait for it are told, and a TaskRunner that runs it stops it.
+
+    Workers of Celery are told by: celery control revoke ID.
+    """
+
+    async def command(backend: Backend) -> Exit:
+        revoked = await backend.AsyncResult(task_id).revoke(reason)
+        stored = states.REVOKED if revoked else (await backend.fetch(task_id)).status
+        if json:
+            print_line(to_json({"id": task_id, "status": stored, "revoked": revoked}))
+        elif revoked:
+            print_line(f"{task_id} {stored}")
+        if revoked:
+            return Exit.OK
+        print_error(f"task {task_id!r} was not revoked, since it is final already: {stored}")
         return Exit.REFUSED
 
     Session(url, settings, json, verbose).run(command)
@@ -99,6 +131,6 @@ def _standard_input() -> str:
 
 def _outcome(state: str, value: Any) -> Any:
     """Return what is stored for ``value``: the result of a failure is an exception."""
-    if state not in EXCEPTION_STATES or (isinstance(value, dict) and "exc_type" in value):
+    if state not in states.EXCEPTION_STATES or (isinstance(value, dict) and "exc_type" in value):
         return value
     return Exception() if value is None else Exception(value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
@@ -202,6 +202,16 @@ class Codec(Payloads):
             return Item(seq, value, datetime.fromtimestamp(moment, UTC), attempt)
         except (TypeError, ValueError, OverflowError, OSError) as exc:
             raise DecodeError(f"{what} cannot be read: it is not of the form [moment, attempt, value]") from exc
+
+    def decode_items(self, task_id: str, first: int, payloads: Sequence[Payload]) -> list[Item | DecodeError]:
+        """Return the items from number ``first`` on; in place of one that cannot be read, the reason."""
+        items: list[Item | DecodeError] = []
+        for seq, payload in enumerate(payloads, first):
+            try:
+                items.append(self.decode_item(task_id, seq, payload))
+            except DecodeError as exc:
+                items.append(exc)
+        return items
 
     # -- other values -------------------------------------------------------------------------------------------------
 

@@ -18,18 +18,17 @@ from aioresult.abc import Capabilities, Event, Feed, NewsSink, Sink, Store
 from aioresult.errors import AioResultError
 from aioresult.record import Record, ResultTree
 from aioresult.settings import Settings
-from aioresult.states import READY_STATES, replaces
 from aioresult.stream import EMPTY, LOOK, REPEATED_AMONG, Append, Chunk, Cursor, News, stream_ended, stream_full
 
 
 class _Item:
-    """An encoded record or group, its state, and the monotonic time of its expiry."""
+    """An encoded record or group, what decides over its replacement, and the monotonic time of its expiry."""
 
-    __slots__ = ("expires_at", "payload", "status")
+    __slots__ = ("expires_at", "head", "payload")
 
-    def __init__(self, payload: bytes, status: str, ttl: float | None) -> None:
+    def __init__(self, payload: bytes, head: Record | None, ttl: float | None) -> None:
         self.payload = payload
-        self.status = status
+        self.head = head
         self.expires_at = None if ttl is None else time.monotonic() + ttl
 
     @property
@@ -66,6 +65,7 @@ class _Space:
         self.items: dict[str, _Item] = {}
         self.groups: dict[str, _Item] = {}
         self.streams: dict[str, _Stream] = {}
+        self.leases: dict[str, float] = {}
         self.feeds: defaultdict[str, set[MemoryFeed]] = defaultdict(set)
         self.followers: defaultdict[str, set[MemoryFeed]] = defaultdict(set)
 
@@ -166,6 +166,7 @@ class MemoryStore(Store):
 
     loop_bound: ClassVar[bool] = False
     keeps_streams: ClassVar[bool] = True
+    keeps_leases: ClassVar[bool] = True
     needs_purge: ClassVar[bool] = True
 
     def __init__(self, url: str, settings: Settings) -> None:
@@ -190,9 +191,12 @@ class MemoryStore(Store):
 
     def _put(self, record: Record, payload: bytes) -> bool:
         old = self._space.items.get(record.id)
-        if old is not None and not old.expired and not replaces(record.status, old.status):
-            return old.payload == payload
-        self._space.items[record.id] = _Item(payload, record.status, self.settings.expires_for(record.status))
+        if old is not None and old.expired:
+            old = None
+        if not record.goes_over(None if old is None else old.head):
+            return old is not None and old.payload == payload
+        head = Record(id=record.id, status=record.status, traceback=record.traceback)
+        self._space.items[record.id] = _Item(payload, head, self.settings.expires_for(record.status))
         for feed in self._space.feeds.get(record.id, ()):
             feed.announce(record.id, payload)
         return True
@@ -211,16 +215,15 @@ class MemoryStore(Store):
 
     def _append(self, append: Append) -> int | AioResultError:
         record = self._space.items.get(append.id)
-        if record is not None and not record.expired and record.status in READY_STATES:
+        if record is not None and record.head is not None and record.head.ready and not record.expired:
             return stream_ended(append.id)
         stream = self._space.streams.get(append.id)
         if stream is None or stream.expired:
             stream = _Stream()
         items = append.items
+        known: dict[bytes, int] = {}
         if append.repeated:
             known = {item: stream.last - back for back, item in enumerate(reversed(stream.items[-REPEATED_AMONG:]))}
-            if (number := known.get(items[-1])) is not None:
-                return number
             items = [item for item in items if item not in known]
         surplus = len(stream.items) + len(items) - (self.settings.stream_max_items or math.inf)
         if surplus > 0 and not self.settings.stream_trim:
@@ -235,7 +238,7 @@ class MemoryStore(Store):
         stream.expires_at = time.monotonic() + ttl if ttl else None
         for feed in self._space.followers.get(append.id, ()):
             feed.announce(append.id, News(first, items) if items else LOOK)
-        return stream.last
+        return known.get(append.items[-1], stream.last)
 
     async def read_many(self, cursors: Sequence[Cursor]) -> Sequence[Chunk]:
         self.commands += 1
@@ -245,6 +248,21 @@ class MemoryStore(Store):
                 EMPTY if stream is None or stream.expired else stream.after(cursor)
                 for stream, cursor in zip(streams, cursors, strict=True)
             ]
+
+    async def renew_lease(self, runner: str, seconds: float) -> None:
+        self.commands += 1
+        with self._space.lock:
+            self._space.leases[runner] = time.monotonic() + seconds
+
+    async def end_lease(self, runner: str) -> None:
+        self.commands += 1
+        with self._space.lock:
+            self._space.leases.pop(runner, None)
+
+    async def ended_leases(self, runners: Sequence[str]) -> Collection[str]:
+        self.commands += 1
+        with self._space.lock:
+            return [runner for runner in runners if self._space.leases.get(runner, 0.0) <= time.monotonic()]
 
     async def feed(self) -> Feed:
         return MemoryFeed(self, self._space)
@@ -265,7 +283,7 @@ class MemoryStore(Store):
         return Capabilities(push=True, mechanism="direct, within this process")
 
     async def put_group(self, group_id: str, tree: ResultTree) -> None:
-        item = _Item(self.codec.encode_group(tree), "", self.settings.result_expires or None)
+        item = _Item(self.codec.encode_group(tree), None, self.settings.result_expires or None)
         self.commands += 1
         with self._space.lock:
             self._space.groups[group_id] = item

@@ -20,12 +20,14 @@ and the subscription: a thread that waits costs a task. A backend may be shared 
 ``configure`` configures both. Where an event loop runs, blocking is refused by ``WouldBlockLoop``: await there.
 """
 
+from aioresult.sync.abortable import AbortableAsyncResult
 from aioresult.sync.backend import Backend, configure, get_backend
 from aioresult.sync.groups import GroupResult, ResultSet, result_from_tuple
 from aioresult.sync.many import as_completed, gather, wait
 from aioresult.sync.result import AsyncResult
 
 __all__ = [
+    "AbortableAsyncResult",
     "AsyncResult",
     "Backend",
     "GroupResult",

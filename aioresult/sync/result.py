@@ -288,10 +288,10 @@ class AsyncResult(Fields, Tree, Result, RevocableTask, Generic[T]):
         return self.id == other if isinstance(other, str) else NotImplemented
 
     def __copy__(self) -> AsyncResult[T]:
-        return AsyncResult.mirroring(self.mirrored, self.app)
+        return type(self).mirroring(self.mirrored, self.app)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return AsyncResult.mirroring, (self.mirrored,)
+        return type(self).mirroring, (self.mirrored,)
 
 
 mirror.register(asynchronous.AsyncResult, AsyncResult.mirroring)

@@ -1,20 +1,21 @@
-"""Revoking, which goes through the broker, and therefore through a Celery application."""
+"""Revoking: by what is stored, or through the broker where the results are those of a Celery application."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aioresult.errors import Unsupported
-from aioresult.sync.portal import refuse_to_block_a_loop
+from aioresult.revoking import refuse_what_workers_do
+from aioresult.sync.portal import refuse_to_block_a_loop, run
 
 if TYPE_CHECKING:
-    from aioresult.integrations.celery.protocols import App, Control
+    from aioresult.integrations.celery.protocols import App
 
 
 class Revocable(ABC):
-    """One task or several that can be revoked, provided that their application is known."""
+    """One task or several that can be revoked."""
 
     __slots__ = ()
 
@@ -22,6 +23,11 @@ class Revocable(ABC):
     @abstractmethod
     def app(self) -> App | None:
         """The Celery application, or ``None`` where none was given."""
+
+    @property
+    @abstractmethod
+    def mirrored(self) -> Any:
+        """The asynchronous result or results that this stands for."""
 
     @abstractmethod
     def _to_revoke(self) -> str | list[str]:
@@ -34,34 +40,56 @@ class Revocable(ABC):
         signal: str | None = None,
         wait: bool = False,
         timeout: float | None = None,
-    ) -> None:
-        """Have all workers not run the task, by ``app.control.revoke``; arguments are Celery's.
+        *,
+        reason: str | None = None,
+    ) -> Any:
+        """Revoke what is not final.
+
+        Where a Celery application is known, all its workers are told not to run it, by ``app.control.revoke``.
+        Otherwise REVOKED is stored, see ``aioresult.AsyncResult.revoke``; the arguments that are Celery's are refused.
 
         Args:
-            connection: to the broker, of kombu.
+            connection: to the broker, of kombu; a text is the ``reason``, which comes first in asynchronous code.
             terminate: also end the process that executes it.
             signal: the signal for that.
             wait: wait for the workers' replies.
             timeout: seconds for that.
+            reason: what those who wait are told.
+
+        Returns:
+            Whether the task was revoked by this call, or how many tasks of several were; ``None`` where workers were
+            told, since they do not answer.
 
         Raises:
-            Unsupported: no application is known.
+            Unsupported: an argument has no meaning here; the message says what to use instead.
         """
-        self._control().revoke(
+        if isinstance(connection, str):
+            connection, reason = None, connection
+        refuse_to_block_a_loop()
+        if self.app is None:
+            self._refuse_the_brokers(connection, terminate, signal, wait, timeout)
+            return run(self.mirrored.revoke, reason)
+        if reason is not None:
+            raise Unsupported(
+                f"{self._named()}: Celery's workers are told no reason; leave it out, or make the result without app="
+            )
+        return self.app.control.revoke(
             self._to_revoke(), connection=connection, terminate=terminate, signal=signal, reply=wait, timeout=timeout
         )
 
-    def _control(self) -> Control:
-        refuse_to_block_a_loop()
-        if self.app is None:
-            ids = self._to_revoke()
-            what, given = (f"task {ids!r}", repr(ids)) if isinstance(ids, str) else (f"{len(ids)} tasks", "ids")
+    def _refuse_the_brokers(
+        self, connection: object, terminate: bool, signal: str | None, wait: bool, timeout: float | None
+    ) -> None:
+        refuse_what_workers_do(self._named(), terminate, signal)
+        if connection is not None or wait or timeout is not None:
             raise Unsupported(
-                f"{what}: a result backend cannot revoke, since that goes through the broker; make the result with "
-                f"app=app, or call app.control.revoke({given}) of the Celery app, or TaskRunner.cancel() for what a "
-                f"runner runs"
+                f"{self._named()}: connection=, wait= and timeout= are for a broker; make the result with app=app, or "
+                f"use aioresult.integrations.celery.revoke"
             )
-        return self.app.control
+
+    def _named(self) -> str:
+        ids = self._to_revoke()
+        return f"task {ids!r}" if isinstance(ids, str) else f"{len(ids)} tasks"
 
 
 class RevocableTask(Revocable):
@@ -79,6 +107,12 @@ class RevocableTask(Revocable):
         timeout: float | None = None,
     ) -> None:
         """Have all workers not run tasks with these ``headers``; for the other arguments see ``revoke``."""
-        self._control().revoke_by_stamped_headers(
+        refuse_to_block_a_loop()
+        if self.app is None:
+            raise Unsupported(
+                f"{self._named()}: headers are known to Celery's workers only; make the result with app=app, or call "
+                f"app.control.revoke_by_stamped_headers(headers) of the Celery app"
+            )
+        self.app.control.revoke_by_stamped_headers(
             headers, connection=connection, terminate=terminate, signal=signal, reply=wait, timeout=timeout
         )

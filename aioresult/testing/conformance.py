@@ -14,6 +14,7 @@ from __future__ import annotations
 from aioresult.testing.feeds import FeedTests
 from aioresult.testing.fixtures import PATIENCE, Collected, eventually, fresh_id
 from aioresult.testing.groups import GroupTests
+from aioresult.testing.leases import LeaseTests
 from aioresult.testing.storing import StoringTests
 from aioresult.testing.streams import StreamTests
 from aioresult.testing.waiting import WaitingTests
@@ -21,5 +22,5 @@ from aioresult.testing.waiting import WaitingTests
 __all__ = ["PATIENCE", "Collected", "StoreTests", "eventually", "fresh_id"]
 
 
-class StoreTests(StoringTests, FeedTests, WaitingTests, GroupTests, StreamTests):
+class StoreTests(StoringTests, FeedTests, WaitingTests, GroupTests, StreamTests, LeaseTests):
     """Every promise of ``Store`` and ``Feed``, and what users of ``Backend`` see of them."""

@@ -62,6 +62,21 @@ class FaultyStore(MemoryStore):
         self._check()
         return await super().put_many(records)
 
+    async def renew_lease(self, runner: str, seconds: float) -> None:
+        """Renew a lease, unless the store is down."""
+        self._check()
+        await super().renew_lease(runner, seconds)
+
+    async def end_lease(self, runner: str) -> None:
+        """End a lease, unless the store is down."""
+        self._check()
+        await super().end_lease(runner)
+
+    async def ended_leases(self, runners: Sequence[str]) -> Collection[str]:
+        """Look for leases, unless the store is down."""
+        self._check()
+        return await super().ended_leases(runners)
+
     async def feed(self) -> Feed:
         """Open a feed, unless the store is down."""
         self._check()

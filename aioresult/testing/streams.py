@@ -224,6 +224,18 @@ class StreamTests(StoreFixtures):
         chunk = await runtime.batcher.read_stream(Cursor(task_id, 0, 0))
         assert (chunk.oldest, chunk.last, len(chunk.items)) == (1, 3, 0)
 
+    async def test_a_repeated_append_gets_the_number_of_its_own_last_item(self, backend: Backend, task_id: str) -> None:
+        store = backend._runtime.store
+        first = backend._encode_items(task_id, ["a", "b"])
+        assert await store.append_many([first]) == [2]
+        assert await backend.append(task_id, "others") == 3
+        first.repeated = True
+        assert await store.append_many([first]) == [2]
+        (new,) = backend._encode_items(task_id, ["new"]).items
+        assert await store.append_many([Append(task_id, [new, first.items[-1]], repeated=True)]) == [2]
+        await backend.mark_as_done(task_id, None)
+        assert await read(backend, task_id) == numbered(["a", "b", "others", "new"])
+
     async def test_forgetting_a_task_deletes_its_stream(self, backend: Backend, task_id: str) -> None:
         await backend.append(task_id, 1, 2)
         await backend.forget(task_id)

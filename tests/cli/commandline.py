@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from tempfile import TemporaryFile
+from typing import IO, Any, NamedTuple
 
 from tests.blocking import PATIENCE
+from tests.preloaded import Preloaded
 
 COMMAND = [sys.executable, "-W", "error", "-m", "aioresult"]
 
@@ -37,22 +42,34 @@ def environment(url: str | None = None) -> dict[str, str]:
 
 
 def aioresult(*arguments: str, url: str | None = None, stdin: str | None = None) -> Finished:
-    """Run the command and return how it ended; a byte that is no UTF-8 is written as its surrogate escape."""
-    done = subprocess.run(
-        [*COMMAND, *arguments],
-        env=environment(url),
-        input=stdin,
-        capture_output=True,
-        text=True,
-        errors="surrogateescape",
-        timeout=2 * PATIENCE,
-        check=False,
-    )
-    return Finished(done.returncode, done.stdout, done.stderr)
+    """Run the command and return how it ended; a byte that is no UTF-8 is written as its surrogate escape.
+
+    Its process is forked from one that has the imports; ``start`` begins with a new interpreter.
+    """
+    with ExitStack() as stack:
+        given, out, err = (stack.enter_context(TemporaryFile()) for _ in range(3))
+        given.write((stdin or "").encode(errors="surrogateescape"))
+        given.seek(0)
+        process = _preloaded().start("aioresult", arguments, environment(url), [f.fileno() for f in (given, out, err)])
+        try:
+            code = process.wait(2 * PATIENCE)
+        finally:
+            process.send_signal(signal.SIGKILL)  # unless it has ended
+        return Finished(code, *(_text(file) for file in (out, err)))
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode(errors="surrogateescape")
+
+
+@functools.cache
+def _preloaded() -> Preloaded:
+    return Preloaded("tests.cli.imports", "-W", "error")
 
 
 def start(*arguments: str, url: str | None = None) -> subprocess.Popen[str]:
-    """Start the command, to be waited for later."""
+    """Start the command in a new interpreter, to be waited for later."""
     return subprocess.Popen(
         [*COMMAND, *arguments], env=environment(url), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

@@ -64,8 +64,9 @@ def test_what_is_stored_is_got_back(url: str, backend: Backend) -> None:
 def test_standard_input_is_read_as_json_is_written_whatever_the_locale_says(
     url: str, backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
-    assert aioresult("store", "t", "--result", "-", url=url, stdin='"h\u00e9"').code == 0
+    monkeypatch.setenv("PYTHONIOENCODING", "latin-1")  # which an interpreter obeys when it starts
+    command = [*COMMAND, "store", "t", "--result", "-"]
+    subprocess.run(command, env=environment(url), input=b'"h\xc3\xa9"', check=True)
     assert backend.fetch("t").result == "h\u00e9"
 
 
@@ -175,6 +176,18 @@ def test_forget_and_purge_delete(url: str, backend: Backend) -> None:
     assert aioresult("purge", "--set", "result_expires=0.001", "--json", url=url).objects == [{"purged": 1}]
 
 
+def test_revoke_says_what_happened(url: str, backend: Backend) -> None:
+    assert aioresult("revoke", "t", "--reason", "enough", url=url) == (0, "t REVOKED\n", "")
+    assert str(backend.fetch("t").result) == "enough"
+    ended = aioresult("revoke", "t", url=url)
+    assert (ended.code, ended.out) == (Exit.REFUSED, "")
+    assert "task 't' was not revoked, since it is final already: REVOKED" in ended.err
+    assert_one_line(ended.err)
+    backend.mark_as_done("s", 1)
+    assert aioresult("revoke", "s", "--json", url=url).objects == [{"id": "s", "status": "SUCCESS", "revoked": False}]
+    assert aioresult("revoke", "u", "--json", url=url).objects == [{"id": "u", "status": "REVOKED", "revoked": True}]
+
+
 # --- wait and watch ---------------------------------------------------------------------------------------------------
 
 
@@ -282,7 +295,8 @@ def test_without_a_store_or_a_command_it_says_what_to_do() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [["get", "t"], ["wait", "t"], ["watch", "t"], ["store", "t"], ["forget", "t"], ["purge"]]
+    "command",
+    [["get", "t"], ["wait", "t"], ["watch", "t"], ["store", "t"], ["revoke", "t"], ["forget", "t"], ["purge"]],
 )
 def test_a_store_that_is_away_is_named_without_its_password(command: list[str]) -> None:
     port = free_port()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from aioresult import AioResultError, Backend, Record, StoreUnavailable, TaskRevokedError
-from aioresult.abc import PartlyUnavailable
+from aioresult.errors import PartlyUnavailable
 from aioresult.lanes import lane_of
 from aioresult.testing import FaultyStore
 from aioresult.testing.conformance import eventually

@@ -133,6 +133,7 @@ async def test_progress_is_reported_from_threads_and_nowhere_else(backend: Backe
             if record.status == "PROGRESS":
                 assert record.result == {"current": 1, "total": 3}
                 go.set()
+        assert await result.get(timeout=PATIENCE) == 3
     with pytest.raises(AioResultError, match="TaskRunner"):
         progress(1)
 

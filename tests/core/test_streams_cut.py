@@ -15,7 +15,13 @@ from tests.servers import TcpProxy
 PRODUCERS = 3
 ITEMS = 60
 READERS = 4
-STORES = {"redis": (0.005, 0.1), "mongo": (0.005, 0.1), "postgres": (0.3, 1.0), "mariadb": (0.3, 1.0)}
+STORES = {
+    "redis": (0.005, 0.1),
+    "mongo": (0.02, 0.2),
+    "mongo_standalone": (0.02, 0.2),
+    "postgres": (0.3, 1.0),
+    "mariadb": (0.3, 1.0),
+}
 """How many seconds a connection is left alone: a database takes a while to open one, and several answers to append."""
 
 

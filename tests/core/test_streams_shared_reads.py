@@ -1,17 +1,25 @@
-"""Readers at the same place share one read of the store."""
+"""Readers at the same place share one read of the store, and a reader whose read is under way costs little."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
+import tracemalloc
 from collections.abc import Sequence
 
 import pytest
 
-from aioresult import Backend
+from aioresult import AsyncResult, Backend
+from aioresult.codec import Codec
+from aioresult.codec.payloads import Payload
 from aioresult.settings import make_settings
 from aioresult.stores.memory import MemoryStore
-from aioresult.stream import Chunk, Cursor
-from aioresult.testing.streams import read
+from aioresult.stream import Chunk, Cursor, Item
+from aioresult.testing.streams import numbered, read
+
+MANY = 2000
+MOST = 3600
+"""Bytes of a reader: its task, its coroutines and its ``AsyncResult`` are most of it; 600 are the store's own."""
 
 
 class SilentStore(MemoryStore):
@@ -27,6 +35,42 @@ class SilentStore(MemoryStore):
         return await super().read_many(cursors)
 
 
+class CountingCodec(Codec):
+    """Counts the items that it decodes."""
+
+    decoded = 0
+
+    def decode_item(self, task_id: str, seq: int, payload: Payload) -> Item:
+        self.decoded += 1
+        return super().decode_item(task_id, seq, payload)
+
+
+class CountingStore(MemoryStore):
+    """Keeps the cursors that it is asked to read."""
+
+    codec: CountingCodec
+
+    def __init__(self) -> None:
+        super().__init__("memory://", make_settings({}))
+        self.cursors: list[Cursor] = []
+        self.codec = CountingCodec(self.settings)
+
+    async def read_many(self, cursors: Sequence[Cursor]) -> Sequence[Chunk]:
+        self.cursors += [cursor for cursor in cursors if cursor.limit]
+        return await super().read_many(cursors)
+
+
+async def test_readers_that_come_together_are_answered_by_one_read_of_each_page() -> None:
+    store = CountingStore()
+    async with Backend(store) as backend:
+        await backend.append("t", *range(1200))
+        await backend.mark_as_done("t", None)
+        found = await asyncio.gather(*(read(backend, "t") for _ in range(50)))
+    assert found == [numbered(list(range(1200)))] * 50
+    assert len(store.cursors) <= 8
+    assert store.codec.decoded <= 2 * 1200
+
+
 @pytest.mark.all_loops
 async def test_readers_that_are_cancelled_together_all_end() -> None:
     store = SilentStore()
@@ -40,3 +84,30 @@ async def test_readers_that_are_cancelled_together_all_end() -> None:
         done, _ = await asyncio.wait(readers, timeout=10)
         assert len(done) == len(readers)
         assert all(reader.cancelled() for reader in done)
+
+
+async def _follow(backend: Backend, task_id: str, timeout: float | None) -> None:
+    async for _ in AsyncResult(task_id, backend).stream(timeout=timeout):
+        raise AssertionError("nothing was appended")
+
+
+@pytest.mark.parametrize("timeout", [None, 3600.0])
+async def test_readers_that_wait_for_their_first_read_take_little_memory(timeout: float | None) -> None:
+    """They come at once, when a page is loaded or a connection is back. A process keeps the memory of its peak."""
+    store = SilentStore()
+    async with Backend(store) as backend:
+        ids = [f"t{number}" for number in range(MANY)]
+        gc.collect()
+        tracemalloc.start()
+        try:
+            readers = [asyncio.create_task(_follow(backend, task_id, timeout)) for task_id in ids]
+            while backend.stats().watched < MANY:  # noqa: ASYNC110  (nobody tells when the last reader has come)
+                await asyncio.sleep(0)
+            gc.collect()
+            taken, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        for reader in readers:
+            reader.cancel()
+        await asyncio.wait(readers)
+    assert taken / MANY <= MOST

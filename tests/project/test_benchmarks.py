@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from aioresult import Backend
-from benchmarks import cli, plots, suite
+from benchmarks import cli, suite
 from benchmarks.cases import streams
 from benchmarks.cases.case import FLOOR, PUSH, Setting
 from benchmarks.contestants import KINDS
@@ -283,11 +283,15 @@ def test_a_run_can_be_read_back_and_drawn_again(tmp_path: Path) -> None:
 
 
 def _drawn(finished: Run, folder: Path, name: str) -> bytes:
+    from benchmarks import plots  # takes a while, in each process that runs tests
+
     plots.draw(finished, folder)
     return (folder / name).read_bytes()
 
 
 def test_nothing_is_drawn_without_figures(tmp_path: Path) -> None:
+    from benchmarks import plots
+
     assert plots.draw(_run([]), tmp_path) == []
 
 

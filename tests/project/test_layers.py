@@ -28,17 +28,18 @@ LAYERS = [
     ["deadlines", "lanes", "members", "openfeed", "values"],
     ["changes"],
     ["batching"],
-    ["channels", "looking", "polling", "purging"],
+    ["channels", "looking", "losses", "polling", "purging"],
     ["subscription", "stores"],
     ["hub"],
     ["runtime"],
-    ["default", "reading", "runtimes", "waiting", "writing"],
+    ["default", "reading", "revoking", "runtimes", "waiting", "writing"],
     ["result"],
     ["collecting"],
     ["groups"],
     ["backend", "many"],
+    ["leases", "stopping"],
     ["emitting", "recording", "reporting"],
-    ["performing"],
+    ["jobs", "performing"],
     ["runner"],
     [ROOT],
     ["sync"],
@@ -52,8 +53,9 @@ BRIDGE = ("sync", "integrations")
 therefore imported by the function that is handed one."""
 DRIVERS = frozenset(
     """
-    aiosqlite asyncmy asyncpg attr attrs brotli celery gevent hiredis inotify_simple kombu motor msgpack
-    numpy opentelemetry psycopg pydantic pydantic_core pymongo redis rich sqlalchemy taskiq typer uvloop yaml zstandard
+    aiosqlite asyncmy asyncpg attr attrs brotli celery django fastapi gevent hiredis hypercorn inotify_simple kombu
+    motor msgpack numpy opentelemetry psycopg pydantic pydantic_core pymongo redis rich sqlalchemy sse_starlette
+    starlette taskiq typer uvloop yaml zstandard
     """.split()
 )
 
@@ -189,7 +191,7 @@ def test_only_stores_and_outer_layers_know_drivers() -> None:
     ]
 
 
-@pytest.mark.parametrize("module", ["aioresult", "aioresult.sync", "aioresult.stores"])
+@pytest.mark.parametrize("module", ["aioresult", "aioresult.sync", "aioresult.stores", "aioresult.integrations.asgi"])
 def test_importing_loads_no_driver(module: str) -> None:
     program = f"import sys, {module}; print(*{{name.partition('.')[0] for name in sys.modules}})"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -36,6 +36,8 @@ def _view(octets: bytes) -> memoryview:
 _AWARE = [datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)]
 ENDS = [*_AWARE, *(end.replace(tzinfo=None) for end in _AWARE)]
 
+MANY = settings(max_examples=3 * settings().max_examples, deadline=None)
+
 anything = st.recursive(
     st.none()
     | st.booleans()
@@ -69,7 +71,7 @@ def check(record: Record, task_id: str) -> None:
     repr(record)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(MANY)
 @given(
     values=st.lists(anything, min_size=len(COLUMNS) - 1, max_size=len(COLUMNS) - 1),
     dates=st.sampled_from([AwareDates(), WallDates(None), WallDates(timezone(timedelta(hours=14))), TextDates(UTC)]),
@@ -115,7 +117,7 @@ FIELDS = (
 ).split()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(MANY)
 @given(document=st.dictionaries(st.sampled_from(FIELDS), bson_values))
 def test_no_document_is_too_strange_to_be_decoded(document: dict[str, Any]) -> None:
     chosen = Settings()
@@ -128,7 +130,7 @@ def test_no_document_is_too_strange_to_be_decoded(document: dict[str, Any]) -> N
         documents.decode_group(found)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(MANY)
 @given(
     payload=st.binary() | st.dictionaries(st.sampled_from(FIELDS), st.text() | st.integers() | st.none()).map(repr),
     serializer=st.sampled_from(["json", "yaml", "msgpack", "pickle"]),

@@ -42,11 +42,13 @@ class Departure:
 
     def _handler(self, previous: Callable[[int, FrameType | None], Any]) -> Callable[[int, FrameType | None], None]:
         def handle(number: int, frame: FrameType | None) -> None:
-            for ended, loop in self._listening.items():
+            for ended, loop in list(self._listening.items()):  # threads may come and go meanwhile
                 if not loop.is_closed():
                     loop.call_soon_threadsafe(ended)
             previous(number, frame)
 
+        # By this attribute sse-starlette finds uvicorn's server, whose ending it waits for.
+        setattr(handle, "__self__", getattr(previous, "__self__", None))  # noqa: B010  (no type checker knows of it)
         return handle
 
     def leave(self, ended: Ended) -> None:

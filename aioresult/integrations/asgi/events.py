@@ -6,9 +6,9 @@ from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
 from typing import Any, Final, Self
 
-from aioresult.channels import entries_of
 from aioresult.errors import DecodeError, EncodeError, StreamGap
 from aioresult.integrations.asgi.bodies import error_body, json_of, state_body
+from aioresult.integrations.asgi.departure import DEPARTURE
 from aioresult.integrations.asgi.event import Event
 from aioresult.integrations.asgi.following import Follower, follower
 from aioresult.integrations.asgi.position import END, Position, digest
@@ -16,7 +16,7 @@ from aioresult.record import Record
 from aioresult.result import AsyncResult
 from aioresult.runtime import Runtime
 from aioresult.states import PENDING, PROGRESS
-from aioresult.stream import Cursor, Item
+from aioresult.stream import Cursor, Item, items_behind
 
 HEARTBEAT: Final = 15.0
 RETRY: Final = 2.0
@@ -70,6 +70,8 @@ class Events:
         self._retry = retry
         self._tracebacks = tracebacks
         self._status = PENDING
+        self._source: Follower | None = None
+        self._ends = False
         self._iterator: AsyncGenerator[Event, None] | None = None
 
     @property
@@ -91,8 +93,8 @@ class Events:
         if position.state and record.status == PENDING:
             raise StreamGap(f"nothing is stored of task {task_id!r} any more, of which states were sent before")
         if position.seq and runtime.store.keeps_streams:
-            chunk = await runtime.batcher.read_stream(Cursor(task_id, position.seq, 0))
-            entries_of(task_id, position.seq, chunk, runtime.store.codec)
+            page = await runtime.batcher.read_stream(Cursor(task_id, position.seq, 0))
+            items_behind(task_id, position.seq, page)
         return record
 
     @property
@@ -115,19 +117,29 @@ class Events:
             await self._iterator.aclose()
 
     async def _one_by_one(self) -> AsyncGenerator[Event, None]:
-        async with aclosing(self.batches()) as batches:
-            async for batch in batches:
-                for event in batch:
-                    yield event
+        DEPARTURE.listen(self._end_early)
+        try:
+            async with aclosing(self.batches()) as batches:
+                async for batch in batches:
+                    for event in batch:
+                        yield event
+        finally:
+            DEPARTURE.leave(self._end_early)
+
+    def _end_early(self) -> None:
+        """Stop without an end, because the server ends; browsers connect again."""
+        self._ends = True
+        if self._source is not None:
+            self._source.wake()
 
     async def batches(self) -> AsyncGenerator[list[Event], None]:
         """Iterate the same events, in lists of those that are available together, of about 64 KiB at most."""
         if self.over:
             return
         yield [Event(comment="aioresult", retry=None if self._retry is None else round(self._retry * 1000))]
-        source = follower(self._runtime, self._result.id, self._position.seq, self._result.final)
+        self._source = source = follower(self._runtime, self._result.id, self._position.seq, self._result.final)
         try:
-            while not self.over:
+            while not self._ends and not self._position.over:
                 for batch in _batched(await self._next(source)):
                     yield batch
         finally:
@@ -148,7 +160,7 @@ class Events:
             return map(self._item, found)
         if source.final is not None:
             return [self._end(source.final)]
-        return [Event(comment="")] if self._heartbeat else ()
+        return [Event(comment="")] if self._heartbeat and not self._ends else ()
 
     def _event(self, name: str, data: bytes, *, seq: int | None = None, state: str | None = None) -> Event:
         """Return an event, and note that the client has seen it."""

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from typing import Final
 
 from aioresult.channels import Channel, Entry, Waiter
-from aioresult.reading import Reader, read_until
+from aioresult.reading import Reader
 from aioresult.record import Record
 from aioresult.runtime import Runtime
 from aioresult.states import PENDING
@@ -24,12 +24,13 @@ class StreamFollower(Reader):
     Each state is remembered together with the number of the newest item at that time, and given behind that item.
     """
 
-    __slots__ = ("_states", "_waiter")
+    __slots__ = ("_states", "_waiter", "_woken")
 
     def __init__(self, runtime: Runtime, task_id: str, after: int, final: Record | None) -> None:
         super().__init__(runtime, task_id, after, final)
         self._states: deque[tuple[int, Record]] = deque(maxlen=UNREAD_STATES)
         self._waiter: Waiter | None = None
+        self._woken = False
 
     @property
     def cursor(self) -> int:
@@ -43,6 +44,9 @@ class StreamFollower(Reader):
         if self._channel is None or record.ended or record.status == PENDING:
             return
         self._states.append((self._channel.last, record))
+        self._resume()
+
+    def _resume(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -52,7 +56,8 @@ class StreamFollower(Reader):
     # --- what the client gets ---
 
     async def step(self, deadline: float) -> Record | Collection[Item]:
-        """Return the next state, or the next items; no items at the end, where ``final`` is set, or at ``deadline``.
+        """Return the next state, or the next items; no items at ``deadline``, once ``wake`` was called, and at the end,
+        where ``final`` is set.
 
         Raises:
             StreamGap, DecodeError, StoreUnavailable: as ``next`` does.
@@ -65,16 +70,21 @@ class StreamFollower(Reader):
                 return state
             entries = channel.window_after(self._cursor)
             if not entries and channel.lacks(self._cursor):
-                entries = await read_until(channel, self._cursor, deadline)
+                entries = await self._read(channel, deadline)
             if entries:
                 return self._taken(self._before_state(entries))
             if channel.has_ended(self._cursor) and not self._states:
                 self.final = channel.final
                 return ()
-            if self._runtime.loop.time() >= deadline:
+            if self._woken or self._runtime.loop.time() >= deadline:
                 return ()
             if not self._states and not channel.lacks(self._cursor):
                 await self._pause(channel, deadline)
+
+    def wake(self) -> None:
+        """Have ``step`` return now, and not wait any more."""
+        self._woken = True
+        self._resume()
 
     def _due_state(self, channel: Channel) -> Record | None:
         """Return the next state, if no item belongs before it, or none of these is there."""
@@ -131,6 +141,10 @@ class StateFollower:
             self.final = record
             return ()
         return record
+
+    def wake(self) -> None:
+        """Have ``step`` return now."""
+        self._inbox.wake()
 
     def close(self) -> None:
         """Leave the task."""

@@ -77,6 +77,11 @@ def current_backend() -> object:
     return current_app.backend
 
 
+def the_current_app() -> App:
+    """Return the current application of this thread."""
+    return unproxied(current_app)
+
+
 def result_from_tuple(tree: Any, app: App) -> Any:
     """Return Celery's result or group that a tuple form describes."""
     return _result_from_tuple(tree, app)
@@ -128,8 +133,8 @@ def is_ignored(node: ResultNode) -> bool | None:
     return ignored
 
 
-def members(node: ResultNode) -> Sequence[ResultNode] | None:
-    """Return the members of a group's result; ``None`` for that of a single task."""
+def members(node: object) -> Sequence[ResultNode] | None:
+    """Return the members of a group's result, or of a set; ``None`` for that of a single task."""
     return cast("Sequence[ResultNode]", node.results) if isinstance(node, _ResultSet) else None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 
@@ -29,8 +30,23 @@ class ResultNode(Protocol):
 class BrokerConnection(Protocol):
     """A connection to a broker, which need not be open."""
 
+    def ensure_connection(self, **pace: Any) -> object:
+        """Open it, if it is not."""
+
+    def ensure(self, user: Producer, fn: Callable[[], Any], **pace: Any) -> Callable[[], Any]:
+        """Return ``fn``, which is then called again where the connection is lost; ``user`` gets a new channel."""
+
     def as_uri(self, include_password: bool = False) -> str:
         """Return the broker's URL."""
+
+
+class Producer(Protocol):
+    """Publishes over one connection."""
+
+    connection: BrokerConnection
+
+    def publish(self, body: object, **options: Any) -> object:
+        """Publish a message."""
 
 
 class ResultBackend(Protocol):
@@ -46,10 +62,14 @@ class ResultBackend(Protocol):
 class Control(Protocol):
     """Sends commands to an application's workers."""
 
-    def revoke(self, task_id: str | list[str], /, **options: Any) -> object:
+    mailbox: Any
+
+    def revoke(self, task_id: str | list[str], /, **options: Any) -> list[dict[str, Any]] | None:
         """Have them not run tasks."""
 
-    def revoke_by_stamped_headers(self, headers: Mapping[str, str | list[str]], /, **options: Any) -> object:
+    def revoke_by_stamped_headers(
+        self, headers: Mapping[str, str | list[str]], /, **options: Any
+    ) -> list[dict[str, Any]] | None:
         """Have them not run the tasks with these headers."""
 
 
@@ -82,6 +102,9 @@ class App(Protocol):
 
     def connection_for_write(self) -> BrokerConnection:
         """Return a new connection for publishing; it is not opened."""
+
+    def producer_or_acquire(self) -> AbstractContextManager[Producer]:
+        """Return a producer of the pool, with a connection, for a ``with`` statement."""
 
     def send_task(self, name: str, args: Any, kwargs: Any, **options: Any) -> ResultNode:
         """Publish a task by name."""

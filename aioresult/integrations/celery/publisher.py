@@ -1,4 +1,4 @@
-"""The threads in which tasks are published: Celery's publishing blocks, and must not block an event loop."""
+"""The threads that talk to brokers: Celery's publishing blocks, and must not block an event loop."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ _MOST_THREADS: Final = 4
 class Publisher:
     """Up to ``_MOST_THREADS`` threads, started as they are needed; daemons, so that no exit waits for a broker."""
 
-    def __init__(self) -> None:
+    def __init__(self, role: str) -> None:
+        self._role = role
         self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._lock = threading.Lock()
         self._threads = 0
@@ -44,7 +45,8 @@ class Publisher:
                 self._idle -= 1
             elif self._threads < _MOST_THREADS:
                 self._threads += 1
-                threading.Thread(target=self._serve, name=f"aioresult publisher {self._threads}", daemon=True).start()
+                name = f"aioresult {self._role} {self._threads}"
+                threading.Thread(target=self._serve, name=name, daemon=True).start()
         self._calls.put(call)
         return future
 
@@ -55,10 +57,10 @@ class Publisher:
                 self._idle += 1
 
 
-_publishers: Final[dict[int, Publisher]] = {}
+_publishers: Final[dict[tuple[int, str], Publisher]] = {}
 
 
-def get_publisher() -> Publisher:
-    """Return this process's publisher; a forked child has none of its parent's threads, and gets its own."""
-    publisher = _publishers.get(os.getpid())
-    return publisher or _publishers.setdefault(os.getpid(), Publisher())
+def get_publisher(role: str) -> Publisher:
+    """Return this process's threads for one purpose; a forked child has none of its parent's, and gets its own."""
+    key = os.getpid(), role
+    return _publishers.get(key) or _publishers.setdefault(key, Publisher(role))

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-import re
 import uuid
 from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from aioresult.backend import Backend
 from aioresult.default import Result, ancestors_of
 from aioresult.integrations.celery import internals
 from aioresult.integrations.celery.backends import backend_of
+from aioresult.integrations.celery.broker import PUBLISH_TIMEOUT, hand_over
 from aioresult.integrations.celery.canvases import Canvas
-from aioresult.integrations.celery.errors import BrokerUnavailable
 from aioresult.integrations.celery.protocols import App, Applicable, ResultNode
-from aioresult.integrations.celery.publisher import get_publisher
 from aioresult.integrations.celery.results import Results
 from aioresult.integrations.celery.watching import Watch
 from aioresult.result import AsyncResult
 from aioresult.runtime import check_timeout
-
-PUBLISH_TIMEOUT: Final = 5.0
-"""Seconds that publishing may take by default."""
-_CREDENTIALS: Final = re.compile(r"(?<=://)[^@/\s]*@")
 
 
 async def apply_async(
@@ -94,7 +87,7 @@ class _Publishing:
     ) -> None:
         check_timeout(timeout)
         self._app = internals.unproxied(app)
-        self._what = what
+        self._what = f"task {what!r}"
         self._timeout = None if self._app.conf.get("task_always_eager") else timeout
         self.results = Results(backend or backend_of(self._app, ignored=ignored))
 
@@ -106,7 +99,9 @@ class _Publishing:
         if prepared is not None and not prepared.ignored:
             watch.add([prepared])
         try:
-            node = await self._publish(publish)
+            node: ResultNode | None = await hand_over(
+                self._app, self._what, lambda: _without_subscribing(self._app, publish), self._timeout
+            )
         except BaseException:
             watch.close()
             raise
@@ -117,30 +112,6 @@ class _Publishing:
         singles = (*result.leaves(), *ancestors_of(result))
         watch.add(single for single in singles if single is not prepared and not single.ignored)
         return result
-
-    async def _publish(self, publish: Callable[[], ResultNode]) -> ResultNode | None:
-        """Call ``publish`` in a thread.
-
-        Raises:
-            BrokerUnavailable: the broker refused it, or took too long.
-        """
-        future = get_publisher().submit(
-            internals.in_context(self._app, lambda: _without_subscribing(self._app, publish))
-        )
-        try:
-            async with asyncio.timeout(self._timeout):
-                return await asyncio.wrap_future(future)
-        except TimeoutError as exc:
-            if future.done() and not future.cancelled():
-                raise  # of the call itself
-            fate = "it was not sent" if future.cancelled() else "whether it is sent after all is not known"
-            raise self._unavailable(f"did not take it within {self._timeout:g} s; {fate}") from exc
-        except internals.PublishError as exc:
-            raise self._unavailable(f"cannot be reached: {_CREDENTIALS.sub('', str(exc))}; it was not sent") from exc
-
-    def _unavailable(self, what: str) -> BrokerUnavailable:
-        broker = _CREDENTIALS.sub("", self._app.connection_for_write().as_uri())
-        return BrokerUnavailable(f"task {self._what!r}: the broker at {broker} {what}")
 
 
 def _without_subscribing(app: App, publish: Callable[[], ResultNode]) -> ResultNode:

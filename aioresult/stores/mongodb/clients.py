@@ -60,7 +60,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         url: the URL as the driver takes it; holds the credentials, if any.
         options: the client's options beside those in the URL.
         motor: whether Motor is the driver.
-        database, tasks, groups, streams: names of the database and of its collections.
+        database, tasks, groups, streams, runners: names of the database and of its collections.
         location: hosts and database, for messages.
     """
 
@@ -71,6 +71,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     tasks: str
     groups: str
     streams: str
+    runners: str
     location: str
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
@@ -97,6 +98,7 @@ def target_of(url: str, settings: Settings) -> Target:
         "tasks": extra.pop("taskmeta_collection", "celery_taskmeta"),
         "groups": extra.pop("groupmeta_collection", "celery_groupmeta"),
         "streams": extra.pop("taskstream_collection", "celery_taskstream"),
+        "runners": extra.pop("taskrunner_collection", "celery_taskrunner"),
     }
     if hosts or host or port:
         driver_url = _with_hosts(driver_url, hosts or host or "localhost", port or 27017)
@@ -239,6 +241,7 @@ class Handles(NamedTuple):
     tasks: Collection
     groups: Collection
     streams: Collection
+    runners: Collection
 
 
 def open_handles(client: Client, target: Target) -> Handles:
@@ -255,7 +258,7 @@ def open_handles(client: Client, target: Target) -> Handles:
         read_concern=ReadConcern("local"),
         write_concern=None if acknowledged else WriteConcern(w=1),
     )
-    names = (target.tasks, target.groups, target.streams)
+    names = (target.tasks, target.groups, target.streams, target.runners)
     return Handles(database, *(database.get_collection(name) for name in names))
 
 

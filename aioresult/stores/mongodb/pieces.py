@@ -6,7 +6,8 @@ Each call that appends to a stream stores one document, a piece::
 
 Its items have the numbers ``first`` to ``last``. Whoever appends takes the number behind the last piece for ``first``:
 the unique ``_id`` lets only one of several producers have it. ``oldest`` is the number of the oldest item that was kept
-when the piece was stored: trimming is done by the same write. What is older than that is deleted some time later.
+when the piece was stored: trimming is done by the same write. What is older than that is deleted some time later. The
+``ends`` of streams are pieces, too: without items, and with the field ``ended``.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class Head(msgspec.Struct, frozen=True):
         oldest: the number of the oldest item that is kept.
         ends: when the newest piece expires, if it does.
         ends_first: when the first piece (of those that were looked at) expires.
+        ended: whether the newest piece is the end.
     """
 
     first: int
@@ -44,6 +46,7 @@ class Head(msgspec.Struct, frozen=True):
     oldest: int
     ends: datetime | None
     ends_first: datetime | None
+    ended: bool | None = None
 
 
 HEADS: Final[Document] = {
@@ -54,10 +57,11 @@ HEADS: Final[Document] = {
         "oldest": {"$max": "$oldest"},
         "ends": {"$max": "$expires_at"},
         "ends_first": {"$min": "$expires_at"},
+        "ended": {"$max": "$ended"},
     }
 }
 """The stage that makes a ``Head`` of the pieces of each stream."""
-HEAD_FIELDS: Final[Document] = {"last": 1, "oldest": 1, "expires_at": 1}
+HEAD_FIELDS: Final[Document] = {"last": 1, "oldest": 1, "expires_at": 1, "ended": 1}
 """The fields that make a ``Head``."""
 
 
@@ -68,7 +72,8 @@ def heads_of(pieces: Sequence[Document]) -> dict[str, Head]:
         task_id, first, ends = piece["_id"]["task"], piece["_id"]["first"], piece.get("expires_at")
         head = heads.get(task_id)
         if head is None or head.first < first:
-            heads[task_id] = Head(first, piece["last"], piece["oldest"], ends, head.ends_first if head else ends)
+            ends_first = head.ends_first if head else ends
+            heads[task_id] = Head(first, piece["last"], piece["oldest"], ends, ends_first, piece.get("ended"))
     return heads
 
 

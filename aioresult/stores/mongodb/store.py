@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asyncio import sleep as pause
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -24,7 +24,9 @@ from aioresult.stores.mongodb.changes import Changes, Request, open_stream
 from aioresult.stores.mongodb.documents import Document, Documents, is_over
 from aioresult.stores.mongodb.failures import is_refusal, reason_of, throttled, unavailable
 from aioresult.stores.mongodb.feed import PIECES, RECORDS, MongoFeed
+from aioresult.stores.mongodb.groups import Groups
 from aioresult.stores.mongodb.indexes import create_ttl_index
+from aioresult.stores.mongodb.leases import Leases
 from aioresult.stores.mongodb.ranges import chunks
 from aioresult.stores.mongodb.streams import Streams
 from aioresult.stores.notices import warn_once
@@ -45,6 +47,7 @@ class MongoStore(Store):
 
     lanes = 2
     keeps_streams: ClassVar[bool] = True
+    keeps_leases: ClassVar[bool] = True
     silence: ClassVar[float] = 5.0
     motor_silence: ClassVar[float] = 1.0
 
@@ -58,6 +61,8 @@ class MongoStore(Store):
         self._owns_client = True
         self._expiring: set[str] = set()
         self._streams = Streams(self, lambda: self._at, self._call)
+        self._leases = Leases(self.location, lambda: self._at, self._call)
+        self._groups = Groups(self._documents, lambda: self._at, self._call)
 
     @classmethod
     def from_client(cls, client: object, settings: Settings) -> Self:
@@ -139,8 +144,10 @@ class MongoStore(Store):
         await self._let_expire(self._at.tasks)
         outcome = dict.fromkeys(encoded, True)
         operations = {task_id: writes.replacement(record) for task_id, record in encoded.items()}
+        silent = {task_id for task_id, record in encoded.items() if writes.is_refused_silently(record)}
         for _ in range(_ATTEMPTS):
             refused = await self._call(partial(self._write, operations)) if operations else []
+            refused += [task_id for task_id in operations if task_id in silent]
             if not refused:
                 return [outcome[record.id] for record in records]
             stored = {document["_id"]: document for chunk in chunks(refused) for document in await self._find(chunk)}
@@ -186,12 +193,24 @@ class MongoStore(Store):
     async def read_many(self, cursors: Sequence[Cursor]) -> Sequence[Chunk]:
         return await self._streams.read_many(cursors)
 
+    # --- leases ---
+
+    async def renew_lease(self, runner: str, seconds: float) -> None:
+        await self._let_expire(self._at.runners)
+        await self._leases.renew(runner, seconds)
+
+    async def end_lease(self, runner: str) -> None:
+        await self._leases.end(runner)
+
+    async def ended_leases(self, runners: Sequence[str]) -> Collection[str]:
+        return await self._leases.ended(runners)
+
     # --- expiry ---
 
     async def _let_expire(self, collection: clients.Collection) -> None:
         """Make sure of the index by which MongoDB deletes what has expired."""
-        wanted = self.settings.expires_for(SUCCESS) or self.settings.expires_for(FAILURE)
-        if wanted and collection.name not in self._expiring:
+        results = self.settings.expires_for(SUCCESS) or self.settings.expires_for(FAILURE)
+        if (results or collection is self._at.runners) and collection.name not in self._expiring:
             await self._call(partial(create_ttl_index, collection, self.location))
             self._expiring.add(collection.name)
 
@@ -287,15 +306,11 @@ class MongoStore(Store):
     # --- groups ---
 
     async def put_group(self, group_id: str, tree: ResultTree) -> None:
-        document = self._documents.encode_group(group_id, tree)
         await self._let_expire(self._at.groups)
-        await self._call(lambda: self._at.groups.replace_one({"_id": group_id}, document, upsert=True))
+        await self._groups.put(group_id, tree)
 
     async def get_group(self, group_id: str) -> ResultTree | None:
-        document = await self._call(lambda: self._at.groups.find_one({"_id": group_id}))
-        if document is None or is_over(document, datetime.now(UTC)):
-            return None
-        return self._documents.decode_group(document)
+        return await self._groups.get(group_id)
 
     async def delete_group(self, group_id: str) -> None:
-        await self._call(lambda: self._at.groups.delete_one({"_id": group_id}))
+        await self._groups.delete(group_id)

@@ -1,10 +1,7 @@
 """Streams in MongoDB: reads and writes of their pieces.
 
-Whether the task is final is looked at right before a piece is inserted. These are two steps: MongoDB has no condition
-on a document of another collection. One producer that appends and then ends its task is in order all the same. Where
-somebody else ends the task just then, an item may be stored a moment after the end, and a reader that has seen the end
-by then does not see it; the numbers stay without gaps. (A transaction does not help: it would have to write to the
-task's document at each append, and so wake all who wait for results.)
+Whether the task is final is looked at right before a piece is inserted. An item that is on its way when somebody else
+ends the task is either stored before the stream's end, for every reader, or refused: see ``ends``.
 """
 
 from __future__ import annotations
@@ -25,6 +22,7 @@ from aioresult.states import READY_STATES
 from aioresult.stores.mongodb import clients
 from aioresult.stores.mongodb.awaiting import together
 from aioresult.stores.mongodb.documents import Document, expiry, is_over
+from aioresult.stores.mongodb.ends import close, reopen
 from aioresult.stores.mongodb.failures import DUPLICATE_KEY, TRANSIENT, throttled
 from aioresult.stores.mongodb.pieces import HEAD_FIELDS, HEADS, Head, heads_of, numbered, piece_of, taken
 from aioresult.stores.mongodb.ranges import LAST, any_of, beginning_in, chunks, whole
@@ -44,6 +42,8 @@ _SWEEP: Final = 60.0
 """Seconds between two deletions of what was trimmed from a stream."""
 
 Call = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
+_New = tuple[Append, Document, int]
+"""An append, the piece with its items that are not stored yet, and the number of its last item."""
 
 
 class _Known:
@@ -95,31 +95,29 @@ class Streams:
             )
         return [outcomes[append.id] for append in appends]
 
-    async def _pieces(
-        self, appends: Sequence[Append], outcomes: dict[str, int | AioResultError]
-    ) -> list[tuple[Append, Document]]:
+    async def _pieces(self, appends: Sequence[Append], outcomes: dict[str, int | AioResultError]) -> list[_New]:
         """Return what to store; note in ``outcomes`` what is refused, or stored already."""
         looked = monotonic()
         ids = [append.id for append in appends]
         ended, heads = await together(self._ended(ids), self._heads(ids))
-        pieces: list[tuple[Append, Document]] = []
+        pieces: list[_New] = []
         for append in appends:
             if append.id in ended:
                 outcomes[append.id] = stream_ended(append.id)
                 continue
             head = await self._kept_alive(append.id, heads.get(append.id))
-            items: Sequence[bytes] = append.items
-            if append.repeated and head is not None:
-                stored = await self._newest(append.id, head)
-                items = [item for item in items if item not in stored]
-                if not items:
-                    outcomes[append.id] = stored[append.items[-1]]
-                    continue
+            if head is not None and head.ended:
+                await self._call(partial(reopen, self._at().streams, append.id, head))
+            stored = await self._newest(append.id, head) if append.repeated and head is not None else {}
+            items = [item for item in append.items if item not in stored] if stored else append.items
+            if not items:
+                outcomes[append.id] = stored[append.items[-1]]
+                continue
             piece = piece_of(append, items, head, self._settings)
             if isinstance(piece, AioResultError):
                 outcomes[append.id] = piece
             else:
-                pieces.append((append, piece))
+                pieces.append((append, piece, stored.get(append.items[-1]) or piece["last"]))
         return pieces if monotonic() - looked < _FRESH else []
 
     async def _ended(self, ids: Sequence[str]) -> set[str]:
@@ -162,9 +160,7 @@ class Streams:
             pieces = [*await self._piece_with(task_id, since), *pieces]
         return numbered(pieces)
 
-    async def _insert(
-        self, pieces: Sequence[tuple[Append, Document]], outcomes: dict[str, int | AioResultError]
-    ) -> None:
+    async def _insert(self, pieces: Sequence[_New], outcomes: dict[str, int | AioResultError]) -> None:
         """Insert ``pieces``, and note in ``outcomes`` what becomes of those whose number is not taken."""
         if not pieces:
             return
@@ -174,7 +170,7 @@ class Streams:
             nonlocal sent
             sent += 1
             try:
-                await self._at().streams.insert_many([piece for _, piece in pieces], ordered=False)
+                await self._at().streams.insert_many([piece for _, piece, _ in pieces], ordered=False)
             except BulkWriteError as exc:
                 if throttled(exc) is not None:
                     raise
@@ -184,12 +180,12 @@ class Streams:
         answer = await self._call(insert)
         failed = {error["index"]: error for error in answer.get("writeErrors", ())}
         unconfirmed = answer.get("writeConcernErrors")
-        for index, (append, piece) in enumerate(pieces):
+        for index, (append, _, last) in enumerate(pieces):
             if sent > 1:  # the first request may have stored what the second one finds in its way
                 append.repeated = True
             error = failed.get(index) or (unconfirmed[0] if unconfirmed else None)
             if error is None:
-                outcomes[append.id] = piece["last"]
+                outcomes[append.id] = last
             elif error.get("code") != DUPLICATE_KEY:
                 outcomes[append.id] = self._refused(append, error, lost=index not in failed)
 
@@ -208,7 +204,12 @@ class Streams:
         """Read by two queries for all cursors together, and by one more for each that is in the middle of a piece."""
         ids = list(dict.fromkeys(cursor.id for cursor in cursors))
         ranges = [beginning_in(c.id, c.after + 1, c.after + c.limit) for c in cursors if c.limit]
-        heads, found = await together(self._heads(ids), self._stored(ranges))
+        final = dict.fromkeys(cursor.id for cursor in cursors if cursor.final)
+        while True:
+            heads, found = await together(self._heads(ids), self._stored(ranges))
+            ttl = self._settings.result_expires or None
+            if not final or await self._call(partial(close, self._at().streams, final, heads, ttl)):
+                break  # otherwise somebody has appended meanwhile, or closed the stream
         pieces: dict[str, list[Document]] = {task_id: [] for task_id in ids}
         for piece in found:
             pieces[piece["_id"]["task"]].append(piece)

@@ -12,8 +12,8 @@ from pymongo import ReplaceOne
 from pymongo.errors import BulkWriteError
 
 from aioresult.errors import EncodeError, StoreUnavailable
-from aioresult.record import Record
-from aioresult.states import READY_STATES, SUCCESS, replaces
+from aioresult.record import ABSENT, RUNNER, UNFINISHED, Conditional, Record
+from aioresult.states import PENDING, READY_STATES, SUCCESS
 from aioresult.stores.mongodb.documents import READING, Document, is_same
 from aioresult.stores.mongodb.failures import DUPLICATE_KEY, TRANSIENT
 
@@ -26,12 +26,23 @@ def replacement(record: Record) -> Operation:
     A replacement, as Celery does it, and not an update: the change stream then carries the document.
     """
     final = sorted(READY_STATES)
-    return _replace(record, {"status": {"$nin": [SUCCESS] if record.status in READY_STATES else final}})
+    if not isinstance(record, Conditional):
+        return _replace(record, {"status": {"$nin": [SUCCESS] if record.status in READY_STATES else final}})
+    if record.over == ABSENT:
+        return _replace(record, {"status": PENDING})
+    if record.over == UNFINISHED:
+        return _replace(record, {"status": {"$nin": final}})
+    return _replace(record, {"status": {"$nin": final}, "traceback": record.over}, upsert=False)
 
 
-def _replace(record: Record, condition: Document) -> Operation:
+def _replace(record: Record, condition: Document, *, upsert: bool = True) -> Operation:
     encoded: Any = RawBSONDocument(record.result)  # PyMongo accepts it, but declares the collection's own document type
-    return ReplaceOne({"_id": record.id, **condition}, encoded, upsert=True)
+    return ReplaceOne({"_id": record.id, **condition}, encoded, upsert=upsert)
+
+
+def is_refused_silently(record: Record) -> bool:
+    """Return whether the server does not tell that it has refused to store ``record``: it just finds no document."""
+    return isinstance(record, Conditional) and record.over.startswith(RUNNER)
 
 
 def after_refusal(record: Record, stored: Document | None, *, expired: bool) -> Operation | bool:
@@ -40,9 +51,17 @@ def after_refusal(record: Record, stored: Document | None, *, expired: bool) -> 
     Two writers that insert the same id at once make one of them collide although it may write. A document that has
     expired is as good as deleted. And an identical document is what a first attempt has left whose answer was lost.
     """
-    if stored is None or replaces(record.status, str(stored.get("status"))):
+    if stored is None:
+        return not is_refused_silently(record) and replacement(record)
+    traceback = stored.get("traceback")
+    old = Record(
+        id=record.id,
+        status=str(stored.get("status")),
+        traceback=traceback if isinstance(traceback, str) else None,
+    )
+    if record.goes_over(old):
         return replacement(record)
-    if expired:
+    if expired and not is_refused_silently(record):
         return _replace(record, {name: stored.get(name) for name in ("status", "date_done", "expires_at")})
     return is_same(stored, bson.decode(record.result, codec_options=READING))
 

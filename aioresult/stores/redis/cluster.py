@@ -9,21 +9,22 @@ from typing import Any, Final, Self
 import redis.asyncio.connection as driver
 from redis.asyncio import RedisCluster
 
-from aioresult.abc import PartlyUnavailable, Store
-from aioresult.errors import InvalidTaskId, SettingsError, StoreUnavailable
+from aioresult.abc import Store
+from aioresult.errors import InvalidTaskId, PartlyUnavailable, SettingsError, StoreUnavailable
 from aioresult.record import Record, ResultTree
 from aioresult.settings import Settings
 from aioresult.stores.redis.clusterfeed import ClusterFeed
 from aioresult.stores.redis.connect import Address, clients_options
 from aioresult.stores.redis.errors import is_denied
 from aioresult.stores.redis.router import Router
-from aioresult.stores.redis.scripts import PUT, PUT_SHARDED
+from aioresult.stores.redis.scripts import PUT, PUT_SHARDED, SWAP, SWAP_SHARDED
 from aioresult.stores.redis.servers import QUESTIONS, details
-from aioresult.stores.redis.store import RedisStore, Write
+from aioresult.stores.redis.store import RedisStore
 from aioresult.stores.redis.streams import APPEND, APPEND_SHARDED, sharing_slot
 from aioresult.stores.redis.topology import Place
 from aioresult.stores.redis.urls import as_redis, authenticate, common, database, hosts, query_options, secure, split
 from aioresult.stores.redis.wire import Reply, pack
+from aioresult.stores.redis.writes import Write
 
 _FALSE: Final = ("0", "false", "no", "off")
 
@@ -74,6 +75,7 @@ class RedisClusterStore(RedisStore):
         self.location = ",".join(f"{host}:{port}" for host, port in places) + " (cluster)"
         self._sharded = sharded
         self._script = PUT_SHARDED if sharded else PUT
+        self._swap_script = SWAP_SHARDED if sharded else SWAP
         self._append_script = APPEND_SHARDED if sharded else APPEND
         self._prepare()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, TypeGuard
 
 import redis.exceptions
 
@@ -66,7 +66,7 @@ def refused(error: ServerError, location: str, prefix: str) -> AioResultError:
     return kind(f"Redis at {location} answered: {text}")
 
 
-def is_denied(reply: object) -> bool:
+def is_denied(reply: object) -> TypeGuard[ServerError]:
     """Return whether ``reply`` says that the user lacks a right."""
     return type(reply) is ServerError and reply.code == "NOPERM"
 

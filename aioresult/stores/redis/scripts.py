@@ -1,4 +1,4 @@
-"""The Lua script that stores a record inside the server, and how its calls are packed."""
+"""The Lua scripts that store a record inside the server, and how their calls are packed."""
 
 from __future__ import annotations
 
@@ -55,6 +55,32 @@ their task, so that is tried first: every call takes its time in Lua. A value th
 stored and announced again: whoever repeats a call after a lost connection hears that it was written.
 """
 
+_SWAP: Final = """\
+local key, value = KEYS[1], ARGV[1]
+local old = redis.call('GET', key)
+if old ~= value then
+    if (old and redis.sha1hex(old) or '') ~= ARGV[5] then
+        return old or 0
+    end
+    if ARGV[3] == '' then
+        redis.call('SET', key, value)
+    else
+        redis.call('SET', key, value, ARGV[3], ARGV[4])
+    end
+end
+redis.call('PUBLISH', key, value)
+return 1
+"""
+"""Stores a record, sets its expiry and announces it, if what is stored is what the caller expects.
+
+KEYS and ARGV as above; the SHA1 is that of the only value that may be replaced, or "" where nothing may be stored.
+
+Returns 1 if stored, or stored already; else the value that was found: the caller decodes it, decides by
+``Record.goes_over`` and calls again with its SHA1; 0 where none was found.
+"""
+ANYTHING: Final = "?"
+"""The SHA1 of no value: nothing is stored, and what was found is returned."""
+
 
 def bulk(*parts: str | bytes) -> bytes:
     """Return parts of a command as they are sent."""
@@ -66,7 +92,7 @@ def _bytes(part: str | bytes) -> bytes:
 
 
 class Put:
-    """Packs calls of the script: by its digest or, where the server does not know it (any more), by its text.
+    """Packs calls of a script: by its digest or, where the server does not know it (any more), by its text.
 
     What is the same in thousands of calls is packed once, which takes a third of the time of packing each as a whole.
     """
@@ -91,6 +117,8 @@ def rest(final: bool, ttl: float | None, expected: str = "") -> bytes:
 
 PUT: Final = Put(_PUT)
 PUT_SHARDED: Final = Put(_PUT.replace("'PUBLISH'", "'SPUBLISH'"))
+SWAP: Final = Put(_SWAP)
+SWAP_SHARDED: Final = Put(_SWAP.replace("'PUBLISH'", "'SPUBLISH'"))
 
 
 def lifetime(seconds: float | None) -> tuple[str, str]:

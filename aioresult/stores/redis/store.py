@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from hashlib import sha1
 from typing import Any, Final, Self
 
@@ -10,45 +10,25 @@ from redis.asyncio import RedisCluster
 
 from aioresult.abc import Capabilities, Store
 from aioresult.errors import AioResultError, SettingsError, StoreUnavailable
-from aioresult.record import UNDECODABLE, Record, ResultTree
+from aioresult.record import Conditional, Record, ResultTree
 from aioresult.settings import Settings
-from aioresult.states import READY_STATES, replaces
 from aioresult.stores.notices import warn_once
 from aioresult.stores.redis.connect import Address, from_client
 from aioresult.stores.redis.errors import ServerError, answers_ping, is_denied, refused
 from aioresult.stores.redis.events import EventFeed, Source, chunks
 from aioresult.stores.redis.feed import RedisFeed
+from aioresult.stores.redis.leases import Leases
 from aioresult.stores.redis.link import Link
-from aioresult.stores.redis.scripts import PUT, Put, lifetime, rest
+from aioresult.stores.redis.scripts import PUT, SWAP, lifetime
 from aioresult.stores.redis.servers import QUESTIONS, details, is_in_cluster
 from aioresult.stores.redis.streams import APPEND, STREAM_KEY, Streams
 from aioresult.stores.redis.urls import from_url
 from aioresult.stores.redis.wire import PING, Reply, pack
+from aioresult.stores.redis.writes import Write
 from aioresult.stream import Append, Chunk, Cursor
 
 RESULT_KEY: Final = "celery-task-meta-"
 GROUP_KEY: Final = "celery-taskset-meta-"
-
-
-class Write:
-    """One record that is being written."""
-
-    __slots__ = ("expected", "failure", "key", "payload", "record", "ttl", "whole", "written")
-
-    def __init__(self, record: Record, key: str, payload: bytes, ttl: float | None) -> None:
-        self.record = record
-        self.key = key
-        self.payload = payload
-        self.ttl = ttl
-        self.expected = ""
-        self.whole = False
-        self.written = False
-        self.failure: StoreUnavailable | None = None
-
-    def packed(self, script: Put) -> bytes:
-        """Return the call of the script."""
-        final = self.record.status in READY_STATES
-        return script.pack(self.key, self.payload, rest(final, self.ttl, self.expected), whole=self.whole)
 
 
 class RedisStore(Store):
@@ -60,8 +40,10 @@ class RedisStore(Store):
     """
 
     keeps_streams = True
+    keeps_leases = True
     lanes = 2
     _script = PUT
+    _swap_script = SWAP
     _append_script = APPEND
 
     def __init__(self, url: str, settings: Settings) -> None:
@@ -85,6 +67,7 @@ class RedisStore(Store):
         self._prefix = self.settings.keyprefix + RESULT_KEY
         self._group_prefix = self.settings.keyprefix + GROUP_KEY
         self._streams = Streams(self, self._record_key, self._stream_key, self._run, self._checked, self._append_script)
+        self._leases = Leases(self.settings.keyprefix, self._run, self._checked)
         self._source = Source(self.settings.keyprefix, RESULT_KEY, self.codec.decode_record, self._count)
 
     def _record_key(self, task_id: str) -> str:
@@ -144,7 +127,7 @@ class RedisStore(Store):
         writes = [self._write(record) for record in records]
         pending = writes
         while pending:
-            replies = await self._run([(write.key, write.packed(self._script)) for write in pending])
+            replies = await self._run([(write.key, write.packed()) for write in pending])
             pending = self._settle(pending, replies)
         return self._outcomes(writes)
 
@@ -154,7 +137,11 @@ class RedisStore(Store):
 
     def _write(self, record: Record) -> Write:
         payload = self.codec.encode_record(record)
-        return Write(record, self._prefix + record.id, payload, self.settings.expires_for(record.status))
+        ttl = self.settings.expires_for(record.status)
+        write = Write(record, self._prefix + record.id, payload, ttl, self._script)
+        if isinstance(record, Conditional):
+            write.compare(record, self._swap_script)
+        return write
 
     def _settle(self, writes: list[Write], replies: list[Reply]) -> list[Write]:
         """Take note of the outcomes, and return the writes that have to be sent again."""
@@ -165,13 +152,13 @@ class RedisStore(Store):
             if type(reply) is int:
                 write.written = reply == 1
             elif type(reply) is bytes:
-                if self._may_replace(write, reply):
+                if self._may_replace(write.record, reply):
                     write.expected = sha1(reply, usedforsecurity=False).hexdigest()
                     again.append(write)
             elif type(reply) is ServerError and reply.code == "NOSCRIPT":
-                server = self._server_of(write.key)
-                write.whole = server not in given  # the first one carries the script itself, which the others then find
-                given.add(server)
+                place = self._server_of(write.key), write.script
+                write.whole = place not in given  # the first one carries the script itself, which the others then find
+                given.add(place)
                 again.append(write)
             elif type(reply) is ServerError:
                 failure = failure or reply
@@ -181,13 +168,9 @@ class RedisStore(Store):
             self._checked(failure)
         return again
 
-    def _may_replace(self, write: Write, payload: bytes) -> bool:
-        """Return whether ``write`` may replace ``payload``, whose state the server cannot see: it is not plain JSON.
-
-        What cannot be decoded may be replaced.
-        """
-        old = self.codec.decode_record(write.record.id, payload)
-        return old.status == UNDECODABLE or replaces(write.record.status, old.status)
+    def _may_replace(self, record: Record, payload: bytes) -> bool:
+        """Return whether ``record`` may replace ``payload``; what cannot be decoded may be replaced."""
+        return record.goes_over(self.codec.decode_record(record.id, payload))
 
     async def delete_many(self, ids: Sequence[str]) -> None:
         """Delete by one ``DEL`` (or by several in one buffer, where there are very many)."""
@@ -205,6 +188,18 @@ class RedisStore(Store):
     async def read_many(self, cursors: Sequence[Cursor]) -> Sequence[Chunk]:
         """Read by ``LRANGE``."""
         return await self._streams.read_many(cursors)
+
+    async def renew_lease(self, runner: str, seconds: float) -> None:
+        """Set a key that the server deletes."""
+        await self._leases.renew(runner, seconds)
+
+    async def end_lease(self, runner: str) -> None:
+        """Delete that key."""
+        await self._leases.end(runner)
+
+    async def ended_leases(self, runners: Sequence[str]) -> Collection[str]:
+        """Look for those keys."""
+        return await self._leases.ended(runners)
 
     async def feed(self) -> EventFeed | None:
         """Open a feed, unless subscribing was refused lately: then results are polled for."""

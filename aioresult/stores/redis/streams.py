@@ -43,12 +43,13 @@ if head ~= '' then
         end
     end
 end
-local items, from = ARGV, 6
+local items, from, behind = ARGV, 6, nil
 if ARGV[4] == '1' then
-    local known = {{}}
-    for _, item in ipairs(call('LRANGE', stream, -{REPEATED_AMONG}, -1)) do
-        known[item] = true
+    local known, newest = {{}}, call('LRANGE', stream, -{REPEATED_AMONG}, -1)
+    for index, item in ipairs(newest) do
+        known[item] = #newest - index
     end
+    behind = known[ARGV[#ARGV]]
     items, from = {{}}, 1
     for index = 6, #ARGV do
         if not known[ARGV[index]] then
@@ -102,7 +103,7 @@ elseif count > 1 then
     message = table.concat(parts)
 end
 call('PUBLISH', stream, length > {_LARGEST_MESSAGE} and first or message)
-return last
+return behind and first - 1 - behind or last
 """
 """Appends items to a stream, sets its expiry and announces them, unless the task is final.
 
@@ -110,8 +111,8 @@ KEYS: the stream's key, which is also its channel; the key of the task's record.
 ""; the most items, or ""; "1" to delete the oldest beyond that; "1" to leave out what is there already; the SHA1 of a
 record that the caller has looked at and found not final, or ""; the items.
 
-Returns the number of the last item; or one of two negative numbers for a final task and a full stream; or the record,
-where its state cannot be seen from outside (another serializer than JSON, or compressed): the caller then decides.
+Returns the number of the last of these items; or one of two negative numbers for a final task and a full stream; or the
+record, where its state cannot be seen from outside (another serializer than JSON, or compressed): the caller decides.
 """
 
 APPEND: Final = _APPEND

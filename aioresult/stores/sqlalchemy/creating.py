@@ -21,8 +21,13 @@ from aioresult.stores.sqlalchemy.tables import Kind, Tables
 logger = logging.getLogger("aioresult")
 
 _CELERYS: Final[frozenset[Kind]] = frozenset({"task", "group"})
-_KINDS: Final[tuple[Kind, ...]] = ("task", "group", "stream")
-_NEEDED: Final[dict[Kind, tuple[Kind, ...]]] = {"task": ("task",), "group": ("group",), "stream": ("task", "stream")}
+_KINDS: Final[tuple[Kind, ...]] = ("task", "group", "stream", "runner")
+_NEEDED: Final[dict[Kind, tuple[Kind, ...]]] = {
+    "task": ("task",),
+    "group": ("group",),
+    "stream": ("task", "stream"),
+    "runner": ("runner",),
+}
 """Which tables have to be there to write to one."""
 _ATTEMPTS: Final = 10
 
@@ -43,7 +48,7 @@ async def create_for(link: Link, tables: Tables, writes: Kind, chosen: type[Dial
 
     Raises:
         DBAPIError: the table is missing, and may not be created.
-        SettingsError: the same for the streams' table, which only this library creates: how somebody else may do it.
+        SettingsError: the same for a table that only this library creates: how somebody else may do it.
     """
     for kind in _NEEDED[writes]:
         try:
@@ -58,10 +63,11 @@ async def create_for(link: Link, tables: Tables, writes: Kind, chosen: type[Dial
 
 
 def _explain(exc: DBAPIError, table: Table, kind: Kind, dialect: SQLDialect) -> None:
-    """Raise how to get the streams' table, where this account may not create it."""
-    if kind == "stream" and isinstance(judge(exc, table.fullname).error, SettingsError):
+    """Raise how to get a table that Celery does not have, where this account may not create it."""
+    if kind not in _CELERYS and isinstance(judge(exc, table.fullname).error, SettingsError):
+        whose = {"stream": "streams need", "runner": "leases of runners need"}[kind]
         raise SettingsError(
-            f"streams need the table {table.fullname}, which this database account may not create ({exc.orig}); "
+            f"{whose} the table {table.fullname}, which this database account may not create ({exc.orig}); "
             f"results work without it; whoever may do it: `aioresult sql create`, or "
             f"{schema.definition(table, dialect)}"
         ) from exc

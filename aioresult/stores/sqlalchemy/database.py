@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any, Final, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -16,8 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from aioresult.codec import Codec
 from aioresult.errors import SettingsError, StoreUnavailable
 from aioresult.settings import Settings
-from aioresult.stores.notices import warn_once
-from aioresult.stores.sqlalchemy import creating, schema
+from aioresult.stores.sqlalchemy import creating
 from aioresult.stores.sqlalchemy.awaiting import answered, to_its_end
 from aioresult.stores.sqlalchemy.connections import Connections
 from aioresult.stores.sqlalchemy.dialects.choice import dialect_class
@@ -25,6 +22,7 @@ from aioresult.stores.sqlalchemy.dialects.port import Dialect
 from aioresult.stores.sqlalchemy.engines import make_engine, recycle_of
 from aioresult.stores.sqlalchemy.failures import Lost, Verdict, judge, text_of
 from aioresult.stores.sqlalchemy.link import Link
+from aioresult.stores.sqlalchemy.opening import Opening
 from aioresult.stores.sqlalchemy.rows import Rows
 from aioresult.stores.sqlalchemy.tables import Kind, Tables
 from aioresult.stores.sqlalchemy.urls import Target
@@ -33,7 +31,6 @@ Outcome = TypeVar("Outcome")
 
 _REPEATS: Final = 1
 """How often a call is made again after a connection was found dead."""
-_ALONE: Final = "a connection pooler in statement mode is between us and the server, and takes no transactions"
 _CONFLICT_REPEATS: Final = 8
 """The same after a deadlock with another writer."""
 
@@ -63,12 +60,9 @@ class Database:
         self._link_class: type[Link] = Link
         self._named = self._together = True
         """Whether, for all that is known, statements may have names, and several may be one transaction."""
-        self._dialects: dict[Kind | None, Dialect] = {}
-        """What was found, by the table that may be written to; ``None`` stands for reading."""
-        self._writes = False
-        """Whether anything was to be stored so far."""
-        self._file: tuple[int, int] | None = None
-        self._opening = asyncio.Lock()
+        self._opening = Opening(
+            target, settings, self.tables, self.rows, self._link, self._reopen, None if client else self.distrust
+        )
         self._errors: tuple[type[Exception], ...] = (SQLAlchemyError, OSError)  # asyncio's timeout is an OSError
 
     async def run(
@@ -93,7 +87,7 @@ class Database:
             nonlocal patience
             limit, patience = patience, None  # a second attempt has a new connection, and time
             async with asyncio.timeout(chosen.deadline):
-                dialect = await self.dialect(writes)
+                dialect = await self._opening.dialect(writes)
                 async with self._link() as link:
                     return await answered(work(link, dialect), limit)
 
@@ -105,7 +99,7 @@ class Database:
         async def on_link() -> None:
             async with self._link() as link:
                 await creating.create_all(link, self.tables, dialect_class(self.target.family))
-            self._dialects.clear()
+            self._opening.forget()
 
         await self._insist(on_link)
 
@@ -128,53 +122,12 @@ class Database:
     @property
     def opened(self) -> Dialect | None:
         """The dialect with the tables that were found, if the database has been opened."""
-        return self._dialects.get(None)
+        return self._opening.found
 
     async def ready(self) -> Dialect:
         """Return the same after opening the database if need be; raises as ``run``."""
-        found = self._usable(None)
+        found = self._opening.usable(None)
         return found if found is not None else await to_its_end(self.run(_dialect), _nothing)
-
-    def _usable(self, writes: Kind | None) -> Dialect | None:
-        """Return what was found, unless there is another file by now, or the table was missing and may be there now."""
-        found = self._dialects.get(writes)
-        if found is None or (writes is None and not found.layout.there) or self._file_is_another():
-            return None
-        return found
-
-    async def dialect(self, writes: Kind | None = None) -> Dialect:
-        """Return the dialect with the tables that were found, after opening the database if need be.
-
-        Args:
-            writes: which table is to be written to.
-
-        Raises:
-            SQLAlchemyError, OSError: it cannot be opened; ``run`` translates.
-        """
-        if self._file_is_another():
-            await self._reopen()
-        found = self._usable(writes)
-        if found is not None:
-            return found
-        async with self._opening:
-            found = self._usable(writes)
-            without = None if writes else self._dialects.get(None)
-            if found is None and without is not None and not await self._is_there_now():
-                return without
-            if found is None:
-                found = await self._open(writes)
-                self._dialects[writes] = found
-                if found.layout.there:
-                    self._dialects[None] = found
-        return found
-
-    async def _is_there_now(self) -> bool:
-        """Return whether the results' table, which was missing, exists by now; costs as much as reading from it."""
-        self.count()
-        look = partial(schema.lacks, table=self.tables.task, indexes=False)
-        async with self._link() as link:
-            patience = dialect_class(self.target.family).patience
-            return not await answered(link.connection.run_sync(look), patience)
 
     async def facts(self) -> dict[str, str]:
         """Return what was found when the database was opened, for operators."""
@@ -206,7 +159,7 @@ class Database:
     async def aclose(self) -> None:
         """Close the connections, unless they are the caller's."""
         connections, self._connections = self._connections, None
-        self._dialects.clear()
+        self._opening.forget()
         if connections is not None:
             await connections.aclose()
 
@@ -233,7 +186,7 @@ class Database:
         if verdict.distrust:
             self.distrust()
         if verdict.reexamine:
-            self._dialects.clear()
+            self._opening.forget()
         if verdict.nameless and self._named:
             self._named = False
             await self._reopen()
@@ -242,55 +195,9 @@ class Database:
         if verdict.conflict:
             await asyncio.sleep(random.uniform(0.001, 0.01) * 2**attempt)
 
-    async def _open(self, writes: Kind | None) -> Dialect:
-        if writes is not None and not self._writes:
-            self._writes = True
-            if self._file is not None and self._client is None:
-                self.distrust()  # connections that were opened for reading leave the file's settings as they are
-        chosen = dialect_class(self.target.family)
-        async with self._link(counting=False) as link:
-            if self.settings.database_create_tables_at_setup:
-                if writes is not None:
-                    await creating.create_for(link, self.tables, writes, chosen)
-                elif self.settings.database_trigger:  # which takes a table to be installed on
-                    await creating.create_quietly(link, self.tables, "task", chosen)
-            extended, binary = self.settings.result_extended, self.rows.binary
-            layout = await link.connection.run_sync(
-                partial(schema.examine, tables=self.tables, extended=extended, writes=writes, binary=binary)
-            )
-            if writes is None and not layout.there and not self.settings.database_create_tables_at_setup:
-                raise SettingsError(schema.missing_table(self.tables.task))
-            facts = await chosen.look(link, self.tables)
-            if not layout.there:
-                facts["tables"] = f"{self.tables.task.fullname} is created when the first result is stored"
-            if facts.get("file"):
-                self._file = _identity(facts["file"])
-            dialect = chosen(layout, self.rows.dates, facts)
-            if self.settings.database_trigger and layout.there:
-                await self._install_trigger(link, dialect)
-        return dialect
-
-    async def _install_trigger(self, link: Link, dialect: Dialect) -> None:
-        """Install the trigger that the settings ask for; without the right to, there is polling in its place."""
-        from aioresult.stores.sqlalchemy import triggers
-
-        try:
-            if not self._together:
-                raise SettingsError(_ALONE)
-            await triggers.ensure(link, dialect)
-        except SettingsError as exc:
-            warn_once(self.location, f"database_trigger: {exc}; what other writers store is polled meanwhile")
-
-    def _file_is_another(self) -> bool:
-        """Return whether a database in a file was deleted or replaced behind our open connections."""
-        found = next(iter(self._dialects.values()), None)
-        if self._file is None or found is None:
-            return False
-        return _identity(found.facts["file"]) != self._file
-
     async def _reopen(self) -> None:
-        connections, self._connections, self._file = self._connections, None, None
-        self._dialects.clear()
+        connections, self._connections = self._connections, None
+        self._opening.forget(file=True)
         if connections is not None:
             await connections.aclose()
 
@@ -300,7 +207,7 @@ class Database:
                 engine = self._client.execution_options(isolation_level="AUTOCOMMIT")
             else:
                 engine, self._link_class = make_engine(
-                    self.target, self.settings, lambda: self._writes, named=self._named
+                    self.target, self.settings, lambda: self._opening.writes, named=self._named
                 )
             chosen = dialect_class(self.target.family)
             # SQLAlchemy wraps what goes wrong in a statement, but not in connecting, and not everything.
@@ -310,15 +217,6 @@ class Database:
                 engine, chosen, owned=self._client is None, recycle=recycle_of(self.settings)
             )
         return self._connections
-
-
-def _identity(path: str) -> tuple[int, int] | None:
-    """Return what tells the file at ``path`` from another one put in its place."""
-    try:
-        found = os.stat(path)  # noqa: PTH116  (before every statement: half the time of pathlib's)
-    except FileNotFoundError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 async def _closed(connection: Any) -> None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from inspect import signature
 from typing import Any, Final
 
-from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import QueuePool, SingletonThreadPool
@@ -31,9 +29,6 @@ _WITHOUT_MEANING: Final = frozenset(
 )
 """Options of engines that synchronous drivers, or older versions of SQLAlchemy, need."""
 _RECYCLE: Final = 3600
-_SKIP: Final = "skip_autocommit_rollback"
-_NO_ROLLBACK: Final[dict[str, Any]] = {_SKIP: True} if _SKIP in signature(DefaultDialect).parameters else {}
-"""Saves a ROLLBACK whenever a connection goes back to its pool; SQLAlchemy knows it from 2.0.43 on."""
 _BLOCKING_POOLS: Final = (QueuePool, SingletonThreadPool)
 
 
@@ -72,10 +67,11 @@ def make_engine(
         **given,
         "pool_recycle": recycle_of(settings),
         "isolation_level": "AUTOCOMMIT",
+        "skip_autocommit_rollback": True,  # else one is sent whenever a connection goes back to its pool
         "hide_parameters": True,
     }
     try:
-        engine = create_async_engine(target.url, connect_args=arguments, **_NO_ROLLBACK, **options)
+        engine = create_async_engine(target.url, connect_args=arguments, **options)
     except (TypeError, ValueError, ArgumentError) as exc:
         raise SettingsError(f"setting database_engine_options: {exc}") from exc
     chosen.prepare_engine(engine, writes)

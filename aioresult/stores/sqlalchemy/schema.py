@@ -23,12 +23,13 @@ logger = logging.getLogger("aioresult")
 Columns = Mapping[str, Any]
 """The columns of one table as it is, by name, as SQLAlchemy describes them; none where there is no table."""
 
-_KEYS = {"task": ("task_id",), "group": ("taskset_id",), "stream": ("task_id", "seq")}
-_BINARY = {"group": ("result",), "stream": ("item",)}
+_KEYS = {"task": ("task_id",), "group": ("taskset_id",), "stream": ("task_id", "seq"), "runner": ("runner",)}
+_BINARY: dict[Kind, tuple[str, ...]] = {"group": ("result",), "stream": ("item",), "runner": ()}
 _NEEDED = {
     "task": ("id", "task_id", "status", "result", "date_done", "traceback"),
     "group": ("id", "taskset_id", "result", "date_done"),
     "stream": ("task_id", "seq", "item", "date"),
+    "runner": ("runner", "expires"),
 }
 
 
@@ -62,13 +63,14 @@ def examine(
             raise SettingsError(missing_table(tables.task))
         names = _BINARY.get(writes, written)
         check_fitness(connection, table, {name: found[name]["type"] for name in names}, _KEYS[writes], binary=binary)
-        if writes != "stream":
+        if writes in ("task", "group"):
             next_ids[f"{writes}_next_id"] = _next_id(connection, table, found["id"])
     readings = {name: reading_of(name, task[name]["type"], dialect) for name in columns}
     return Layout(
         task=full_name(tables.task, dialect),
         group=full_name(tables.group, dialect),
         stream=full_name(tables.stream, dialect),
+        runner=full_name(tables.runner, dialect),
         columns=columns,
         written=written,
         expressions={name: expression for name, expression in readings.items() if expression is not None},
@@ -154,7 +156,9 @@ def _columns(connection: Connection, tables: Tables, kind: Kind) -> Columns:
     columns = {column["name"]: column for column in inspector.get_columns(table.name, schema=table.schema)}
     missing = [name for name in _NEEDED[kind] if name not in columns]
     if missing:
-        whose = "was not made for streams" if kind == "stream" else "is none of Celery's"
+        whose = {"stream": "was not made for streams", "runner": "was not made for leases"}.get(
+            kind, "is none of Celery's"
+        )
         raise SettingsError(f"table {table.fullname} {whose}: it has no column {', '.join(missing)}")
     return columns
 

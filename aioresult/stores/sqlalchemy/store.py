@@ -8,7 +8,8 @@ STARTED or PROGRESS is to finish.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Final, Self
@@ -18,13 +19,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from aioresult.abc import Capabilities, Feed, Store
 from aioresult.errors import AioResultError, DecodeError, SettingsError
-from aioresult.record import Record, ResultTree
+from aioresult.record import Conditional, Record, ResultTree
 from aioresult.settings import Settings
 from aioresult.stores.sqlalchemy.database import Database
 from aioresult.stores.sqlalchemy.dialects.choice import dialect_class
 from aioresult.stores.sqlalchemy.dialects.port import Dialect
 from aioresult.stores.sqlalchemy.failures import UNREADABLE, MissingTable
 from aioresult.stores.sqlalchemy.feeds import push_of
+from aioresult.stores.sqlalchemy.leases import Leases
 from aioresult.stores.sqlalchemy.link import Link
 from aioresult.stores.sqlalchemy.rows import Row
 from aioresult.stores.sqlalchemy.streams import Streams
@@ -44,6 +46,7 @@ class SQLStore(Store):
     max_id_length: ClassVar[int | None] = 155
     needs_purge: ClassVar[bool] = True
     keeps_streams: ClassVar[bool] = True
+    keeps_leases: ClassVar[bool] = True
 
     def __init__(self, url: str, settings: Settings) -> None:
         super().__init__(url, settings)
@@ -74,6 +77,7 @@ class SQLStore(Store):
         self._rows = self._database.rows
         self._push = push_of(self._database, self.get_many)
         self._streams = Streams(self._database, self._push)
+        self._leases = Leases(self._database)
 
     def _count(self) -> None:
         self.commands += 1
@@ -108,17 +112,24 @@ class SQLStore(Store):
         return {**await self.get_many(ids[:middle]), **await self.get_many(ids[middle:])}
 
     async def put_many(self, records: Sequence[Record]) -> Sequence[bool]:
-        rows = [self._rows.to_row(self._rows.encode(record)) for record in records]
+        by_condition: defaultdict[str, list[Row]] = defaultdict(list)
+        for record in records:
+            over = record.over if isinstance(record, Conditional) else ""
+            by_condition[over].append(self._rows.to_row(self._rows.encode(record)))
+        written: set[str] = set()
+        for over, rows in by_condition.items():
+            written |= await self._write(rows, over)
+        return [record.id in written for record in records]
+
+    async def _write(self, rows: Sequence[Row], over: str) -> set[str]:
         lifetime = self.settings.result_expires
 
         async def write(link: Link, dialect: Dialect) -> set[str]:
-            return await dialect.write(link, rows, dialect.cutoff(lifetime) if lifetime else None)
+            return await dialect.write(link, rows, dialect.cutoff(lifetime) if lifetime else None, over)
 
-        if not rows:
-            return []
         written = await self._database.run(write, small=_is_small(rows), writes="task")
         self._push.announce([row for row in rows if row[0] in written])
-        return [row[0] in written for row in rows]
+        return written
 
     async def delete_many(self, ids: Sequence[str]) -> None:
         wanted = [task_id for task_id in ids if "\0" not in task_id]
@@ -136,6 +147,15 @@ class SQLStore(Store):
 
     async def read_many(self, cursors: Sequence[Cursor]) -> Sequence[Chunk]:
         return await self._streams.read_many(cursors)
+
+    async def renew_lease(self, runner: str, seconds: float) -> None:
+        await self._leases.renew(runner, seconds)
+
+    async def end_lease(self, runner: str) -> None:
+        await self._leases.end(runner)
+
+    async def ended_leases(self, runners: Sequence[str]) -> Collection[str]:
+        return await self._leases.ended(runners)
 
     async def feed(self) -> Feed | None:
         return await self._push.open()
@@ -166,6 +186,7 @@ class SQLStore(Store):
                     total += deleted
                     await asyncio.sleep(0)
         await self._streams.purge(self.settings)
+        await self._leases.purge()
         return total
 
     async def _purge_some(self, table: str, cutoff: datetime) -> int | None:

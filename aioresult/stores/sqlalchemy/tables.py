@@ -1,4 +1,4 @@
-"""Celery's two tables, as Celery 5.7 defines them, and ours for streams; and what of them a database really has.
+"""Celery's two tables, as Celery 5.7 defines them, and ours for streams and leases; and what of them a database has.
 
 Celery has one set of table objects for a whole process and renames them per application. Here each store has its own.
 """
@@ -47,8 +47,8 @@ COLUMNS: Final = (
 EXTENDED: Final = frozenset({"name", "args", "kwargs", "worker", "retries", "queue", "stamps"})
 """Columns that are written only where ``result_extended`` is on; an update without it leaves them as they are."""
 
-Kind = Literal["task", "group", "stream"]
-"""One of the three tables."""
+Kind = Literal["task", "group", "stream", "runner"]
+"""One of the four tables."""
 
 
 class _TaskId(String):
@@ -78,7 +78,7 @@ _OPTIONS: Final[dict[str, Any]] = {"sqlite_autoincrement": True, **_CHARSET}
 
 
 class Tables:
-    """Definitions of the tables for results, for groups and for streams, named as the settings say."""
+    """Definitions of the tables for results, groups, streams and leases of runners, named as the settings say."""
 
     def __init__(self, settings: Settings) -> None:
         names = settings.database_table_names or {}
@@ -87,10 +87,11 @@ class Tables:
         self.task = self._task(names.get("task") or "celery_taskmeta", schemas.get("task"))
         self.group = self._group(names.get("group") or "celery_tasksetmeta", schemas.get("group"))
         self.stream = self._stream(names.get("stream") or "celery_taskstream", schemas.get("stream"))
+        self.runner = self._runner(names.get("runner") or "celery_taskrunner", schemas.get("runner"))
 
     def of(self, kind: Kind) -> Table:
         """Return the definition of one of them."""
-        return {"task": self.task, "group": self.group, "stream": self.stream}[kind]
+        return {"task": self.task, "group": self.group, "stream": self.stream, "runner": self.runner}[kind]
 
     def _task(self, name: str, schema: str | None) -> Table:
         table = Table(
@@ -145,6 +146,17 @@ class Tables:
         Index(f"ix_{name}_date", table.c.date)
         return table
 
+    def _runner(self, name: str, schema: str | None) -> Table:
+        """Return the table that holds when the lease of each runner ends."""
+        return Table(
+            name,
+            self.metadata,
+            Column("runner", String(100), primary_key=True),
+            Column("expires", BigInteger, nullable=False),
+            schema=schema,
+            **_CHARSET,
+        )
+
 
 def full_name(table: Table, dialect: Dialect) -> str:
     """Return the quoted name of ``table`` as the server takes it, whatever the mode of a session."""
@@ -172,6 +184,7 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
         task: the quoted name of the results' table, as the server takes it.
         group: the quoted name of the groups' table.
         stream: the quoted name of the streams' table.
+        runner: the quoted name of the leases' table.
         columns: those of ``COLUMNS`` that the results' table has; older generations lack some. None where there is no
             such table yet.
         written: those of them that are written, by the settings.
@@ -183,6 +196,7 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
     task: str
     group: str
     stream: str
+    runner: str
     columns: tuple[str, ...]
     written: tuple[str, ...]
     task_next_id: str | None = None

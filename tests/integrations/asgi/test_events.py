@@ -42,6 +42,7 @@ async def test_states_progress_and_items_come_in_their_order(backend: Backend, b
     ]
 
 
+@pytest.mark.all_loops
 async def test_what_comes_in_one_turn_of_the_loop_keeps_its_order(memory: Backend, browser: Browser) -> None:
     async with browser.opened("/task/events") as response:
         await until(lambda: memory.stats().watched)

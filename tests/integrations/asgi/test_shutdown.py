@@ -16,6 +16,7 @@ from websockets.asyncio.client import connect
 
 from aioresult import Backend
 from aioresult.integrations.asgi import PUBLIC, ResultsApp
+from aioresult.integrations.asgi.request import Message
 from tests.integrations.asgi.conftest import Open
 from tests.integrations.asgi.test_websockets import address
 from tests.integrations.asgi.web import Browser, seen_in, until
@@ -61,17 +62,23 @@ async def test_a_server_that_is_told_to_end_ends_its_streams_and_itself(
         Backend(redis_url) as producer,
         started(server, redis_url) as (browser, process),
         browser.opened("/task/events") as response,
+        browser.opened("/own/task") as own_response,
+        browser.opened("/sse/task") as sse_response,
         connect(address(browser, "/task"), proxy=None) as socket,
     ):
         await producer.append("task", 1)
         events = seen_in(response)
         assert (await anext(events)).id == "1"
         await socket.recv()
+        own_events, sse_events = seen_in(own_response), seen_in(sse_response)
+        assert (await anext(own_events)).id == (await anext(sse_events)).id == "1"
         polling = asyncio.create_task(browser.client.get("/polled?wait=60"))
         while not (await redis.pubsub_numsub("celery-task-meta-polled"))[0][1]:  # noqa: ASYNC110  (in another process)
             await asyncio.sleep(0.005)
         process.send_signal(number)
         assert [event async for event in events] == [], "the answer is ended, and not broken off"
+        assert [event async for event in own_events] == []
+        assert [event async for event in sse_events] == []
         assert (await polling).json()["status"] == "PENDING"
         await socket.wait_closed()
         assert socket.close_code == 1012
@@ -110,7 +117,7 @@ async def test_the_lifespan_ends_the_streams(memory: Backend) -> None:
 
     bodies: list[object] = []
 
-    async def take(message: dict[str, object]) -> None:
+    async def take(message: Message) -> None:
         bodies.append(message)
 
     scope = {"type": "http", "method": "GET", "path": "/task/events", "headers": [], "query_string": b""}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.servers import MongoReplicaSet, PostgresServer, RedisServer
+from tests.servers.process import HOST
 
 STORES = ["redis", "mongodb", "sqlite", "postgresql"]
 
@@ -52,3 +54,10 @@ class Places:
 @pytest.fixture(scope="module")
 def places(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Places:
     return Places(request, tmp_path_factory.mktemp("results"))
+
+
+@pytest.fixture
+def silent_broker() -> Iterator[str]:
+    """URL of a server that accepts connections and never answers."""
+    with socket.create_server((HOST, 0)) as server:
+        yield f"redis://user:secret@{HOST}:{server.getsockname()[1]}/0"

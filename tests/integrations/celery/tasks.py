@@ -20,6 +20,7 @@ from uuid import UUID
 
 import pydantic
 from celery import Celery, Task
+from celery.contrib.abortable import AbortableTask
 from celery.exceptions import Ignore
 from celery.signals import worker_init, worker_ready
 from kombu.serialization import registry
@@ -251,6 +252,26 @@ def hold_late(self: Task, steps: int, until: str | None = None) -> str:
     return hold(self, steps, until)
 
 
+def say_and_hold(self: Task, steps: int, until: str | None = None) -> str:
+    emit("begun")
+    return hold(self, steps, until)
+
+
+def work_until_aborted(self: Task, steps: int, then: str) -> str:
+    """Work until it is aborted, and then end in the way that ``then`` says."""
+    emit("begun")
+    for _ in range(steps):
+        if self.is_aborted():
+            emit("aborted")
+            if then == "ignore":
+                raise Ignore
+            if then == "fail":
+                raise ValueError("aborted")
+            return "aborted"
+        time.sleep(0.01)
+    return "done"
+
+
 TASKS: list[tuple[Any, dict[str, Any]]] = [
     (add, {}),
     (total, {}),
@@ -281,6 +302,8 @@ TASKS: list[tuple[Any, dict[str, Any]]] = [
     (pid, {}),
     (hold, {"bind": True}),
     (hold_late, {"bind": True, "acks_late": True}),
+    (say_and_hold, {"bind": True}),
+    (work_until_aborted, {"bind": True, "base": AbortableTask}),
 ]
 
 if ENVIRONMENT in os.environ:

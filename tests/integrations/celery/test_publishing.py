@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import socket
 import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -74,13 +73,6 @@ def app(worker: Worker) -> Iterator[Celery]:
 async def backend(app: Celery) -> AsyncIterator[Backend]:
     async with backend_from_app(app, idle_timeout=0.05) as backend:
         yield backend
-
-
-@pytest.fixture
-def silent_broker() -> Iterator[str]:
-    """URL of a server that accepts connections and never answers."""
-    with socket.create_server((HOST, 0)) as server:
-        yield f"redis://user:secret@{HOST}:{server.getsockname()[1]}/0"
 
 
 async def settled(backend: Backend) -> None:

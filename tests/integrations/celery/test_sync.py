@@ -21,7 +21,7 @@ from celery.local import Proxy
 from celery.utils.graph import GraphFormatter
 
 import aioresult
-from aioresult import BackendNotConfigured, SettingsError, WouldBlockLoop, sync
+from aioresult import BackendNotConfigured, SettingsError, Unsupported, WouldBlockLoop, sync
 from aioresult.codec import exceptions
 from aioresult.integrations.celery.backends import shared_backend
 from aioresult.sync import errors
@@ -178,6 +178,13 @@ def test_revoking_a_nested_group_reaches_its_tasks(app: Celery) -> None:
     results = [sync.AsyncResult(task_id, app=app) for task_id in "abc"]
     sync.GroupResult("outer", [results[0], sync.GroupResult("inner", results[1:])]).revoke()
     assert app.control.told[0][1] == ["a", "b", "c"]
+
+
+def test_a_reason_is_refused_where_workers_are_told(app: Celery) -> None:
+    app.control = Control()
+    with pytest.raises(Unsupported, match="without app="):
+        sync.AsyncResult("t", app=app).revoke(reason="enough")
+    assert app.control.told == []
 
 
 async def test_revoking_does_not_block_a_loop(app: Celery) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import select
@@ -22,6 +23,7 @@ from redis.sentinel import SentinelConnectionPool
 from aioresult.integrations.celery.plugin import AioResultBackend
 from aioresult.sync.portal import run_anywhere
 from tests.integrations.celery.tasks import ENVIRONMENT, READY, make_app
+from tests.preloaded import Forked, Preloaded
 from tests.servers.process import ServerFailed
 
 ROOT = Path(__file__).parents[3]
@@ -29,20 +31,28 @@ START_TIMEOUT = 60.0
 STOP_TIMEOUT = 20.0
 
 
+@functools.cache
+def _preloaded() -> Preloaded:
+    return Preloaded("tests.integrations.celery.imports")
+
+
 class Worker:
     """One worker, started on entry unless it is already, which ends with the ``with`` block.
 
     Args:
-        pool: solo, prefork or threads.
+        pool: solo, prefork, threads or gevent.
         concurrency: how many tasks it runs at a time.
         settings: as for ``make_app``.
     """
 
     def __init__(self, *, pool: str = "solo", concurrency: int = 1, **settings: Any) -> None:
         self.settings = settings
-        self._arguments = ["--pool", pool, "--concurrency", str(concurrency)]
+        self._patches = pool == "gevent"  # before anything else is imported
+        self._arguments = ["-A", make_app.__module__, "worker", "--loglevel", "INFO", "--pool", pool]
+        self._arguments += ["--concurrency", str(concurrency)]
+        self._arguments += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  (closed by close)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | Forked | None = None
         self._ready: int | None = None
 
     @property
@@ -58,17 +68,32 @@ class Worker:
     def start(self) -> None:
         """Start the process without waiting for it."""
         self._ready, told = os.pipe()
-        command = [sys.executable, "-m", "celery", "-A", make_app.__module__, "worker", "--loglevel", "INFO"]
-        self._process = subprocess.Popen(
-            [*command, *self._arguments, "--without-gossip", "--without-mingle", "--without-heartbeat"],
+        try:
+            self._process = self._new_interpreter(told) if self._patches else self._forked(told)
+        finally:
+            os.close(told)
+
+    def _forked(self, told: int) -> Forked:
+        log = self._log.fileno()
+        with Path(os.devnull).open("rb") as nothing:
+            descriptors = [nothing.fileno(), log, log, told]
+            return _preloaded().start(
+                "celery", self._arguments, self._environment(descriptors.index(told)), descriptors
+            )
+
+    def _new_interpreter(self, told: int) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "celery", *self._arguments],
             cwd=ROOT,
-            env={**os.environ, ENVIRONMENT: json.dumps(self.settings), READY: str(told), "C_FORCE_ROOT": "1"},
+            env=self._environment(told),
             pass_fds=[told],
             stdout=self._log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        os.close(told)
+
+    def _environment(self, told: int) -> dict[str, str]:
+        return {**os.environ, ENVIRONMENT: json.dumps(self.settings), READY: str(told), "C_FORCE_ROOT": "1"}
 
     def wait(self) -> None:
         """Wait until it takes tasks."""

@@ -105,9 +105,11 @@ async def test_a_server_that_is_not_ready_is_no_refusal(
     def answer(request: Document) -> Document | None:
         return refusal(left.pop()) if left and stream_of(request) is not None else None
 
-    async with AnsweringMongoProxy(mongo_url, answer) as proxy, Backend(proxy.url, **ONLY_PUSH) as backend:
-        await is_woken(backend, "a")
-        assert (await backend.capabilities()).push
+    async with AnsweringMongoProxy(mongo_url, answer) as proxy:
+        url = proxy.url + "&heartbeatFrequencyMS=500"  # after such an answer PyMongo waits for the next heartbeat
+        async with Backend(url, **ONLY_PUSH) as backend:
+            await is_woken(backend, "a")
+            assert (await backend.capabilities()).push
     assert not left
     assert not [record for record in caplog.records if "polled" in record.message]
 

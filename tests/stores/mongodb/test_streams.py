@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,9 +11,9 @@ import pymongo
 import pytest
 from pymongo.errors import AutoReconnect
 
-from aioresult import Backend, ResultTooLarge, StreamFull, StreamGap, TaskRunner, emit
+from aioresult import Backend, ResultTooLarge, StreamEnded, StreamFull, StreamGap, TaskRunner, emit
 from aioresult.stores.mongodb import streams as streams_module
-from aioresult.stream import Cursor
+from aioresult.stream import Chunk, Cursor
 from aioresult.testing.conformance import eventually
 from aioresult.testing.streams import numbered, read
 from tests.servers.mongoproxy import AnsweringMongoProxy, refusal
@@ -115,6 +115,110 @@ async def test_who_has_looked_before_the_stream_was_trimmed_takes_no_number_twic
         assert await backend.append("a", "late") == 11
         await backend.mark_as_done("a", None)
         assert (await read(backend, "a", after=8))[-1] == (11, "late")
+
+
+# --- the end ----------------------------------------------------------------------------------------------------------
+
+
+Meanwhile = Callable[[], Awaitable[object]]
+
+
+@pytest.fixture
+def between(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> Callable[[Meanwhile], None]:
+    """Have something happen once between the next look at a task and the insertion of its items."""
+
+    def set_up(meanwhile: Meanwhile) -> None:
+        streams = backend._runtime.store._streams  # type: ignore[attr-defined]
+        insert, todo = streams._insert, [meanwhile]
+
+        async def insert_late(*args: Any) -> None:
+            while todo:
+                await todo.pop()()
+            await insert(*args)
+
+        monkeypatch.setattr(streams, "_insert", insert_late)
+
+    return set_up
+
+
+@pytest.mark.parametrize("before", [0, 1])
+@pytest.mark.parametrize("options", [{"timeout": 0}, {}])
+async def test_nothing_is_stored_behind_an_end_that_a_reader_has_seen(
+    backend: Backend,
+    other: Backend,
+    mongo_url: str,
+    between: Callable[[Meanwhile], None],
+    before: int,
+    options: dict[str, Any],
+) -> None:
+    """A worker of Celery, which knows nothing of streams, ends the task just when an item is on its way."""
+    items = list(range(before))
+    if items:
+        await other.append("a", *items)
+    seen: list[list[tuple[int, Any]]] = []
+
+    async def end_and_read() -> None:
+        with pymongo.MongoClient[Document](mongo_url) as client:
+            tasks = client.get_default_database()["celery_taskmeta"]
+            tasks.insert_one({"_id": "a", "status": "SUCCESS", "result": "1", "traceback": None, "children": []})
+        seen.append(await read(other, "a", **options))
+
+    between(end_and_read)
+    with pytest.raises(StreamEnded):
+        await backend.append("a", "late")
+    assert [*seen, await read(other, "a"), await read(backend, "a")] == [numbered(items)] * 3
+
+
+async def test_an_item_that_is_stored_before_anybody_has_seen_the_end_is_everybodys(
+    backend: Backend, other: Backend, between: Callable[[Meanwhile], None]
+) -> None:
+    waiting = asyncio.create_task(read(other, "a"))
+    assert await backend.append("a", 1) == 1
+    between(lambda: other.mark_as_done("a", None))
+    outcome = (await asyncio.gather(backend.append("a", 2), return_exceptions=True))[0]
+    expected = numbered([1, 2]) if outcome == 2 else numbered([1])
+    assert [await waiting, await read(other, "a"), await read(backend, "a")] == [expected] * 3
+
+
+async def test_many_readers_store_one_end_that_lives_as_long_as_the_items(
+    backend: Backend, other: Backend, pieces: Collection
+) -> None:
+    await backend.append("a", 1, 2)
+    await backend.mark_as_done("a", None)
+    found = await asyncio.gather(*(read(reading, "a") for reading in (backend, other) * 10))
+    assert found == [numbered([1, 2])] * 20
+    stored = list(pieces.find().sort("_id", 1))
+    assert [(piece["_id"]["first"], piece["last"], piece.get("ended")) for piece in stored] == [
+        (1, 2, None),
+        (3, 2, True),
+    ]
+    assert stored[0]["expires_at"] == stored[1]["expires_at"]
+
+
+async def test_a_task_that_is_begun_again_goes_on_numbering_behind_its_former_end(
+    backend: Backend, other: Backend, mongo_url: str
+) -> None:
+    """A worker of Celery replaces a failure by the state of the task's next run."""
+    await backend.append("a", 1)
+    await backend.mark_as_failure("a", KeyError("why"))
+    assert await read(other, "a") == numbered([1])
+    with pymongo.MongoClient[Document](mongo_url) as client:
+        tasks = client.get_default_database()["celery_taskmeta"]
+        tasks.update_one({"_id": "a"}, {"$set": {"status": "STARTED"}})
+    assert await backend.append("a", 2) == 2
+    assert await other.append("a", 3) == 3
+    await backend.mark_as_done("a", None)
+    assert await read(other, "a") == numbered([1, 2, 3])
+
+
+async def test_who_may_not_write_reads_up_to_the_end_all_the_same(mongo_url: str, pieces: Collection) -> None:
+    answer = on_streams(lambda request: "insert" in request, 13)
+    async with Backend(mongo_url) as writer:
+        await writer.append("a", 1, 2)
+        await writer.mark_as_done("a", None)
+    async with AnsweringMongoProxy(mongo_url, answer) as proxy, Backend(proxy.url) as backend:
+        assert await read(backend, "a") == numbered([1, 2])
+    assert pieces.count_documents({}) == 1
 
 
 async def test_items_whose_answer_is_lost_are_stored_once(
@@ -292,19 +396,29 @@ async def test_streams_have_a_change_stream_of_their_own_while_they_are_read(
     assert backend.stats().reconnects == 0
 
 
-async def test_small_items_travel_with_the_news_and_large_ones_are_read(backend: Backend, other: Backend) -> None:
+async def test_small_items_travel_with_the_news_and_large_ones_are_read(
+    backend: Backend, other: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[int] = []
     reading = reader(backend, "a", seen)
     await other.append("a", 1)
     await until_read(reading, seen, 1)
-    before = backend._runtime.store.commands
+    store = backend._runtime.store
+    reads: list[Sequence[Cursor]] = []
+    read_many = store.read_many
+
+    async def count(cursors: Sequence[Cursor]) -> Sequence[Chunk]:
+        reads.append(cursors)
+        return await read_many(cursors)
+
+    monkeypatch.setattr(store, "read_many", count)
     for number in range(2, 12):
         await other.append("a", number)
     await until_read(reading, seen, 11)
-    assert backend._runtime.store.commands == before
+    assert reads == []
     await other.append("a", "x" * 100_000)
     await until_read(reading, seen, 12)
-    assert backend._runtime.store.commands > before
+    assert reads
     await other.mark_as_done("a", None)
     await reading
     assert seen == list(range(1, 13))

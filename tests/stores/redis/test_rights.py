@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from aioresult import AioResultError, Backend, Record, StoreUnavailable, subscription
+from aioresult import AioResultError, Backend, Record, StoreUnavailable, Unsupported, subscription
 from aioresult.settings import make_settings
 from aioresult.stores import notices
 from aioresult.stores.redis import RedisStore
@@ -332,4 +332,12 @@ async def test_storing_in_a_cluster_without_the_right_to_publish_is_an_error_tha
     with pytest.raises(AioResultError, match=r"denies it.*\+spublish") as caught:
         await store.put_many([done(fresh_id())])
     assert not isinstance(caught.value, StoreUnavailable)
+    await store.aclose()
+
+
+async def test_a_runner_that_may_not_write_its_lease_is_told_what_to_grant(server: RedisServer) -> None:
+    grant(server, "noleases", "~celery-task-meta*", "&celery-task*", *RIGHTS.split())
+    store = RedisStore(server.url.replace("redis://", "redis://noleases:pw@"), make_settings({}))
+    with pytest.raises(Unsupported, match=r"no lease: .*'~celery-task\*'"):
+        await store.renew_lease("runner", 30)
     await store.aclose()

@@ -12,17 +12,22 @@ from pathlib import Path
 from typing import Any, Final
 
 import psycopg
+from packaging.version import Version
 from sqlalchemy.engine import make_url
 
 from aioresult import Backend
 from aioresult.stores.sqlalchemy import SQLStore
 from aioresult.testing.conformance import eventually
+from tests.versions import CELERY
 
 # Without types, or not with all.
 Celery: Any = import_module("celery").Celery
 Context: Any = import_module("celery.app.task").Context
 GroupResult: Any = import_module("celery.result").GroupResult
+_CelerysBackend: Any = import_module("celery.backends.database").DatabaseBackend
 
+FOR_CELERY: Final[dict[str, Any]] = {} if Version("5.7") <= CELERY else {"database_result_format": "pickle"}
+"""Settings with which a store writes what the Celery that is installed can read."""
 PATIENCE: Final = 60.0
 """Seconds after which something that should happen counts as not happening."""
 VECTORS: Final = Path(__file__).parents[2] / "vectors"
@@ -44,12 +49,19 @@ def for_celery(url: str) -> str:
     """Return ``url`` with a synchronous driver, and Celery's prefix."""
     parsed = make_url(url)
     parsed = parsed.set(drivername=_SYNCHRONOUS[parsed.get_backend_name()])
+    if parsed.get_backend_name() == "mysql":
+        parsed = parsed.update_query_dict({"ssl_disabled": "true"})  # else PyMySQL reads all CAs for each connection
     return f"db+{parsed.render_as_string(hide_password=False)}"
 
 
 @contextmanager
 def celery_app(url: str, **conf: Any) -> Iterator[Any]:
-    """Give a Celery application whose results are in the database at ``url``."""
+    """Give a Celery application whose results are in the database at ``url``.
+
+    Celery 5.4 looks for its tables once in each process, whatever database they were in: so it is made to look again.
+    """
+    for sessions in filter(None, _CelerysBackend.ResultSession.__defaults__):
+        sessions.prepared = False
     app = Celery("tests", backend=for_celery(url), set_as_current=False)
     app.conf.update(conf)
     yield app

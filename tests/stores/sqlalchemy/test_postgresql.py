@@ -22,6 +22,7 @@ from aioresult.testing import StoreTests
 from aioresult.testing.conformance import eventually
 from tests.servers import ExternalServer, PostgresServer, TcpProxy
 from tests.stores.sqlalchemy.sql import PATIENCE, celery_app, on_postgresql, sql_store, waiting_for
+from tests.versions import since_celery
 
 DRIVERS = ["asyncpg", "psycopg"]
 COLUMNS = (
@@ -241,6 +242,7 @@ async def test_an_engine_of_the_callers_is_used_and_left_open(url: str) -> None:
 # --- tables -----------------------------------------------------------------------------------------------------------
 
 
+@since_celery("5.7", "all of today's columns")
 async def test_the_tables_are_those_that_celery_creates(url: str) -> None:
     with celery_app(url) as app:
         app.backend.store_result("a", 1, "SUCCESS")

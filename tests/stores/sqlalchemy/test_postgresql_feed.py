@@ -16,12 +16,15 @@ from aioresult import Backend, subscription
 from aioresult.errors import SettingsError, StoreUnavailable, Unsupported
 from aioresult.stores import notices
 from aioresult.stores.sqlalchemy.admin import create_tables, install_trigger, uninstall_trigger
+from aioresult.stores.sqlalchemy.dialects.port import Dialect
 from aioresult.stores.sqlalchemy.dialects.postgresql import PostgreSQLDialect, channel_expression, channel_of
 from aioresult.stores.sqlalchemy.feeds import listeners
 from aioresult.stores.sqlalchemy.feeds import postgresql as feeds
+from aioresult.stores.sqlalchemy.link import Link
 from aioresult.testing.conformance import Collected, eventually
 from tests.servers import ExternalServer, PostgresServer, TcpProxy
 from tests.stores.sqlalchemy.sql import (
+    FOR_CELERY,
     PATIENCE,
     foreign_writer,
     on_postgresql,
@@ -127,7 +130,10 @@ async def test_what_is_not_written_is_not_announced(backend: Backend, other: Bac
 
 
 async def test_with_the_trigger_celerys_results_wake_waiters(url: str) -> None:
-    async with Backend(url, **MIXED, **NEVER, database_trigger=True) as backend, foreign_writer(url) as writer:
+    async with (
+        Backend(url, **MIXED, **NEVER, **FOR_CELERY, database_trigger=True) as backend,
+        foreign_writer(url) as writer,
+    ):
         await backend.store_result("known", None, "STARTED")
         waiters = await waiting_for(backend, ["new", "known"])
         await writer.store("known", 1)
@@ -137,7 +143,7 @@ async def test_with_the_trigger_celerys_results_wake_waiters(url: str) -> None:
 
 async def test_without_the_trigger_celerys_results_are_polled_and_ours_are_pushed_beside(url: str) -> None:
     async with (
-        Backend(url, **MIXED) as backend,
+        Backend(url, **MIXED, **FOR_CELERY) as backend,
         Backend(url, **MIXED, **NEVER) as deaf,
         Backend(url) as ours,
         foreign_writer(url) as theirs,
@@ -357,7 +363,12 @@ async def test_a_restart_costs_the_feed_one_reconnect_however_many_connections_h
     backend: Backend, other: Backend, url: str
 ) -> None:
     (waiter,) = await waiting_for(backend, ["a"])
-    await asyncio.gather(*(backend.ping() for _ in range(4)))
+    all_are_in_use = asyncio.Barrier(3)
+
+    async def use(_link: Link, _dialect: Dialect) -> None:
+        await all_are_in_use.wait()
+
+    await asyncio.gather(*(sql_store(backend).database.run(use) for _ in range(3)))
     assert on_postgresql(url, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")[0][0] > 3
     await asyncio.to_thread(terminate_others, url)
     assert await other.store_result("a", 1, "SUCCESS")

@@ -17,10 +17,18 @@ import pytest_asyncio
 
 from aioresult import Backend, Record
 from aioresult.stores.sqlalchemy.admin import create_tables
+from aioresult.stores.sqlalchemy.feeds import filefeed as feeds
 from aioresult.stores.sqlalchemy.feeds import files
-from aioresult.stores.sqlalchemy.feeds import sqlite as feeds
 from aioresult.testing.conformance import Collected, eventually
-from tests.stores.sqlalchemy.sql import PATIENCE, foreign_writer, sql_store, until_silent, until_watched, waiting_for
+from tests.stores.sqlalchemy.sql import (
+    FOR_CELERY,
+    PATIENCE,
+    foreign_writer,
+    sql_store,
+    until_silent,
+    until_watched,
+    waiting_for,
+)
 from tests.stores.sqlalchemy.test_sqlite import remove
 
 PUSH_ONLY: dict[str, Any] = {"fallback_interval": 3600, "idle_timeout": 0.05}
@@ -45,7 +53,8 @@ async def backend(url: str) -> AsyncIterator[Backend]:
 
 @pytest.mark.all_loops
 async def test_another_process_wakes_waiters_of_new_tasks_and_of_known_ones(backend: Backend, url: str) -> None:
-    await backend.store_result("known", None, "STARTED")
+    async with Backend(url, **FOR_CELERY) as other:
+        await other.store_result("known", None, "STARTED")
     waiters = await waiting_for(backend, ["new", "known"])
     async with foreign_writer(url) as writer:
         await writer.store("other", 0)

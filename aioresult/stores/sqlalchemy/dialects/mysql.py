@@ -13,8 +13,9 @@ from operator import itemgetter
 from typing import Any, Final
 
 from aioresult.errors import InvalidTaskId, ResultTooLarge
+from aioresult.record import RUNNER, Record, conditional
 from aioresult.settings import Settings
-from aioresult.states import PENDING, replaces
+from aioresult.states import PENDING
 from aioresult.stores.sqlalchemy.dates import Dates, WallDates
 from aioresult.stores.sqlalchemy.dialects.literals import listed, literal
 from aioresult.stores.sqlalchemy.dialects.port import PURGE_BATCH, Dialect
@@ -40,6 +41,7 @@ class MySQLDialect(Dialect):
     All statements are complete texts with ``literals``: what the drivers make of parameters is not safe in every mode.
     """
 
+    clock = "CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED)"
     begin = "START TRANSACTION"  # BEGIN is the beginning of a block in the mode ORACLE
 
     def __init__(self, layout: Layout, dates: Dates, facts: dict[str, str]) -> None:
@@ -88,29 +90,33 @@ class MySQLDialect(Dialect):
             rows += await link.rows(f"{self._select} WHERE task_id IN ({chunk})")
         return rows
 
-    async def write(self, link: Link, rows: Sequence[Row], cutoff: datetime | None) -> set[str]:
+    async def write(self, link: Link, rows: Sequence[Row], cutoff: datetime | None, over: str = "") -> set[str]:
         for row in rows:
             self._check_size(row)
         rows = [self._fitting(row) for row in sorted(rows, key=itemgetter(0))]  # locked in the same order by everybody
         written: set[str] = set()
         async with link.transaction(self.begin):
             for chunk in _chunks(rows, self._packet // 4):
-                written |= await self._write_some(link, chunk, cutoff)
+                written |= await self._write_some(link, chunk, cutoff, over)
         return written
 
-    async def _write_some(self, link: Link, rows: Sequence[Row], cutoff: datetime | None) -> set[str]:
+    async def _write_some(self, link: Link, rows: Sequence[Row], cutoff: datetime | None, over: str) -> set[str]:
         """Insert what is new, lock and look at what there is now, and replace of that what may be replaced.
 
         Raises:
             InvalidTaskId: a row of another task is in the way.
         """
-        await self._insert(link, rows, self._keeping)
+        updates = over.startswith(RUNNER)
+        if not updates:
+            await self._insert(link, rows, self._keeping)
         there = {row[0]: row for row in await self._locked(link, rows)}
+        if updates:
+            rows = [row for row in rows if row[0] in there]
         for row in rows:
             if row[0] not in there:
                 raise self._mistaken(row[0])
         written = {row[0] for row in rows if self._same(row, there[row[0]])}
-        others = [row for row in rows if row[0] not in written and self._may_replace(row, there[row[0]], cutoff)]
+        others = [row for row in rows if row[0] not in written and self._may_replace(row, there[row[0]], cutoff, over)]
         if others:
             await self._insert(link, others, self._replacing)
         return written.union(row[0] for row in others)
@@ -140,11 +146,19 @@ class MySQLDialect(Dialect):
             f"{self.layout.task} MODIFY task_id VARCHAR(155) COLLATE {collation}"
         )
 
-    def _may_replace(self, row: Row, there: Sequence[Any], cutoff: datetime | None) -> bool:
-        _, status, _, date_done, _ = there
+    def _may_replace(self, row: Row, there: Sequence[Any], cutoff: datetime | None, over: str) -> bool:
+        task_id, status, _, date_done, traceback = there
         date = self.dates.from_column(date_done)
-        expired = cutoff is not None and date is not None and date < cutoff
-        return expired or replaces(row[1], status or PENDING)
+        expired = cutoff is not None and date is not None and date < cutoff and not over.startswith(RUNNER)
+        old = Record(id=task_id, status=status or PENDING, traceback=traceback)
+        given = Record(id=task_id, status=row[1])
+        return expired or (conditional(given, over) if over else given).goes_over(old)
+
+    def renewal(self, runner: str, milliseconds: int) -> str:
+        return (
+            f"INSERT INTO {self.layout.runner} (runner, expires) "
+            f"VALUES ({runner}, {self.clock} + {milliseconds}) ON DUPLICATE KEY UPDATE expires = VALUES(expires)"
+        )
 
     def _check_size(self, row: Row) -> None:
         payload, capacity = row[2] or b"", self._limit["result"]

@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from aioresult.errors import AioResultError
+from aioresult.record import ABSENT, RUNNER, UNFINISHED
 from aioresult.settings import Settings
-from aioresult.states import READY_STATES, SUCCESS
+from aioresult.states import PENDING, READY_STATES, SUCCESS
 from aioresult.stores.sqlalchemy.dates import Dates
 from aioresult.stores.sqlalchemy.link import Link
 from aioresult.stores.sqlalchemy.rows import Row
@@ -28,6 +29,29 @@ LONGEST = 1e10
 """Seconds, some three centuries: the longest lifetime that keeps within what dates can hold."""
 
 
+def condition(over: str, old: str, given: str, expired: str, same: str, mark: str) -> str:
+    """Return SQL for whether a row may be replaced.
+
+    Args:
+        over: what ``write`` is given.
+        old: the name of the row that is there.
+        given: the name of the row to store.
+        expired: SQL for whether the old row has expired.
+        same: SQL for whether both say the same: then the call was repeated.
+        mark: the parameter that has ``over``, for the mark of a runner.
+    """
+    unfinished = f"{old}.status NOT IN ({READY_LIST})"
+    if over.startswith(RUNNER):
+        return f"({unfinished} AND {old}.traceback = {mark}) OR ({same})"
+    if over == ABSENT:
+        rule = f"{old}.status = '{PENDING}'"
+    elif over == UNFINISHED:
+        rule = unfinished
+    else:
+        rule = f"({old}.status <> {SUCCESS_TEXT} AND ({unfinished} OR {given}.status IN ({READY_LIST})))"
+    return f"{old}.status IS NULL OR {rule} OR {expired} OR ({same})"
+
+
 class Dialect(ABC):
     """One kind of database, with its tables as they were found.
 
@@ -40,6 +64,7 @@ class Dialect(ABC):
             that serves somebody at a browser is about to give up. What was merely slow has the full deadline then.
         begin: begins a transaction that is going to write.
         lanes: how many batches may be under way at once, see ``Store.lanes``.
+        clock: SQL for the server's time now, in milliseconds.
         greets: whether a connection counts only once it has answered, since a pooler may keep it waiting.
     """
 
@@ -47,6 +72,7 @@ class Dialect(ABC):
     patience: ClassVar[float | None] = 10.0
     begin: ClassVar[str] = "BEGIN"
     lanes: ClassVar[int] = 1
+    clock: ClassVar[str]
     greets: ClassVar[bool] = False
 
     def __init__(self, layout: Layout, dates: Dates, facts: dict[str, str]) -> None:
@@ -141,11 +167,19 @@ class Dialect(ABC):
         """Return the rows of ``ids``, however old they are."""
 
     @abstractmethod
-    async def write(self, link: Link, rows: Sequence[Row], cutoff: datetime | None) -> set[str]:
+    async def write(self, link: Link, rows: Sequence[Row], cutoff: datetime | None, over: str = "") -> set[str]:
         """Store ``rows``, each in one step, and return the ids of those that are now stored as given.
 
-        A row is left as it is where ``states.replaces`` says so, unless it became final before ``cutoff``.
+        A row is left as it is where ``states.replaces`` says so, unless it became final before ``cutoff``. Where
+        ``over`` is given, ``Conditional.goes_over`` decides in place of that rule.
         """
+
+    def renewal(self, runner: str, milliseconds: int) -> str:
+        """Return the statement that sets when a lease ends; ``runner`` is SQL."""
+        return (
+            f"INSERT INTO {self.layout.runner} (runner, expires) VALUES ({runner}, {self.clock} + {milliseconds}) "
+            f"ON CONFLICT (runner) DO UPDATE SET expires = excluded.expires"
+        )
 
     @abstractmethod
     async def delete(self, link: Link, ids: Sequence[str]) -> None:

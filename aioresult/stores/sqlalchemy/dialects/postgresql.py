@@ -16,13 +16,14 @@ from operator import itemgetter
 from typing import Any, ClassVar, Final
 
 import msgspec
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from aioresult.record import RUNNER
 from aioresult.settings import Settings
 from aioresult.stores.sqlalchemy.dates import AwareDates, Dates
-from aioresult.stores.sqlalchemy.dialects.port import PURGE_BATCH, READY_LIST, SUCCESS_TEXT, Dialect
+from aioresult.stores.sqlalchemy.dialects.port import PURGE_BATCH, Dialect, condition
 from aioresult.stores.sqlalchemy.failures import code_of, is_refusal
 from aioresult.stores.sqlalchemy.link import PREPARED, Link
 from aioresult.stores.sqlalchemy.rows import Row
@@ -57,6 +58,7 @@ class PostgreSQLDialect(Dialect):
     """PostgreSQL 11 or newer, by asyncpg or psycopg."""
 
     lanes: ClassVar[int] = 2
+    clock: ClassVar[str] = "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS bigint)"
     greets: ClassVar[bool] = True
 
     def __init__(self, layout: Layout, dates: Dates, facts: dict[str, str]) -> None:
@@ -71,8 +73,10 @@ class PostgreSQLDialect(Dialect):
         self._group_next_id = layout.group_next_id and in_text(layout.group_next_id)
         self.channel_prefix = channel_prefix(facts["schema"], facts["table"])
         self._positions = {name: COLUMNS.index(name) for name in layout.written}
-        self._write_one = text(_write_statement(named, self.channel_prefix, many=False))
-        self._write_many = text(_write_statement(named, self.channel_prefix, many=True))
+        self._named = named
+        self._conditional: dict[tuple[str, bool], TextClause] = {}
+        self._write_one = self._writing("", many=False)
+        self._write_many = self._writing("", many=True)
         select = f"SELECT {layout.select_list('CAST(date_done AS timestamptz)')} FROM {table}"
         self._read_one = text(f"{select} WHERE task_id = :id")
         self._read_many = text(f"{select} WHERE task_id = ANY(CAST(:ids AS text[]))")
@@ -164,22 +168,42 @@ class PostgreSQLDialect(Dialect):
             return await link.hot_rows(self._read_one, {"id": ids[0]})
         return await link.hot_rows(self._read_many, {"ids": list(ids)})
 
-    async def write(self, link: Link, rows: Sequence[Row], cutoff: datetime | None) -> set[str]:
+    def _writing(self, over: str, *, many: bool) -> TextClause:
+        return text(_write_statement(self._named, self.channel_prefix, over, many=many))
+
+    async def write(self, link: Link, rows: Sequence[Row], cutoff: datetime | None, over: str = "") -> set[str]:
         rows = sorted(rows, key=itemgetter(0))  # rows are locked in the same order by everybody
         written: set[str] = set()
         for start in range(0, len(rows), _CHUNK):
-            written |= await self._write_some(link, rows[start : start + _CHUNK], cutoff)
+            written |= await self._write_some(link, rows[start : start + _CHUNK], cutoff, over)
         return written
 
-    async def _write_some(self, link: Link, rows: Sequence[Row], cutoff: datetime | None) -> set[str]:
+    async def _write_some(self, link: Link, rows: Sequence[Row], cutoff: datetime | None, over: str) -> set[str]:
+        if over:
+            return await self._write_over(link, rows, cutoff, over)
         if len(rows) == 1:
-            values = {name: rows[0][position] for name, position in self._positions.items()}
-            return _written(await link.hot_rows(self._write_one, {**values, "cutoff": cutoff}))
+            return _written(await link.hot_rows(self._write_one, {**self._row(rows[0]), "cutoff": cutoff}))
+        return _written(await link.hot_rows(self._write_many, {**self._columns(rows), "cutoff": cutoff}))
+
+    async def _write_over(self, link: Link, rows: Sequence[Row], cutoff: datetime | None, over: str) -> set[str]:
+        """Write conditional rows, by statements that are made as they are needed."""
+        kind, extra = (RUNNER, {"mark": over}) if over.startswith(RUNNER) else (over, {"cutoff": cutoff})
+        many = len(rows) > 1
+        statement = self._conditional.get((kind, many))
+        if statement is None:
+            statement = self._conditional[kind, many] = self._writing(kind, many=many)
+        values = self._columns(rows) if many else self._row(rows[0])
+        return _written(await link.hot_rows(statement, {**values, **extra}))
+
+    def _row(self, row: Row) -> dict[str, Any]:
+        return {name: row[position] for name, position in self._positions.items()}
+
+    def _columns(self, rows: Sequence[Row]) -> dict[str, list[Any] | None]:
         columns: dict[str, list[Any] | None] = {}
         for name, position in self._positions.items():
             column = [row[position] for row in rows]
             columns[name] = column if column.count(None) < len(column) else None  # unnest() fills up with NULL
-        return _written(await link.hot_rows(self._write_many, {**columns, "cutoff": cutoff}))
+        return columns
 
     async def delete(self, link: Link, ids: Sequence[str]) -> None:
         await link.hot_rows(self._delete, {"ids": sorted(ids)})
@@ -240,7 +264,7 @@ def lock_key(purpose: str) -> int:
     return int.from_bytes(hashlib.sha256(f"aioresult {purpose}".encode()).digest()[:8], "big", signed=True)
 
 
-def _write_statement(layout: Layout, prefix: str, *, many: bool) -> str:
+def _write_statement(layout: Layout, prefix: str, over: str, *, many: bool) -> str:
     names = layout.written
     types = [f"{_TYPES.get(name, 'text')}{'[]' if many else ''}" for name in names]
     parameters = ", ".join(f"CAST(:{name} AS {kind})" for name, kind in zip(names, types, strict=True))
@@ -256,14 +280,14 @@ def _write_statement(layout: Layout, prefix: str, *, many: bool) -> str:
     compared = ("status", "result", "date_done", "traceback")
     same = " AND ".join(f"kept.{name} IS NOT DISTINCT FROM EXCLUDED.{name}" for name in compared)
     channel = channel_expression(f"'{prefix}'", "task_id")
-    replaceable = (
-        f"kept.status IS NULL OR (kept.status <> {SUCCESS_TEXT} "
-        f"AND (kept.status NOT IN ({READY_LIST}) OR EXCLUDED.status IN ({READY_LIST}))) "
-        f"OR kept.date_done < CAST(CAST(:cutoff AS timestamptz) AS timestamp) OR ({same})"
-    )
+    expired = "kept.date_done < CAST(CAST(:cutoff AS timestamptz) AS timestamp)"
+    replaceable = condition(over, "kept", "EXCLUDED", expired, same, ":mark")
+    there = f"EXISTS (SELECT 1 FROM {layout.task} AS present WHERE present.task_id = given.task_id)"
+    chosen = f"given WHERE {there}" if over.startswith(RUNNER) else "given"
     return (
         f"WITH given AS (SELECT * FROM {source} AS given ({', '.join(names)})), "
-        f"written AS (INSERT INTO {layout.task} AS kept ({', '.join(columns)}) SELECT {', '.join(values)} FROM given "
+        f"written AS (INSERT INTO {layout.task} AS kept ({', '.join(columns)}) "
+        f"SELECT {', '.join(values)} FROM {chosen} "
         f"ON CONFLICT (task_id) DO UPDATE SET {assignments} WHERE {replaceable} RETURNING kept.task_id) "
         f"SELECT array_agg(task_id) FROM (SELECT task_id, pg_notify({channel}, task_id) FROM written) AS told"
     )

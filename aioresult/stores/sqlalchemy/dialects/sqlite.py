@@ -21,9 +21,10 @@ from sqlalchemy.pool import StaticPool
 
 from aioresult.errors import AioResultError, SettingsError, StoreUnavailable, Unsupported
 from aioresult.patches import original, patched_by_gevent
+from aioresult.record import ABSENT, RUNNER, UNFINISHED
 from aioresult.settings import Settings
 from aioresult.stores.sqlalchemy.dates import Dates, TextDates
-from aioresult.stores.sqlalchemy.dialects.port import PURGE_BATCH, READY_LIST, SUCCESS_TEXT, Dialect
+from aioresult.stores.sqlalchemy.dialects.port import PURGE_BATCH, Dialect, condition
 from aioresult.stores.sqlalchemy.feeds import files
 from aioresult.stores.sqlalchemy.link import Link
 from aioresult.stores.sqlalchemy.rows import Row
@@ -48,6 +49,7 @@ class SQLiteDialect(Dialect):
     """SQLite 3.35 or newer, in any journal mode."""
 
     begin = "BEGIN IMMEDIATE"
+    clock = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
     deadline = patience = None  # there is no server that could fall silent; waiting for a lock has its own limit
 
     def __init__(self, layout: Layout, dates: Dates, facts: dict[str, str]) -> None:
@@ -57,8 +59,9 @@ class SQLiteDialect(Dialect):
         self._delete = f"DELETE FROM {table} WHERE task_id IN (SELECT value FROM json_each(?))"
         self._row = f"({', '.join('?' * len(layout.written))})"
         self._positions = [COLUMNS.index(name) for name in layout.written]
-        self._insert = f"INSERT INTO {table} AS old ({', '.join(layout.written)}) VALUES "
-        self._on_conflict = _on_conflict(layout)
+        self._insert = f"INSERT INTO {table} AS old ({', '.join(layout.written)}) "
+        self._on_conflict = {over: _on_conflict(layout, over) for over in ("", UNFINISHED, ABSENT, RUNNER)}
+        self._there = f" WHERE EXISTS (SELECT 1 FROM {table} AS old WHERE old.task_id = given.column1)"
 
     @staticmethod
     def dates_for(settings: Settings) -> Dates:
@@ -107,20 +110,24 @@ class SQLiteDialect(Dialect):
     async def read(self, link: Link, ids: Sequence[str]) -> Sequence[Row]:
         return await link.rows(self._read, (json.dumps(ids),))
 
-    async def write(self, link: Link, rows: Sequence[Row], cutoff: datetime | None) -> set[str]:
+    async def write(self, link: Link, rows: Sequence[Row], cutoff: datetime | None, over: str = "") -> set[str]:
         limit = None if cutoff is None else self.dates.to_column(cutoff)
         if len(rows) <= _CHUNK:
-            return await self._write(link, rows, limit)
+            return await self._write(link, rows, limit, over)
         written: set[str] = set()
         async with link.transaction(self.begin):
             for start in range(0, len(rows), _CHUNK):
-                written |= await self._write(link, rows[start : start + _CHUNK], limit)
+                written |= await self._write(link, rows[start : start + _CHUNK], limit, over)
         return written
 
-    async def _write(self, link: Link, rows: Sequence[Row], limit: object) -> set[str]:
-        statement = f"{self._insert}{', '.join([self._row] * len(rows))}{self._on_conflict}"
+    async def _write(self, link: Link, rows: Sequence[Row], limit: object, over: str) -> set[str]:
+        values = f"VALUES {', '.join([self._row] * len(rows))}"
+        last = limit
+        if over.startswith(RUNNER):
+            values, last, over = f"SELECT * FROM ({values}) AS given{self._there}", over, RUNNER
+        statement = f"{self._insert}{values}{self._on_conflict[over]}"
         parameters = [row[position] for row in rows for position in self._positions]
-        return {task_id for (task_id,) in await link.rows(statement, (*parameters, limit))}
+        return {task_id for (task_id,) in await link.rows(statement, (*parameters, last))}
 
     async def delete(self, link: Link, ids: Sequence[str]) -> None:
         await link.run(self._delete, (json.dumps(ids),))
@@ -216,15 +223,12 @@ def _explained(error: BaseException, database: str) -> BaseException:
     )
 
 
-def _on_conflict(layout: Layout) -> str:
+def _on_conflict(layout: Layout, over: str) -> str:
     """Return the rest of the INSERT: an existing row is replaced if the rule allows, or if it is the same already."""
     assignments = ", ".join(f"{name} = excluded.{name}" for name in layout.written if name != "task_id")
     same = " AND ".join(f"old.{name} IS excluded.{name}" for name in ("status", "result", "date_done", "traceback"))
-    return (
-        f" ON CONFLICT (task_id) DO UPDATE SET {assignments} WHERE old.status IS NULL OR (old.status <> {SUCCESS_TEXT}"
-        f" AND (old.status NOT IN ({READY_LIST}) OR excluded.status IN ({READY_LIST})))"
-        f" OR (old.{_OLD}) OR ({same}) RETURNING task_id"
-    )
+    rule = condition(over, "old", "excluded", f"(old.{_OLD})", same, "?")
+    return f" ON CONFLICT (task_id) DO UPDATE SET {assignments} WHERE {rule} RETURNING task_id"
 
 
 def _log_out_of_reach(path: Path) -> bool:

@@ -1,0 +1,68 @@
+"""Commands to all workers of an application, sent by Celery's own ``app.control``, but not for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import copy
+from typing import Any, Final, TypeVar
+
+from aioresult.integrations.celery.broker import Answers
+from aioresult.integrations.celery.protocols import App, BrokerConnection, Control, Producer
+
+T = TypeVar("T")
+
+_PACE: Final = ("max_retries", "interval_start", "interval_step", "interval_max")
+
+
+def broadcast(app: App, send: Callable[[Control, BrokerConnection], T], answers: Answers) -> T:
+    """Call ``send`` with the application's control and a connection from its pool; this blocks.
+
+    By itself, kombu's mailbox repeats a command until there is a broker, while its thread waits, and never repeats what
+    it does to receive replies. Here both are repeated as often as a task would be (``task_publish_retry_policy``).
+
+    Args:
+        app: the application.
+        send: sends a command over the connection; it is called again where the connection is lost.
+        answers: notes when the broker has taken the command.
+
+    Raises:
+        PublishError: there is no connection to the broker.
+    """
+    pace = _pace(app)
+    with app.producer_or_acquire() as producer:
+        connection = producer.connection
+        connection.ensure_connection(**pace)
+        control = copy(app.control)
+        control.mailbox = control.mailbox(connection)
+        control.mailbox._producer_pool = _Once(producer, answers)
+
+        def attempt() -> T:
+            return send(control, connection)
+
+        result: T = connection.ensure(producer, attempt, **pace)()
+        return result
+
+
+def _pace(app: App) -> dict[str, Any]:
+    """Return how often, and after which pauses, something is sent again."""
+    if not app.conf.get("task_publish_retry", True):
+        return {"max_retries": 0}
+    policy = app.conf.get("task_publish_retry_policy", {})
+    return {"max_retries": 3} | {name: policy[name] for name in _PACE if name in policy}
+
+
+class _Once:
+    """Stands for a mailbox's pool of producers, and for the producer in it: publishes once, and says that it did."""
+
+    def __init__(self, producer: Producer, answers: Answers) -> None:
+        self._producer = producer
+        self._answers = answers
+
+    @contextmanager
+    def acquire(self) -> Iterator[_Once]:
+        yield self
+
+    def publish(self, body: object, **options: Any) -> None:
+        self._producer.publish(body, **{**options, "retry": False})
+        self._answers.note()

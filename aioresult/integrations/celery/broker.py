@@ -1,0 +1,94 @@
+"""Calls that hand something to an application's broker: made in a thread, and awaited for a limited time."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from concurrent.futures import Future
+from time import monotonic
+from typing import Final, TypeVar
+
+from aioresult.integrations.celery import internals
+from aioresult.integrations.celery.errors import BrokerUnavailable
+from aioresult.integrations.celery.protocols import App
+from aioresult.integrations.celery.publisher import get_publisher
+
+T = TypeVar("T")
+
+PUBLISH_TIMEOUT: Final = 5.0
+"""Seconds that the broker may take by default."""
+_LOST: Final = "it was sent, but its answers are lost"
+_CREDENTIALS: Final = re.compile(r"(?<=://)[^@/\s]*@")
+
+
+class Answers:
+    """When a broker was last heard by a call that waits for answers, in whichever thread.
+
+    Args:
+        pause: seconds without an answer after which the call waits for no more.
+    """
+
+    def __init__(self, pause: float) -> None:
+        self._pause = pause
+        self._heard: float | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether the broker has taken what is to be answered."""
+        return self._heard is not None
+
+    def note(self, *_: object) -> None:
+        """Note that the broker has taken it, or that there is an answer."""
+        self._heard = monotonic()
+
+    def remaining(self, timeout: float) -> float:
+        """Return how many seconds the call may still take, of which ``timeout`` are the broker's."""
+        return 0.0 if self._heard is None else self._heard + self._pause + timeout - monotonic()
+
+
+async def hand_over(
+    app: App, what: str, call: Callable[[], T], timeout: float | None, answers: Answers | None = None
+) -> T:
+    """Call ``call``, which blocks until the broker has something, in a thread, and return what it returns.
+
+    Args:
+        app: the application whose broker it is.
+        what: what is done; errors begin with it.
+        call: called in the Celery context of this thread.
+        timeout: seconds that the broker may take.
+        answers: where ``call`` goes on to wait for answers, which it notes there: these take as long as they take. Such
+            calls have threads of their own, in order to keep nobody from publishing.
+
+    Raises:
+        BrokerUnavailable: the broker refused it, or took too long.
+    """
+    threads = get_publisher("publisher" if answers is None else "listener")
+    future = threads.submit(internals.in_context(app, call))
+    outcome = asyncio.wrap_future(future)
+    try:
+        await asyncio.wait([outcome], timeout=timeout)
+        while timeout is not None and answers and not future.done() and (rest := answers.remaining(timeout)) > 0:
+            await asyncio.wait([outcome], timeout=rest)
+        if not future.done():
+            raise _unavailable(app, what, _lateness(future, timeout, answers))
+        return await outcome
+    except internals.PublishError as exc:
+        fate = _LOST if answers is not None and answers.begun else "it was not sent"
+        why = f"cannot be reached: {_CREDENTIALS.sub('', str(exc))}; {fate}"
+        raise _unavailable(app, what, why) from exc
+    finally:
+        outcome.cancel()  # what nobody waits for any more is not begun
+
+
+def _lateness(future: Future[T], timeout: float | None, answers: Answers | None) -> str:
+    """Return what a call has come to that has taken too long; where it has not begun, it does not begin any more."""
+    if answers is not None and answers.begun:
+        return f"has fallen silent; {_LOST}"
+    fate = "it was not sent" if future.cancel() else "whether it is sent after all is not known"
+    return f"did not take it within {timeout:g} s; {fate}"
+
+
+def _unavailable(app: App, what: str, why: str) -> BrokerUnavailable:
+    broker = _CREDENTIALS.sub("", app.connection_for_write().as_uri())
+    return BrokerUnavailable(f"{what}: the broker at {broker} {why}")

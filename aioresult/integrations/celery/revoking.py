@@ -1,0 +1,185 @@
+"""Revoking tasks from an event loop: Celery's ``revoke`` and ``revoke_by_stamped_headers``, awaited."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+from uuid import UUID
+
+from aioresult.errors import AioResultError
+from aioresult.integrations.celery import internals
+from aioresult.integrations.celery.broadcasting import broadcast
+from aioresult.integrations.celery.broker import PUBLISH_TIMEOUT, Answers, hand_over
+from aioresult.integrations.celery.protocols import App, BrokerConnection, Control
+from aioresult.record import check_task_id
+from aioresult.runtime import check_timeout
+
+Replies = list[dict[str, Any]]
+"""For each worker that has replied, its name and what it says: ``{"celery@host": {"ok": "..."}}``."""
+
+
+class Identified(Protocol):
+    """A result of aioresult, of ``aioresult.sync`` or of Celery; of one task, or of a group."""
+
+    @property
+    def id(self) -> str:
+        """The id of the task or group."""
+
+
+Revocable = str | UUID | Identified | Iterable[str | UUID | Identified]
+
+
+async def revoke(
+    task_id: Revocable,
+    destination: Sequence[str] | None = None,
+    terminate: bool = False,
+    signal: str | int | None = None,
+    *,
+    reply: bool = False,
+    timeout: float = 1.0,
+    limit: int | None = None,
+    app: App | None = None,
+    publish_timeout: float | None = PUBLISH_TIMEOUT,
+) -> Replies | None:
+    """Have all workers not run tasks, as ``app.control.revoke`` does, without blocking the event loop.
+
+    Who waits for a task that has not begun gets ``TaskRevokedError`` as soon as a worker has stored REVOKED: at once
+    or, with Celery before 5.6, when the task's turn comes. A task that is running ends only with ``terminate``.
+
+    Args:
+        task_id: an id, a result, a group, or several of these.
+        destination: names of the workers; by default all.
+        terminate: also end a task that is running, where the worker's pool can: prefork ends the process, gevent and
+            eventlet the greenlet. Threads cannot be ended: the task goes on to its own end, and the worker's reply has
+            an ``"error"``. A solo worker hears nothing before its task has ended.
+        signal: for that process: ``"SIGTERM"``, which is the default, ``"SIGKILL"``, ...
+        reply: wait for the workers' replies. Without, nobody says whether there was a worker that heard it.
+        timeout: seconds without a reply after which no more are expected.
+        limit: how many replies are expected, if it is known; as many as ``destination`` has names.
+        app: the Celery application; by default that of the results, if they know it, or else the current one.
+        publish_timeout: seconds that the broker may take; ``None`` for as long as Celery itself tries.
+
+    Returns:
+        The replies, of which there may be none; ``None`` without ``reply``.
+
+    Raises:
+        BrokerUnavailable: the broker did not take the command within ``publish_timeout``.
+    """
+    nodes = list(_nodes(task_id))
+    ids = [check_task_id(getattr(node, "id", node)) for node in nodes]
+    what = f"revoking task {ids[0]!r}" if len(ids) == 1 else f"revoking {len(ids)} tasks"
+    to = _Workers(app or _app_of(nodes), destination, terminate, signal, reply, timeout, limit)
+    return await to.told(what, lambda control, options: control.revoke(ids, **options), publish_timeout)
+
+
+async def revoke_by_stamped_headers(
+    headers: Mapping[str, str | Sequence[str]],
+    destination: Sequence[str] | None = None,
+    terminate: bool = False,
+    signal: str | int | None = None,
+    *,
+    reply: bool = False,
+    timeout: float = 1.0,
+    limit: int | None = None,
+    app: App | None = None,
+    publish_timeout: float | None = PUBLISH_TIMEOUT,
+) -> Replies | None:
+    """Have all workers not run tasks with these stamps, as ``app.control.revoke_by_stamped_headers`` does.
+
+    A task that has not begun is stored as REVOKED when its turn comes. ``revoke`` tells more of the arguments.
+
+    Args:
+        headers: names of stamps, each with the value or values that are meant.
+        destination: names of the workers; by default all.
+        terminate: also end tasks that are running.
+        signal: for the process.
+        reply: wait for the workers' replies.
+        timeout: seconds without a reply after which no more are expected.
+        limit: how many replies are expected.
+        app: the Celery application; by default the current one.
+        publish_timeout: seconds that the broker may take.
+    """
+    stamps = {name: value if isinstance(value, str) else list(value) for name, value in headers.items()}
+    to = _Workers(app or internals.the_current_app(), destination, terminate, signal, reply, timeout, limit)
+    return await to.told(
+        "revoking tasks by their stamped headers",
+        lambda control, options: control.revoke_by_stamped_headers(stamps, **options),
+        publish_timeout,
+    )
+
+
+class _Workers:
+    """The workers that are told to revoke something."""
+
+    def __init__(
+        self,
+        app: App,
+        destination: Sequence[str] | None,
+        terminate: bool,
+        signal: str | int | None,
+        reply: bool,
+        timeout: float,
+        limit: int | None,
+    ) -> None:
+        if isinstance(destination, str):
+            raise TypeError(f"destination= takes the names of workers in a list, not {destination!r}")
+        check_timeout(timeout)
+        self._app = internals.unproxied(app)
+        self._reply = reply
+        self._options: dict[str, Any] = {
+            "destination": None if destination is None else list(destination),
+            "terminate": terminate,
+            "signal": signal,
+            "reply": reply,
+            "timeout": timeout,
+            "limit": limit,
+        }
+
+    async def told(
+        self,
+        what: str,
+        command: Callable[[Control, dict[str, Any]], Replies | None],
+        publish_timeout: float | None,
+    ) -> Replies | None:
+        """Send a command of Celery's control, which ``command`` calls with the options, and return the replies."""
+        check_timeout(publish_timeout)
+        answers = Answers(self._options["timeout"])
+
+        def send(control: Control, connection: BrokerConnection) -> Replies | None:
+            return command(control, {**self._options, "connection": connection, "callback": answers.note})
+
+        return await hand_over(
+            self._app,
+            what,
+            lambda: broadcast(self._app, send, answers),
+            publish_timeout,
+            answers=answers if self._reply else None,
+        )
+
+
+def _nodes(given: object) -> Iterator[object]:
+    """Yield the ids and the single results in what a caller gives."""
+    if isinstance(given, (str, UUID)):
+        yield given
+    elif (leaves := getattr(given, "leaves", None)) is not None:
+        yield from leaves()
+    elif (members := internals.members(given)) is not None:
+        for member in members:
+            yield from _nodes(member)
+    elif isinstance(given, Iterable):
+        for one in given:
+            yield from _nodes(one)
+    else:
+        yield given
+
+
+def _app_of(nodes: Sequence[object]) -> App:
+    """Return the application of the results that know theirs, or the current one.
+
+    Raises:
+        AioResultError: it is not the same for all.
+    """
+    apps = {id(app): app for node in nodes if (app := getattr(node, "app", None)) is not None}
+    if len(apps) > 1:
+        raise AioResultError("these results are of several Celery applications: revoke those of each by themselves")
+    return next(iter(apps.values()), None) or internals.the_current_app()

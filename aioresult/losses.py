@@ -1,0 +1,110 @@
+"""Tasks whose runner is gone: who waits for one stores that it is lost, so that all others see the same.
+
+Only the fallback read looks at leases. It notes which of the tasks are run by a ``TaskRunner``, and asks the store once
+for all of their runners.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+
+from aioresult.abc import Store
+from aioresult.background import Background
+from aioresult.batching import Batcher
+from aioresult.errors import AioResultError, TaskLost
+from aioresult.record import RUNNER, Record, conditional, record_of
+from aioresult.states import FAILURE
+
+logger = logging.getLogger("aioresult")
+
+
+class Losses:
+    """Judges the tasks of one hub.
+
+    Args:
+        store: keeps the leases.
+        batcher: stores what is found.
+        look_at: reads an id again, for those who wait for it.
+    """
+
+    def __init__(self, store: Store, batcher: Batcher, look_at: Callable[[str], None]) -> None:
+        self._store = store
+        self._batcher = batcher
+        self._look_at = look_at
+        self._unread: set[str] = set()
+        self._noted: dict[str, Record] = {}
+        self._reconnects = 0
+        self._warned = False
+        self._judging = Background(self._judge, "aioresult leases of runners", pending=lambda: None)
+        self.own: set[str] = set()
+        """Runners of this process, which are alive as long as this is, even where they could not say so for a while."""
+        self.steady = True
+        """Whether the store could be reached all the time since the last fallback read."""
+
+    def begin(self, ids: Iterable[str], reconnects: int) -> None:
+        """Note which tasks the fallback read finds, which begins now.
+
+        After an outage nothing is judged until the next time: a lease may have ended because the store itself was away,
+        and its runner needs a while to renew it.
+
+        Args:
+            ids: what is read.
+            reconnects: how many feeds have been lost so far.
+        """
+        judged = self.steady and reconnects == self._reconnects and self._store.keeps_leases
+        self._unread = set(ids) if judged else set()
+        self._reconnects = reconnects
+        self.steady = True
+
+    def note(self, record: Record) -> None:
+        """Take a record that is not final."""
+        if record.id in self._unread:
+            self._unread.discard(record.id)
+            if record.runner is not None and record.runner not in self.own:
+                self._noted[record.id] = record
+
+    def judge(self) -> None:
+        """Ask for the leases of the runners noted so far."""
+        if self._noted:
+            self._judging.begin()
+
+    async def _judge(self) -> None:
+        while self._noted:
+            noted, self._noted = self._noted, {}
+            by_runner: defaultdict[str, list[Record]] = defaultdict(list)
+            for record in noted.values():
+                by_runner[record.runner or ""].append(record)
+            try:
+                ended = await self._store.ended_leases(list(by_runner))
+                lost = [record for runner in ended for record in by_runner[runner]]
+                await asyncio.gather(*(self._batcher.put(self._loss(record)) for record in lost))
+            except AioResultError:  # the next fallback read tries again
+                if not self._warned:
+                    self._warned = True
+                    logger.warning(
+                        "it could not be found out whether the runners of tasks in %s are alive",
+                        self._store.location,
+                        exc_info=True,
+                    )
+                continue
+            for record in lost:  # also where another state was stored meanwhile: all see what is there
+                self._look_at(record.id)
+
+    def _loss(self, record: Record) -> Record:
+        """Return what is stored in place of ``record``, unless its runner has stored the end after all."""
+        host = record.result.get("hostname") if isinstance(record.result, dict) else None
+        where = f" on {host}" if isinstance(host, str) else ""
+        error = TaskLost(
+            f"task {record.id!r} is lost: its runner {record.runner}{where} has not renewed its lease in time, "
+            f"so that its process has ended, or was stopped for too long"
+        )
+        lost = record_of(record.id, error, FAILURE, parent_id=record.parent_id, group_id=record.group_id)
+        return self._store.encode(conditional(lost, f"{RUNNER}{record.runner}"))
+
+    async def cancel(self) -> None:
+        """End what is under way."""
+        self._noted.clear()
+        await self._judging.cancel()

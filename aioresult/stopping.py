@@ -1,0 +1,119 @@
+"""Stopping a task of a runner: because it was cancelled here, or because another has stored how it ended."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextvars import ContextVar
+
+from aioresult import states
+from aioresult.errors import AioResultError, ResultNotStored, TaskRevokedError
+from aioresult.hub import Hub
+from aioresult.members import Waiter
+from aioresult.record import Record
+
+logger = logging.getLogger("aioresult")
+
+
+class Stop:
+    """Whether one task is to stop, and why.
+
+    Args:
+        task_id: the task's id.
+        tell: is called once, with what the task is to be told, when another has stored a final state of it.
+
+    Attributes:
+        error: why the task is to stop; ``None`` where it is not.
+        told: the final record that another has stored, which nothing of this run replaces.
+    """
+
+    __slots__ = ("_deaf", "_hub", "_tell", "_waiter", "error", "task_id", "told")
+
+    def __init__(self, task_id: str, tell: Callable[[TaskRevokedError], None]) -> None:
+        self.task_id = task_id
+        self.error: TaskRevokedError | None = None
+        self.told: Record | None = None
+        self._tell = tell
+        self._hub: Hub | None = None
+        self._waiter: Waiter | None = None
+
+    def listen(self, hub: Hub, deaf: Callable[[Exception], None]) -> None:
+        """Hear of final states of the task from now on, until ``leave``.
+
+        Args:
+            hub: delivers them.
+            deaf: is called with the reason when it cannot.
+        """
+        self._hub, self._deaf = hub, deaf
+        try:
+            self._waiter = hub.add(self.task_id, None)
+        except AioResultError as exc:
+            deaf(exc)
+        else:
+            self._waiter.add_done_callback(self._hear)
+
+    def leave(self) -> None:
+        """Hear no more: the next final state is this run's own. One that has arrived by now still counts."""
+        waiter, self._waiter = self._waiter, None
+        if waiter is None or self._hub is None:
+            return
+        waiter.remove_done_callback(self._hear)
+        if waiter.done():
+            self._hear(waiter)
+        else:
+            self._hub.leave((self.task_id,), waiter)
+            waiter.cancel()
+
+    def _hear(self, waiter: Waiter) -> None:
+        if waiter.cancelled() or self.told is not None:
+            return
+        if (error := waiter.exception()) is not None:
+            if isinstance(error, Exception) and not isinstance(error, ResultNotStored):  # disabled:// has no results
+                self._deaf(error)
+            return
+        record = waiter.result()
+        if record is not None and record.ready:
+            self.take(record)
+
+    def take(self, record: Record) -> None:
+        """Stop the task, since ``record`` is stored."""
+        self.told = record
+        if record.status == states.REVOKED:
+            reason = str(record.result)
+            logger.info("task %r was revoked: %s", self.task_id, reason)
+        else:
+            reason = f"another has stored how task {self.task_id!r} ended: {record.status} ({record.result!r:.200})"
+            logger.warning("task %r is stopped, and what it returns is dropped: %s", self.task_id, reason)
+        self.error = TaskRevokedError(reason)
+        self._tell(self.error)
+
+
+class Deafness:
+    """Says once for all tasks of a runner that it does not hear any more of their being revoked."""
+
+    def __init__(self) -> None:
+        self._said = False
+
+    def __call__(self, error: Exception) -> None:
+        """Take the reason."""
+        if not self._said:
+            self._said = True
+            logger.warning("tasks that run here cannot be stopped from elsewhere any more: %s", error)
+
+
+current_stop: ContextVar[Stop] = ContextVar("aioresult_current_stop")
+
+
+def revoked() -> bool:
+    """Return whether the task that is running is to stop, because it was revoked, or is final for another reason.
+
+    For functions that a ``TaskRunner`` runs in a thread, which cannot be cancelled: let them look at this now and then,
+    and return. Coroutines are cancelled.
+
+    Raises:
+        AioResultError: no task of a runner is running here.
+    """
+    stop = current_stop.get(None)
+    if stop is None:
+        raise AioResultError("revoked() is about the task that a TaskRunner is running, and none is running here")
+    return stop.error is not None

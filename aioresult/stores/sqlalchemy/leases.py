@@ -1,0 +1,103 @@
+"""Leases of runners in a table of their own: when each ends, in milliseconds of the server's clock."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from typing import Final
+
+from sqlalchemy import TextClause, text
+
+from aioresult.errors import SettingsError, StoreUnavailable, Unsupported
+from aioresult.stores.sqlalchemy.database import Database
+from aioresult.stores.sqlalchemy.dialects.port import Dialect
+from aioresult.stores.sqlalchemy.failures import MissingTable
+from aioresult.stores.sqlalchemy.link import Link
+from aioresult.stores.sqlalchemy.tables import in_text
+
+_FORM: Final = re.compile(r"[0-9A-Za-z-]{1,100}")
+"""Ids of runners: they can be put into any statement as they are."""
+
+
+class Leases:
+    """The leases of one store.
+
+    Args:
+        database: where they are.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def renew(self, runner: str, seconds: float) -> None:
+        """Set when a lease ends.
+
+        Raises:
+            Unsupported: the table is missing, and this account may not create it or write to it.
+        """
+        key = _key(runner)
+
+        async def renew(link: Link, dialect: Dialect) -> None:
+            await link.run(_statement(dialect.renewal(key, max(1, round(seconds * 1000)))))
+
+        try:
+            await self._database.run(renew, small=True, writes="runner")
+        except SettingsError as exc:
+            raise Unsupported(f"a runner can keep no lease: {exc}") from exc
+
+    async def end(self, runner: str) -> None:
+        """Delete a lease."""
+        await self._delete(f"runner = {_key(runner)}")
+
+    async def ended(self, runners: Sequence[str]) -> Collection[str]:
+        """Return those that have none in effect."""
+        keys = ", ".join(_key(runner) for runner in runners)
+
+        async def read(link: Link, dialect: Dialect) -> set[str]:
+            table = dialect.layout.runner
+            alive = f"runner IN ({keys}) AND expires > {dialect.clock}"
+            found = await link.rows(_statement(f"SELECT runner FROM {table} WHERE {alive}"))
+            return {runner for (runner,) in found}
+
+        alive: set[str] = set()
+        if runners:
+            try:
+                alive = await self._database.run(read, small=True)
+            except MissingTable:  # nobody has ever kept one
+                alive = set()
+        return [runner for runner in runners if runner not in alive]
+
+    async def purge(self) -> None:
+        """Delete the leases that have ended: those of runners that have gone without ending them."""
+        await self._delete(None)
+
+    async def _delete(self, condition: str | None) -> None:
+        async def delete(link: Link, dialect: Dialect) -> None:
+            where = condition or f"expires <= {dialect.clock}"
+            await link.run(_statement(f"DELETE FROM {dialect.layout.runner} WHERE {where}"))
+
+        try:
+            await self._database.run(delete, small=True)
+        except MissingTable:
+            return
+        except StoreUnavailable:
+            raise
+        except SettingsError as exc:  # who may purge results need not have rights here
+            if condition is not None:
+                raise Unsupported(f"the lease of a runner cannot be deleted: {exc}") from exc
+
+
+def _key(runner: str) -> str:
+    """Return the id as SQL.
+
+    Raises:
+        ValueError: it has other characters than those of an id of a runner.
+    """
+    if not _FORM.fullmatch(runner):
+        raise ValueError(f"the id of a runner consists of letters, digits and hyphens, not {runner!r:.100}")
+    return f"'{runner}'"
+
+
+def _statement(sql: str) -> TextClause:
+    """Return a statement that goes to any driver, whatever is in the name of the table."""
+    return text(in_text(sql))

@@ -1,0 +1,176 @@
+"""Opening a database: what it has is looked at before it is used, and what is missing is created."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from typing import Final, Protocol
+
+from aioresult.errors import SettingsError
+from aioresult.settings import Settings
+from aioresult.stores.notices import warn_once
+from aioresult.stores.sqlalchemy import creating, schema
+from aioresult.stores.sqlalchemy.awaiting import answered
+from aioresult.stores.sqlalchemy.dialects.choice import dialect_class
+from aioresult.stores.sqlalchemy.dialects.port import Dialect
+from aioresult.stores.sqlalchemy.link import Link
+from aioresult.stores.sqlalchemy.rows import Rows
+from aioresult.stores.sqlalchemy.tables import Kind, Tables
+from aioresult.stores.sqlalchemy.urls import Target
+
+_ALONE: Final = "a connection pooler in statement mode is between us and the server, and takes no transactions"
+
+
+class Links(Protocol):
+    """Gives a connection; ``counting`` says whether its statements are part of the cost of waiting."""
+
+    def __call__(self, *, counting: bool = True) -> AbstractAsyncContextManager[Link]: ...
+
+
+class Opening:
+    """Finds the tables of one database, and remembers what was found.
+
+    Args:
+        target: what the URL means.
+        settings: the store's settings.
+        tables: what they should be.
+        rows: how rows are made.
+        link: gives a connection.
+        reopen: closes all connections.
+        distrust: has all connections replaced before they are used again; ``None`` where they are the caller's.
+
+    Attributes:
+        writes: whether anything was to be stored so far.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        settings: Settings,
+        tables: Tables,
+        rows: Rows,
+        link: Links,
+        reopen: Callable[[], Awaitable[None]],
+        distrust: Callable[[], None] | None,
+    ) -> None:
+        self._target = target
+        self._settings = settings
+        self._tables = tables
+        self._rows = rows
+        self._link = link
+        self._reopen = reopen
+        self._distrust = distrust
+        self._found: dict[Kind | None, Dialect] = {}
+        """What was found, by the table that may be written to; ``None`` stands for reading."""
+        self._file: tuple[int, int] | None = None
+        self._lock = asyncio.Lock()
+        self.writes = False
+
+    @property
+    def found(self) -> Dialect | None:
+        """The dialect with the tables that were found for reading, if the database has been opened."""
+        return self._found.get(None)
+
+    def forget(self, *, file: bool = False) -> None:
+        """Look again before the next use; also at which ``file`` it is."""
+        self._found.clear()
+        if file:
+            self._file = None
+
+    def usable(self, writes: Kind | None) -> Dialect | None:
+        """Return what was found, unless there is another file by now, or the table was missing and may be there now."""
+        found = self._found.get(writes)
+        if found is None or (writes is None and not found.layout.there) or self._file_is_another():
+            return None
+        return found
+
+    async def dialect(self, writes: Kind | None = None) -> Dialect:
+        """Return the dialect with the tables that were found, after opening the database if need be.
+
+        Args:
+            writes: which table is to be written to.
+
+        Raises:
+            SQLAlchemyError, OSError: it cannot be opened; ``run`` translates.
+        """
+        if self._file_is_another():
+            await self._reopen()
+        found = self.usable(writes)
+        if found is not None:
+            return found
+        async with self._lock:
+            found = self.usable(writes)
+            without = None if writes else self._found.get(None)
+            if found is None and without is not None and not await self._is_there_now():
+                return without
+            if found is None:
+                found = await self._open(writes)
+                self._found[writes] = found
+                if found.layout.there:
+                    self._found[None] = found
+        return found
+
+    async def _is_there_now(self) -> bool:
+        """Return whether the results' table, which was missing, exists by now; costs as much as reading from it."""
+        look = partial(schema.lacks, table=self._tables.task, indexes=False)
+        async with self._link(counting=True) as link:
+            patience = dialect_class(self._target.family).patience
+            return not await answered(link.connection.run_sync(look), patience)
+
+    async def _open(self, writes: Kind | None) -> Dialect:
+        if writes is not None and not self.writes:
+            self.writes = True
+            if self._file is not None and self._distrust is not None:
+                self._distrust()  # connections that were opened for reading leave the file's settings as they are
+        chosen = dialect_class(self._target.family)
+        async with self._link(counting=False) as link:
+            if self._settings.database_create_tables_at_setup:
+                if writes is not None:
+                    await creating.create_for(link, self._tables, writes, chosen)
+                elif self._settings.database_trigger:  # which takes a table to be installed on
+                    await creating.create_quietly(link, self._tables, "task", chosen)
+            extended, binary = self._settings.result_extended, self._rows.binary
+            layout = await link.connection.run_sync(
+                partial(schema.examine, tables=self._tables, extended=extended, writes=writes, binary=binary)
+            )
+            if writes is None and not layout.there and not self._settings.database_create_tables_at_setup:
+                raise SettingsError(schema.missing_table(self._tables.task))
+            facts = await chosen.look(link, self._tables)
+            if not layout.there:
+                facts["tables"] = f"{self._tables.task.fullname} is created when the first result is stored"
+            if facts.get("file"):
+                self._file = _identity(facts["file"])
+            dialect = chosen(layout, self._rows.dates, facts)
+            if self._settings.database_trigger and layout.there:
+                await self._install_trigger(link, dialect)
+        return dialect
+
+    async def _install_trigger(self, link: Link, dialect: Dialect) -> None:
+        """Install the trigger that the settings ask for; without the right to, there is polling in its place."""
+        from aioresult.stores.sqlalchemy import triggers
+
+        try:
+            if not link.together:
+                raise SettingsError(_ALONE)
+            await triggers.ensure(link, dialect)
+        except SettingsError as exc:
+            warn_once(self._target.location, f"database_trigger: {exc}; what other writers store is polled meanwhile")
+
+    def _file_is_another(self) -> bool:
+        """Return whether a database in a file was deleted or replaced behind our open connections."""
+        found = next(iter(self._found.values()), None)
+        if self._file is None or found is None:
+            return False
+        return _identity(found.facts["file"]) != self._file
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """Return what tells the file at ``path`` from another one put in its place."""
+    try:
+        found = os.stat(path)  # noqa: PTH116  (before every statement: half the time of pathlib's)
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
