@@ -8,6 +8,7 @@ who looks at them.
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 import tempfile
@@ -51,6 +52,7 @@ def draw(url: str, picture: Path, size: tuple[int, int], *, dark: bool = False) 
             + [f"--screenshot={picture}", url],
             check=True,
             capture_output=True,
+            timeout=60,
         )
 
 
@@ -74,7 +76,8 @@ def draw_tutorial() -> None:
 @contextlib.contextmanager
 def running(command: list[str], folder: str) -> Iterator[None]:
     """Run a command in a folder for as long as the block takes."""
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, cwd=folder, env=environment)
     try:
         yield
     finally:
@@ -83,12 +86,14 @@ def running(command: list[str], folder: str) -> Iterator[None]:
 
 
 def wait_for(url: str) -> None:
-    """Wait until something answers."""
-    while True:
+    """Wait until something answers, for a minute at most."""
+    give_up = time.monotonic() + 60
+    while time.monotonic() < give_up:
         with contextlib.suppress(OSError):
             urllib.request.urlopen(url).close()
             return
         time.sleep(0.05)
+    raise TimeoutError(f"{url} does not answer")
 
 
 def draw_site(folder: Path) -> None:
