@@ -9,7 +9,13 @@ def _keep_the_text(translator: SphinxTranslator, node: nodes.abbreviation) -> No
     """Write what is within, without what it stands for."""
 
 
+def _leave_out(translator: SphinxTranslator, node: nodes.meta) -> None:
+    """Write nothing: what search engines are told is for the page in HTML."""
+    raise nodes.SkipNode
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Have Sphinx apply what this file adds."""
     app.add_node(nodes.abbreviation, override=True, markdown=(_keep_the_text, _keep_the_text))
+    app.add_node(nodes.meta, override=True, markdown=(_leave_out, None))
     return {"parallel_read_safe": True, "parallel_write_safe": True}
