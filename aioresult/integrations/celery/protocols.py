@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -71,6 +71,9 @@ class Control(Protocol):
         self, headers: Mapping[str, str | list[str]], /, **options: Any
     ) -> list[dict[str, Any]] | None:
         """Have them not run the tasks with these headers."""
+
+    def broadcast(self, command: str, arguments: dict[str, Any], /, **options: Any) -> list[dict[str, Any]] | None:
+        """Send a command."""
 
 
 class RunningTask(Protocol):
