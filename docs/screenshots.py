@@ -1,8 +1,8 @@
 """Pictures by Chromium: ``python docs/screenshots.py`` makes the tutorial's; with a folder, looks at the built site.
 
-The first runs the tutorial as it is written, with a worker and a web server, and draws its page in the middle of an answer.
-The second (``python docs/screenshots.py /tmp/pictures``) draws pages of ``site/`` at three sizes, light and dark, for a person
-who looks at them.
+The first runs the tutorial as it is written, with a worker and a web server, and draws its page in the middle of an
+answer. The second (``python docs/screenshots.py pictures``) draws pages of ``site/`` at three sizes, light and dark,
+for a person who looks at them.
 """
 
 from __future__ import annotations
@@ -47,9 +47,13 @@ def draw(url: str, picture: Path, size: tuple[int, int], *, dark: bool = False) 
     """Have Chromium draw a page."""
     with tempfile.TemporaryDirectory() as profile:
         subprocess.run(
-            ["chromium", "--headless", "--no-sandbox", "--hide-scrollbars", f"--user-data-dir={profile}"]
-            + [f"--blink-settings=preferredColorScheme={0 if dark else 1}", f"--window-size={size[0]},{size[1]}"]
-            + [f"--screenshot={picture}", url],
+            [
+                *("chromium", "--headless", "--no-sandbox", "--hide-scrollbars", f"--user-data-dir={profile}"),
+                f"--blink-settings=preferredColorScheme={0 if dark else 1}",
+                f"--window-size={size[0]},{size[1]}",
+                f"--screenshot={picture}",
+                url,
+            ],
             check=True,
             capture_output=True,
             timeout=60,
