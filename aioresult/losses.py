@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
@@ -17,6 +18,11 @@ from aioresult.batching import Batcher
 from aioresult.errors import AioResultError, TaskLost
 from aioresult.record import RUNNER, Record, conditional, record_of
 from aioresult.states import FAILURE
+
+GRACE = 5.0
+"""Seconds after an outage in which runners renew their leases: they try every two seconds, and may have to connect."""
+SILENCE = 1.0
+"""Seconds without an answer to the fallback read that count as an outage."""
 
 logger = logging.getLogger("aioresult")
 
@@ -37,6 +43,8 @@ class Losses:
         self._unread: set[str] = set()
         self._noted: dict[str, Record] = {}
         self._reconnects = 0
+        self._judges_from = -math.inf
+        self._heard_at = 0.0
         self._warned = False
         self._judging = Background(self._judge, "aioresult leases of runners", pending=lambda: None)
         self.own: set[str] = set()
@@ -47,24 +55,40 @@ class Losses:
     def begin(self, ids: Iterable[str], reconnects: int) -> None:
         """Note which tasks the fallback read finds, which begins now.
 
-        After an outage nothing is judged until the next time: a lease may have ended because the store itself was away,
-        and its runner needs a while to renew it.
+        After an outage nothing is judged until the next time, and not for ``GRACE`` seconds: a lease may have ended
+        because the store itself was away, and its runner needs a while to find out that it is back and to renew it.
 
         Args:
             ids: what is read.
             reconnects: how many feeds have been lost so far.
         """
-        judged = self.steady and reconnects == self._reconnects and self._store.keeps_leases
+        now = asyncio.get_running_loop().time()
+        steady = self.steady and reconnects == self._reconnects
+        if not steady:
+            self._judges_from = now + GRACE
+        self._heard_at = now
+        judged = steady and now >= self._judges_from and self._store.keeps_leases
         self._unread = set(ids) if judged else set()
         self._reconnects = reconnects
         self.steady = True
 
     def note(self, record: Record) -> None:
         """Take a record that is not final."""
-        if record.id in self._unread:
+        if record.id in self._unread and self._is_prompt():
             self._unread.discard(record.id)
             if record.runner is not None and record.runner not in self.own:
                 self._noted[record.id] = record
+
+    def _is_prompt(self) -> bool:
+        """Return whether the store has not been silent: some drivers wait for the end of an outage and say nothing."""
+        now = asyncio.get_running_loop().time()
+        if now - self._heard_at > SILENCE:
+            self.steady = False
+            self._unread.clear()
+            self._noted.clear()
+            return False
+        self._heard_at = now
+        return True
 
     def judge(self) -> None:
         """Ask for the leases of the runners noted so far."""
@@ -78,7 +102,10 @@ class Losses:
             for record in noted.values():
                 by_runner[record.runner or ""].append(record)
             try:
+                self._heard_at = asyncio.get_running_loop().time()
                 ended = await self._store.ended_leases(list(by_runner))
+                if not self._is_prompt():
+                    continue
                 lost = [record for runner in ended for record in by_runner[runner]]
                 await asyncio.gather(*(self._batcher.put(self._loss(record)) for record in lost))
             except AioResultError:  # the next fallback read tries again

@@ -42,6 +42,7 @@ cases:
   load    what waiting costs the server while nothing happens
   fan     several consumer processes on one store
   streams append to item, with few and many readers, many streams, late readers
+  stop    revoke to cancelled coroutine in another process; what 10,000 running tasks take
 
 examples:
   python -m benchmarks                                  the quick run, about three minutes

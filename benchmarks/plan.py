@@ -32,6 +32,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         streams: how many are read at once, and how many items each of them gets.
         finished: items of the stream that is read when it is over.
         reader_crowds: numbers of idle readers of a stream each.
+        running: numbers of tasks that run in one process.
         others_elsewhere: whether wake-ups under ``others`` are measured on other stores than Redis.
         elsewhere: the cases that are measured on other stores than Redis.
         peers: other libraries that take part, unless the command line says otherwise.
@@ -61,6 +62,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     streams: tuple[int, int]
     finished: int
     reader_crowds: tuple[int, ...]
+    running: tuple[int, ...]
     others_elsewhere: bool
     elsewhere: tuple[str, ...]
     peers: tuple[str, ...]
@@ -91,8 +93,9 @@ QUICK: Final = Plan(
     streams=(500, 20),
     finished=10_000,
     reader_crowds=(10_000,),
+    running=(10_000,),
     others_elsewhere=False,
-    elsewhere=("wake", "store", "streams"),
+    elsewhere=("wake", "store", "streams", "stop"),
     peers=("celery",),
 )
 
@@ -121,8 +124,9 @@ FULL: Final = Plan(
     streams=(500, 40),
     finished=10_000,
     reader_crowds=(1000, 10_000),
+    running=(1000, 10_000),
     others_elsewhere=True,
-    elsewhere=("wake", "crowd", "ready", "store", "group", "load", "fan", "streams"),
+    elsewhere=("wake", "crowd", "ready", "store", "group", "load", "fan", "streams", "stop"),
     peers=("all",),
 )
 
@@ -151,8 +155,9 @@ TINY: Final = Plan(
     streams=(5, 2),
     finished=20,
     reader_crowds=(20,),
+    running=(20,),
     others_elsewhere=True,
-    elsewhere=("wake", "crowd", "ready", "store", "group", "load", "fan", "streams"),
+    elsewhere=("wake", "crowd", "ready", "store", "group", "load", "fan", "streams", "stop"),
     peers=(),
 )
 """Just enough to run every line once; its figures mean nothing."""

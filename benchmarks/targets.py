@@ -9,6 +9,7 @@ import msgspec
 
 from benchmarks.cases.case import FLOOR, PUSH
 from benchmarks.cases.crowd import WITH_TIMEOUT
+from benchmarks.cases.stop import ONE, tasks_condition
 from benchmarks.cases.streams import (
     CONNECTIONS,
     PAUSED,
@@ -278,6 +279,23 @@ TARGETS: Final = (
             measured=_ratio(PUSH, RESULT, **_stream(PAUSED, "p50", store)),
         )
         for store, name in (("postgresql", "PostgreSQL"), ("mongodb", "MongoDB"), ("sqlite", "SQLite"))
+    ),
+    Target(
+        figure="Redis, revoke to cancelled coroutine p50, against the wake-up of a result",
+        target="<= 1.5 x",
+        limit=1.5,
+        at_least=False,
+        measured=_ratio(PUSH, RESULT, case="stop", store="redis", condition=ONE, metric="p50"),
+    ),
+    Target(
+        figure="CPU of a process with 10,000 running tasks while nothing happens",
+        target="<= 1 % of a core",
+        limit=1,
+        at_least=False,
+        measured=_absolute(
+            PUSH, case="stop", store="redis", condition=tasks_condition(10_000), metric="CPU while idle"
+        ),
+        unit="%",
     ),
 )
 

@@ -76,13 +76,13 @@ class Preloaded:
         self._socket, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, *options, "-m", __name__, imports],
+                [sys.executable, *options, "-m", "tests.preloaded", imports],
                 cwd=ROOT,
                 env={**os.environ, "PYTHONPATH": str(ROOT)},
                 stdin=theirs.fileno(),
                 start_new_session=True,
             )
-        atexit.register(self._close)
+        atexit.register(self.close)
 
     def start(
         self, module: str, arguments: Sequence[str], environment: Mapping[str, str], descriptors: Sequence[int]
@@ -96,7 +96,9 @@ class Preloaded:
             os.close(writing)
         return Forked(reading)
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """End the process; those that were forked go on."""
+        atexit.unregister(self.close)
         with self._socket:
             self._socket.shutdown(socket.SHUT_RDWR)
         self._process.wait()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import aioresult
-from aioresult import AsyncResult, Backend, Item, sync
+from aioresult import AsyncResult, Backend, Item, TaskRunner, sync
 from benchmarks.contestants.base import Contestant, Items
 
 _NO_OTHERS = {"database_trigger": False}
@@ -60,6 +60,12 @@ class AioResult(Contestant):
             return result.get()
 
         return get
+
+    def runner(self) -> TaskRunner:
+        return TaskRunner(self.backend)
+
+    async def revoke(self, task: str) -> bool:
+        return await self.backend.AsyncResult(task).revoke()
 
     def keeps_streams(self) -> bool:
         return self.backend._runtime.store.keeps_streams

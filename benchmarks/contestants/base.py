@@ -85,6 +85,16 @@ class Contestant(ABC):
         """Return what waits for a task and returns its value, for threads without an event loop."""
         raise NotImplementedError(f"{type(self).__name__} has no blocking mirror")
 
+    # --- tasks ---
+
+    def runner(self) -> Any:
+        """Return what runs tasks in this process."""
+        raise NotImplementedError(f"{type(self).__name__} runs no tasks")
+
+    async def revoke(self, task: str) -> bool:
+        """Stop a task that runs anywhere, and return whether that was done."""
+        raise NotImplementedError(f"{type(self).__name__} cannot stop tasks")
+
     # --- streams ---
 
     def keeps_streams(self) -> bool:

@@ -1,6 +1,7 @@
 """A reader: ``python -m examples.tokens.reader ID [AFTER]`` prints each item, a line each, until the task is final.
 
-Killed in the middle, it is started again with the number that it printed last.
+Killed in the middle, it is started again with the number that it printed last. Where the task was stopped, or its
+producer is gone, the last line says so.
 """
 
 from __future__ import annotations
@@ -8,14 +9,17 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from aioresult import Backend
-from examples.tokens.text import store_url
+from aioresult import Backend, TaskLost, TaskRevokedError
+from examples.tokens.text import LOOK, store_url
 
 
 async def main(task_id: str, after: int) -> None:
-    async with Backend(store_url()) as backend:
-        async for item in backend.AsyncResult(task_id).stream(after, timeout=60):
-            print(item.seq, item.value, flush=True)
+    async with Backend(store_url(), fallback_interval=LOOK) as backend:
+        try:
+            async for item in backend.AsyncResult(task_id).stream(after, timeout=60):
+                print(item.seq, item.value, flush=True)
+        except (TaskRevokedError, TaskLost) as exc:
+            print("end", type(exc).__name__, exc)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,10 @@ from pathlib import Path
 
 WORDS = "Waiting is asking a question once, and listening until somebody answers it.".split(" ")
 SECONDS_PER_WORD = 0.3
+LEASE = 2.0
+"""Seconds after which a producer that gives no sign of life is lost; 30 by default, this is for the impatient."""
+LOOK = 0.5
+"""Seconds between two looks of a reader at whether its producer is alive; 30 by default, too."""
 
 
 def data() -> Path:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from aioresult import AioResultError, AsyncResult, Backend, Record, StoreUnavailable, TaskLost, states
+from aioresult import AioResultError, AsyncResult, Backend, Record, StoreUnavailable, TaskLost, losses, states
 from aioresult.record import RUNNER, conditional, record_of
 from aioresult.stores.memory import MemoryStore
 from aioresult.testing.conformance import eventually, fresh_id
@@ -150,7 +150,11 @@ async def test_a_result_that_is_stored_meanwhile_stands(backend: Backend, monkey
     assert await backend.AsyncResult(task_id).get(timeout=30) == "in time"
 
 
-async def test_nothing_is_judged_right_after_an_outage(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("grace", [0.0, 1e6])
+async def test_nothing_is_judged_right_after_an_outage(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, grace: float
+) -> None:
+    monkeypatch.setattr(losses, "GRACE", grace)
     task_id = fresh_id()
     rounds: list[int] = []
 
@@ -167,7 +171,7 @@ async def test_nothing_is_judged_right_after_an_outage(backend: Backend, monkeyp
     before = backend.stats().fallback_reads
     await wait_for_fallback_reads(backend, 3)
     assert before + 1 not in rounds
-    assert before + 2 in rounds
+    assert (before + 2 in rounds) is (grace == 0)
     waiting.cancel()
 
 
@@ -189,3 +193,17 @@ async def test_leases_that_cannot_be_read_are_asked_for_again(
     assert [message for message in caplog.messages if "whether the runners" in message] == [
         f"it could not be found out whether the runners of tasks in {backend._runtime.store.location} are alive"
     ]
+
+
+async def test_a_store_that_was_silent_for_long_was_away(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver that waits until its server is back raises nothing; the lease may have ended in that time."""
+    task_id = fresh_id()
+    monkeypatch.setattr(losses, "SILENCE", -1.0)
+    monkeypatch.setattr(losses, "GRACE", 0.0)
+    await start(backend, task_id, "gone")
+    waiting = asyncio.create_task(backend.AsyncResult(task_id).get(timeout=30))
+    await wait_for_fallback_reads(backend, 4)
+    assert not waiting.done()
+    monkeypatch.setattr(losses, "SILENCE", 10.0)
+    with pytest.raises(TaskLost):
+        await waiting

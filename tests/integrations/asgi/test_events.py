@@ -152,6 +152,14 @@ async def test_a_stream_that_is_gone_is_gone_and_starts_nothing(memory: Backend,
     assert (await memory.fetch("task")).status == "PENDING"
 
 
+async def test_states_that_are_gone_are_gone_too(memory: Backend, browser: Browser) -> None:
+    await memory.update_state("task", "PROGRESS", 1)
+    async with browser.opened("/task/events") as response, aclosing(seen_in(response)) as events:
+        seen = await anext(events)
+    await memory.forget("task")
+    assert (await browser.client.get("/task/events", headers={"Last-Event-ID": seen.id})).status_code == 410
+
+
 async def test_a_cursor_in_front_of_what_was_trimmed_is_gone_and_says_where_to_go_on(browse: Open) -> None:
     async with Backend("memory://", stream_max_items=3, stream_trim=True) as backend:
         browser = await browse(ResultsApp(backend, PUBLIC))

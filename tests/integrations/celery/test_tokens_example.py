@@ -1,4 +1,4 @@
-"""The example of streams: two producers, and readers that are killed, continued and late."""
+"""The example of streams: readers are killed, continued and late; producers are stopped, started twice and killed."""
 
 from __future__ import annotations
 
@@ -24,3 +24,9 @@ def test_every_reader_gets_every_word_once_and_in_order(place: str, celery_redis
     assert done.returncode == 0, done.stderr
     for producer in ("runner", "Celery"):
         assert f"{producer}: each of three readers got 12 words, once and in order" in done.stdout
+    for line in (
+        "stopped: the reader was told why, and the producer has ended",
+        "started twice: said once, and both starters have seen the end",
+        "producer killed: the reader was told that the task is lost",
+    ):
+        assert line in done.stdout

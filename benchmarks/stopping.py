@@ -1,0 +1,79 @@
+"""Operations on tasks of a ``TaskRunner``: what ``roles`` is for results."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import random
+import time
+
+from benchmarks.roles import Reply, Role, memory, operation, until_quiet
+from benchmarks.values import task_ids
+
+
+@operation
+async def stop_consume(role: Role, *, run: str, count: int) -> Reply:
+    """Run one task after the other that ends only when it is stopped; return when each was."""
+    resumed_at: list[int] = []
+
+    async def endless() -> None:
+        os.write(role.pipe, b".")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            resumed_at.append(time.monotonic_ns())
+
+    async with role.contestant.runner() as runner:
+        for task in task_ids(run, count):
+            await runner.with_options(task_id=task)(endless).wait()
+    return {"resumed_at": resumed_at}
+
+
+@operation
+async def stop_produce(role: Role, *, run: str, count: int, pause: tuple[float, float]) -> Reply:
+    """Stop one task after the other, each a random ``pause`` after it has begun."""
+    signals: asyncio.Queue[None] = asyncio.Queue()
+
+    def heard() -> None:
+        for _ in os.read(role.pipe, 4096):
+            signals.put_nowait(None)
+
+    asyncio.get_running_loop().add_reader(role.pipe, heard)
+    stored_at: list[int] = []
+    try:
+        for task in task_ids(run, count):
+            await signals.get()
+            await asyncio.sleep(random.uniform(*pause))
+            stored_at.append(time.monotonic_ns())
+            await role.contestant.revoke(task)
+    finally:
+        asyncio.get_running_loop().remove_reader(role.pipe)
+    return {"stored_at": stored_at}
+
+
+@operation
+async def run_many(role: Role, *, run: str, count: int) -> Reply:
+    """Begin ``count`` tasks that end only when they are stopped; return what that took until nothing moved any more."""
+    gc.collect()
+    before, commands, began = memory(), role.contestant.commands(), time.monotonic()
+    role.prepared = runner = role.contestant.runner()
+    for task in task_ids(run, count):
+        runner.with_options(task_id=task)(asyncio.Event().wait)
+    done_at = await until_quiet(role)
+    gc.collect()
+    return {
+        "seconds": done_at - began,
+        "memory": (memory() - before) / count,
+        "commands": role.contestant.commands() - commands,
+    }
+
+
+@operation
+async def stop_many(role: Role, *, run: str, count: int) -> Reply:
+    """Stop what ``run_many`` has begun; return how many of the tasks were revoked."""
+    runner, role.prepared = role.prepared, None
+    revoked = await asyncio.gather(*[role.contestant.revoke(task) for task in task_ids(run, count)])
+    async with runner:  # leaving it waits for their ends
+        pass
+    return {"revoked": sum(revoked)}

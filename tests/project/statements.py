@@ -1,0 +1,7 @@
+"""Runs its first argument, as ``python -c`` does."""
+
+from __future__ import annotations
+
+import sys
+
+exec(sys.argv[1])

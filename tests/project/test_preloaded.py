@@ -1,0 +1,61 @@
+"""Forked processes of the tests are like new interpreters, but for the imports; and the longest files are there."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryFile
+
+import pytest
+
+from tests.blocking import PATIENCE
+from tests.conftest import LONGEST
+from tests.preloaded import Preloaded
+
+TESTS = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def preloaded() -> Iterator[Preloaded]:
+    preloaded = Preloaded("aioresult", "-W", "always")
+    yield preloaded
+    preloaded.close()
+
+
+def run(preloaded: Preloaded, program: str, *arguments: str, **environment: str) -> tuple[int, str]:
+    """Run ``program`` and return its exit code and what it has printed, errors included."""
+    with TemporaryFile() as nothing, TemporaryFile() as output:
+        descriptors = [nothing.fileno(), output.fileno(), output.fileno()]
+        process = preloaded.start("tests.project.statements", [program, *arguments], environment, descriptors)
+        code = process.wait(PATIENCE)
+        output.seek(0)
+        return code, output.read().decode()
+
+
+def test_a_process_has_its_own_arguments_environment_and_exit_code(preloaded: Preloaded) -> None:
+    program = "import os; print(sys.argv[2], dict(os.environ), 'aioresult' in sys.modules); sys.exit(3)"
+    assert run(preloaded, program, "first", NAME="value") == (3, "first {'NAME': 'value'} True\n")
+    assert run(preloaded, "import os; print(dict(os.environ))") == (0, "{}\n")
+
+
+def test_a_process_that_is_killed_says_by_which_signal(preloaded: Preloaded) -> None:
+    with TemporaryFile() as file:
+        program = "import signal; print(os.getpid() == os.getsid(0), flush=True); signal.pause()"
+        arguments = [f"import os; {program}"]
+        process = preloaded.start("tests.project.statements", arguments, {}, [file.fileno()] * 3)
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == -signal.SIGTERM
+        process.send_signal(signal.SIGTERM)  # it has ended, and nobody else is meant
+
+
+def test_the_end_of_a_process_reports_what_was_not_closed(preloaded: Preloaded) -> None:
+    program = "import socket; left = type('Left', (socket.socket,), {})(); left.itself = left"  # a cycle, as tasks are
+    code, output = run(preloaded, program)
+    assert code == 0
+    assert "ResourceWarning: unclosed" in output
+
+
+def test_the_files_that_are_named_as_the_longest_exist() -> None:
+    assert [file for file in LONGEST if not (TESTS / file).is_file()] == []
