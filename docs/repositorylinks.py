@@ -25,10 +25,12 @@ class RepositoryLinks(SphinxPostTransform):
         here = Path(self.env.doc2path(self.env.docname)).parent
         for node in list(self.document.findall(pending_xref)):
             path = urlsplit(str(node.get("reftarget", ""))).path
-            if node["refdomain"] == "doc":  # a Markdown file, of which MyST has taken the suffix
-                path = "" if path in self.env.found_docs else str(ROOT / "docs" / f"{path}.md")
             if node["reftype"] != "myst" or not path:
                 continue
+            if node["refdomain"] == "doc":  # MyST takes any .md for a page
+                if path in self.env.found_docs:
+                    continue
+                path += ".md"
             for found in ((folder / path).resolve() for folder in (ROOT, here)):
                 if found.exists() and found.is_relative_to(ROOT):
                     link = nodes.reference("", "", *node.children, refuri=f"{REPOSITORY}/{found.relative_to(ROOT)}")
