@@ -1,8 +1,8 @@
-"""Pictures by Chromium: ``python docs/screenshots.py`` makes the tutorial's; with a folder, looks at the built site.
+"""Pictures by Chromium: ``python docs/screenshots.py`` makes those of pages; with a folder, looks at the built site.
 
 The first runs the tutorial as it is written, with a worker and a web server, and draws its page in the middle of an
-answer. The second (``python docs/screenshots.py pictures``) draws pages of ``site/`` at three sizes, light and dark,
-for a person who looks at them.
+answer; then it runs the example chat, and draws that on a desktop and on a phone. The second (``python
+docs/screenshots.py pictures``) draws pages of ``site/`` at three sizes, light and dark, for a person who looks at them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from typing import Final
 ROOT: Final = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tests.project.pages.parsing import blocks  # noqa: E402  (of the checkout, wherever this is started)
+from tests.integrations.asgi.chatting import Chat, Tab  # noqa: E402  (of the checkout, wherever this is started)
+from tests.project.pages.parsing import blocks  # noqa: E402
+from tests.servers.chromium import Chromium  # noqa: E402
 from tests.servers.process import free_port  # noqa: E402
 
 PICTURE: Final = ROOT / "docs" / "static" / "tutorial.png"
@@ -77,6 +79,24 @@ def draw_tutorial() -> None:
             draw(f"http://127.0.0.1:{port}/", PICTURE, (640, 380))
 
 
+def draw_chat() -> None:
+    """Run the example chat and draw its page: light on a desktop, dark on a phone, each in the middle of an answer."""
+    with tempfile.TemporaryDirectory() as folder, Chromium() as browser, Chat(Path(folder), 0.05) as chat:
+        desktop = Tab(browser, chat)
+        desktop.page.look(900, 560)
+        desktop.ask("Are you there?")
+        desktop.words(4)
+        desktop.page.press("Escape")
+        desktop.ended()
+        desktop.ask("How do these words get here?")
+        phone = Tab(browser, chat, desktop.conversation)
+        phone.page.look(390, 700, dark=True)
+        phone.page.until("document.querySelectorAll('article').length === 2")
+        for tab, name in ((phone, "chat-dark"), (desktop, "chat-light")):
+            tab.words(60)
+            (ROOT / "docs" / "static" / f"{name}.png").write_bytes(tab.page.picture())
+
+
 @contextlib.contextmanager
 def running(command: list[str], folder: str) -> Iterator[None]:
     """Run a command in a folder for as long as the block takes."""
@@ -115,3 +135,4 @@ if __name__ == "__main__":
         draw_site(Path(sys.argv[1]))
     else:
         draw_tutorial()
+        draw_chat()
