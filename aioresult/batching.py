@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from aioresult.abc import Store
 from aioresult.changes import ChangeLane
-from aioresult.errors import PartlyUnavailable
 from aioresult.lanes import Lane, Submitted, answer, fail, lane_of
+from aioresult.partly import PartlyUnavailable
 from aioresult.record import Record
 from aioresult.stream import Append, Chunk, Cursor, Page
 

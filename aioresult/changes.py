@@ -6,8 +6,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, Final
 
-from aioresult.errors import AioResultError, PartlyUnavailable, ResultTooLarge, StoreUnavailable, StreamFull
+from aioresult.errors import AioResultError, ResultTooLarge, StoreUnavailable, StreamFull
 from aioresult.lanes import Lane, Submitted, answer, fail
+from aioresult.partly import PartlyUnavailable
 from aioresult.record import Record
 from aioresult.stream import Append
 

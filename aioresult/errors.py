@@ -11,7 +11,6 @@
     ├── Unsupported             not possible here; says what to do instead (also a NotImplementedError)
     ├── WouldBlockLoop          a blocking call inside a running event loop (also a RuntimeError)
     ├── StoreUnavailable        the store cannot be reached or refuses us (also a ConnectionError)
-    │   └── PartlyUnavailable   some of a store's servers cannot be reached: between stores and this library only
     ├── ResultTimeout           the result did not come in time (also a TimeoutError)
     ├── ResultNotStored         the result is never going to be stored
     ├── EncodeError             a value cannot be stored (also a ValueError)
@@ -32,7 +31,7 @@ attribute ``documentation``, and a note, which tracebacks print below the messag
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
 DOCUMENTATION: Final = "https://github.com/aioresult/aioresult/blob/main/docs/howto/troubleshooting.md"
@@ -95,27 +94,6 @@ class WouldBlockLoop(AioResultError, RuntimeError):
 
 class StoreUnavailable(AioResultError, ConnectionError):
     """Raised when the store cannot be reached, drops the connection or refuses to authenticate us."""
-
-
-class PartlyUnavailable(StoreUnavailable):
-    """Raised by a plural method of a store of several servers, some of which cannot be reached.
-
-    Callers that ask only for what the others hold are then served as usual.
-
-    Args:
-        cause: why some could not be reached.
-        outcomes: what the others have answered, by id: whether the record was written, or the record that was read and
-            ``None`` where there is none, or ``None`` where it was deleted.
-    """
-
-    def __init__(self, cause: StoreUnavailable, outcomes: Mapping[str, Any]) -> None:
-        super().__init__(str(cause))
-        self.cause = cause
-        self.outcomes = outcomes
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle all that it was made of."""
-        return type(self), (self.cause, self.outcomes)
 
 
 class ResultTimeout(AioResultError, TimeoutError):

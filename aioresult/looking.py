@@ -13,8 +13,9 @@ from typing import Protocol
 from aioresult.background import Background
 from aioresult.backoff import Backoff
 from aioresult.batching import Batcher
-from aioresult.errors import PartlyUnavailable, StoreUnavailable
+from aioresult.errors import StoreUnavailable
 from aioresult.lanes import lane_of
+from aioresult.partly import PartlyUnavailable
 from aioresult.record import Record
 
 

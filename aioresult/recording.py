@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from aioresult import states
 from aioresult.backend import Backend
 from aioresult.backoff import Backoff, retried, time_is_up
+from aioresult.codec.exceptions import safe_repr
 from aioresult.errors import AioResultError, EncodeError, ResultNotStored, StoreUnavailable, TaskRevokedError
 from aioresult.record import Record, conditional, record_of
 
@@ -115,3 +117,24 @@ async def _log_refusal(backend: Backend, record: Record) -> None:
         why,
         found,
     )
+
+
+def meta_of(backend: Backend, call: partial[Any]) -> dict[str, Any]:
+    """Return what is stored with the result of ``call`` beside its value: with ``result_extended``, what was called."""
+    if not backend.settings.result_extended:
+        return {"children": []}
+    codec = backend._runtime.store.codec
+    fn = cast("Any", call.func)
+    meta: dict[str, Any] = {
+        "children": [],
+        "name": f"{getattr(fn, '__module__', '')}.{getattr(fn, '__qualname__', type(fn).__qualname__)}",
+        "worker": socket.gethostname(),
+        "retries": 0,
+    }
+    for key, value in (("args", list(call.args)), ("kwargs", call.keywords)):
+        try:
+            codec.encode_value(value, key)
+            meta[key] = value
+        except EncodeError:  # arguments are only shown: they must not prevent the result from being stored
+            meta[key] = safe_repr(value)
+    return meta

@@ -5,25 +5,23 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-import socket
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from concurrent.futures import Executor
 from contextlib import nullcontext
-from typing import Any, NoReturn, ParamSpec, Self, TypeVar, cast, overload
+from typing import Any, NoReturn, ParamSpec, Self, TypeVar, overload
 
 import msgspec
 
 from aioresult import states
 from aioresult.backend import Backend, get_backend
 from aioresult.background import owned_task
-from aioresult.codec.exceptions import safe_repr
-from aioresult.errors import AioResultError, EncodeError, SettingsError, StoreUnavailable, Unsupported
+from aioresult.errors import AioResultError, SettingsError, StoreUnavailable, Unsupported
 from aioresult.jobs import Job
 from aioresult.leases import Lease
 from aioresult.performing import perform
 from aioresult.record import check_task_id
-from aioresult.recording import Outcome, Recorder, cancelled
+from aioresult.recording import Outcome, Recorder, cancelled, meta_of
 from aioresult.result import AsyncResult
 from aioresult.stopping import Deafness
 
@@ -178,7 +176,7 @@ class TaskRunner:
             )
 
     def _begin(self, task_id: str, options: _Options, ignored: bool, call: functools.partial[Any]) -> None:
-        meta = {"children": [], **self._extended(call)}
+        meta = meta_of(self.backend, call)
         job = Job(
             self.backend,
             task_id,
@@ -270,24 +268,6 @@ class TaskRunner:
             outcome = Outcome(states.FAILURE, job.emitter.lost)  # a reader that sees SUCCESS must have got all items
         if not self.backend.settings.ignores(outcome.state, job.ignored):
             await self._recorder.record(self.backend, job.id, outcome, meta, job.overs)
-
-    def _extended(self, call: functools.partial[Any]) -> dict[str, Any]:
-        if not self.backend.settings.result_extended:
-            return {}
-        codec = self.backend._runtime.store.codec
-        fn = cast("Any", call.func)
-        named: dict[str, Any] = {
-            "name": f"{getattr(fn, '__module__', '')}.{getattr(fn, '__qualname__', type(fn).__qualname__)}",
-            "worker": socket.gethostname(),
-            "retries": 0,
-        }
-        for key, value in (("args", list(call.args)), ("kwargs", call.keywords)):
-            try:
-                codec.encode_value(value, key)
-                named[key] = value
-            except EncodeError:  # arguments are only shown: they must not prevent the result from being stored
-                named[key] = safe_repr(value)
-        return named
 
     # --- opening and closing ---
 

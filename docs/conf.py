@@ -46,6 +46,7 @@ autodoc_default_options = {"members": True, "member-order": "bysource", "show-in
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
 python_maximum_signature_line_length = 80  # longer ones have a line for each parameter
+suppress_warnings = ["ref.python"]  # names of attributes in docstrings, which several classes have
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True

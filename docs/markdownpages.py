@@ -9,7 +9,7 @@ def _keep_the_text(translator: SphinxTranslator, node: nodes.abbreviation) -> No
     """Write what is within, without what it stands for."""
 
 
-def _leave_out(translator: SphinxTranslator, node: nodes.meta) -> None:
+def _leave_out(_translator: SphinxTranslator, _node: nodes.meta) -> None:
     """Write nothing: what search engines are told is for the page in HTML."""
     raise nodes.SkipNode
 

@@ -1,14 +1,14 @@
 """Pictures by Chromium: ``python docs/screenshots.py`` makes those of pages; with a folder, looks at the built site.
 
-The first runs the tutorial as it is written, with a worker and a web server, and draws its page in the middle of an answer;
-then it runs the example chat, and draws that on a desktop and on a phone.
-The second (``python docs/screenshots.py /tmp/pictures``) draws pages of ``site/`` at three sizes, light and dark, for a person
-who looks at them.
+The first runs the tutorial as it is written, with a worker and a web server, and draws its page in the middle of an
+answer; then it runs the example chat, and draws that on a desktop and on a phone. The second (``python
+docs/screenshots.py pictures``) draws pages of ``site/`` at three sizes, light and dark, for a person who looks at them.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 import tempfile
@@ -49,11 +49,16 @@ def draw(url: str, picture: Path, size: tuple[int, int], *, dark: bool = False) 
     """Have Chromium draw a page."""
     with tempfile.TemporaryDirectory() as profile:
         subprocess.run(
-            ["chromium", "--headless", "--no-sandbox", "--hide-scrollbars", f"--user-data-dir={profile}"]
-            + [f"--blink-settings=preferredColorScheme={0 if dark else 1}", f"--window-size={size[0]},{size[1]}"]
-            + [f"--screenshot={picture}", url],
+            [
+                *("chromium", "--headless", "--no-sandbox", "--hide-scrollbars", f"--user-data-dir={profile}"),
+                f"--blink-settings=preferredColorScheme={0 if dark else 1}",
+                f"--window-size={size[0]},{size[1]}",
+                f"--screenshot={picture}",
+                url,
+            ],
             check=True,
             capture_output=True,
+            timeout=60,
         )
 
 
@@ -95,7 +100,8 @@ def draw_chat() -> None:
 @contextlib.contextmanager
 def running(command: list[str], folder: str) -> Iterator[None]:
     """Run a command in a folder for as long as the block takes."""
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, cwd=folder, env=environment)
     try:
         yield
     finally:
@@ -104,12 +110,14 @@ def running(command: list[str], folder: str) -> Iterator[None]:
 
 
 def wait_for(url: str) -> None:
-    """Wait until something answers."""
-    while True:
+    """Wait until something answers, for a minute at most."""
+    give_up = time.monotonic() + 60
+    while time.monotonic() < give_up:
         with contextlib.suppress(OSError):
             urllib.request.urlopen(url).close()
             return
         time.sleep(0.05)
+    raise TimeoutError(f"{url} does not answer")
 
 
 def draw_site(folder: Path) -> None:

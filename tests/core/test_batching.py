@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from aioresult import AioResultError, Backend, Record, StoreUnavailable, TaskRevokedError
-from aioresult.errors import PartlyUnavailable
 from aioresult.lanes import lane_of
+from aioresult.partly import PartlyUnavailable
 from aioresult.testing import FaultyStore
 from aioresult.testing.conformance import eventually
 

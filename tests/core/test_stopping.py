@@ -86,7 +86,7 @@ async def test_a_coroutine_is_cancelled_and_what_it_returns_is_dropped(
         assert await other.AsyncResult(result.id).revoke("enough")
         await eventually(is_idle(runner))
         assert work.cancelled
-        with pytest.raises(TaskRevokedError, match=r"^enough$"):
+        with pytest.raises(TaskRevokedError, match=r"^enough\b"):
             await result.get(timeout=PATIENCE)
         assert not await other.AsyncResult(result.id).revoke("again")
         assert not runner.cancel(result)

@@ -29,7 +29,7 @@ async def test_those_who_wait_get_the_reason_and_streams_end() -> None:
                 if len(items) == 2:
                     assert await backend.AsyncResult("t").revoke("enough")
 
-        with pytest.raises(TaskRevokedError, match=r"^enough$"):
+        with pytest.raises(TaskRevokedError, match=r"^enough\b"):
             await read()
         assert items == [1, 2]
         for outcome in await asyncio.gather(*waiting, return_exceptions=True):
@@ -60,7 +60,7 @@ async def test_of_two_who_revoke_one_did_it() -> None:
 async def test_without_a_reason_it_says_revoked() -> None:
     async with Backend("memory://") as backend:
         assert await backend.AsyncResult("t").revoke()
-        with pytest.raises(TaskRevokedError, match=r"^revoked$"):
+        with pytest.raises(TaskRevokedError, match=r"^revoked\b"):
             await backend.AsyncResult("t").get(timeout=PATIENCE)
 
 
@@ -96,10 +96,10 @@ def test_blocking_callers_revoke_too() -> None:
         result = sync.AsyncResult("t", backend)
         assert result.revoke(reason="enough") is True
         assert result.revoke() is False
-        with pytest.raises(TaskRevokedError, match=r"^enough$"):
+        with pytest.raises(TaskRevokedError, match=r"^enough\b"):
             result.get(timeout=PATIENCE)
         backend.mark_as_done("done", 1)
         others = [sync.AsyncResult(task_id, backend) for task_id in ("u", "v", "done")]
         assert sync.GroupResult("g", others).revoke("as in asynchronous code") == 2
-        with pytest.raises(TaskRevokedError, match=r"^as in asynchronous code$"):
+        with pytest.raises(TaskRevokedError, match=r"^as in asynchronous code\b"):
             others[0].get(timeout=PATIENCE)

@@ -72,6 +72,9 @@ class Control(Protocol):
     ) -> list[dict[str, Any]] | None:
         """Have them not run the tasks with these headers."""
 
+    def broadcast(self, command: str, arguments: dict[str, Any], /, **options: Any) -> list[dict[str, Any]] | None:
+        """Send a command."""
+
 
 class RunningTask(Protocol):
     """A task that is running in this thread."""

@@ -101,11 +101,13 @@ async def revoke_by_stamped_headers(
     """
     stamps = {name: value if isinstance(value, str) else list(value) for name, value in headers.items()}
     to = _Workers(app or internals.the_current_app(), destination, terminate, signal, reply, timeout, limit)
-    return await to.told(
-        "revoking tasks by their stamped headers",
-        lambda control, options: control.revoke_by_stamped_headers(stamps, **options),
-        publish_timeout,
-    )
+
+    def command(control: Control, options: dict[str, Any]) -> Replies | None:
+        """Send what Celery's method of that name sends, which fails over a reply that tells of an error."""
+        arguments = {"headers": stamps, "terminate": options.pop("terminate"), "signal": options.pop("signal")}
+        return control.broadcast("revoke_by_stamped_headers", arguments, **options)
+
+    return await to.told("revoking tasks by their stamped headers", command, publish_timeout)
 
 
 class _Workers:

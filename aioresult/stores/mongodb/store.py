@@ -10,8 +10,7 @@ from importlib.metadata import version
 from typing import ClassVar, Final, Self, TypeVar
 
 import msgspec
-from bson.timestamp import Timestamp
-from pymongo.errors import AutoReconnect, BulkWriteError, OperationFailure, PyMongoError, ServerSelectionTimeoutError
+from pymongo.errors import AutoReconnect, BulkWriteError, PyMongoError, ServerSelectionTimeoutError
 
 from aioresult.abc import Capabilities, Feed, Store
 from aioresult.errors import AioResultError, SettingsError, StoreUnavailable
@@ -20,15 +19,15 @@ from aioresult.settings import Settings
 from aioresult.states import FAILURE, SUCCESS
 from aioresult.stores.mongodb import clients, writes
 from aioresult.stores.mongodb.awaiting import heeding, together
-from aioresult.stores.mongodb.changes import Changes, Request, open_stream
 from aioresult.stores.mongodb.documents import Document, Documents, is_over
-from aioresult.stores.mongodb.failures import is_refusal, reason_of, throttled, unavailable
-from aioresult.stores.mongodb.feed import PIECES, RECORDS, MongoFeed
+from aioresult.stores.mongodb.failures import throttled, unavailable
+from aioresult.stores.mongodb.feed import MongoFeed
 from aioresult.stores.mongodb.groups import Groups
 from aioresult.stores.mongodb.indexes import create_ttl_index
 from aioresult.stores.mongodb.leases import Leases
 from aioresult.stores.mongodb.ranges import chunks
 from aioresult.stores.mongodb.streams import Streams
+from aioresult.stores.mongodb.watching import Watching
 from aioresult.stores.notices import warn_once
 from aioresult.stream import Append, Chunk, Cursor
 
@@ -53,16 +52,21 @@ class MongoStore(Store):
 
     def __init__(self, url: str, settings: Settings) -> None:
         super().__init__(url, settings)
-        self._target = clients.target_of(url, settings)
-        self.location = self._target.location
         self._documents = Documents(self.codec, settings)
         self._client: clients.Client | None = None
         self._handles: clients.Handles | None = None
         self._owns_client = True
         self._expiring: set[str] = set()
         self._streams = Streams(self, lambda: self._at, self._call)
-        self._leases = Leases(self.location, lambda: self._at, self._call)
         self._groups = Groups(self._documents, lambda: self._at, self._call)
+        self._use(clients.target_of(url, settings))
+
+    def _use(self, target: clients.Target) -> None:
+        self._target = target
+        self.location = where = target.location
+        patience = self.settings.connect_timeout
+        self._watching = Watching(where, lambda: self._at, self._call, self._count, self._quiet, patience)
+        self._leases = Leases(where, lambda: self._at, self._call)
 
     @classmethod
     def from_client(cls, client: object, settings: Settings) -> Self:
@@ -77,8 +81,7 @@ class MongoStore(Store):
 
     def _adopt(self, client: clients.Client) -> None:
         self._made_from = client
-        self._target = clients.target_of_client(client, self._target, self.settings)
-        self.location = self._target.location
+        self._use(clients.target_of_client(client, self._target, self.settings))
         self._client = client
         self._owns_client = False
 
@@ -231,57 +234,20 @@ class MongoStore(Store):
 
     async def _open_feed(self) -> MongoFeed | str:
         """Open a feed, or return why there is none."""
-        hello = await self._call(self._hello)
-        if "setName" not in hello and hello.get("msg") != "isdbgrid":
-            return "a standalone server has no change streams; run it as a replica set, of one member if need be"
-        records = await self._open_changes(self._at.tasks, RECORDS, hello)
+        records = await self._watching.records()
         if isinstance(records, str):
             return records
         return MongoFeed(
             records,
             decode=self._announced,
-            open_pieces=self._open_pieces,
+            open_pieces=self._watching.pieces,
             read_many=self.read_many,
             interval=self.settings.poll_interval,
         )
 
-    async def _hello(self) -> Document:
-        return await clients.hello(self._at.database)
-
-    async def _open_pieces(self) -> Changes | None:
-        pieces = await self._open_changes(self._at.streams, PIECES, await self._call(self._hello))
-        if isinstance(pieces, str):
-            warn_once(self.location, f"cannot push items of streams, so that they are polled for: {pieces}")
-            return None
-        return pieces
-
-    async def _open_changes(self, collection: clients.Collection, wanted: Request, hello: Document) -> Changes | str:
-        """Open a change stream, or return why the server refuses that."""
-        now = hello.get("operationTime")
-        stream = await self._call(partial(self._open_stream, collection, wanted, now))
-        if isinstance(stream, str):
-            return stream
-        return Changes(
-            stream,
-            opened_at=now,
-            patience=self._silence + self.settings.connect_timeout,
-            location=self.location,
-            count=self._count,
-        )
-
-    @property
-    def _silence(self) -> float:
+    def _quiet(self) -> float:
+        """Return after how many seconds of silence the server is to answer."""
         return min(self.silence, self.motor_silence) if self._target.motor else self.silence
-
-    async def _open_stream(
-        self, collection: clients.Collection, wanted: Request, now: Timestamp | None
-    ) -> clients.ChangeStream | str:
-        try:
-            return await open_stream(collection, wanted, now, self._silence)
-        except OperationFailure as exc:
-            if is_refusal(exc):
-                return f"the server refuses change streams ({reason_of(exc)})"
-            raise
 
     def _announced(self, document: Document) -> Record | None:
         return None if is_over(document, datetime.now(UTC)) else self._documents.decode(document)

@@ -10,7 +10,8 @@ import redis.asyncio.connection as driver
 from redis.asyncio import RedisCluster
 
 from aioresult.abc import Store
-from aioresult.errors import InvalidTaskId, PartlyUnavailable, SettingsError, StoreUnavailable
+from aioresult.errors import InvalidTaskId, SettingsError, StoreUnavailable
+from aioresult.partly import PartlyUnavailable
 from aioresult.record import Record, ResultTree
 from aioresult.settings import Settings
 from aioresult.stores.redis.clusterfeed import ClusterFeed

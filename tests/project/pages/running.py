@@ -54,12 +54,11 @@ class Session:
 
     def __exit__(self, *exc_info: object) -> None:
         for process in self._running:
-            os.killpg(process.pid, signal.SIGTERM)
+            _signal(process, signal.SIGTERM)
         for process in self._running:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(10)
-            with contextlib.suppress(ProcessLookupError):  # the last of the group has ended
-                os.killpg(process.pid, signal.SIGKILL)
+            _signal(process, signal.SIGKILL)
             process.wait()
         self._loop.close()
 
@@ -138,6 +137,12 @@ class Session:
                 check(expected, printed)
                 raise AssertionError(f"{command} has ended with {process.returncode}")
             time.sleep(0.02)
+
+
+def _signal(process: subprocess.Popen[bytes], signum: int) -> None:
+    """Send a signal to a process and to those that it has started, unless the last of them has ended."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signum)
 
 
 def commands(text: str) -> Iterator[tuple[str, str]]:

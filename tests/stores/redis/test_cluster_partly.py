@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from aioresult import Backend, Record, StoreUnavailable
-from aioresult.errors import PartlyUnavailable
+from aioresult.partly import PartlyUnavailable
 from aioresult.settings import make_settings
 from aioresult.stores.redis.cluster import RedisClusterStore
 from aioresult.stores.redis.connect import Address
