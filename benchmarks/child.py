@@ -12,7 +12,7 @@ import json
 import sys
 import traceback
 
-from benchmarks import stopping, streaming  # noqa: F401  (their operations)
+from benchmarks import serving, stopping, streaming  # noqa: F401  (their operations)
 from benchmarks.contestants import make
 from benchmarks.roles import OPERATIONS, Role
 

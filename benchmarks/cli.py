@@ -43,6 +43,7 @@ cases:
   fan     several consumer processes on one store
   streams append to item, with few and many readers, many streams, late readers
   stop    revoke to cancelled coroutine in another process; what 10,000 running tasks take
+  browser many open streams of events in one process, beside two handlers that people write
 
 examples:
   python -m benchmarks                                  the quick run, about three minutes

@@ -33,6 +33,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         finished: items of the stream that is read when it is over.
         reader_crowds: numbers of idle readers of a stream each.
         running: numbers of tasks that run in one process.
+        browsers: numbers of streams of events that are open in one process.
         others_elsewhere: whether wake-ups under ``others`` are measured on other stores than Redis.
         elsewhere: the cases that are measured on other stores than Redis.
         peers: other libraries that take part, unless the command line says otherwise.
@@ -63,6 +64,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     finished: int
     reader_crowds: tuple[int, ...]
     running: tuple[int, ...]
+    browsers: tuple[int, ...]
     others_elsewhere: bool
     elsewhere: tuple[str, ...]
     peers: tuple[str, ...]
@@ -94,6 +96,7 @@ QUICK: Final = Plan(
     finished=10_000,
     reader_crowds=(10_000,),
     running=(10_000,),
+    browsers=(1000,),
     others_elsewhere=False,
     elsewhere=("wake", "store", "streams", "stop"),
     peers=("celery",),
@@ -125,6 +128,7 @@ FULL: Final = Plan(
     finished=10_000,
     reader_crowds=(1000, 10_000),
     running=(1000, 10_000),
+    browsers=(5000,),
     others_elsewhere=True,
     elsewhere=("wake", "crowd", "ready", "store", "group", "load", "fan", "streams", "stop"),
     peers=("all",),
@@ -156,6 +160,7 @@ TINY: Final = Plan(
     finished=20,
     reader_crowds=(20,),
     running=(20,),
+    browsers=(20,),
     others_elsewhere=True,
     elsewhere=("wake", "crowd", "ready", "store", "group", "load", "fan", "streams", "stop"),
     peers=(),

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from benchmarks import machine
-from benchmarks.cases import crowd, fan, group, load, stop, streams, sync, throughput, wake
+from benchmarks.cases import browser, crowd, fan, group, load, stop, streams, sync, throughput, wake
 from benchmarks.cases.case import Setting
 from benchmarks.figures import Results, Run
 from benchmarks.plan import Plan
@@ -30,6 +30,7 @@ CASES: Final[dict[str, Callable[[Setting], None]]] = {
     "fan": fan.run,
     "streams": streams.run,
     "stop": stop.run,
+    "browser": browser.run,
 }
 _WITHOUT_SERVER: Final = {"sqlite": ("load", "fan")}
 """Cases that are about a server's side, or about more than one consumer, where there is no server."""
