@@ -50,9 +50,7 @@ def store(
         if written:
             return Exit.OK
         stored = await backend.fetch(task_id)
-        print_error(
-            f"task {task_id!r}: {state} was not stored, since it is {stored.status}, which that may not replace"
-        )
+        print_error(f"task {task_id!r}: {state} was not stored, because the task has ended already, as {stored.status}")
         return Exit.REFUSED
 
     Session(url, settings, json, verbose).run(command)
