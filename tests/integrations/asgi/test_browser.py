@@ -155,6 +155,11 @@ def subscribed(server: RedisServer) -> list[str]:
     return sorted("subscribed" if int(count) else "not" for count in re.findall(r"\bsub=(\d+)", clients))
 
 
+async def until_subscribed(server: RedisServer) -> None:
+    while "subscribed" not in await asyncio.to_thread(subscribed, server):
+        await asyncio.sleep(0.01)
+
+
 async def test_two_hundred_event_sources_are_one_subscription(
     browser: Chromium, redis_server: RedisServer, redis_url: str, tmp_path: Path
 ) -> None:
@@ -177,6 +182,7 @@ async def test_two_hundred_event_sources_are_one_subscription(
                 await until(lambda: results.open_streams == len(pages) * EACH)
                 if not before:
                     await backend.append("task-0", "first")
+                    await until_subscribed(redis_server)  # the subscription is opened behind the first answer
                     before = await asyncio.to_thread(subscribed, redis_server)
             await asyncio.gather(*(backend.append(f"task-{number}", number, "word") for number in range(EACH)))
             during = await asyncio.to_thread(subscribed, redis_server)

@@ -44,7 +44,7 @@ async def by_hypercorn(app: Any, **settings: Any) -> AsyncIterator[str]:
         finally:
             ended.set()
             await serving
-        listener.detach()  # hypercorn has closed it
+            listener.detach()  # hypercorn has closed it
 
 
 class Seen(NamedTuple):
