@@ -145,7 +145,7 @@ def test_what_may_not_be_replaced_stays_and_that_is_said(url: str, backend: Back
     ended = aioresult("store", "t", "--state", "PROGRESS", "--json", url=url)
     assert ended.code == Exit.REFUSED
     assert ended.objects == [{"id": "t", "status": "PROGRESS", "written": False}]
-    assert "it is SUCCESS" in ended.err
+    assert "has ended already, as SUCCESS" in ended.err
 
 
 def test_settings_are_given_by_name(url: str, backend: Backend) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from fastapi.responses import HTMLResponse, Response
 
 from aioresult import Backend
 from aioresult.integrations.asgi import PUBLIC, Request, ResultsApp
+from aioresult.testing.conformance import eventually
 from tests.integrations.asgi.web import HOST, by_hypercorn, by_uvicorn, until
 from tests.servers import RedisServer
 from tests.servers.chromium import Chromium, Page
@@ -155,9 +157,8 @@ def subscribed(server: RedisServer) -> list[str]:
     return sorted("subscribed" if int(count) else "not" for count in re.findall(r"\bsub=(\d+)", clients))
 
 
-async def until_subscribed(server: RedisServer) -> None:
-    while "subscribed" not in await asyncio.to_thread(subscribed, server):
-        await asyncio.sleep(0.01)
+async def is_subscribed(server: RedisServer) -> bool:
+    return "subscribed" in await asyncio.to_thread(subscribed, server)
 
 
 async def test_two_hundred_event_sources_are_one_subscription(
@@ -182,7 +183,9 @@ async def test_two_hundred_event_sources_are_one_subscription(
                 await until(lambda: results.open_streams == len(pages) * EACH)
                 if not before:
                     await backend.append("task-0", "first")
-                    await until_subscribed(redis_server)  # the subscription is opened behind the first answer
+                    await eventually(
+                        partial(is_subscribed, redis_server)
+                    )  # the subscription is opened behind the first answer
                     before = await asyncio.to_thread(subscribed, redis_server)
             await asyncio.gather(*(backend.append(f"task-{number}", number, "word") for number in range(EACH)))
             during = await asyncio.to_thread(subscribed, redis_server)
