@@ -43,7 +43,8 @@ def _event(payload: bytes) -> Message:
 @asynccontextmanager
 async def _polling(url: str) -> AsyncIterator[App]:
     """Give a handler as people write it: it looks into the store, and sleeps."""
-    client = redis.asyncio.Redis.from_url(url)
+    pool = redis.asyncio.BlockingConnectionPool.from_url(url, max_connections=50, timeout=None)
+    client = redis.asyncio.Redis.from_pool(pool)
 
     async def app(scope: Message, _receive: object, send: Send) -> None:
         await send(_HEAD)
