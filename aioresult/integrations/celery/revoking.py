@@ -50,8 +50,8 @@ async def revoke(
         task_id: an id, a result, a group, or several of these.
         destination: names of the workers; by default all.
         terminate: also end a task that is running, where the worker's pool can: prefork ends the process, gevent and
-            eventlet the greenlet. Threads cannot be ended: the task goes on to its own end, and the worker's reply has
-            an ``"error"``. A solo worker hears nothing before its task has ended.
+            eventlet the greenlet (gevent from Celery 5.5 on). Threads cannot be ended: the task goes on to its own end,
+            and the worker's reply has an ``"error"``. A solo worker hears nothing before its task has ended.
         signal: for that process: ``"SIGTERM"``, which is the default, ``"SIGKILL"``, ...
         reply: wait for the workers' replies. Without, nobody says whether there was a worker that heard it.
         timeout: seconds without a reply after which no more are expected.
