@@ -210,6 +210,8 @@ class TaskRunner:
         job.enter()
         if options.task_id is not None and not options.once:
             await job.look()
+            if job.stop.told is not None:  # being cancelled would only end it where it waits for something
+                return None
         async with self._slots or nullcontext():
             try:
                 if options.once:

@@ -7,6 +7,7 @@ import logging
 import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -237,6 +238,38 @@ async def test_a_task_that_was_revoked_before_it_was_submitted_does_not_run(back
     assert work.calls == 0
     with pytest.raises(TaskRevokedError, match="not at all"):
         await result.get(timeout=PATIENCE)
+
+
+@pytest.mark.all_loops
+@pytest.mark.parametrize("max_running", [None, 1])
+async def test_no_kind_of_function_runs_once_it_was_revoked_though_no_beginning_is_stored(
+    url: str, other: Backend, max_running: int | None
+) -> None:
+    """A coroutine that waits for nothing, and a thread, would run to their ends before they are cancelled."""
+    ran: list[str] = []
+
+    def plain() -> None:
+        ran.append("plain")
+
+    async def coroutine() -> None:
+        ran.append("coroutine")
+
+    async def generator() -> AsyncIterator[int]:
+        ran.append("generator")
+        yield 1
+
+    works: list[Callable[..., Any]] = [plain, coroutine, generator]
+    with ThreadPoolExecutor(1) as executor:
+        async with (
+            Backend(url, task_track_started=False) as backend,
+            TaskRunner(backend, executor=executor, max_running=max_running) as runner,
+        ):
+            for work in works:
+                assert await other.AsyncResult(work.__name__).revoke("not at all")
+                result = runner.with_options(task_id=work.__name__)(work)
+                with pytest.raises(TaskRevokedError, match="not at all"):
+                    await result.get(timeout=PATIENCE)
+    assert ran == []
 
 
 async def test_the_failure_of_an_earlier_run_does_not_stop_the_next_one(backend: Backend) -> None:
