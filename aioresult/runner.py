@@ -8,7 +8,6 @@ import logging
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from concurrent.futures import Executor
-from contextlib import nullcontext
 from typing import Any, NoReturn, ParamSpec, Self, TypeVar, overload
 
 import msgspec
@@ -23,6 +22,7 @@ from aioresult.performing import perform
 from aioresult.record import check_task_id
 from aioresult.recording import Outcome, Recorder, cancelled, meta_of
 from aioresult.result import AsyncResult
+from aioresult.slots import Slots
 from aioresult.stopping import Deafness
 
 T = TypeVar("T")
@@ -76,7 +76,7 @@ class TaskRunner:
     ) -> None:
         self._backend = backend
         self._executor = executor
-        self._slots = None if max_running is None else asyncio.Semaphore(max_running)
+        self._slots = Slots(max_running)
         self._calls: dict[str, asyncio.Task[Outcome | None]] = {}
         self._store_timeout = store_timeout
         self._recorder = Recorder(store_timeout)
@@ -212,7 +212,7 @@ class TaskRunner:
             await job.look()
             if job.stop.told is not None:  # being cancelled would only end it where it waits for something
                 return None
-        async with self._slots or nullcontext():
+        async with self._slots.slot():
             try:
                 if options.once:
                     if not await self._claimed(job):

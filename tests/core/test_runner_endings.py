@@ -235,3 +235,24 @@ async def test_a_loop_that_ends_before_a_result_is_stored_says_which_may_be_lost
             if task.get_name().startswith("aioresult record"):
                 task.cancel()
     assert f"the result of task {result.id!r} may be lost" in caplog.text
+
+
+def test_a_limit_holds_in_one_event_loop_after_the_other() -> None:
+    running: list[int] = []
+
+    async def work() -> int:
+        running.append(1)
+        await asyncio.sleep(0)
+        most = len(running)
+        running.pop()
+        return most
+
+    backend = Backend("memory://")
+    runner = TaskRunner(backend, max_running=1)
+
+    async def burst() -> None:
+        async with asyncio.timeout(PATIENCE), backend, runner:
+            assert await asyncio.gather(*(runner.submit(work) for _ in range(3))) == [1, 1, 1]
+
+    for _ in range(2):
+        asyncio.run(burst())

@@ -21,7 +21,7 @@ ROOT = "the package itself"
 # From the bottom up; a module may import what stands on lines before its own. Those on one line do not know each other.
 LAYERS = [
     ["collection", "credentials", "errors", "fallback", "forks", "patches", "states"],
-    ["background", "backoff", "partly", "record", "stream"],
+    ["background", "backoff", "partly", "record", "slots", "stream"],
     ["settings"],
     ["codec"],
     ["abc"],
