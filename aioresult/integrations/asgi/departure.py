@@ -13,25 +13,28 @@ import threading
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, Final
+from weakref import WeakMethod
 
 Ended = Callable[[], None]
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 class Departure:
-    """Calls functions when SIGINT or SIGTERM comes, in the event loop that has asked for it.
+    """Calls methods when SIGINT or SIGTERM comes, in the event loop that has asked for it.
+
+    It keeps nobody alive: events that are given up without being closed are collected, and their waiters with them.
 
     While somebody listens, handlers are put in front of the server's, where it has some, and in the main thread only,
     since signals cannot be handled elsewhere.
     """
 
     def __init__(self) -> None:
-        self._listening: dict[Ended, asyncio.AbstractEventLoop] = {}
+        self._listening: dict[WeakMethod[Ended], asyncio.AbstractEventLoop] = {}
         self._handlers: dict[int, tuple[Any, Any]] = {}
 
     def listen(self, ended: Ended) -> None:
-        """Have ``ended`` called in the running loop when a signal comes."""
-        self._listening[ended] = asyncio.get_running_loop()
+        """Have ``ended``, a method, called in the running loop when a signal comes."""
+        self._listening[WeakMethod(ended, self._forget)] = asyncio.get_running_loop()
         if threading.current_thread() is not threading.main_thread():
             return
         for number in _SIGNALS:
@@ -42,8 +45,9 @@ class Departure:
 
     def _handler(self, previous: Callable[[int, FrameType | None], Any]) -> Callable[[int, FrameType | None], None]:
         def handle(number: int, frame: FrameType | None) -> None:
-            for ended, loop in list(self._listening.items()):  # threads may come and go meanwhile
-                if not loop.is_closed():
+            for method, loop in list(self._listening.items()):  # threads may come and go meanwhile
+                ended = method()
+                if ended is not None and not loop.is_closed():
                     loop.call_soon_threadsafe(ended)
             previous(number, frame)
 
@@ -53,13 +57,16 @@ class Departure:
 
     def leave(self, ended: Ended) -> None:
         """Stop listening."""
-        self._listening.pop(ended, None)
+        self._forget(WeakMethod(ended))
         if self._listening or threading.current_thread() is not threading.main_thread():
             return
         for number, (handler, previous) in list(self._handlers.items()):
             if signal.getsignal(number) is handler:  # or else another one is in front of it, and it stays
                 signal.signal(number, previous)
                 del self._handlers[number]
+
+    def _forget(self, method: WeakMethod[Ended]) -> None:
+        self._listening.pop(method, None)
 
 
 DEPARTURE: Final = Departure()

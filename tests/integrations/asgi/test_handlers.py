@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator
+import gc
+from collections.abc import AsyncIterable, AsyncIterator, MutableMapping
 from typing import Annotated, Any
 
 import pytest
@@ -13,7 +14,7 @@ from fastapi.sse import ServerSentEvent
 from sse_starlette import EventSourceResponse
 from sse_starlette.sse import AppStatus
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
@@ -143,6 +144,34 @@ async def test_an_iteration_that_is_given_up_frees_its_waiter(memory: Backend) -
     assert memory.stats().waiting == 1
     await stream.aclose()
     assert memory.stats().waiting == 0
+
+
+async def test_an_iteration_that_nobody_knows_any_more_frees_its_waiter(memory: Backend) -> None:
+    """Frameworks do not close what they iterate where sending fails because the client has left."""
+
+    async def gone(message: MutableMapping[str, Any]) -> None:
+        if message.get("body"):
+            raise OSError("the client has left")
+
+    async def silence() -> dict[str, str]:
+        return await never
+
+    never: asyncio.Future[dict[str, str]] = asyncio.get_running_loop().create_future()
+    scope = {"type": "http", "asgi": {"spec_version": "2.4"}}
+    with pytest.raises(ClientDisconnect):
+        await StreamingResponse(begun := events(memory.AsyncResult("task")))(scope, silence, gone)
+    stream = events(memory.AsyncResult("task"))
+    await memory.append("task", 1)
+    await anext(stream)
+    assert (await anext(stream)).data == "1"
+    assert memory.stats().waiting == 1
+    del stream, begun
+
+    def nobody_waits() -> bool:
+        gc.collect()
+        return not memory.stats().waiting
+
+    await until(nobody_waits)
 
 
 async def test_a_result_that_is_known_to_be_final_is_not_waited_for(memory: Backend) -> None:
