@@ -73,7 +73,8 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
         origin = request.headers.get("origin")
         if origin is None or "*" in self.origins or origin in self.origins:
             return
-        if urlsplit(origin).netloc != request.headers.get("host"):
+        host = _host_of(origin)
+        if host is None or host != request.headers.get("host"):
             logger.info("a page of %r was refused; origins=[...] of ResultsApp admits other sites", origin)
             raise Refusal(HTTPStatus.FORBIDDEN, "this is not for pages of other sites")
 
@@ -136,6 +137,14 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
 async def _allows(authorize: Authorize, request: Request, task_id: str) -> bool:
     answer = authorize(request, task_id)
     return bool(await answer if inspect.isawaitable(answer) else answer)
+
+
+def _host_of(origin: str) -> str | None:
+    """Return the host and port of an origin; ``None`` where it names none."""
+    try:
+        return urlsplit(origin).netloc or None
+    except ValueError:
+        return None
 
 
 def not_found() -> Refusal:

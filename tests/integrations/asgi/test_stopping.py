@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from websockets.exceptions import InvalidStatus
 
 from aioresult import Backend, TaskRunner
 from aioresult.integrations.asgi import PUBLIC, Request, ResultsApp
 from tests.integrations.asgi.conftest import Open
+from tests.integrations.asgi.test_websockets import everything
 from tests.integrations.asgi.web import Browser, Serving, seen_in
 
 
@@ -89,3 +91,15 @@ async def test_stopping_is_for_post_alone(memory: Backend, browse: Open) -> None
     answer = await browser.client.get("/task/revoke")
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST, OPTIONS")
     assert (await memory.fetch("task")).status == "PENDING"
+
+
+@pytest.mark.parametrize("origin", ["http://[", "http://[::1", "http://]", "null", "://", "no url at all"])
+async def test_an_origin_that_is_none_is_that_of_another_site(memory: Backend, browse: Open, origin: str) -> None:
+    browser = await browse(ResultsApp(memory, PUBLIC, PUBLIC))
+    await memory.update_state("task", "PROGRESS", 1)
+    answer = await browser.client.post("/task/revoke", headers={"Origin": origin})
+    assert answer.status_code == 403
+    with pytest.raises(InvalidStatus) as refused:
+        await everything(browser, "/task", origin=origin)
+    assert refused.value.response.status_code == 403
+    assert (await memory.fetch("task")).status == "PROGRESS"
