@@ -20,6 +20,8 @@ _DONE: Final = 1000
 _TRY_AGAIN: Final = 1012
 """The server restarts."""
 _TOO_SLOW: Final = 4408
+_REASON: Final = 123
+"""Bytes that a reason may have."""
 
 
 class Socket:
@@ -85,4 +87,5 @@ class Socket:
         return await taken(self._send({"type": "websocket.send", "text": text}), self._site.send_timeout)
 
     async def _close(self, code: int, reason: str) -> None:
-        await self._send({"type": "websocket.close", "code": code, "reason": reason})
+        short = reason.encode()[:_REASON].decode(errors="ignore")  # a character that was cut in two is left out
+        await self._send({"type": "websocket.close", "code": code, "reason": short})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from websockets.asyncio.client import connect
@@ -71,6 +72,17 @@ async def test_what_cannot_be_served_is_closed_with_a_code_that_says_why(
     await memory.mark_as_done("task", 1)
     await memory.mark_as_done("secret", 1)
     assert await everything(await browse(app), path) == ([], code)
+
+
+@pytest.mark.parametrize("character", ["x", "\u20ac", "\U0001f600"])
+async def test_a_reason_is_cut_where_it_is_longer_than_a_websocket_can_tell(
+    memory: Backend, browse: Open, serving: Serving, character: str
+) -> None:
+    browser = await browse(ResultsApp(memory, PUBLIC), serving)
+    async with connect(address(browser, f"/task?after={quote(character * 100)}"), proxy=None) as socket:
+        await socket.wait_closed()
+    assert socket.close_code == 4400
+    assert (socket.close_reason or "").startswith("'" + character * 20)
 
 
 async def test_pages_of_other_sites_cannot_open_one_unless_they_are_named(memory: Backend, browse: Open) -> None:
