@@ -39,7 +39,8 @@ class Departure:
             return
         for number in _SIGNALS:
             previous = signal.getsignal(number)
-            if number not in self._handlers and callable(previous):
+            known = self._handlers.get(number)
+            if callable(previous) and (known is None or previous is not known[0]):  # a server may have put its own back
                 self._handlers[number] = (self._handler(previous), previous)
                 signal.signal(number, self._handlers[number][0])
 

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from websockets.asyncio.client import connect
 
 from aioresult import Backend
-from aioresult.integrations.asgi import PUBLIC, ResultsApp
+from aioresult.integrations.asgi import PUBLIC, ResultsApp, events
 from aioresult.integrations.asgi.request import Message
 from tests.integrations.asgi.conftest import Open
 from tests.integrations.asgi.test_websockets import address
@@ -97,6 +97,24 @@ async def test_signals_are_left_to_the_server_where_there_are_no_streams(memory:
             pass
     await until(lambda: not app.open_streams)
     assert signal.getsignal(signal.SIGTERM) is servers_own
+
+
+async def test_the_next_server_of_a_process_is_heard_though_the_last_one_put_its_handlers_back(memory: Backend) -> None:
+    """A server that is forced to end does so while streams are open."""
+    told: list[str] = []
+    original = signal.signal(signal.SIGTERM, lambda *_: told.append("first server"))
+    try:
+        left_open = events(memory.AsyncResult("task"))
+        await anext(left_open)
+        signal.signal(signal.SIGTERM, lambda *_: told.append("second server"))
+        await left_open.aclose()
+        stream = events(memory.AsyncResult("task"))
+        await anext(stream)
+        signal.raise_signal(signal.SIGTERM)
+        assert [event async for event in stream] == [], "it ends, and its task has not"
+        assert told == ["second server"]
+    finally:
+        signal.signal(signal.SIGTERM, original)
 
 
 async def test_the_lifespan_ends_the_streams(memory: Backend) -> None:
