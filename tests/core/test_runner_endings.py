@@ -256,3 +256,9 @@ def test_a_limit_holds_in_one_event_loop_after_the_other() -> None:
 
     for _ in range(2):
         asyncio.run(burst())
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_a_limit_under_which_no_task_could_ever_begin_is_refused(limit: int) -> None:
+    with pytest.raises(ValueError, match=f"max_running is a positive number of tasks.*not {limit}"):
+        TaskRunner(max_running=limit)
