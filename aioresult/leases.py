@@ -85,8 +85,8 @@ class Lease:
         if self._refused or not self._seconds:
             return False
         self._keep_renewing()
-        if time.monotonic() < self._renewed_at + self._seconds:
-            return True
+        if time.monotonic() < self._renewed_at + self._seconds / _RENEWALS:
+            return True  # later than that a renewal is due, and it alone says that the lease has not ended meanwhile
         if self._attempt is None:
             self._attempt = asyncio.get_running_loop().create_future()
         error = await asyncio.shield(self._attempt)

@@ -55,6 +55,8 @@ class Reports:
         self._loop.call_soon_threadsafe(self._set_next, record, plain)
 
     def _set_next(self, record: Record, plain: Record) -> None:
+        if self._error is not None:  # a thread reports at the moment at which the task ends
+            return
         self._next = record, plain
         self._writing.begin()
 

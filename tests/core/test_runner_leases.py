@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -297,3 +298,55 @@ async def test_a_revoked_task_gives_the_lease_back_too() -> None:
         assert store.done[-1] == "ended"
         with pytest.raises(TaskRevokedError):
             await result.get(timeout=PATIENCE)
+
+
+async def test_a_lease_that_is_old_is_renewed_before_a_state_relies_on_it() -> None:
+    """After a pause without tasks it may end before its renewal has arrived."""
+    store = Watched()
+    async with Backend(store) as backend, TaskRunner(backend, lease=30) as runner:
+        first = Work()
+        first.go_on.set()
+        await runner.submit(first)
+        runner._lease._renewed_at -= 29  # as if so much time had passed
+        del store.done[:]
+        work = Work()
+        result = runner.submit(work)
+        await eventually(lambda: is_started(backend, result.id))
+        assert store.done[:2] == ["renewed", "STARTED of a runner"]
+        work.go_on.set()
+        await result
+
+
+async def is_started(backend: Backend, task_id: str) -> bool:
+    return (await backend.fetch(task_id)).status == "STARTED"
+
+
+async def test_what_a_thread_reports_while_its_task_ends_leaves_nothing_behind() -> None:
+    reporting, ended, reported = threading.Event(), threading.Event(), threading.Event()
+
+    class Slow(Watched):
+        def encode(self, record: Record) -> Record:
+            if record.status == "PROGRESS":  # the thread is stopped here, behind its look at whether the task has ended
+                reporting.set()
+                ended.wait(PATIENCE)
+            return super().encode(record)
+
+    def work() -> None:
+        progress(1)
+        reported.set()
+
+    async with Backend(Slow()) as backend, TaskRunner(backend) as runner:
+        result = runner.submit(work)
+        await asyncio.to_thread(reporting.wait, PATIENCE)
+        runner.cancel(result)
+        await eventually(lambda: is_idle(runner))
+        ended.set()
+        await asyncio.to_thread(reported.wait, PATIENCE)
+        await asyncio.sleep(0)
+        names = [task.get_name() for task in asyncio.all_tasks()]
+        assert [name for name in names if "states of" in name] == []
+        assert backend._runtime.hub.own_runners == set()
+
+
+async def is_idle(runner: TaskRunner) -> bool:
+    return runner.running == 0
