@@ -32,7 +32,7 @@ class Job:
         once: whether its function is called only where nothing is stored under the id.
         lease: of the runner.
         timeout: how many seconds something is kept for while the store is away.
-        deaf: takes the reason why the task cannot be stopped from elsewhere.
+        listening_lost: takes the reason why the task cannot be stopped from elsewhere.
 
     Attributes:
         running: the asyncio task that calls the function.
@@ -50,12 +50,12 @@ class Job:
         once: bool,
         lease: Lease,
         timeout: float,
-        deaf: Callable[[Exception], None],
+        listening_lost: Callable[[Exception], None],
     ) -> None:
         self.id = task_id
         self.ignored = ignored
         self.overs: tuple[str | None, ...] = (UNFINISHED,)
-        if once:  # until it is known to be ours, of which the answer may be lost
+        if once:  # the answer to the claim may be lost: the end is then stored over our own claim, or over nothing
             self.overs = (*filter(None, [lease.mark(backend, backend._runtime.store)]), ABSENT)
         self.stop = Stop(task_id, self._told)
         self.reports = Reports(backend, task_id, ignored, lease)
@@ -63,7 +63,7 @@ class Job:
         self._backend = backend
         self._lease = lease
         self._timeout = timeout
-        self._deaf = deaf
+        self._listening_lost = listening_lost
         if not ignored:
             lease.enter()
 
@@ -80,7 +80,7 @@ class Job:
     def listen(self) -> None:
         """Hear of final states that others store, until the end of this task is stored."""
         if not self.ignored:
-            self.stop.listen(self._backend._runtime.hub, self._deaf)
+            self.stop.listen(self._backend._runtime.hub, self._listening_lost)
 
     def close(self, error: AioResultError) -> None:
         """Take no more states and items: what reports one is told ``error``."""
@@ -131,10 +131,8 @@ class Job:
             Unsupported: the store refuses a lease.
         """
         backend = self._backend
-        meta = {
-            "hostname": socket.gethostname(),
-            "started_at": datetime.now(UTC).isoformat(),
-        }  # no two claims are equal
+        # No two claims are equal: what is stored tells whether it is this one.
+        meta = {"hostname": socket.gethostname(), "started_at": datetime.now(UTC).isoformat()}
         store = backend._runtime.store
         record = Record(id=self.id, status=states.STARTED, result=meta, traceback=self._lease.mark(backend, store))
         encoded = store.encode(conditional(record, ABSENT))

@@ -6,12 +6,12 @@ from collections.abc import AsyncGenerator, Collection, Generator
 from contextlib import aclosing
 from typing import Any, Generic, TypeVar, cast, overload
 
-from aioresult.default import Result, ResultBackend, ancestors_of, common_runtime, get_default
+from aioresult.default import Result, ResultBackend, ancestors_of, common_runtime
 from aioresult.reading import Reader
-from aioresult.record import Record, ResultTree, check_task_id
-from aioresult.revoking import refuse_what_workers_do, revocation
+from aioresult.record import Record
 from aioresult.runtime import check_timeout, deadline_after
-from aioresult.states import PROPAGATE_STATES, READY_STATES
+from aioresult.states import PROPAGATE_STATES
+from aioresult.stored import StoredTask
 from aioresult.stream import Item
 from aioresult.values import item_as, value_of
 from aioresult.waiting import refuse_ignored, states, success_or_failed_ancestor
@@ -19,7 +19,7 @@ from aioresult.waiting import refuse_ignored, states, success_or_failed_ancestor
 T = TypeVar("T")
 
 
-class AsyncResult(Generic[T]):
+class AsyncResult(StoredTask, Generic[T]):
     """The result of the task ``task_id``, which anything may be producing anywhere.
 
     Creating one does nothing: no connection, no lookup, no need for a running loop. Once the task is found final, its
@@ -36,7 +36,7 @@ class AsyncResult(Generic[T]):
         InvalidTaskId: the id is empty or not a string.
     """
 
-    __slots__ = ("__weakref__", "_backend", "_record", "_type", "id", "ignored", "parent")
+    __slots__ = ("_type", "ignored")
 
     @overload
     def __init__(
@@ -68,41 +68,9 @@ class AsyncResult(Generic[T]):
         parent: Result | None = None,
         ignored: bool | None = None,
     ) -> None:
-        self.id = check_task_id(task_id)
-        self.parent = parent
+        super().__init__(task_id, backend, parent)
         self.ignored = ignored
-        self._backend = backend
         self._type = result_type
-        self._record: Record | None = None
-
-    @property
-    def task_id(self) -> str:
-        """The same as ``id``."""
-        return self.id
-
-    @property
-    def backend(self) -> ResultBackend:
-        """The backend given, or the configured one."""
-        if self._backend is None:
-            self._backend = cast("ResultBackend", get_default())
-        return self._backend
-
-    @property
-    def final(self) -> Record | None:
-        """The final record, if it has been seen; does not ask the store."""
-        return self._record
-
-    def _keep(self, record: Record) -> Record:
-        """Remember ``record`` if it is final, and return it.
-
-        Raises:
-            DecodeError: it stands for something that cannot be read.
-        """
-        if record.status in READY_STATES:
-            self._record = record
-        elif (error := record.error) is not None:
-            raise error
-        return record
 
     # --- waiting ---
 
@@ -259,95 +227,9 @@ class AsyncResult(Generic[T]):
         if propagate and record.status in PROPAGATE_STATES:
             self._value(record)
 
-    # --- asking ---
-
-    async def fetch(self) -> Record:
-        """Return the record as it is now; ``PENDING`` where nothing is stored.
-
-        Raises:
-            DecodeError: what is stored cannot be read.
-        """
-        return self._record or self._keep(await self.backend.fetch(self.id))
-
-    async def status(self) -> str:
-        """Return the state's name."""
-        return (await self.fetch()).status
-
-    async def ready(self) -> bool:
-        """Return whether the task is final."""
-        return (await self.fetch()).ready
-
-    async def successful(self) -> bool:
-        """Return whether the task has succeeded."""
-        return (await self.fetch()).successful
-
-    async def failed(self) -> bool:
-        """Return whether the task has failed; a revoked one has not."""
-        return (await self.fetch()).failed
-
-    async def children(self) -> list[Result] | None:
-        """Return the results of the tasks that this one started; ``None`` where that was not recorded."""
-        trees = (await self.fetch()).children
-        return None if trees is None else [self.backend._result_from_tree(tree) for tree in trees]
-
-    # --- changing ---
-
-    async def revoke(self, reason: str | None = None, *, terminate: bool = False, signal: str | None = None) -> bool:
-        """Revoke the task: store REVOKED, unless it is final.
-
-        Whoever waits for it gets ``TaskRevokedError`` with ``reason`` at once, and its stream ends. A ``TaskRunner``
-        anywhere that runs it, or is about to, stops it. A Celery worker does not look at what is stored: see
-        ``aioresult.integrations.celery.revoke``.
-
-        Args:
-            reason: what those who wait are told.
-            terminate: Celery's; refused, with what to use instead.
-            signal: the same.
-
-        Returns:
-            Whether the task was revoked by this call; not where it is final already.
-
-        Raises:
-            StoreUnavailable: the store cannot be reached.
-            Unsupported: ``terminate`` or ``signal`` was given.
-        """
-        refuse_what_workers_do(f"task {self.id!r}", terminate, signal)
-        if self._record is not None:
-            return False
-        backend = self.backend
-        return await backend._put_record(revocation(self.id, reason, backend._runtime.store))
-
-    async def forget(self) -> bool:
-        """Delete the result from the store, and what is known of it here."""
-        self._record = None
-        return await self.backend.forget(self.id)
-
     def leaves(self) -> list[AsyncResult[Any]]:
         """Return the single results in this one: itself."""
         return [self]
-
-    def as_tuple(self) -> ResultTree:
-        """Return the id and those of its ancestors, in Celery's form."""
-        return ((self.id, None if self.parent is None else self.parent.as_tuple()), None)
-
-    def __json__(self) -> ResultTree:
-        """Return what is stored where a result is a value: the form in which Celery stores it too."""
-        return self.as_tuple()
-
-    def __repr__(self) -> str:
-        state = self._record.status if self._record is not None else "not seen final"
-        return f"<{type(self).__name__} {self.id!r:.200} ({state})>"
-
-    def __str__(self) -> str:
-        return self.id
-
-    def __hash__(self) -> int:
-        return hash(self.id)
-
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, AsyncResult):
-            return self.id == other.id
-        return self.id == other if isinstance(other, str) else NotImplemented
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (self.id, self._type, self.parent, self.ignored)

@@ -15,7 +15,7 @@ import msgspec
 from aioresult import states
 from aioresult.backend import Backend, get_backend
 from aioresult.background import owned_task
-from aioresult.errors import AioResultError, SettingsError, StoreUnavailable, Unsupported
+from aioresult.errors import AioResultError, SettingsError, StoreUnavailable, TaskRevokedError, Unsupported
 from aioresult.jobs import Job
 from aioresult.leases import Lease
 from aioresult.performing import perform
@@ -23,7 +23,7 @@ from aioresult.record import check_task_id
 from aioresult.recording import Outcome, Recorder, cancelled, meta_of
 from aioresult.result import AsyncResult
 from aioresult.slots import Slots
-from aioresult.stopping import Deafness
+from aioresult.stopping import ListeningLost
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -81,7 +81,7 @@ class TaskRunner:
         self._store_timeout = store_timeout
         self._recorder = Recorder(store_timeout)
         self._lease = Lease(lease)
-        self._deaf = Deafness()
+        self._listening_lost = ListeningLost()
         self._recordings: set[asyncio.Task[None]] = set()
         self._process_ends = False
 
@@ -184,7 +184,7 @@ class TaskRunner:
             once=options.once,
             lease=self._lease,
             timeout=self._store_timeout,
-            deaf=self._deaf,
+            listening_lost=self._listening_lost,
         )
         job.running = owned_task(self._run(job, options, call), f"aioresult task {task_id:.60}")
         self._calls[task_id] = job.running
@@ -240,12 +240,12 @@ class TaskRunner:
         except asyncio.CancelledError:  # the loop is ending, and with it the task
             running.cancel()
             await asyncio.wait([running])
-        outcome = cancelled() if running.cancelled() else running.result()
-        job.close(
-            outcome.value
-            if outcome is not None and running.cancelled()
-            else AioResultError(f"task {job.id!r} has ended")
-        )
+        if running.cancelled():
+            outcome: Outcome | None = cancelled()
+            job.close(TaskRevokedError("cancelled"))
+        else:
+            outcome = running.result()
+            job.close(AioResultError(f"task {job.id!r} has ended"))
         try:
             await job.settle()
             await self._store(job, outcome, meta)
@@ -255,9 +255,8 @@ class TaskRunner:
         finally:
             del self._calls[job.id]
             job.leave()
-            if (
-                outcome is not None and outcome.ends_process and not self._process_ends
-            ):  # a second one would interrupt the clean-up
+            # A second one would interrupt the clean-up.
+            if outcome is not None and outcome.ends_process and not self._process_ends:
                 self._process_ends = True
                 asyncio.get_running_loop().call_soon(_raise, outcome.value)
 

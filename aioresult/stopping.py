@@ -27,7 +27,7 @@ class Stop:
         told: the final record that another has stored, which nothing of this run replaces.
     """
 
-    __slots__ = ("_deaf", "_hub", "_tell", "_waiter", "error", "task_id", "told")
+    __slots__ = ("_hub", "_listening_lost", "_tell", "_waiter", "error", "task_id", "told")
 
     def __init__(self, task_id: str, tell: Callable[[TaskRevokedError], None]) -> None:
         self.task_id = task_id
@@ -37,18 +37,18 @@ class Stop:
         self._hub: Hub | None = None
         self._waiter: Waiter | None = None
 
-    def listen(self, hub: Hub, deaf: Callable[[Exception], None]) -> None:
+    def listen(self, hub: Hub, listening_lost: Callable[[Exception], None]) -> None:
         """Hear of final states of the task from now on, until ``leave``.
 
         Args:
             hub: delivers them.
-            deaf: is called with the reason when it cannot.
+            listening_lost: is called with the reason when it cannot.
         """
-        self._hub, self._deaf = hub, deaf
+        self._hub, self._listening_lost = hub, listening_lost
         try:
             self._waiter = hub.add(self.task_id, None)
         except AioResultError as exc:
-            deaf(exc)
+            listening_lost(exc)
         else:
             self._waiter.add_done_callback(self._hear)
 
@@ -69,7 +69,7 @@ class Stop:
             return
         if (error := waiter.exception()) is not None:
             if isinstance(error, Exception) and not isinstance(error, ResultNotStored):  # disabled:// has no results
-                self._deaf(error)
+                self._listening_lost(error)
             return
         record = waiter.result()
         if record is not None and record.ready:
@@ -88,7 +88,7 @@ class Stop:
         self._tell(self.error)
 
 
-class Deafness:
+class ListeningLost:
     """Says once for all tasks of a runner that it does not hear any more of their being revoked."""
 
     def __init__(self) -> None:

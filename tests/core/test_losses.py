@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import uuid
 from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Any
 
@@ -17,11 +16,6 @@ from aioresult.stores.memory import MemoryStore
 from aioresult.testing.conformance import eventually, fresh_id
 
 pytestmark = pytest.mark.asyncio
-
-
-@pytest.fixture
-def url(request: pytest.FixtureRequest) -> str:
-    return f"memory://{uuid.uuid4().hex}"
 
 
 @pytest_asyncio.fixture

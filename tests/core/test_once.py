@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -24,23 +23,6 @@ from aioresult.testing import FaultyStore
 from aioresult.testing.conformance import eventually
 
 PATIENCE = 30.0
-
-
-@pytest.fixture
-def url() -> str:
-    return f"memory://{uuid.uuid4().hex}"
-
-
-@pytest.fixture
-async def backend(url: str) -> AsyncIterator[Backend]:
-    async with Backend(url) as backend:
-        yield backend
-
-
-@pytest.fixture
-async def other(url: str) -> AsyncIterator[Backend]:
-    async with Backend(url) as backend:
-        yield backend
 
 
 class Counted:

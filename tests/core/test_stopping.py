@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -19,25 +18,6 @@ from aioresult.testing import FaultyStore
 from aioresult.testing.conformance import eventually
 
 PATIENCE = 30.0
-
-
-@pytest.fixture
-def url() -> str:
-    return f"memory://{uuid.uuid4().hex}"
-
-
-@pytest.fixture
-async def backend(url: str) -> AsyncIterator[Backend]:
-    """Where the runner is."""
-    async with Backend(url) as backend:
-        yield backend
-
-
-@pytest.fixture
-async def other(url: str) -> AsyncIterator[Backend]:
-    """The same store, as another process has it."""
-    async with Backend(url) as backend:
-        yield backend
 
 
 class Work:

@@ -33,6 +33,7 @@ LAYERS = [
     ["hub"],
     ["runtime"],
     ["default", "reading", "revoking", "runtimes", "waiting", "writing"],
+    ["stored"],
     ["result"],
     ["collecting"],
     ["groups"],

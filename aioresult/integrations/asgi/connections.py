@@ -12,8 +12,8 @@ from typing import Final
 
 from aioresult.background import owned_task
 from aioresult.integrations.asgi.answers import Refusal
-from aioresult.integrations.asgi.departure import DEPARTURE
 from aioresult.integrations.asgi.request import Receive
+from aioresult.integrations.asgi.shutdown import SHUTDOWN
 
 logger = logging.getLogger("aioresult")
 _GRACE: Final = 5.0
@@ -21,7 +21,7 @@ _GRACE: Final = 5.0
 _LEFT: Final = ("http.disconnect", "websocket.disconnect")
 
 
-class Visit:
+class Connection:
     """One open connection.
 
     Attributes:
@@ -53,65 +53,65 @@ class Connections:
         self._most = most
         self._most_per_client = most_per_client
         self._clients: Counter[str] = Counter()
-        self._visits: set[Visit] = set()
+        self._open: set[Connection] = set()
         self._ends_until = 0.0
 
     def __len__(self) -> int:
-        return len(self._visits)
+        return len(self._open)
 
     def end_all(self) -> None:
         """Interrupt them all, because the server ends, and those that come before it has stopped listening."""
         self._ends_until = asyncio.get_running_loop().time() + _GRACE
-        for visit in self._visits:
-            visit.end()
+        for connection in self._open:
+            connection.end()
 
     @asynccontextmanager
-    async def opened(self, client: str, receive: Receive) -> AsyncIterator[Visit]:
+    async def opened(self, client: str, receive: Receive) -> AsyncIterator[Connection]:
         """Keep one for as long as the block runs. The block is ended when the client leaves, or by ``end_all``.
 
         Raises:
             Refusal: there are too many.
         """
         self._refuse_too_many(client)
-        visit = self._admit(client)
+        connection = self._admit(client)
         try:
-            async with visit.limit:
-                listening = owned_task(_until_left(receive, visit), "aioresult listening for the client's leaving")
+            async with connection.limit:
+                listening = owned_task(_until_left(receive, connection), "aioresult listening for the client's leaving")
                 try:
-                    yield visit
+                    yield connection
                 finally:
                     listening.cancel()
                     await asyncio.wait([listening])
         except TimeoutError:
-            if not visit.limit.expired():
+            if not connection.limit.expired():
                 raise
         finally:
-            self._forget(visit)
+            self._forget(connection)
 
     def _refuse_too_many(self, client: str) -> None:
         if self._clients[client] >= self._most_per_client:
             raise Refusal(
                 HTTPStatus.TOO_MANY_REQUESTS, f"{self._most_per_client} connections of yours are open; close some"
             )
-        if len(self._visits) >= self._most:
+        if len(self._open) >= self._most:
             raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections are open here; try again later")
 
-    def _admit(self, client: str) -> Visit:
+    def _admit(self, client: str) -> Connection:
         ends = asyncio.get_running_loop().time() < self._ends_until
-        visit = Visit(client, asyncio.timeout(0 if ends else None))
-        if not self._visits:
-            DEPARTURE.listen(self.end_all)
-        self._visits.add(visit)
+        connection = Connection(client, asyncio.timeout(0 if ends else None))
+        if not self._open:
+            SHUTDOWN.listen(self.end_all)
+        self._open.add(connection)
         self._clients[client] += 1
-        return visit
+        return connection
 
-    def _forget(self, visit: Visit) -> None:
-        self._visits.discard(visit)
-        self._clients[visit.client] -= 1
-        if not self._clients[visit.client]:
-            del self._clients[visit.client]
-        if not self._visits:
-            DEPARTURE.leave(self.end_all)
+    def _forget(self, connection: Connection) -> None:
+        self._open.discard(connection)
+        self._clients[connection.client] -= 1
+        if not self._clients[connection.client]:
+            del self._clients[connection.client]
+        if not self._open:
+            SHUTDOWN.leave(self.end_all)
 
 
 async def taken(sending: Awaitable[None], patience: float) -> bool:
@@ -128,12 +128,12 @@ async def taken(sending: Awaitable[None], patience: float) -> bool:
     return True
 
 
-async def _until_left(receive: Receive, visit: Visit) -> None:
+async def _until_left(receive: Receive, connection: Connection) -> None:
     """Read what the client sends, which means nothing here, until it leaves."""
     try:
         while (await receive())["type"] not in _LEFT:
             pass
     except Exception:
-        logger.debug("a connection of %s was lost", visit.client, exc_info=True)
-    visit.left = True
-    visit.end()
+        logger.debug("a connection of %s was lost", connection.client, exc_info=True)
+    connection.left = True
+    connection.end()

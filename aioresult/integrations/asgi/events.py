@@ -8,10 +8,10 @@ from typing import Any, Final, Self
 
 from aioresult.errors import DecodeError, EncodeError, StreamGap
 from aioresult.integrations.asgi.bodies import error_body, json_of, state_body
-from aioresult.integrations.asgi.departure import DEPARTURE
 from aioresult.integrations.asgi.event import Event
 from aioresult.integrations.asgi.following import Follower, follower
 from aioresult.integrations.asgi.position import END, Position, digest
+from aioresult.integrations.asgi.shutdown import SHUTDOWN
 from aioresult.record import Record
 from aioresult.result import AsyncResult
 from aioresult.runtime import Runtime
@@ -117,14 +117,14 @@ class Events:
             await self._iterator.aclose()
 
     async def _one_by_one(self) -> AsyncGenerator[Event, None]:
-        DEPARTURE.listen(self._end_early)
+        SHUTDOWN.listen(self._end_early)
         try:
             async with aclosing(self.batches()) as batches:
                 async for batch in batches:
                     for event in batch:
                         yield event
         finally:
-            DEPARTURE.leave(self._end_early)
+            SHUTDOWN.leave(self._end_early)
 
     def _end_early(self) -> None:
         """Stop without an end, because the server ends; browsers connect again."""

@@ -61,9 +61,9 @@ class Exchange:
         wait = self._wait()
         record = await self._site.record(task_id)
         if wait and not record.ended and not self._head:
-            async with self._site.connections.opened(self._site.client(self._request), self._receive) as visit:
+            async with self._site.connections.opened(self._site.client(self._request), self._receive) as connection:
                 await self._site.final(task_id, wait)
-            if visit.left:
+            if connection.left:
                 return
             record = await self._site.record(task_id)
         date_done = record.date_done
@@ -93,13 +93,13 @@ class Exchange:
             await eventsource.end(send)
             return
         begun = False
-        async with site.connections.opened(site.client(self._request), self._receive) as visit:
+        async with site.connections.opened(site.client(self._request), self._receive) as connection:
             await site.check(events)
             begun = True
             await eventsource.begin(send)
             if not await eventsource.send_events(events, send, site.send_timeout):
                 return
-        if visit.left:
+        if connection.left:
             return
         if not begun:  # the server ends: an empty stream is what a browser comes back after
             await eventsource.begin(send)

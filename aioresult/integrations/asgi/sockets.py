@@ -44,9 +44,8 @@ class Socket:
         try:
             self._site.check_origin(self._request)
         except Refusal as refusal:
-            await self._close(
-                refusal.code, str(refusal)
-            )  # before it is accepted, so that a browser's page learns nothing
+            # Before it is accepted, so that a browser's page learns nothing.
+            await self._close(refusal.code, str(refusal))
             return
         await self._send({"type": "websocket.accept"})
         try:
@@ -65,10 +64,10 @@ class Socket:
             raise not_found()
         events = site.events(await site.permitted(self._request, route.task_id), self._request)
         code = _TRY_AGAIN
-        async with site.connections.opened(site.client(self._request), self._receive) as visit:
+        async with site.connections.opened(site.client(self._request), self._receive) as connection:
             await site.check(events)
             code = await self._send_events(events)
-        return None if visit.left else code
+        return None if connection.left else code
 
     async def _send_events(self, events: Events) -> int:
         async with aclosing(events.batches()) as batches:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 _T = TypeVar("_T")
 _U = TypeVar("_U")
+
+Call = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
+"""Makes a request, which it is given as a function, and repeats it where its connection was dead."""
 
 
 async def heeding(request: Awaitable[_T]) -> _T:

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 from aioresult.record import ResultTree
 from aioresult.stores.mongodb import clients
+from aioresult.stores.mongodb.awaiting import Call
 from aioresult.stores.mongodb.documents import Documents, is_over
-from aioresult.stores.mongodb.streams import Call
 
 
 class Groups:

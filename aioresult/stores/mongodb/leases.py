@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
-from typing import Any
 
 from pymongo.errors import OperationFailure
 
 from aioresult.errors import Unsupported
+from aioresult.stores.mongodb.awaiting import Call
 from aioresult.stores.mongodb.clients import Handles
 from aioresult.stores.mongodb.documents import Document
 from aioresult.stores.mongodb.failures import is_refusal, reason_of
 from aioresult.stores.mongodb.ranges import chunks
-
-Call = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
 
 
 class Leases:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from asyncio import sleep as pause
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from time import monotonic
@@ -20,7 +20,7 @@ from aioresult.abc import Store
 from aioresult.errors import AioResultError, StoreUnavailable
 from aioresult.states import READY_STATES
 from aioresult.stores.mongodb import clients
-from aioresult.stores.mongodb.awaiting import together
+from aioresult.stores.mongodb.awaiting import Call, together
 from aioresult.stores.mongodb.documents import Document, expiry, is_over
 from aioresult.stores.mongodb.ends import close, reopen
 from aioresult.stores.mongodb.failures import DUPLICATE_KEY, TRANSIENT, throttled
@@ -41,7 +41,6 @@ _KEPT: Final = timedelta(minutes=5)
 _SWEEP: Final = 60.0
 """Seconds between two deletions of what was trimmed from a stream."""
 
-Call = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
 _New = tuple[Append, Document, int]
 """An append, the piece with its items that are not stored yet, and the number of its last item."""
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from bson.timestamp import Timestamp
 from pymongo.errors import OperationFailure
 
 from aioresult.stores.mongodb import clients
+from aioresult.stores.mongodb.awaiting import Call
 from aioresult.stores.mongodb.changes import Changes, Request, open_stream
 from aioresult.stores.mongodb.documents import Document
 from aioresult.stores.mongodb.failures import is_refusal, reason_of
 from aioresult.stores.mongodb.feed import PIECES, RECORDS
 from aioresult.stores.notices import warn_once
-
-Call = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
 
 
 class Watching:

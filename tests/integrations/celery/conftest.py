@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from celery import Celery
 
+from aioresult import Backend
+from aioresult.integrations.celery import backend_from_app
 from tests.servers import MongoReplicaSet, PostgresServer, RedisServer
 from tests.servers.process import HOST
 
@@ -61,3 +64,9 @@ def silent_broker() -> Iterator[str]:
     """URL of a server that accepts connections and never answers."""
     with socket.create_server((HOST, 0)) as server:
         yield f"redis://user:secret@{HOST}:{server.getsockname()[1]}/0"
+
+
+@pytest.fixture
+async def backend(app: Celery) -> AsyncIterator[Backend]:
+    async with backend_from_app(app) as backend:
+        yield backend

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import pickle
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -41,12 +41,6 @@ def worker(settings: dict[str, Any]) -> Iterator[Worker]:
 def app(settings: dict[str, Any], worker: Worker) -> Iterator[Celery]:
     with application(**settings) as app:
         yield app
-
-
-@pytest.fixture
-async def backend(app: Celery) -> AsyncIterator[Backend]:
-    async with backend_from_app(app) as backend:
-        yield backend
 
 
 async def working(app: Celery, backend: Backend, then: str, **options: Any) -> AsyncResult[Any]:

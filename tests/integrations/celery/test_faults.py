@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,12 +68,6 @@ def worker(settings: dict[str, Any]) -> Iterator[Worker]:
 def app(settings: dict[str, Any]) -> Iterator[Celery]:
     with application(**settings) as app:
         yield app
-
-
-@pytest.fixture
-async def backend(app: Celery) -> AsyncIterator[Backend]:
-    async with backend_from_app(app) as backend:
-        yield backend
 
 
 async def reaches(result: AsyncResult[Any], state: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -12,7 +12,7 @@ import pytest
 from celery import Celery, group
 
 from aioresult import AsyncResult, Backend, GroupResult, TaskRevokedError
-from aioresult.integrations.celery import apply_async, backend_from_app, revoke, revoke_by_stamped_headers
+from aioresult.integrations.celery import apply_async, revoke, revoke_by_stamped_headers
 from tests.integrations.celery.conftest import Places, broker_settings
 from tests.integrations.celery.workers import Worker, application
 from tests.servers import RedisServer
@@ -59,12 +59,6 @@ def worker(pool: str, settings: dict[str, Any]) -> Iterator[Worker]:
 def app(settings: dict[str, Any], worker: Worker) -> Iterator[Celery]:
     with application(**settings) as app:
         yield app
-
-
-@pytest.fixture
-async def backend(app: Celery) -> AsyncIterator[Backend]:
-    async with backend_from_app(app) as backend:
-        yield backend
 
 
 async def begun(result: AsyncResult[Any]) -> None:

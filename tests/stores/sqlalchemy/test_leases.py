@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 import pytest
 
@@ -13,16 +12,6 @@ from aioresult.stores.sqlalchemy.admin import create_tables
 from aioresult.testing.conformance import eventually
 from tests.stores.sqlalchemy.sql import on_postgresql, sql_store
 from tests.stores.sqlalchemy.test_reading import run, tables
-
-
-@pytest.fixture(params=["sqlite", "postgresql+asyncpg", "postgresql+psycopg", "mysql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """URL of an empty database of each kind."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'results.db'}"
-    if request.param == "mysql":
-        return str(request.getfixturevalue("mariadb_url"))
-    return str(request.getfixturevalue("postgres_url")).replace("asyncpg", request.param.partition("+")[2])
 
 
 async def test_the_table_comes_into_being_with_the_first_lease(url: str) -> None:

@@ -32,16 +32,6 @@ INSERT = (
 MORE = INSERT.replace("(1, 'a'", "(2, 'b'")
 
 
-@pytest.fixture(params=["sqlite", "postgresql+asyncpg", "postgresql+psycopg", "mysql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """URL of an empty database of each kind."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'results.db'}"
-    if request.param == "mysql":
-        return str(request.getfixturevalue("mariadb_url"))
-    return str(request.getfixturevalue("postgres_url")).replace("asyncpg", request.param.partition("+")[2])
-
-
 def run(url: str, *statements: str) -> list[list[Any]]:
     """Execute ``statements`` behind everybody's back, and return the rows of each."""
     engine = create_engine(for_celery(url).removeprefix("db+"))

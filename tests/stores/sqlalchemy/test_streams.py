@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,16 +24,6 @@ from tests.stores.sqlalchemy.test_reading import run, tables
 
 ROUNDS = 25
 STREAM = {"celery_taskstream": {"task_id", "seq", "item", "date"}}
-
-
-@pytest.fixture(params=["sqlite", "postgresql+asyncpg", "postgresql+psycopg", "mysql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """URL of an empty database of each kind."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'results.db'}"
-    if request.param == "mysql":
-        return str(request.getfixturevalue("mariadb_url"))
-    return str(request.getfixturevalue("postgres_url")).replace("asyncpg", request.param.partition("+")[2])
 
 
 async def stored(backend: Backend, task_id: str) -> Chunk:

@@ -19,7 +19,7 @@ Ended = Callable[[], None]
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
-class Departure:
+class Shutdown:
     """Calls methods when SIGINT or SIGTERM comes, in the event loop that has asked for it.
 
     It keeps nobody alive: events that are given up without being closed are collected, and their waiters with them.
@@ -70,5 +70,5 @@ class Departure:
         self._listening.pop(method, None)
 
 
-DEPARTURE: Final = Departure()
+SHUTDOWN: Final = Shutdown()
 """That of this process, whose signals there are only once."""

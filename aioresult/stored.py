@@ -1,0 +1,148 @@
+"""One task by its id: what the store has of it, asked once and without waiting."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from aioresult.default import Result, ResultBackend, get_default
+from aioresult.record import Record, ResultTree, check_task_id
+from aioresult.revoking import refuse_what_workers_do, revocation
+from aioresult.states import READY_STATES
+
+
+class StoredTask:
+    """What ``AsyncResult`` asks and changes by a single call to the store.
+
+    Once the task is found final, its record is kept here and no further question goes to the store.
+
+    Args:
+        task_id: the task's id.
+        backend: where it is stored; by default the configured backend, resolved at first use.
+        parent: the result of the task or group that led to this one.
+
+    Raises:
+        InvalidTaskId: the id is empty or not a string.
+    """
+
+    __slots__ = ("__weakref__", "_backend", "_record", "id", "parent")
+
+    def __init__(self, task_id: str, backend: ResultBackend | None, parent: Result | None) -> None:
+        self.id = check_task_id(task_id)
+        self.parent = parent
+        self._backend = backend
+        self._record: Record | None = None
+
+    @property
+    def task_id(self) -> str:
+        """The same as ``id``."""
+        return self.id
+
+    @property
+    def backend(self) -> ResultBackend:
+        """The backend given, or the configured one."""
+        if self._backend is None:
+            self._backend = cast("ResultBackend", get_default())
+        return self._backend
+
+    @property
+    def final(self) -> Record | None:
+        """The final record, if it has been seen; does not ask the store."""
+        return self._record
+
+    def _keep(self, record: Record) -> Record:
+        """Remember ``record`` if it is final, and return it.
+
+        Raises:
+            DecodeError: it stands for something that cannot be read.
+        """
+        if record.status in READY_STATES:
+            self._record = record
+        elif (error := record.error) is not None:
+            raise error
+        return record
+
+    # --- asking ---
+
+    async def fetch(self) -> Record:
+        """Return the record as it is now; ``PENDING`` where nothing is stored.
+
+        Raises:
+            DecodeError: what is stored cannot be read.
+        """
+        return self._record or self._keep(await self.backend.fetch(self.id))
+
+    async def status(self) -> str:
+        """Return the state's name."""
+        return (await self.fetch()).status
+
+    async def ready(self) -> bool:
+        """Return whether the task is final."""
+        return (await self.fetch()).ready
+
+    async def successful(self) -> bool:
+        """Return whether the task has succeeded."""
+        return (await self.fetch()).successful
+
+    async def failed(self) -> bool:
+        """Return whether the task has failed; a revoked one has not."""
+        return (await self.fetch()).failed
+
+    async def children(self) -> list[Result] | None:
+        """Return the results of the tasks that this one started; ``None`` where that was not recorded."""
+        trees = (await self.fetch()).children
+        return None if trees is None else [self.backend._result_from_tree(tree) for tree in trees]
+
+    # --- changing ---
+
+    async def revoke(self, reason: str | None = None, *, terminate: bool = False, signal: str | None = None) -> bool:
+        """Revoke the task: store REVOKED, unless it is final.
+
+        Whoever waits for it gets ``TaskRevokedError`` with ``reason`` at once, and its stream ends. A ``TaskRunner``
+        anywhere that runs it, or is about to, stops it. A Celery worker does not look at what is stored: see
+        ``aioresult.integrations.celery.revoke``.
+
+        Args:
+            reason: what those who wait are told.
+            terminate: Celery's; refused, with what to use instead.
+            signal: the same.
+
+        Returns:
+            Whether the task was revoked by this call; not where it is final already.
+
+        Raises:
+            StoreUnavailable: the store cannot be reached.
+            Unsupported: ``terminate`` or ``signal`` was given.
+        """
+        refuse_what_workers_do(f"task {self.id!r}", terminate, signal)
+        if self._record is not None:
+            return False
+        backend = self.backend
+        return await backend._put_record(revocation(self.id, reason, backend._runtime.store))
+
+    async def forget(self) -> bool:
+        """Delete the result from the store, and what is known of it here."""
+        self._record = None
+        return await self.backend.forget(self.id)
+
+    def as_tuple(self) -> ResultTree:
+        """Return the id and those of its ancestors, in Celery's form."""
+        return ((self.id, None if self.parent is None else self.parent.as_tuple()), None)
+
+    def __json__(self) -> ResultTree:
+        """Return what is stored where a result is a value: the form in which Celery stores it too."""
+        return self.as_tuple()
+
+    def __repr__(self) -> str:
+        state = self._record.status if self._record is not None else "not seen final"
+        return f"<{type(self).__name__} {self.id!r:.200} ({state})>"
+
+    def __str__(self) -> str:
+        return self.id
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, StoredTask):
+            return self.id == other.id
+        return self.id == other if isinstance(other, str) else NotImplemented
