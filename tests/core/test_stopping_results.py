@@ -103,3 +103,13 @@ def test_blocking_callers_revoke_too() -> None:
         assert sync.GroupResult("g", others).revoke("as in asynchronous code") == 2
         with pytest.raises(TaskRevokedError, match=r"^as in asynchronous code\b"):
             others[0].get(timeout=PATIENCE)
+
+
+async def test_a_task_that_was_seen_final_stays_so_although_its_record_is_gone() -> None:
+    async with Backend("memory://") as backend:
+        await backend.mark_as_done("task", 1)
+        result = backend.AsyncResult("task")
+        assert await result.get() == 1
+        await backend.forget("task")
+        assert not await result.revoke()
+        assert await backend.AsyncResult("task").status() == "PENDING"

@@ -1,4 +1,7 @@
-"""Readers at the same place share one read of the store, and a reader whose read is under way costs little."""
+"""Readers at the same place share one read of the store, and a reader whose read is under way costs little.
+
+A read that fails because the store is away is made again.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,18 @@ import asyncio
 import gc
 import tracemalloc
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
-from aioresult import AsyncResult, Backend
+from aioresult import AsyncResult, Backend, StoreUnavailable
 from aioresult.codec import Codec
 from aioresult.codec.payloads import Payload
 from aioresult.settings import make_settings
 from aioresult.stores.memory import MemoryStore
-from aioresult.stream import Chunk, Cursor, Item
+from aioresult.stream import LOOK, Chunk, Cursor, Item
+from aioresult.testing import FaultyStore
+from aioresult.testing.conformance import eventually
 from aioresult.testing.streams import numbered, read
 
 MANY = 2000
@@ -111,3 +117,46 @@ async def test_readers_that_wait_for_their_first_read_take_little_memory(timeout
             reader.cancel()
         await asyncio.wait(readers)
     assert taken / MANY <= MOST
+
+
+class Away(FaultyStore):
+    """Streams cannot be read while the store is down."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refused = 0
+
+    async def read_many(self, cursors: Sequence[Cursor]) -> Sequence[Chunk]:
+        if self.down:
+            self.refused += 1
+            raise StoreUnavailable("memory:// is down on purpose")
+        return await super().read_many(cursors)
+
+
+async def test_a_reader_waits_for_a_store_that_is_away() -> None:
+    store = Away()
+    seen: list[Any] = []
+
+    async def read() -> None:
+        async for item in backend.AsyncResult("task").stream(timeout=30):
+            seen.append(item.value)  # noqa: PERF401  (looked at while it grows)
+
+    async def refused() -> bool:
+        return store.refused >= 2
+
+    async def has_seen_one() -> bool:
+        return seen == ["one"]
+
+    async with Backend(store) as backend:
+        await backend.append("task", "one")
+        reading = asyncio.create_task(read())
+        await eventually(has_seen_one)
+        store.down = True
+        backend._runtime.hub.tell("task", LOOK)
+        await eventually(refused)
+        assert not reading.done()
+        store.down = False
+        await backend.append("task", "two")
+        await backend.mark_as_done("task", None)
+        await reading
+    assert seen == ["one", "two"]
