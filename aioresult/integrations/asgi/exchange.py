@@ -89,6 +89,7 @@ class Exchange:
             await answer(send, HTTPStatus.NO_CONTENT)
             return
         if self._head:
+            await site.check(events)
             await eventsource.begin(send)
             await eventsource.end(send)
             return

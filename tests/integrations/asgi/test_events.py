@@ -268,3 +268,11 @@ async def test_head_tells_the_headers_and_waits_for_nothing(browser: Browser) ->
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/event-stream")
     assert answer.content == b""
+
+
+async def test_head_answers_as_get_would_where_there_are_no_events(memory: Backend, browse: Open) -> None:
+    browser = await browse(ResultsApp(memory, PUBLIC, unknown="missing"))
+    await memory.mark_as_done("task", 1)
+    for path, status in (("/task/events", 200), ("/task/events?after=7", 410), ("/nobody/events", 404)):
+        head, get = await browser.client.head(path), await browser.client.get(path)
+        assert (head.status_code, head.content, get.status_code) == (status, b"", status)
