@@ -102,8 +102,9 @@ class Chromium:
         number = next(self._numbers)
         message = {"id": number, "method": method, "params": params, **({"sessionId": session} if session else {})}
         self._connection.send(json.dumps(message))
+        deadline = time.monotonic() + WAIT
         while True:
-            answer = self._receive()
+            answer = self._receive(deadline)
             if answer.get("id") == number:
                 if "error" in answer:
                     raise PageFailed(f"{method}: {answer['error']}")
@@ -112,13 +113,14 @@ class Chromium:
 
     def event(self, method: str, session: str) -> dict[str, Any]:
         """Return the next event of this name, and forget those before it."""
+        deadline = time.monotonic() + WAIT
         while True:
-            event = self._events.popleft() if self._events else self._receive()
+            event = self._events.popleft() if self._events else self._receive(deadline)
             if event.get("method") == method and event.get("sessionId") == session:
                 return event
 
-    def _receive(self) -> dict[str, Any]:
-        message: dict[str, Any] = json.loads(self._connection.recv(WAIT))
+    def _receive(self, deadline: float) -> dict[str, Any]:
+        message: dict[str, Any] = json.loads(self._connection.recv(max(deadline - time.monotonic(), 0.0)))
         if message.get("method") == "Runtime.exceptionThrown":
             details = message["params"]["exceptionDetails"]
             raise PageFailed(details.get("exception", details).get("description", details))

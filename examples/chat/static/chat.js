@@ -1,5 +1,6 @@
 // The page keeps nothing either: whatever it shows are events of the store, and a reload reads them again.
 const AGAIN = 2000; // milliseconds
+const OFFLINE = "You are offline. The page goes on as soon as you are online again.";
 const ENDS = {
   TaskRevokedError: () => "Stopped.",
   TaskLost: () => "The worker that wrote this answer has died. Ask again.",
@@ -15,6 +16,9 @@ let answering = null; // the id of the question that is being answered
 function say(words = "") {
   if (status.textContent !== words) status.textContent = words;
 }
+
+/** Say that the page is offline, or else that all is well: an open connection can outlast the network for a while. */
+const sayOpen = () => say(navigator.onLine ? "" : OFFLINE);
 
 /**
  * Follow a task behind a cursor, whatever happens to the network and the server, until a handler calls `done`.
@@ -33,9 +37,8 @@ function follow(id, after, handlers) {
       settle(value);
     };
     const done = (value) => leave(resolve, value);
-    const tell = () => say(navigator.onLine
-      ? "The server does not answer. The page goes on as soon as it does."
-      : "You are offline. The page goes on as soon as you are online again.");
+    const tell = () =>
+      say(navigator.onLine ? "The server does not answer. The page goes on as soon as it does." : OFFLINE);
     const fail = async () => {
       tell();
       if (source.readyState !== EventSource.CLOSED) return;
@@ -48,7 +51,7 @@ function follow(id, after, handlers) {
       clearTimeout(timer);
       source?.close();
       source = new EventSource(`/results/${id}/events?after=${cursor}`);
-      source.onopen = () => say();
+      source.onopen = sayOpen;
       source.onerror = fail;
       for (const [name, handle] of Object.entries(handlers))
         source.addEventListener(name, (event) => {

@@ -15,6 +15,13 @@ from tests.servers.chromium import Chromium
 
 Open = Callable[..., Tab]
 AWAY = "The server does not answer"
+# Connects again, and marks the page as soon as the connection is open.
+CONNECT = """
+window.EventSource = class extends EventSource {
+  constructor(url) { super(url); this.addEventListener("open", () => { document.body.dataset.open = "yes"; }); }
+};
+dispatchEvent(new Event("online"));
+"""
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +122,20 @@ def test_a_page_that_was_offline_goes_on(tabs: Open) -> None:
     tab.page.network(offline=False)
     assert tab.ended() == expected("Where?")
     assert tab.page.run("document.querySelector('#status').textContent") == ""
+
+
+def test_a_connection_that_opens_late_does_not_hide_that_the_page_is_offline(chat: Chat, tabs: Open) -> None:
+    tab = tabs()
+    web = chat.pid("web")
+    os.kill(web, signal.SIGSTOP)
+    try:
+        tab.page.run(CONNECT)
+        tab.page.network(offline=True)
+        tab.says("You are offline")
+    finally:
+        os.kill(web, signal.SIGCONT)
+    tab.page.until("document.body.dataset.open")
+    assert "You are offline" in tab.page.run("document.querySelector('#status').textContent")
 
 
 def test_a_question_that_is_sent_offline_is_kept(tabs: Open) -> None:
