@@ -40,6 +40,11 @@ _PREPARING: Final = (
 _CREATE_SCHEMA: Final = (
     "create the schema, by `CREATE SCHEMA name`, or correct database_table_schemas or the account's search_path"
 )
+CREATE_TABLES: Final = (
+    "let the tables be created (database_create_tables_at_setup=True), create them with `aioresult sql create`, or "
+    "correct database_table_names and database_table_schemas"
+)
+"""What to do where a table is missing."""
 _WIDEN: Final = (
     "the table has no ids left for new rows: widen the column by `ALTER TABLE celery_taskmeta ALTER COLUMN id TYPE "
     "bigint`, and its sequence, if that is not one, by `ALTER SEQUENCE name AS bigint`; or begin with an empty table"
@@ -117,9 +122,9 @@ def _of_tables(code: str | int | None, text: str, location: str) -> Verdict | No
     if code == _NO_SCHEMA:
         return Verdict(error=SettingsError(f"{location}: {text}; {_CREATE_SCHEMA}"), reexamine=True)
     if code in _NO_TABLE or (code is None and "no such table" in text):
-        return Verdict(error=MissingTable(_missing(location, text)), repeat=True, reexamine=True)
+        return Verdict(error=MissingTable(f"{location}: {text}; {CREATE_TABLES}"), repeat=True, reexamine=True)
     if code in _NO_COLUMN or (code is None and ("no such column" in text or "has no column" in text)):
-        return Verdict(error=SettingsError(_missing(location, text)), repeat=True, reexamine=True)
+        return Verdict(error=SettingsError(f"{location}: {text}; {CREATE_TABLES}"), repeat=True, reexamine=True)
     if code in _FORBIDDEN or "readonly database" in text:
         return Verdict(error=SettingsError(f"{location}: the database account is not allowed to do this: {text}"))
     if code in _NO_MORE_IDS:
@@ -149,8 +154,8 @@ def _by_class(exc: Exception, code: str | int | None, text: str, location: str) 
         silence = isinstance(exc, Silence)
         return Verdict(error=StoreUnavailable(f"{location}: no answer in time"), repeat=silence, distrust=silence)
     if "locked" in text and code is None:
-        advice = "another process has kept the database locked for longer than the busy timeout"
-        return Verdict(error=StoreUnavailable(f"{location}: {advice}: {text}"))
+        error = f"{location}: another process has kept the database locked for longer than the busy timeout: {text}"
+        return Verdict(error=StoreUnavailable(error))
     unwrapped = not isinstance(exc, SQLAlchemyError | OSError)  # asyncpg's, of a connection that was cut just now
     cut = lost or (unwrapped and (code is None or code in _CUT or _class_of(code) == "08"))
     return Verdict(error=StoreUnavailable(f"{location}: {text}"), repeat=lost or unwrapped, distrust=cut)
@@ -193,10 +198,3 @@ def text_of(exc: Exception) -> str:
     words = str(error.args[-1]).partition("\nDETAIL:")[0] if error.args else ""  # which may quote the whole row
     words = words.partition(": ")[2] if words.startswith("<class ") else words
     return f"{words or type(error).__name__}{advice_on_tls(words)}"
-
-
-def _missing(location: str, text: str) -> str:
-    return (
-        f"{location}: {text}; let the tables be created (database_create_tables_at_setup=True), "
-        f"create them with `aioresult sql create`, or correct database_table_names and database_table_schemas"
-    )

@@ -265,7 +265,7 @@ async def test_a_unique_index_of_somebody_elses_is_an_error_and_no_endless_retry
 ) -> None:
     tasks.create_index("queue", unique=True)
     await backend.store_result("a", 1, "SUCCESS", queue="q")
-    with pytest.raises(EncodeError, match=r"task b: .* does not accept"):
+    with pytest.raises(EncodeError, match=r"task 'b': .* does not accept"):
         await backend.store_result("b", 1, "SUCCESS", queue="q")
 
 
