@@ -57,8 +57,8 @@ def from_url(url: str, settings: Settings) -> Address:
         options["path"] = unquote(parts.path)
         if not parts.path.strip("/") or host:
             raise SettingsError(
-                "the Redis URL cannot be understood: that of a Unix socket looks like 'unix:///path/to/redis.sock?db=0', "
-                "with three slashes"
+                "the Redis URL cannot be understood: that of a Unix socket looks like "
+                "'unix:///path/to/redis.sock?db=0', with three slashes"
             )
         options["db"] = database(options, "", settings)
     elif scheme in ("redis", "rediss"):

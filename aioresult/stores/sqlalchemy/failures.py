@@ -18,7 +18,7 @@ _NO_TABLE: Final = {"42P01", 1146}
 _NO_COLUMN: Final = {"42703", 1054}
 _FORBIDDEN: Final = {"42501", "25006", 1142, 1143, 1227, 1290, 1370, 1792}
 _NAMELESS: Final = {"26000", "42P05"}
-_NO_TRANSACTIONS: Final = "statement pooling mode"
+_STATEMENT_MODE: Final = "statement pooling mode"
 _NO_PARAMETER: Final = "unrecognized configuration parameter"
 _CONFLICT: Final = {"40001", "40P01", 1213, 1205}
 _NO_MORE_IDS: Final = {"2200H", "22003"}
@@ -33,8 +33,8 @@ _CUT: Final = {"57P01", "57P02", "57P03", "57P05"}
 _LOST: Final = {2003, 2006, 2013, 2014, 1053, 1927, 4031}
 """SQLSTATE of PostgreSQL as text (libpq tells none of failed connections), error numbers of MySQL as numbers."""
 _PREPARING: Final = (
-    "a connection pooler leads us to one server process after the other, each with prepared statements of others: make "
-    "the engine with connect_args={'statement_cache_size': 0, 'prepared_statement_cache_size': 0, "
+    "behind this connection pooler, prepared statements of other clients are in the way: make the engine with "
+    "connect_args={'statement_cache_size': 0, 'prepared_statement_cache_size': 0, "
     "'prepared_statement_name_func': str} for asyncpg, {'prepare_threshold': None} for psycopg, or hand over the URL"
 )
 _CREATE_SCHEMA: Final = (
@@ -49,7 +49,7 @@ _WIDEN: Final = (
     "the table has no ids left for new rows: widen the column by `ALTER TABLE celery_taskmeta ALTER COLUMN id TYPE "
     "bigint`, and its sequence, if that is not one, by `ALTER SEQUENCE name AS bigint`; or begin with an empty table"
 )
-_TOGETHER: Final = "this takes a transaction: give a URL that leads to the server itself"
+NO_TRANSACTIONS: Final = "this connection pooler takes no transactions: give a URL that leads to the server itself"
 
 
 class Silence(TimeoutError):
@@ -106,8 +106,8 @@ def _of_connections(exc: Exception, code: str | int | None, text: str, location:
         return Verdict(error=StoreUnavailable(f"{location}: {text}"), repeat=True, distrust=True)
     if code in _NAMELESS or (code == "08P01" and "prepared statement" in text):
         return Verdict(error=SettingsError(f"{location}: {text}; {_PREPARING}"), repeat=True, nameless=True)
-    if _NO_TRANSACTIONS in text:
-        return Verdict(error=SettingsError(f"{location}: {text}; {_TOGETHER}"), repeat=True, alone=True)
+    if _STATEMENT_MODE in text:
+        return Verdict(error=SettingsError(f"{location}: {text}; {NO_TRANSACTIONS}"), repeat=True, alone=True)
     if _NO_PARAMETER in text:
         error = SettingsError(f"{location}: the server does not take an option of the URL or the settings: {text}")
         return Verdict(error=error)

@@ -157,7 +157,7 @@ def _columns(connection: Connection, tables: Tables, kind: Kind) -> Columns:
         whose = {"stream": "was not made for streams", "runner": "was not made for leases"}.get(
             kind, "is none of Celery's"
         )
-        raise SettingsError(f"table {table.fullname} {whose}: it has no column {', '.join(missing)}")
+        raise SettingsError(f"table {table.fullname} has no column {', '.join(missing)}: it {whose}")
     return columns
 
 

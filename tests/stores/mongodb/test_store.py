@@ -210,7 +210,7 @@ async def test_an_upsert_that_loses_a_race_to_another_insert_is_tried_again(
 async def test_a_native_value_that_bson_cannot_hold_is_refused_by_name(
     backend: Backend, tasks: Collection, meta: dict[str, Any], path: str
 ) -> None:
-    with pytest.raises(EncodeError, match=f"task a: {path} cannot be stored"):
+    with pytest.raises(EncodeError, match=f"task 'a': {path} cannot be stored"):
         await backend.store_result("a", 1, "SUCCESS", **meta)
     assert tasks.count_documents({}) == 0
 
