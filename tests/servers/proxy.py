@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl as tls
+from collections.abc import Callable
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -33,6 +34,7 @@ class TcpProxy:
     Attributes:
         accepted: how many connections there have been.
         bytes: how many bytes have been delivered, each way.
+        cuts: how many connections ``cut_after`` has broken.
     """
 
     def __init__(self, url: str, *, tls_context: tls.SSLContext | None = None) -> None:
@@ -47,7 +49,10 @@ class TcpProxy:
         self._changed = asyncio.Condition()
         self.port = 0
         self.accepted = 0
+        self.cuts = 0
         self.bytes = {"to the server": 0, "to the client": 0}
+        self._pieces: Callable[[], int] | None = None
+        self._left = 0
 
     @property
     def url(self) -> str:
@@ -65,6 +70,22 @@ class TcpProxy:
         """Break all connections; new ones are welcome."""
         for pipe in self._pipes.values():
             pipe.abort()
+
+    def cut_after(self, pieces: Callable[[], int] | None) -> None:
+        """Break all connections after ``pieces()`` deliveries, whichever way they go, again and again; None ends that.
+
+        How often that is depends on what is said, and not on how fast the machine is.
+        """
+        self._pieces = pieces
+        self._left = 0 if pieces is None else pieces()
+
+    def _count(self) -> None:
+        if self._pieces is not None:
+            self._left -= 1
+            if self._left <= 0:
+                self._left = self._pieces()
+                self.cuts += self.connections
+                self.cut()
 
     def lead_to(self, url: str) -> None:
         """Forward new connections to another server; those that there are stay with theirs."""
@@ -160,6 +181,7 @@ class TcpProxy:
             self.bytes[way] += len(data)
             target.write(data)
             await target.drain()
+            self._count()
         await flowing.wait()
 
     @staticmethod
