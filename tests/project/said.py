@@ -87,7 +87,7 @@ def _functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef
 
 def _returns() -> dict[tuple[Path | None, str], list[ast.expr]]:
     """Return what functions return, by name; private ones are known in their own file."""
-    found = defaultdict(list)
+    found: dict[tuple[Path | None, str], list[ast.expr]] = defaultdict(list)
     for path, tree in TREES.items():
         for function in _functions(tree):
             ends = [node.value for node in ast.walk(function) if isinstance(node, ast.Return) and node.value]
@@ -98,22 +98,22 @@ def _returns() -> dict[tuple[Path | None, str], list[ast.expr]]:
 _RETURNS = _returns()
 
 
-def _possible(node: ast.expr, function: ast.AST, path: Path) -> Iterator[ast.expr]:
+def _possible(node: ast.expr, function: ast.AST, path: Path, seen: tuple[str, ...] = ()) -> Iterator[ast.expr]:
     """Yield what an expression may stand for: by its branches, its variable, or the function that it calls."""
     found: list[ast.expr] = []
     match node:
         case ast.IfExp(body=one, orelse=other) | ast.BoolOp(values=[one, other]):
             found = [one, other]
-        case ast.Name(id=name):
-            found = [value for assigned, value in _assigned_in(function) if assigned == name]
-        case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)) if name not in KINDS:
-            found = _RETURNS.get((path if name.startswith("_") else None, name), [])
+        case ast.Name(id=name) if name not in seen:
+            found, seen = [value for assigned, value in _assigned_in(function) if assigned == name], (*seen, name)
+        case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)) if name not in {*KINDS, *seen}:
+            found, seen = _RETURNS.get((path if name.startswith("_") else None, name), []), (*seen, name)
         case ast.Subscript(value=value):
             found = [value]
     if not found:
         yield node
     for one in found:
-        yield from _possible(one, function, path)
+        yield from _possible(one, function, path, seen)
 
 
 def _made() -> Iterator[tuple[str, str, str]]:

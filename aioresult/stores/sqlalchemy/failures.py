@@ -154,8 +154,8 @@ def _by_class(exc: Exception, code: str | int | None, text: str, location: str) 
         silence = isinstance(exc, Silence)
         return Verdict(error=StoreUnavailable(f"{location}: no answer in time"), repeat=silence, distrust=silence)
     if "locked" in text and code is None:
-        error = f"{location}: another process has kept the database locked for longer than the busy timeout: {text}"
-        return Verdict(error=StoreUnavailable(error))
+        said = f"{location}: another process has kept the database locked for longer than the busy timeout: {text}"
+        return Verdict(error=StoreUnavailable(said))
     unwrapped = not isinstance(exc, SQLAlchemyError | OSError)  # asyncpg's, of a connection that was cut just now
     cut = lost or (unwrapped and (code is None or code in _CUT or _class_of(code) == "08"))
     return Verdict(error=StoreUnavailable(f"{location}: {text}"), repeat=lost or unwrapped, distrust=cut)
