@@ -361,7 +361,7 @@ def test_a_timeout_names_what_was_asked_for(backend: Backend, timeout: float, ob
         child.get(timeout=timeout, **observers)
     backend.mark_as_done("there", 1)
     results = ResultSet([backend.AsyncResult("there"), child, backend.AsyncResult("never")])
-    with pytest.raises(ResultTimeout, match=rf"^2 of 3 results was not ready within {timeout:g} s"):
+    with pytest.raises(ResultTimeout, match=rf"^2 of 3 results were not ready within {timeout:g} s"):
         results.join(timeout=timeout, **observers)
     arrived = results.iter_native(timeout=timeout, **observers)
     assert next(arrived)[0] == "there"
