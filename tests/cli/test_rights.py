@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
 from tests.cli.commandline import aioresult
-from tests.servers import PostgresServer, RedisServer, mariadb
+from tests.servers import MariaDBServer, PostgresServer, RedisServer, mariadb
 from tests.servers.process import HOST
 
 WAITS = "%R~celery-task* &celery-task* +get +mget +subscribe +unsubscribe +ping +info +lindex +llen +lrange"
+
+PAGE = Path(__file__).parents[2] / "docs" / "howto" / "security.md"
 
 
 @pytest.fixture(scope="module")
@@ -107,3 +111,42 @@ def test_the_version_is_shown() -> None:
     ended = aioresult("--version")
     assert (ended.code, ended.err) == (0, "")
     assert ended.out.startswith("aioresult 0.")
+
+
+def grants(heading: str) -> list[str]:
+    """Return the statements that the page shows under a heading."""
+    found = re.search(rf"^## Rights: {heading}$.*?^```sql\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    assert found is not None
+    text = re.sub(r"--.*", "", found[1])
+    return [statement.strip() for statement in text.split(";") if statement.strip()]
+
+
+def check_users(worker: str, web: str) -> None:
+    """Do what the one may who stores, and what the other may who only waits."""
+    assert aioresult("doctor", "--read-only", url=web).code == 0
+    assert aioresult("doctor", url=worker).code == 0
+    assert aioresult("store", "a", "--result", "1", url=worker).code == 0
+    assert aioresult("get", "a", url=web).out == "1\n"
+    assert aioresult("tail", "a", url=web).code == 0
+    for command in (("revoke", "b"), ("forget", "a", "b"), ("purge",)):
+        assert aioresult(*command, url=worker).code == 0
+        assert aioresult(*command, url=web).code == 2
+    assert aioresult("store", "c", url=web).code == 2
+
+
+def test_the_grants_of_the_page_suffice_on_postgresql() -> None:
+    with PostgresServer() as server, server.connect() as connection:
+        assert aioresult("sql", "create", url=server.url).code == 0
+        for statement in ("CREATE ROLE worker LOGIN", "CREATE ROLE web LOGIN", *grants("PostgreSQL")):
+            connection.execute(statement.encode())
+        check_users(*(server.url.replace("postgres@", f"{user}@") for user in ("worker", "web")))
+
+
+def test_the_grants_of_the_page_suffice_on_mariadb() -> None:
+    with MariaDBServer() as server:
+        mariadb.execute(server.url, "CREATE DATABASE shop")
+        shop = server.url.replace("/test", "/shop")
+        assert aioresult("sql", "create", url=shop).code == 0
+        users = [f"CREATE USER {user}@'%' IDENTIFIED BY 'pw'" for user in ("worker", "web")]
+        mariadb.execute(shop, *users, *grants("MySQL and MariaDB"))
+        check_users(*(shop.replace("aioresult:aioresult@", f"{user}:pw@") for user in ("worker", "web")))
