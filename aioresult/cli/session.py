@@ -83,7 +83,9 @@ class Session(msgspec.Struct, frozen=True):
             SettingsError: the URL or a setting is not understood.
         """
         if not self.url:
-            raise BackendNotConfigured("no store was named: give --url, or set AIORESULT_URL in the environment")
+            raise BackendNotConfigured(
+                "no result backend is configured: give --url, or set AIORESULT_URL in the environment"
+            )
         return Backend(self.url, **{**self.assignments(), **settings})
 
     def assignments(self) -> dict[str, Any]:

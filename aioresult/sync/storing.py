@@ -21,7 +21,7 @@ class StoringBackend:
         if not isinstance(url_or_store, Backend):
             url_or_store = Backend(url_or_store, **settings)
         elif settings:
-            raise SettingsError(f"a ready backend has its settings: {', '.join(settings)} cannot be changed any more")
+            raise SettingsError(f"a ready backend has settings of its own: give {', '.join(settings)} to the backend")
         self._async = url_or_store
 
     @property

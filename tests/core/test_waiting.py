@@ -282,7 +282,7 @@ async def test_closing_the_backend_ends_the_waiting_with_an_error(store: FaultyS
 async def test_who_comes_to_wait_or_to_read_when_it_was_just_closed_gets_the_error(backend: Backend) -> None:
     runtime = backend._runtime
     await backend.aclose()
-    with pytest.raises(AioResultError, match="closed while waiting"):
+    with pytest.raises(AioResultError, match="closed meanwhile"):
         await runtime.final("a", None, None)
     with pytest.raises(AioResultError, match="closed meanwhile"):
         await runtime.look("a")

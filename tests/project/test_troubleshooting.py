@@ -1,76 +1,42 @@
-"""The page of errors knows each class and each warning, and quotes what is really said."""
+"""The page of errors knows each class, each message and each warning, and quotes what is really said."""
 
 from __future__ import annotations
 
-import ast
-import inspect
 import re
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from aioresult import errors
 from aioresult.errors import AioResultError
-from aioresult.integrations.celery import BrokerUnavailable
+from tests.project.said import CLASSES, GAP, TEXTS, messages, warnings
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "howto" / "troubleshooting.md").read_text()
-HEADINGS = re.findall(r"^### (.+)$", PAGE, re.MULTILINE)
-QUOTED = [cell for cell in re.findall(r"^\| `([^`]+)` \|", PAGE, re.MULTILINE) if "..." in cell or " " in cell]
-CLASSES = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, AioResultError)]
-GAP = "\0"
 
 
-def text_of(node: ast.expr) -> str:
-    """Return a string in the source, with a gap for each of its values."""
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return re.sub(r"%(\.?\d*)?[a-z]", GAP, node.value)
-    if isinstance(node, ast.JoinedStr):
-        return "".join(text_of(part) for part in node.values)
-    if isinstance(node, ast.BinOp):
-        return text_of(node.left) + text_of(node.right)
-    return GAP
+def quoted_in(section: str) -> list[str]:
+    """Return the messages in the first column of a section's tables; several in one cell have one entry."""
+    cells = [line.split(" | ")[0] for line in section.splitlines() if line.startswith("| `")]
+    return [quoted for cell in cells for quoted in re.findall(r"`([^`]+)`", cell)]
 
 
-def trees() -> Iterator[tuple[Path, ast.Module]]:
-    for path in (ROOT / "aioresult").rglob("*.py"):
-        yield path, ast.parse(path.read_text())
+SECTIONS = {
+    title: quoted_in(body)
+    for title, _, body in (part.partition("\n") for part in re.split(r"^#{2,3} ", PAGE, flags=re.MULTILINE)[1:])
+}
+QUOTED = sorted({quoted for section in SECTIONS.values() for quoted in section})
 
 
-TEXTS = [
-    text_of(node)
-    for _, tree in trees()
-    for node in ast.walk(tree)
-    if isinstance(node, ast.JoinedStr | ast.Constant | ast.BinOp)
-]
+def says(quoted: str, text: str) -> bool:
+    """Return whether ``quoted``, in which ``...`` stands for anything, is what ``text`` says."""
+    return re.fullmatch(".*".join(map(re.escape, quoted.split("..."))), text, re.DOTALL) is not None
 
 
-def warnings() -> Iterator[tuple[str, str]]:
-    """Yield where the package logs what people should see, and what it says."""
-    for path, tree in trees():
-        for node in ast.walk(tree):
-            match node:
-                case ast.Call(
-                    func=ast.Attribute(
-                        value=ast.Name(id="logger"), attr="warning" | "error" | "exception" | "critical"
-                    ),
-                    args=[said, *_],
-                ):
-                    pass
-                case ast.Call(func=ast.Name(id="warn_once"), args=[_, said]):
-                    pass
-                case _:
-                    continue
-            text = text_of(said)
-            if text.strip(f"{GAP}: "):  # not that of warn_once itself
-                yield f"{path.relative_to(ROOT)}:{node.lineno}", text
-
-
-@pytest.mark.parametrize("kind", [*CLASSES, BrokerUnavailable], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
 def test_each_class_of_errors_has_an_entry_and_knows_its_address(kind: type[AioResultError]) -> None:
-    assert kind.__name__ in HEADINGS
+    assert kind.__name__ in SECTIONS
     assert kind.documentation == f"{errors.DOCUMENTATION}#{kind.__name__.lower()}"
 
 
@@ -78,6 +44,14 @@ def test_the_address_is_that_of_the_page_in_the_repository() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     page = f"{project['urls']['Source']}/blob/main/docs/howto/troubleshooting.md"
     assert page == errors.DOCUMENTATION
+
+
+@pytest.mark.parametrize(("where", "kind", "text"), messages())
+def test_each_message_is_quoted_in_the_entry_of_its_class(where: str, kind: str, text: str) -> None:
+    shown = text.replace(GAP, "...")
+    assert any(says(quoted, text) for quoted in SECTIONS[kind]), (
+        f"{where} says `{shown}`: quote it in a table under '### {kind}', with ... for what differs"
+    )
 
 
 @pytest.mark.parametrize(("where", "text"), list(warnings()))

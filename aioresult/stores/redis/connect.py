@@ -90,7 +90,7 @@ class Address:
             SettingsError: they are not.
         """
         if self._protocol == 0:
-            raise SettingsError("the Redis protocol is 2 or 3")
+            raise SettingsError("the Redis URL: the option 'protocol' has to be 2 or 3")
         with self._understood():
             self._make(3)
             for name in _FILES:  # OpenSSL would say that some file is missing, and not which
@@ -102,7 +102,7 @@ class Address:
         try:
             yield
         except (TypeError, ValueError, redis.exceptions.RedisError) as exc:
-            raise SettingsError(f"the options for Redis at {self.location} are not understood: {exc}") from exc
+            raise SettingsError(f"the options for Redis at {self.location} cannot be used: {exc}") from exc
 
     def _make(self, protocol: int, place: Mapping[str, Any] = _HERE) -> driver.AbstractConnection:
         return self._connection_class(**self.options, **place, protocol=protocol)
@@ -220,7 +220,10 @@ def from_client(client: object, settings: Settings) -> Address:
     """
     pool: Any = getattr(client, "connection_pool", client)
     if not (isinstance(pool.connection_class, type) and issubclass(pool.connection_class, driver.AbstractConnection)):
-        raise SettingsError("a blocking redis-py client was given; hand over a redis.asyncio.Redis, or a URL")
+        raise SettingsError(
+            f"expected a URL or a redis.asyncio.Redis, not {type(client).__module__}.{type(client).__name__}; "
+            f"a blocking client would stop the event loop"
+        )
     address = Address(pool.connection_class, clients_options(pool.connection_kwargs), settings)
     address.client = client
     return address

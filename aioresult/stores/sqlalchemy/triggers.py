@@ -160,7 +160,7 @@ def _explained(dialect: Dialect, command: str) -> SettingsError:
     """Return what to tell whoever lacks the right."""
     schema = dialect.facts["schema"]
     return SettingsError(
-        f"this database account may not install or remove the trigger: that takes the owner of the table "
+        f"the database account is not allowed to install or remove the trigger: that takes the owner of the table "
         f"{schema}.{dialect.facts['table']}, with the right CREATE on the schema {schema}; "
         f"let the owner run `aioresult sql {command}` once"
     )

@@ -228,7 +228,7 @@ class NotificationFeed(WakingFeed):
 
     def _connected(self) -> Listener:
         if self._listener is None:
-            raise StoreUnavailable(f"{self._database.location}: the feed is closed")
+            raise StoreUnavailable(f"{self._database.location}: the feed has ended")
         return self._listener
 
     def _heard(self, channel: str, payload: str) -> None:
