@@ -93,9 +93,9 @@ class Address:
             raise SettingsError("the Redis URL: the option 'protocol' has to be 2 or 3")
         with self._understood():
             self._make(3)
-            for name in _FILES:  # OpenSSL would say that some file is missing, and not which
-                if (path := self.options.get(name)) and not Path(path).exists():
-                    raise ValueError(f"the option {name} names {path!r}, which does not exist")
+        for name in _FILES:  # OpenSSL would say that some file is missing, and not which
+            if (path := self.options.get(name)) and not Path(path).exists():
+                raise SettingsError(f"Redis at {self.location}: the option {name} names {path!r}, which does not exist")
 
     @contextmanager
     def _understood(self) -> Iterator[None]:
