@@ -7,6 +7,7 @@ import inspect
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from aioresult import errors
@@ -24,7 +25,18 @@ _PARTS = {"codec", "rules.py", "spellings.py"}
 """Where errors of Python's own classes are the reason at the end of another message."""
 GAP = "\0"
 """Stands for a value in a text."""
-TREES = {path.relative_to(PACKAGE): ast.parse(path.read_text()) for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+@cache
+def trees() -> dict[Path, ast.Module]:
+    """Return the package's files as syntax trees."""
+    return {path.relative_to(PACKAGE): ast.parse(path.read_text()) for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+@cache
+def nodes(tree: ast.AST) -> list[ast.AST]:
+    """Return a tree's nodes: walking it takes long."""
+    return list(ast.walk(tree))
 
 
 def text_of(node: ast.expr) -> str:
@@ -35,67 +47,70 @@ def text_of(node: ast.expr) -> str:
         case ast.JoinedStr(values=parts):
             return "".join(map(text_of, parts))
         case ast.FormattedValue(value=ast.Name(id=name)):
-            return _CONSTANTS.get(name, GAP)
+            return _constants().get(name, GAP)
         case ast.BinOp(left=left, right=right):
             return text_of(left) + text_of(right)
     return GAP
 
 
-def _assigned_in(scope: ast.AST) -> Iterator[tuple[str, ast.expr]]:
-    for node in ast.walk(scope):
+@cache
+def _assigned_in(scope: ast.AST) -> list[tuple[str, ast.expr]]:
+    found = []
+    for node in nodes(scope):
         match node:
             case ast.Assign(targets=[ast.Name(id=name)], value=value):
-                yield name, value
+                found.append((name, value))
             case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
-                yield name, value
+                found.append((name, value))
+    return found
 
 
-_CONSTANTS: dict[str, str] = {}
-_CONSTANTS.update(
-    (name, text_of(value))
-    for tree in TREES.values()
-    for name, value in _assigned_in(tree)
-    if name.isupper() and isinstance(value, ast.Constant)
-)
-TEXTS = [
-    text_of(node)
-    for tree in TREES.values()
-    for node in ast.walk(tree)
-    if isinstance(node, ast.JoinedStr | ast.Constant | ast.BinOp)
-]
-"""All texts of the package."""
+@cache
+def _constants() -> dict[str, str]:
+    return {
+        name: text_of(value)
+        for tree in trees().values()
+        for name, value in _assigned_in(tree)
+        if name.isupper() and isinstance(value, ast.Constant)
+    }
 
 
+def texts() -> list[str]:
+    """Return all texts of the package."""
+    return [
+        text_of(node)
+        for tree in trees().values()
+        for node in nodes(tree)
+        if isinstance(node, ast.JoinedStr | ast.Constant | ast.BinOp)
+    ]
+
+
+@cache
 def _kinds() -> dict[str, str]:
     """Return the public class that each class of errors is told as, by name: a private one is told as its base."""
     found = {kind.__name__: kind.__name__ for kind in CLASSES}
     found |= dict.fromkeys(("ValueError", "TypeError", "RuntimeError"), WRONG_CALLS)
-    for tree in TREES.values():
-        for node in ast.walk(tree):
+    for tree in trees().values():
+        for node in nodes(tree):
             match node:
                 case ast.ClassDef(name=name, bases=[ast.Name(id=base), *_]) if base in found:
                     found.setdefault(name, found[base])
     return {name: kind for name, kind in found.items() if name not in _OTHERS_WORDS}
 
 
-KINDS = _kinds()
-
-
 def _functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    return (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    return (node for node in nodes(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
 
 
+@cache
 def _returns() -> dict[tuple[Path | None, str], list[ast.expr]]:
     """Return what functions return, by name; private ones are known in their own file."""
     found: dict[tuple[Path | None, str], list[ast.expr]] = defaultdict(list)
-    for path, tree in TREES.items():
+    for path, tree in trees().items():
         for function in _functions(tree):
-            ends = [node.value for node in ast.walk(function) if isinstance(node, ast.Return) and node.value]
+            ends = [node.value for node in nodes(function) if isinstance(node, ast.Return) and node.value]
             found[path if function.name.startswith("_") else None, function.name] += ends
     return found
-
-
-_RETURNS = _returns()
 
 
 def _possible(node: ast.expr, function: ast.AST, path: Path, seen: tuple[str, ...] = ()) -> Iterator[ast.expr]:
@@ -106,8 +121,8 @@ def _possible(node: ast.expr, function: ast.AST, path: Path, seen: tuple[str, ..
             found = [one, other]
         case ast.Name(id=name) if name not in seen:
             found, seen = [value for assigned, value in _assigned_in(function) if assigned == name], (*seen, name)
-        case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)) if name not in {*KINDS, *seen}:
-            found, seen = _RETURNS.get((path if name.startswith("_") else None, name), []), (*seen, name)
+        case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)) if name not in {*_kinds(), *seen}:
+            found, seen = _returns().get((path if name.startswith("_") else None, name), []), (*seen, name)
         case ast.Subscript(value=value):
             found = [value]
     if not found:
@@ -117,17 +132,17 @@ def _possible(node: ast.expr, function: ast.AST, path: Path, seen: tuple[str, ..
 
 
 def _made() -> Iterator[tuple[str, str, str]]:
-    for path, tree in TREES.items():
+    for path, tree in trees().items():
         for function in _functions(tree):
-            for node in ast.walk(function):
+            for node in nodes(function):
                 match node:
                     case ast.Call(func=ast.Name() as called, args=[said, *_]):
                         names = {one.id for one in _possible(called, function, path) if isinstance(one, ast.Name)}
                         texts = (
-                            {text_of(one) for one in _possible(said, function, path)} if names & KINDS.keys() else ()
+                            {text_of(one) for one in _possible(said, function, path)} if names & _kinds().keys() else ()
                         )
-                        for name in names & KINDS.keys():
-                            yield from ((f"aioresult/{path}:{node.lineno}", KINDS[name], text) for text in texts)
+                        for name in names & _kinds().keys():
+                            yield from ((f"aioresult/{path}:{node.lineno}", _kinds()[name], text) for text in texts)
 
 
 def messages() -> list[tuple[str, str, str]]:
@@ -145,8 +160,8 @@ def messages() -> list[tuple[str, str, str]]:
 
 def warnings() -> Iterator[tuple[str, str]]:
     """Yield where the package logs what people should see, and what it says."""
-    for path, tree in TREES.items():
-        for node in ast.walk(tree):
+    for path, tree in trees().items():
+        for node in nodes(tree):
             match node:
                 case ast.Call(
                     func=ast.Attribute(

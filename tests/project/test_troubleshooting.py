@@ -10,7 +10,7 @@ import pytest
 
 from aioresult import errors
 from aioresult.errors import AioResultError
-from tests.project.said import CLASSES, GAP, TEXTS, messages, warnings
+from tests.project.said import CLASSES, GAP, messages, texts, warnings
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "howto" / "troubleshooting.md").read_text()
@@ -46,22 +46,32 @@ def test_the_address_is_that_of_the_page_in_the_repository() -> None:
     assert page == errors.DOCUMENTATION
 
 
-@pytest.mark.parametrize(("where", "kind", "text"), messages())
-def test_each_message_is_quoted_in_the_entry_of_its_class(where: str, kind: str, text: str) -> None:
-    shown = text.replace(GAP, "...")
-    assert any(says(quoted, text) for quoted in SECTIONS[kind]), (
-        f"{where} says `{shown}`: quote it in a table under '### {kind}', with ... for what differs"
-    )
+def test_each_message_is_quoted_in_the_entry_of_its_class() -> None:
+    unquoted = [
+        f"{where} says `{text.replace(GAP, '...')}`: quote it in a table under '### {kind}', with ... for what differs"
+        for where, kind, text in messages()
+        if not any(says(quoted, text) for quoted in SECTIONS[kind])
+    ]
+    assert not unquoted, "\n".join(unquoted)
 
 
-@pytest.mark.parametrize(("where", "text"), list(warnings()))
-def test_each_warning_has_an_entry(where: str, text: str) -> None:
-    longest = max(text.split(GAP), key=len).strip(" :;,()")
-    assert any(longest[:60] in quoted for quoted in QUOTED), f"{where}: {longest}"
+def test_each_warning_has_an_entry() -> None:
+    fragments = {where: max(text.split(GAP), key=len).strip(" :;,()")[:60] for where, text in warnings()}
+    unquoted = [
+        f"{where}: {fragment}"
+        for where, fragment in fragments.items()
+        if not any(fragment in quoted for quoted in QUOTED)
+    ]
+    assert fragments
+    assert not unquoted, "\n".join(unquoted)
 
 
-@pytest.mark.parametrize("quoted", QUOTED)
-def test_a_message_that_is_quoted_is_in_the_code(quoted: str) -> None:
-    fragments = [fragment.strip(" :") for fragment in quoted.split("...")]
-    assert any(fragments), "it says nothing"
-    assert any(all(fragment in text for fragment in fragments) for text in TEXTS)
+def test_a_message_that_is_quoted_is_in_the_code() -> None:
+    found = texts()
+    invented = []
+    for quoted in QUOTED:
+        fragments = [fragment.strip(" :") for fragment in quoted.split("...")]
+        assert any(fragments), f"{quoted!r} says nothing"
+        if not any(all(fragment in text for fragment in fragments) for text in found):
+            invented.append(quoted)
+    assert not invented, "\n".join(invented)
