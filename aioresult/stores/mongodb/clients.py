@@ -150,8 +150,16 @@ def _parse(url: str) -> Mapping[str, Any]:
     except (PyMongoError, ValueError, TypeError, OSError) as exc:
         # What PyMongo quotes of a URL that is not well formed may be a piece of the password.
         unclear = isinstance(exc, InvalidURI) or "@" in url.partition("?")[2]
-        reason = _MALFORMED if unclear else str(exc)
+        reason = _MALFORMED if unclear else _unknown_option(url) or str(exc)
     raise SettingsError(f"the MongoDB URL cannot be understood: {reason}")
+
+
+def _unknown_option(url: str) -> str:
+    """Return what is wrong with the first option of ``url`` that does not exist; PyMongo does not name it."""
+    for name, _, _ in (option.partition("=") for option in url.partition("?")[2].split("&")):
+        if name and name.lower() not in pymongo.common.VALIDATORS:
+            return f"the option {name!r} is not known"
+    return ""
 
 
 def _with_hosts(url: str, hosts: str | Sequence[str], port: int) -> str:

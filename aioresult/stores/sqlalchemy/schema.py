@@ -169,7 +169,10 @@ def _next_id(connection: Connection, table: Table, column: Mapping[str, Any]) ->
         return None
     if inspect(connection).has_sequence(sequence.name, schema=sequence.schema):
         return _next_value(sequence, connection.dialect)
-    raise SettingsError(f"table {table.fullname} needs the sequence {sequence.name}, which does not exist")
+    hidden = ""
+    if connection.dialect.name != "postgresql":  # MariaDB shows nobody what he has no right on
+        hidden = f", or which this database account may not use: GRANT SELECT, INSERT ON {sequence.name} TO it"
+    raise SettingsError(f"table {table.fullname} needs the sequence {sequence.name}, which does not exist{hidden}")
 
 
 def _next_value(sequence: Sequence, dialect: Dialect) -> str:

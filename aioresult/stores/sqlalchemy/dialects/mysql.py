@@ -31,6 +31,9 @@ _OVERHEAD: Final = 2**16
 """Room in a statement for what is not result or traceback."""
 _READ_ONLY: Final = frozenset({1290, 1836})
 """Numbers of errors that a server gives while it takes no writes; the first of them for other options, too."""
+_LIMITS: Final = {"result": "bytes in result", "traceback": "bytes in traceback", "date_done": "digits in date_done"}
+"""What a column can hold, by its name, as it is called among the facts; the digits are those of a second's fraction."""
+_CHARSET: Final = "charset of traceback"
 _TEXTS: Final = ("traceback", "name", "worker", "queue")
 _COMPARED: Final = ("status", "result", "date_done", "traceback")
 
@@ -47,7 +50,7 @@ class MySQLDialect(Dialect):
     def __init__(self, layout: Layout, dates: Dates, facts: dict[str, str]) -> None:
         super().__init__(layout, dates, facts)
         self._task, self._group = escaped(layout.task), escaped(layout.group)
-        self._limit = {name: int(facts.get(f"limit of {name}", 0)) for name in ("result", "traceback", "date_done")}
+        self._limit = {name: int(facts.get(key, 0)) for name, key in _LIMITS.items()}
         self._packet = int(facts["max_allowed_packet"])
         self._positions = [COLUMNS.index(name) for name in layout.written]
         self._select = f"SELECT {layout.select_list()} FROM {self._task}"
@@ -80,8 +83,9 @@ class MySQLDialect(Dialect):
         facts = {"mariadb" if "mariadb" in version.lower() else "mysql": version}
         facts["max_allowed_packet"] = str(await link.value("SELECT @@max_allowed_packet"))
         facts["database"] = str(schema or await link.value("SELECT database()"))
-        facts["charset"] = next((charset for name, _, charset in found if name == "traceback"), None) or ""
-        return facts | {f"limit of {name}": str(limit) for name, limit, _ in found if limit is not None}
+        if charset := next((charset for name, _, charset in found if name == "traceback"), None):
+            facts[_CHARSET] = charset
+        return facts | {_LIMITS[name]: str(limit) for name, limit, _ in found if limit is not None}
 
     async def read(self, link: Link, ids: Sequence[str]) -> Sequence[Row]:
         rows: list[Row] = []
@@ -182,7 +186,7 @@ class MySQLDialect(Dialect):
 
     def _spelled(self, value: str) -> str:
         """Return ``value`` with escapes for what the table's character set lacks: rather that than no result."""
-        charset = self.facts["charset"]
+        charset = self.facts.get(_CHARSET, "")
         if charset == "utf8mb4":
             return value
         if charset in ("utf8", "utf8mb3"):

@@ -106,7 +106,7 @@ class PostgreSQLPush(Push):
         if "tables" in facts:
             details["tables"] = facts["tables"]
         trigger = await self.database.run(triggers.describe, small=True)
-        details["trigger for foreign writers"] = trigger
+        details["trigger"] = trigger
         if self.database.pooled:
             details["pooler"] = "one is between us and the server: statements are prepared without a name"
         writes = not await self.database.run(_standing_by, small=True)
