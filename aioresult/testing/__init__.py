@@ -4,7 +4,14 @@
 demand.
 """
 
-from aioresult.testing.conformance import StoreTests
-from aioresult.testing.faults import FaultyStore
+import pkgutil
+
+import pytest
+
+# Failed assertions show their values only in modules that pytest has rewritten, and it knows of these from here alone.
+pytest.register_assert_rewrite(*(f"{__name__}.{part.name}" for part in pkgutil.iter_modules(__path__)))
+
+from aioresult.testing.conformance import StoreTests  # noqa: E402  (after they are registered)
+from aioresult.testing.faults import FaultyStore  # noqa: E402  (after they are registered)
 
 __all__ = ["FaultyStore", "StoreTests"]

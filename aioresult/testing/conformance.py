@@ -22,5 +22,6 @@ from aioresult.testing.waiting import WaitingTests
 __all__ = ["PATIENCE", "Collected", "StoreTests", "eventually", "fresh_id"]
 
 
-class StoreTests(StoringTests, FeedTests, WaitingTests, GroupTests, StreamTests, LeaseTests):
+# pytest runs the tests of the last base first. What the others build on comes there, so that `-x` stops at the cause.
+class StoreTests(LeaseTests, StreamTests, GroupTests, WaitingTests, FeedTests, StoringTests):
     """Every promise of ``Store`` and ``Feed``, and what users of ``Backend`` see of them."""

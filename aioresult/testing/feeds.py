@@ -7,6 +7,9 @@ import asyncio
 from aioresult import Backend
 from aioresult.testing.fixtures import Collected, StoreFixtures, fresh_id
 
+OWED = "an event for each id that is watched (Feed, rule 1)"
+ANNOUNCED = "an event for each state that another backend has stored (Feed, rule 2)"
+
 
 class FeedTests(StoreFixtures):
     """Every promise of ``Feed``, and that the store says whether it has one."""
@@ -15,7 +18,7 @@ class FeedTests(StoreFixtures):
         stored, missing = fresh_id(), fresh_id()
         await backend.store_result(stored, 1, "SUCCESS")
         await feed.feed.watch([stored, missing])
-        await feed.expect(lambda events: {stored, missing} <= {task_id for task_id, _ in events})
+        await feed.expect(lambda events: {stored, missing} <= {task_id for task_id, _ in events}, OWED)
         for task_id, record in feed.events:
             if record is not None:
                 assert record.status == ("SUCCESS" if task_id == stored else "PENDING")
@@ -25,10 +28,10 @@ class FeedTests(StoreFixtures):
     ) -> None:
         ids = [fresh_id() for _ in range(20)]
         await feed.feed.watch(ids)
-        await feed.expect(lambda events: set(ids) <= {task_id for task_id, _ in events})
+        await feed.expect(lambda events: set(ids) <= {task_id for task_id, _ in events}, OWED)
         feed.events.clear()
         await asyncio.gather(*(other.store_result(task_id, task_id, "SUCCESS") for task_id in ids))
-        await feed.expect(lambda events: set(ids) <= {task_id for task_id, _ in events})
+        await feed.expect(lambda events: set(ids) <= {task_id for task_id, _ in events}, ANNOUNCED)
         for task_id, record in feed.events:
             assert record is None or record.result in (task_id, None)
 
@@ -37,20 +40,20 @@ class FeedTests(StoreFixtures):
         for _ in range(3):
             feed.events.clear()
             await feed.feed.watch([task_id])
-            await feed.expect(lambda events: any(event[0] == task_id for event in events))
+            await feed.expect(lambda events: any(event[0] == task_id for event in events), OWED)
 
     async def test_what_is_no_longer_watched_may_be_watched_again(
         self, backend: Backend, other: Backend, feed: Collected
     ) -> None:
         task_id = fresh_id()
         await feed.feed.watch([task_id])
-        await feed.expect(lambda events: any(event[0] == task_id for event in events))
+        await feed.expect(lambda events: any(event[0] == task_id for event in events), OWED)
         await feed.feed.unwatch([task_id])
         await feed.feed.unwatch([task_id, fresh_id()])
         feed.events.clear()
         await feed.feed.watch([task_id])
         await other.store_result(task_id, 1, "SUCCESS")
-        await feed.expect(lambda events: any(i == task_id and (r is None or r.ready) for i, r in events))
+        await feed.expect(lambda events: any(i == task_id and (r is None or r.ready) for i, r in events), ANNOUNCED)
 
     async def test_a_feed_may_be_closed_twice(self, backend: Backend) -> None:
         feed = await backend._runtime.hub.open_feed()

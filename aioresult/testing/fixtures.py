@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, ClassVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from typing import Any, ClassVar, TypeVar
 
 import pytest
 import pytest_asyncio
@@ -13,6 +13,7 @@ import pytest_asyncio
 from aioresult import Backend, Record
 from aioresult.abc import Feed
 
+T = TypeVar("T")
 PATIENCE = 30.0
 """Seconds after which something that should happen at once counts as not happening."""
 
@@ -22,11 +23,43 @@ def fresh_id() -> str:
     return str(uuid.uuid4())
 
 
-async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Wait until ``condition`` holds, asking again and again; fail when it does not within ``PATIENCE``."""
-    async with asyncio.timeout(PATIENCE):
-        while not await condition():
-            await asyncio.sleep(0.01)
+async def eventually(condition: Callable[[], Awaitable[bool]], promise: str = "") -> None:
+    """Wait until ``condition`` holds, asking again and again; fail when it does not within ``PATIENCE``.
+
+    ``promise`` says what is waited for in the error's text; without it, the condition's name does.
+    """
+    patience = asyncio.timeout(PATIENCE)
+    try:
+        async with patience:
+            while not await condition():
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        if not patience.expired():  # the condition has raised it
+            raise
+        raise AssertionError(_missed(promise or getattr(condition, "__name__", repr(condition)))) from None
+
+
+def _missed(promise: str) -> str:
+    return f"not within {PATIENCE:g} s: {promise}"
+
+
+class Tasks:
+    """What a test does in the background. It ends with the test, also where the test has failed before."""
+
+    def __init__(self) -> None:
+        self._tasks: list[asyncio.Task[Any]] = []
+
+    def begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Return a new task that does ``work``."""
+        task = asyncio.create_task(work)
+        self._tasks.append(task)
+        return task
+
+    async def aclose(self) -> None:
+        """Cancel what is left. Its errors follow from the one by which the test fails, and would hide it."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
 class Collected:
@@ -44,11 +77,16 @@ class Collected:
                 self.events.append(event)
                 self._arrived.notify_all()
 
-    async def expect(self, wanted: Callable[[list[tuple[str, Record | None]]], bool]) -> None:
-        """Wait until the events so far satisfy ``wanted``."""
-        async with asyncio.timeout(PATIENCE), self._arrived:
-            await self._arrived.wait_for(lambda: self._task.done() or wanted(self.events))
-        assert wanted(self.events), f"the feed ended: {self._task}"
+    async def expect(self, wanted: Callable[[list[tuple[str, Record | None]]], bool], promise: str = "") -> None:
+        """Wait until the events so far satisfy ``wanted``; ``promise`` says in the error's text what they should be."""
+        try:
+            async with asyncio.timeout(PATIENCE), self._arrived:
+                await self._arrived.wait_for(lambda: self._task.done() or wanted(self.events))
+        except TimeoutError:
+            seen = f"the feed's events so far: {self.events[-5:]}"
+            raise AssertionError(f"{_missed(promise or 'the events that are expected')}; {seen}") from None
+        if not wanted(self.events):
+            raise AssertionError("the feed ended, though nobody has closed it") from self._task.exception()
 
     async def aclose(self) -> None:
         """Stop collecting and close the feed."""
@@ -82,6 +120,13 @@ class StoreFixtures:
         """Give a second backend with connections of its own on the same store."""
         async with self.make_backend() as other:
             yield other
+
+    @pytest_asyncio.fixture
+    async def tasks(self) -> AsyncIterator[Tasks]:
+        """Give what begins tasks in the background, and ends them after the test."""
+        tasks = Tasks()
+        yield tasks
+        await tasks.aclose()
 
     @pytest_asyncio.fixture
     async def feed(self, backend: Backend) -> AsyncIterator[Collected]:

@@ -12,7 +12,7 @@ import pytest_asyncio
 from aioresult import Backend, Record, TaskRevokedError, states
 from aioresult.errors import Unsupported
 from aioresult.record import ABSENT, RUNNER, UNFINISHED, conditional, record_of
-from aioresult.testing.fixtures import StoreFixtures, eventually, fresh_id
+from aioresult.testing.fixtures import StoreFixtures, Tasks, eventually, fresh_id
 
 
 def _mine(task_id: str, runner: str, state: str = states.STARTED) -> Record:
@@ -89,9 +89,9 @@ class LeaseTests(StoreFixtures):
             assert list(await store.put_many([record])) == [True]
             assert list(await store.put_many([record])) == [True]
 
-    async def test_waiters_are_woken_by_conditional_records(self, leasing: Backend) -> None:
+    async def test_waiters_are_woken_by_conditional_records(self, leasing: Backend, tasks: Tasks) -> None:
         task_id = fresh_id()
-        waiting: asyncio.Task[Any] = asyncio.create_task(leasing.AsyncResult(task_id).wait(timeout=30))
+        waiting: asyncio.Task[Any] = tasks.begin(leasing.AsyncResult(task_id).wait(timeout=30))
         assert await self._put(leasing, record_of(task_id, 3, "SUCCESS"), UNFINISHED)
         assert (await waiting).result == 3
 

@@ -12,7 +12,7 @@ import pytest
 
 from aioresult import Backend, Record, states
 from aioresult.errors import DecodeError, EncodeError, InvalidTaskId, RemoteTaskError
-from aioresult.testing.fixtures import PATIENCE, StoreFixtures, eventually, fresh_id
+from aioresult.testing.fixtures import PATIENCE, StoreFixtures, Tasks, eventually, fresh_id
 
 VALUES: list[Any] = [
     None, True, 0, -1, 2**63 - 1, 1.5, "", "text", "h\u00e9 \u4e2d \U0001f600", "nul\x00inside", [], [1, [2, [None]]],
@@ -103,10 +103,10 @@ class StoringTests(StoreFixtures):
             assert {key: getattr(record, key) for key in meta} == meta
             assert (await on.fetch(second)).name is None
 
-    async def test_strange_ids_are_ids_like_any_other(self, backend: Backend) -> None:
+    async def test_strange_ids_are_ids_like_any_other(self, backend: Backend, tasks: Tasks) -> None:
         for strange in STRANGE_IDS:
             task_id = strange + fresh_id()[: max(0, 150 - len(strange))]
-            waiting = asyncio.create_task(backend.AsyncResult(task_id).get(timeout=PATIENCE))
+            waiting = tasks.begin(backend.AsyncResult(task_id).get(timeout=PATIENCE))
             await asyncio.sleep(0)
             assert await backend.store_result(task_id, task_id, "SUCCESS")
             assert await waiting == task_id
@@ -221,7 +221,7 @@ class StoringTests(StoreFixtures):
                 await backend.purge()
                 return not (await backend.fetch(task_id)).ready
 
-            await eventually(gone)
+            await eventually(gone, "a record that expires after 1 s is gone by then")
             assert await backend.store_result(task_id, 2, "STARTED")
             assert (await backend.fetch(task_id)).status == "STARTED"
 
@@ -234,7 +234,7 @@ class StoringTests(StoreFixtures):
             async def stored() -> bool:
                 return await backend.store_result(task_id, 2, "STARTED")
 
-            await eventually(stored)
+            await eventually(stored, "STARTED replaces a SUCCESS that has expired after 1 s and was not purged")
             assert (await backend.fetch(task_id)).status == "STARTED"
 
     async def test_purging_reports_a_number_and_keeps_what_is_alive(self, backend: Backend) -> None:

@@ -20,7 +20,7 @@ from aioresult import (
     Unsupported,
 )
 from aioresult.stream import Append, Cursor, now
-from aioresult.testing.fixtures import PATIENCE, StoreFixtures
+from aioresult.testing.fixtures import PATIENCE, StoreFixtures, Tasks
 
 
 async def read(backend: Backend, task_id: str, after: int = 0, **options: Any) -> list[tuple[int, Any]]:
@@ -93,40 +93,43 @@ class StreamTests(StoreFixtures):
         assert before <= items[0].at.timestamp() < items[1].at.timestamp() <= after
 
     async def test_readers_that_come_before_during_and_after_get_everything_once(
-        self, backend: Backend, other: Backend, task_id: str
+        self, backend: Backend, other: Backend, task_id: str, tasks: Tasks
     ) -> None:
         values = list(range(200))
-        early = [asyncio.create_task(read(backend, task_id)) for _ in range(3)]
+        early = [tasks.begin(read(backend, task_id)) for _ in range(3)]
         late: list[asyncio.Task[list[tuple[int, Any]]]] = []
         for value in values:
             await other.append(task_id, value)
             if value % 50 == 10:
-                late += [asyncio.create_task(read(reader, task_id, after=value // 2)) for reader in (backend, other)]
+                late += [tasks.begin(read(reader, task_id, after=value // 2)) for reader in (backend, other)]
         await other.mark_as_done(task_id, "over")
         assert await asyncio.gather(*early) == [numbered(values)] * 3
         for number, found in enumerate(await asyncio.gather(*late)):
             assert found == numbered(values, after=(10 + number // 2 * 50) // 2)
         assert await read(backend, task_id) == numbered(values)
 
-    async def test_an_item_reaches_a_reader_that_waits(self, backend: Backend, other: Backend, task_id: str) -> None:
+    async def test_an_item_reaches_a_reader_that_waits(
+        self, backend: Backend, other: Backend, task_id: str, tasks: Tasks
+    ) -> None:
         stream = backend.AsyncResult(task_id).stream(timeout=PATIENCE)
         try:
             for number in range(1, 20):
-                reading = asyncio.create_task(anext(stream))
+                reading = tasks.begin(anext(stream))
                 for _ in range(number):
                     await asyncio.sleep(0)
                 await other.append(task_id, number)
                 assert ((item := await reading).seq, item.value) == (number, number)
         finally:
+            await tasks.aclose()  # a generator that is being read cannot be closed
             await stream.aclose()
 
     async def test_several_producers_leave_no_gap_and_each_keeps_its_order(
-        self, backend: Backend, other: Backend, task_id: str
+        self, backend: Backend, other: Backend, task_id: str, tasks: Tasks
     ) -> None:
         async def produce(producer: Backend, name: str) -> list[int]:
             return [await producer.append(task_id, [name, number]) for number in range(50)]
 
-        reading = asyncio.create_task(read(backend, task_id))
+        reading = tasks.begin(read(backend, task_id))
         numbers = await asyncio.gather(*(produce(p, n) for p, n in ((backend, "a"), (backend, "b"), (other, "c"))))
         await backend.mark_as_done(task_id, None)
         found = await reading
@@ -252,8 +255,10 @@ class StreamTests(StoreFixtures):
         await backend.mark_as_done(task_id, None)
         assert await read(backend, task_id) == numbered(values)
 
-    async def test_readers_cost_no_subscriptions_once_they_have_left(self, backend: Backend, task_id: str) -> None:
-        readers = [asyncio.create_task(read(backend, task_id)) for _ in range(20)]
+    async def test_readers_cost_no_subscriptions_once_they_have_left(
+        self, backend: Backend, task_id: str, tasks: Tasks
+    ) -> None:
+        readers = [tasks.begin(read(backend, task_id)) for _ in range(20)]
         await backend.append(task_id, 1)
         await asyncio.sleep(0)
         for reader in readers:

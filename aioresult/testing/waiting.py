@@ -9,38 +9,42 @@ import pytest
 
 from aioresult import Backend
 from aioresult.errors import ResultTimeout
-from aioresult.testing.fixtures import PATIENCE, StoreFixtures, eventually, fresh_id
+from aioresult.testing.fixtures import PATIENCE, StoreFixtures, Tasks, eventually, fresh_id
 
 
 class WaitingTests(StoreFixtures):
     """Every promise about waiting for results."""
 
-    async def test_a_result_stored_elsewhere_wakes_its_waiter(self, backend: Backend, other: Backend) -> None:
+    async def test_a_result_stored_elsewhere_wakes_its_waiter(
+        self, backend: Backend, other: Backend, tasks: Tasks
+    ) -> None:
         task_id = fresh_id()
-        waiting = asyncio.create_task(backend.AsyncResult(task_id).get(timeout=PATIENCE))
+        waiting = tasks.begin(backend.AsyncResult(task_id).get(timeout=PATIENCE))
 
         async def watched() -> bool:
             return backend.stats().watched > 0
 
-        await eventually(watched)
+        await eventually(watched, "the id that is waited for is watched")
         await other.store_result(task_id, None, "STARTED")
         await other.store_result(task_id, {"value": 1}, "SUCCESS")
         assert await waiting == {"value": 1}
 
-    async def test_a_result_stored_at_any_moment_of_the_waiting_is_seen(self, other: Backend) -> None:
+    async def test_a_result_stored_at_any_moment_of_the_waiting_is_seen(self, other: Backend, tasks: Tasks) -> None:
         await other.ping()
         for turns in range(40):
             task_id = fresh_id()
             async with self.make_backend() as backend:  # a new one each time, so that connecting is among the moments
-                waiting = asyncio.create_task(backend.AsyncResult(task_id).get(timeout=PATIENCE))
+                waiting = tasks.begin(backend.AsyncResult(task_id).get(timeout=PATIENCE))
                 for _ in range(turns):
                     await asyncio.sleep(0)
                 await other.store_result(task_id, turns, "SUCCESS")
                 assert await waiting == turns
 
-    async def test_all_waiters_of_an_id_get_its_result_and_reading_does_not_consume(self, backend: Backend) -> None:
+    async def test_all_waiters_of_an_id_get_its_result_and_reading_does_not_consume(
+        self, backend: Backend, tasks: Tasks
+    ) -> None:
         task_id = fresh_id()
-        waiting = [asyncio.create_task(backend.AsyncResult(task_id).get(timeout=PATIENCE)) for _ in range(5)]
+        waiting = [tasks.begin(backend.AsyncResult(task_id).get(timeout=PATIENCE)) for _ in range(5)]
         waiting[0].cancel()
         await asyncio.sleep(0)
         waiting[1].cancel()
@@ -67,18 +71,18 @@ class WaitingTests(StoreFixtures):
                 await other.store_result(task_id, 1, "SUCCESS")
         assert seen == ["STARTED", "PROGRESS", "SUCCESS"]
 
-    async def test_a_thousand_are_awaited_at_once(self, backend: Backend, other: Backend) -> None:
+    async def test_a_thousand_are_awaited_at_once(self, backend: Backend, other: Backend, tasks: Tasks) -> None:
         results = [backend.AsyncResult(fresh_id()) for _ in range(1000)]
-        waiting = asyncio.create_task(backend.GroupResult(None, results).join(timeout=2 * PATIENCE))
+        waiting = tasks.begin(backend.GroupResult(None, results).join(timeout=2 * PATIENCE))
         await asyncio.sleep(0)
         await asyncio.gather(*(other.store_result(r.id, i, "SUCCESS") for i, r in enumerate(results)))
         assert await waiting == list(range(1000))
 
-    async def test_nothing_is_left_behind_when_nobody_waits(self, backend: Backend) -> None:
+    async def test_nothing_is_left_behind_when_nobody_waits(self, backend: Backend, tasks: Tasks) -> None:
         task_id = fresh_id()
         await backend.ping()
         before = asyncio.all_tasks()
-        waiting = asyncio.create_task(backend.AsyncResult(task_id).get(timeout=PATIENCE))
+        waiting = tasks.begin(backend.AsyncResult(task_id).get(timeout=PATIENCE))
         await asyncio.sleep(0)
         await backend.store_result(task_id, 1, "SUCCESS")
         await waiting
@@ -87,7 +91,7 @@ class WaitingTests(StoreFixtures):
             stats = backend.stats()
             return stats.waiting == stats.watched == 0 and asyncio.all_tasks() <= before
 
-        await eventually(quiet)
+        await eventually(quiet, "nothing is watched and no task runs once the result is there")
 
     async def test_one_backend_serves_one_event_loop_after_the_other(self) -> None:
         backend = self.make_backend()
