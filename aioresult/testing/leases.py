@@ -110,7 +110,7 @@ class LeaseTests(StoreFixtures):
         await store.renew_lease(short, 0.05)
         await store.renew_lease(long, 60)
         assert list(await store.ended_leases([unknown, long])) == [unknown]
-        await eventually(lambda: self._has_ended(leasing, short))
+        await eventually(lambda: self._has_ended(leasing, short), "a lease of 0.05 s has ended")
         await store.renew_lease(short, 60)
         assert list(await store.ended_leases([short, long])) == []
         await store.end_lease(long)

@@ -155,6 +155,12 @@ class StreamTests(StoreFixtures):
             await backend.append(task_id, 2)
         assert await read(backend, task_id) == [(1, 1)]
 
+    async def test_a_refused_append_hurts_no_other_stream_of_its_turn(self, backend: Backend, task_id: str) -> None:
+        await backend.mark_as_done(task_id, None)
+        appends = [backend.append(one, 1) for one in (f"{task_id}-1", task_id, f"{task_id}-2")]
+        outcomes = await asyncio.gather(*appends, return_exceptions=True)
+        assert [1 if outcome == 1 else type(outcome) for outcome in outcomes] == [1, StreamEnded, 1]
+
     async def test_what_is_appended_and_ended_in_one_turn_is_done_in_that_order(
         self, backend: Backend, task_id: str
     ) -> None:

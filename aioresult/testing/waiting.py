@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from typing import Any
 
 import pytest
@@ -10,6 +11,11 @@ import pytest
 from aioresult import Backend
 from aioresult.errors import ResultTimeout
 from aioresult.testing.fixtures import PATIENCE, StoreFixtures, Tasks, eventually, fresh_id
+
+STRANGE_IDS = [
+    " ", "with spaces", "line\nbreak", "tab\t", "\u4e2d\u6587", "a/b:c{d}%e'f\"g", "..",
+    f"{uuid.uuid4()}".ljust(150, "x"),
+]  # fmt: skip
 
 
 class WaitingTests(StoreFixtures):
@@ -51,6 +57,15 @@ class WaitingTests(StoreFixtures):
         await backend.store_result(task_id, 1, "SUCCESS")
         assert await asyncio.gather(*waiting[2:]) == [1, 1, 1]
         assert await backend.AsyncResult(task_id).get(timeout=PATIENCE) == 1
+
+    async def test_strange_ids_are_ids_like_any_other(self, backend: Backend, tasks: Tasks) -> None:
+        longest = min(150, backend._runtime.store.max_id_length or 150)
+        for strange in STRANGE_IDS:
+            task_id = (strange + fresh_id()[: max(0, 150 - len(strange))])[:longest]
+            waiting = tasks.begin(backend.AsyncResult(task_id).get(timeout=PATIENCE))
+            await asyncio.sleep(0)
+            assert await backend.store_result(task_id, task_id, "SUCCESS")
+            assert await waiting == task_id
 
     async def test_waiting_ends_by_its_timeout(self, backend: Backend) -> None:
         for timeout in (0, -1, 0.02):
