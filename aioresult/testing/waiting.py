@@ -121,3 +121,16 @@ class WaitingTests(StoreFixtures):
 
         assert await asyncio.to_thread(lambda: asyncio.run(write()))
         assert await asyncio.to_thread(lambda: asyncio.run(read())) == [1, 1]
+
+    async def test_closing_in_one_event_loop_disturbs_no_other(self, backend: Backend, tasks: Tasks) -> None:
+        task_id = fresh_id()
+        waiting = tasks.begin(backend.AsyncResult(task_id).get(timeout=PATIENCE))
+        await backend.ping()
+
+        async def elsewhere() -> None:
+            await backend.ping()
+            await backend.aclose()
+
+        await asyncio.to_thread(lambda: asyncio.run(elsewhere()))
+        assert await backend.store_result(task_id, 1, "SUCCESS")
+        assert await waiting == 1
