@@ -58,7 +58,8 @@ class Feed(ABC):
     4. Watching an id again is harmless, and owes an event as the first time.
 
     5. After ``follow(ids, tell)``, the same holds for the streams of these tasks: ``tell(id, LOOK)`` is owed, not
-       before the subscription is effective, and every later item is announced: with itself in ``News``, or by ``LOOK``.
+       before the subscription is effective, and every later item is announced: with itself in ``stream.News``, or by
+       ``stream.LOOK``.
 
     A feed belongs to one task that iterates it; ``watch`` and ``unwatch`` are called from the same loop, one at a time.
     """
@@ -117,18 +118,21 @@ class Store(ABC):
     of the three required methods may raise ``PartlyUnavailable`` where some servers have answered and others have not.
 
     Attributes:
-        loop_bound: whether an instance belongs to the event loop that first uses it.
+        loop_bound: whether an instance belongs to the event loop that first uses it. If false, one instance serves all
+            loops, at once and from several threads, and forked children; each loop that ends calls ``aclose``.
         keeps_streams: whether ``append_many`` and ``read_many`` work.
         keeps_leases: whether ``renew_lease``, ``end_lease`` and ``ended_leases`` work, and ``put_many`` obeys
             conditional records.
         needs_purge: whether expired records are kept until ``purge`` is called.
-        max_id_length: the longest id, in characters, that can be stored; ``None`` for no limit.
+        max_id_length: the longest id that can be stored, in characters of up to four bytes; ``None`` for no limit.
+            Celery's SQL tables hold 155.
         lanes: how many batches of reads, and as many of writes and deletions, may be under way at once. Two where
             the server works in parallel with this process. An id is always written over the same lane.
         settings: the checked settings.
         codec: encodes and decodes records by these settings.
         location: host, port and database as shown in messages; never a credential.
-        commands: how many commands, statements or requests have been sent so far; counts the cost of waiting.
+        commands: how many commands, statements or requests have been sent so far. The store counts them itself, since
+            they are what waiting costs, see ``Backend.stats``.
     """
 
     loop_bound: ClassVar[bool] = True
@@ -205,11 +209,13 @@ class Store(ABC):
     async def put_many(self, records: Sequence[Record]) -> Sequence[bool]:
         """Store ``records`` and return for each, in order, whether it was written.
 
-        Atomic per record: value, state, expiry and notification in one step, decided by ``states.replaces`` inside the
-        store; by ``Conditional.goes_over`` for a ``Conditional``, which only a store that ``keeps_leases`` is given. A
-        record that may not replace what is stored is left out and reported as ``False``, unless just that record is
-        stored: then the call was repeated. ``records`` have distinct ids and usually come from ``encode``; plain
-        records are encoded here.
+        Atomic per record: value, state, expiry and notification in one step, decided inside the store by
+        ``record.goes_over(old)``, or what is the same in the server's language; ``old`` is ``None`` where nothing is
+        stored, or only what has expired. That rule is ``states.replaces``, and another for a ``Conditional``, which
+        only a store that ``keeps_leases`` is given. A record that may not replace what is stored is left out and
+        reported as ``False``, unless just that record is stored: then the call was repeated. A record lives for
+        ``settings.expires_for(record.status)`` seconds. ``records`` have distinct ids and usually come from ``encode``;
+        plain records are encoded here. ``codec.encode_record`` returns the bytes of both.
 
         Raises:
             EncodeError: a plain record cannot be encoded; then none is written.
@@ -223,16 +229,17 @@ class Store(ABC):
         """Append items to streams; return for each, in order, the number of its last item, or why it was refused.
 
         ``appends`` have distinct ids. Atomic for each of them: the store numbers its items 1, 2, 3, ... without gaps,
-        also where several producers append at once; it refuses all of them with ``StreamEnded`` where the task is
-        final, and with ``StreamFull`` where the stream would hold more than ``stream_max_items``, unless
-        ``stream_trim`` says to delete the oldest ones instead. A stream lives as long as a result would, from its last
-        item on. Readers are notified in the same step. Of an append that is ``repeated`` only those items are stored
-        that are not among the newest ``stream.REPEATED_AMONG`` ones.
+        also where several producers append at once; it refuses all of them with ``stream.stream_ended`` where the task
+        is final, and with ``stream.stream_full`` where the stream would hold more than ``stream_max_items``, unless
+        ``stream_trim`` says to delete the oldest ones instead. These errors are returned and not raised, so that they
+        reach their own callers only. A stream lives for ``settings.result_expires`` seconds, from its last item on.
+        Readers are notified in the same step. Of an append that is ``repeated`` only those items are stored that are
+        not among the newest ``stream.REPEATED_AMONG`` ones; its number is that of its last item, wherever that is.
         """
         raise Unsupported(f"{type(self).__name__} keeps no streams; report what happens by update_state() instead")
 
     async def read_many(self, cursors: Sequence[Cursor]) -> Sequence[Chunk]:
-        """Return for each cursor, in order, what its stream holds behind it; ``EMPTY`` where there is no stream.
+        """Return for each cursor, in order, what its stream holds behind it; ``stream.EMPTY`` where there is none.
 
         Ids may be repeated. A chunk may hold fewer items than the limit; it holds at least one where there is one,
         unless the limit is 0. Behind what a cursor with ``final`` reads, the store lets nothing be appended later.
@@ -281,7 +288,10 @@ class Store(ABC):
         return Capabilities(push=False, mechanism="polling", reason="this store has no way to notify")
 
     async def put_group(self, group_id: str, tree: ResultTree) -> None:
-        """Save a group, in Celery's tuple form, replacing one of the same id; it expires as results do."""
+        """Save a group, in Celery's tuple form, replacing one of the same id.
+
+        It lives for ``settings.result_expires`` seconds. ``codec.encode_group`` and ``decode_group`` are its bytes.
+        """
         raise Unsupported(f"{type(self).__name__} keeps no groups; keep the ids of the members yourself")
 
     async def get_group(self, group_id: str) -> ResultTree | None:
@@ -297,4 +307,7 @@ class Store(ABC):
         raise Unsupported(f"{type(self).__name__} keeps no groups; keep the ids of the members yourself")
 
     async def aclose(self) -> None:  # noqa: B027  (a store without connections has nothing to close)
-        """Close what this store opened, and nothing that was handed to it. Harmless when called twice."""
+        """Close what this store opened, and nothing that was handed to it. Harmless when called twice.
+
+        Where ``loop_bound`` is false, other loops may be using the store now, and it may be used again.
+        """

@@ -102,7 +102,11 @@ class StoreFixtures:
     pytestmark: ClassVar[list[pytest.MarkDecorator]] = [pytest.mark.asyncio]
 
     def make_backend(self, **settings: Any) -> Backend:
-        """Return a new backend on the store under test; all those of one test see the same data."""
+        """Return a new backend on the store under test, with these settings.
+
+        All those of one test see the same data, and are open at once, in one process. Where the store is polled, keep
+        the short ``idle_timeout`` and ``poll_interval`` of this method, or the tests take long.
+        """
         return Backend(self.url, **{"idle_timeout": 0.05, "poll_interval": 0.1, **settings})
 
     async def poison(self, backend: Backend, task_id: str) -> None:

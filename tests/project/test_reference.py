@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,3 +105,21 @@ def test_each_public_name_is_on_a_page() -> None:
         and not any(hasattr(__import__(f"aioresult.{module}", fromlist=["x"]), name) for module in whole)
     ]
     assert missing == ["__version__"]
+
+
+def imports(source: str) -> Iterator[tuple[str, str]]:
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("aioresult"):
+            yield from ((str(node.module), name.name) for name in node.names)
+
+
+@pytest.mark.parametrize("store", ["aioresult/stores/memory.py", "examples/directory_store.py"])
+def test_each_name_that_a_store_imports_is_on_a_page(store: str) -> None:
+    """A store of one's own is written after one of these, and needs no names that are not public."""
+    text = "".join(PAGES.values())
+    missing = [
+        f"{module}.{name}"
+        for module, name in imports((FOLDER.parents[1] / store).read_text())
+        if f"automodule:: {module}\n" not in text and not re.search(rf":: ({module}|aioresult)\.{name}(\.\w+)?\n", text)
+    ]
+    assert missing == []
