@@ -22,15 +22,15 @@ EXTENDED_FIELDS: Final = ("name", "args", "kwargs", "worker", "retries", "queue"
 """The fields that are stored only with ``result_extended``, in Celery's order."""
 
 UNFINISHED: Final = "unfinished"
-"""For ``Conditional.over``: written only where no final state is stored, also if it is final itself."""
+"""For ``Conditional.over``; written only where no final state is stored, also if it is final itself."""
 ABSENT: Final = "absent"
-"""For ``Conditional.over``: written only where nothing is stored, or PENDING."""
+"""For ``Conditional.over``; written only where nothing is stored, or PENDING."""
 RUNNER: Final = "aioresult runner "
 """Begins the ``traceback`` of a state that a ``TaskRunner`` stores before a task's end; the runner's id follows. It is
 the one text that every store and every table of Celery has room for, and that is not used before the end."""
 
 ResultTree = Sequence[Any]
-"""Celery's form of a result with its ancestors: ``[[id, parent], members]``; ``members`` is ``None`` for a single
+"""A result with its ancestors in Celery's form, ``[[id, parent], members]``; ``members`` is ``None`` for a single
 task."""
 
 

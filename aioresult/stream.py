@@ -101,7 +101,7 @@ class News(msgspec.Struct, frozen=True):
 
 
 LOOK: Final = News()
-"""There may be new items, or none: look for yourself."""
+"""There may be new items, or none; the reader has to look."""
 REPEATED_AMONG: Final = 10_000
 """How many of the newest items are looked through for items that a repeated append has stored already."""
 EMPTY: Final = Chunk(1, 0)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import inspect
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -123,3 +126,22 @@ def test_each_name_that_a_store_imports_is_on_a_page(store: str) -> None:
         if f"automodule:: {module}\n" not in text and not re.search(rf":: ({module}|aioresult)\.{name}(\.\w+)?\n", text)
     ]
     assert missing == []
+
+
+def documented_modules() -> set[str]:
+    text = "".join(PAGES.values())
+    return {*re.findall(r"automodule:: ([\w.]+)\n", text), *re.findall(r"autodata:: ([\w.]+)\.\w+\n", text)}
+
+
+@pytest.mark.parametrize("name", sorted(documented_modules()))
+def test_the_text_below_a_constant_is_not_taken_for_a_type(name: str) -> None:
+    """Sphinx shows what stands before a colon as the constant's type, and behind the rest of the sentence."""
+    body = ast.parse(inspect.getsource(importlib.import_module(name))).body
+    texts = [
+        str(text.value.value)
+        for constant, text in pairwise(body)
+        if isinstance(constant, ast.Assign | ast.AnnAssign)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+    ]
+    assert [text for text in texts if ": " in re.sub(r"``.*?``", "", text.partition("\n")[0])] == []
