@@ -79,7 +79,7 @@ $(VENV)/.installed-lowest: EXTRAS = all,suite
 $(VENV)/.installed-lowest: CONSTRAINTS = --constraint tests/lowest.txt
 $(VENV)/.installed-lowest: tests/lowest.txt
 $(VENV)/.installed-%: pyproject.toml | $(PY)
-	@echo "Installing aioresult [$(EXTRAS)] into $(VENV), once; this may take a minute or two ..."
+	@echo "Installing aioresult [$(EXTRAS)] into $(VENV), once; this may take a few minutes ..."
 	@$(PIP_INSTALL) $(CONSTRAINTS) --editable ".[$(EXTRAS)]"
 	@touch $@
 

@@ -217,6 +217,7 @@ class StoringTests(StoreFixtures):
                 return not (await backend.fetch(task_id)).ready
 
             await eventually(gone, "a record that expires after 1 s is gone by then")
+            purged += await backend.purge()  # it may have expired between the last two calls
             assert purged or not backend._runtime.store.needs_purge, "purge() has not counted the expired record"
             assert await backend.store_result(task_id, 2, "STARTED")
             assert (await backend.fetch(task_id)).status == "STARTED"
