@@ -76,7 +76,7 @@ def draw_tutorial() -> None:
         server = [sys.executable, "-m", "uvicorn", "later:web", "--port", str(port)]
         with running(worker, folder), running(server, folder):
             wait_for(f"http://127.0.0.1:{port}/docs")
-            draw(f"http://127.0.0.1:{port}/", PICTURE, (640, 380))
+            draw(f"http://127.0.0.1:{port}/", PICTURE, (640, 310))
 
 
 def draw_chat() -> None:
