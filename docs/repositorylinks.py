@@ -15,7 +15,7 @@ PAGES = {ROOT / "README.md": "index", ROOT / "CONTRIBUTING.md": "contributing", 
 
 
 class RepositoryLinks(SphinxPostTransform):
-    """Link a file that a page here includes to that page, and any other file of the repository to where the repository is.
+    """Link a file of the repository to the page that shows it, or else to where the repository is.
 
     It comes before MyST's own search for targets, which fails the build for what is neither.
     """

@@ -1,10 +1,29 @@
 """Tests for stores, and a store for tests.
 
-``StoreTests`` is the conformance suite that our own stores pass; ``FaultyStore`` is a memory store that fails on
-demand.
+``StoreTests`` is the conformance suite that our own stores pass; it needs the extra ``testing``. ``FaultyStore`` is a
+memory store that fails on demand.
 """
 
-from aioresult.testing.conformance import StoreTests
+from typing import TYPE_CHECKING, Any
+
+from aioresult.errors import MissingDriver
 from aioresult.testing.faults import FaultyStore
 
+if TYPE_CHECKING:
+    from aioresult.testing.conformance import StoreTests
+
 __all__ = ["FaultyStore", "StoreTests"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the suite when it is asked for: whoever needs the other store may have no pytest."""
+    if name != "StoreTests":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        from aioresult.testing.conformance import StoreTests
+    except ModuleNotFoundError as exc:
+        raise MissingDriver(
+            f"the package {exc.name!r} is needed for the suite of tests and is not installed: "
+            'pip install "aioresult-backend[testing]"'
+        ) from exc
+    return StoreTests
