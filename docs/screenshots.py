@@ -27,8 +27,11 @@ from tests.servers.chromium import Chromium  # noqa: E402
 from tests.servers.process import free_port  # noqa: E402
 
 PICTURE: Final = ROOT / "docs" / "static" / "tutorial.png"
-SIZES: Final = {"phone": (400, 860), "tablet": (900, 1100), "desktop": (1500, 1000)}
-PAGES: Final = "index tutorial howto/celery howto/troubleshooting reference/settings reference/results 404".split()
+SIZES: Final = {"phone": (360, 740), "tablet": (768, 1024), "desktop": (1280, 900)}
+PAGES: Final = (
+    "index tutorial howto/index howto/celery howto/streams howto/troubleshooting reference/settings reference/results "
+    "explanation/comparison search 404"
+).split()
 _LATER: Final = """
 import asyncio
 

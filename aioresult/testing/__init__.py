@@ -4,9 +4,18 @@
 memory store that fails on demand.
 """
 
+import contextlib
+import pkgutil
 from typing import TYPE_CHECKING, Any
 
 from aioresult.errors import MissingDriver
+
+# Failed assertions show their values only in modules that pytest has rewritten, and it knows of these from here alone.
+with contextlib.suppress(ModuleNotFoundError):
+    import pytest
+
+    pytest.register_assert_rewrite(*(f"{__name__}.{part.name}" for part in pkgutil.iter_modules(__path__)))
+
 from aioresult.testing.faults import FaultyStore
 
 if TYPE_CHECKING:
