@@ -83,11 +83,11 @@ class Feed(ABC):
         Raises:
             StoreUnavailable: the connection is gone.
         """
-        raise Unsupported(f"{type(self).__name__} has no news of streams")
+        raise Unsupported(f"{type(self).__name__} does not announce items of streams")
 
     async def unfollow(self, ids: Collection[str]) -> None:
         """Drop the subscriptions to the streams of ``ids``; events already under way may still arrive."""
-        raise Unsupported(f"{type(self).__name__} has no news of streams")
+        raise Unsupported(f"{type(self).__name__} does not announce items of streams")
 
     @abstractmethod
     def __aiter__(self) -> AsyncIterator[Event]:
@@ -282,7 +282,7 @@ class Store(ABC):
 
     async def put_group(self, group_id: str, tree: ResultTree) -> None:
         """Save a group, in Celery's tuple form, replacing one of the same id; it expires as results do."""
-        raise Unsupported(f"{type(self).__name__} cannot save groups; keep the ids of the members yourself")
+        raise Unsupported(f"{type(self).__name__} keeps no groups; keep the ids of the members yourself")
 
     async def get_group(self, group_id: str) -> ResultTree | None:
         """Return a saved group's tree, or ``None``.
@@ -290,11 +290,11 @@ class Store(ABC):
         Raises:
             DecodeError: it is stored but cannot be read.
         """
-        raise Unsupported(f"{type(self).__name__} cannot restore groups; keep the ids of the members yourself")
+        raise Unsupported(f"{type(self).__name__} keeps no groups; keep the ids of the members yourself")
 
     async def delete_group(self, group_id: str) -> None:
         """Delete a saved group, not its members; an unknown one is fine."""
-        raise Unsupported(f"{type(self).__name__} cannot delete groups, since it saves none")
+        raise Unsupported(f"{type(self).__name__} keeps no groups; keep the ids of the members yourself")
 
     async def aclose(self) -> None:  # noqa: B027  (a store without connections has nothing to close)
         """Close what this store opened, and nothing that was handed to it. Harmless when called twice."""

@@ -156,10 +156,22 @@ class Backend(Writer):
 
 
 def configure(url_or_store: object = None, **settings: Any) -> Backend:
-    """Make the backend that this process uses where none is given, and return it. See ``Backend`` for the arguments."""
-    backend = Backend(url_or_store, **settings)
+    """Make the backend that this process uses where none is given, and return it. See ``Backend`` for the arguments.
+
+    Also takes a ``Backend`` that is there already: ``configure(backend_from_app(app))``.
+    """
+    backend = as_backend(url_or_store, **settings)
     set_default(backend)
     return backend
+
+
+def as_backend(given: object = None, **settings: Any) -> Backend:
+    """Return a ``Backend`` as it is, and make one of everything else."""
+    if not isinstance(given, Backend):
+        return Backend(given, **settings)
+    if settings:
+        raise SettingsError(f"a ready backend has settings of its own: give {', '.join(settings)} to the backend")
+    return given
 
 
 def get_backend() -> Backend:

@@ -81,8 +81,9 @@ async def final_records(
             records[result] = record
             if stop_at_failure:
                 result._value(record)
-    if missing := len(set(results)) - len(records):
-        raise common_runtime(results).timeout_error(f"{missing} of {len(set(results))} results", timeout)
+    ids = [result.id for result in set(results)]
+    if missing := len(ids) - len(records):
+        raise common_runtime(results).timeout_error(ids, missing, timeout)
     return records
 
 
@@ -99,5 +100,5 @@ async def as_completed(results: Iterable[Result], *, timeout: float | None = Non
         async for result, _ in source:
             seen += 1
             yield result
-    if seen < len(singles):
-        raise common_runtime(singles).timeout_error(f"{len(singles) - seen} of {len(singles)} results", timeout)
+    if missing := len(singles) - seen:
+        raise common_runtime(singles).timeout_error([result.id for result in singles], missing, timeout)

@@ -220,7 +220,7 @@ class Hub:
         return await self._subscription.open_feed()
 
     def _closed_error(self) -> AioResultError:
-        return AioResultError(f"the backend of {self._store.location} was closed while waiting")
+        return AioResultError(f"the backend of {self._store.location} was closed meanwhile")
 
     async def aclose(self) -> None:
         """End the background tasks and close the feed; those who still wait get an error."""

@@ -91,4 +91,4 @@ class OpenFeed:
 async def _read(feed: Feed, deliver: Sink, location: str) -> None:
     async for task_id, record in Unhooked(feed):
         deliver(task_id, record)
-    raise StoreUnavailable(f"the feed of {location} ended")
+    raise StoreUnavailable(f"{location}: the feed has ended")

@@ -105,5 +105,8 @@ def progress(current: float, total: float | None = None, **meta: Any) -> None:
     """
     reports = current_reports.get(None)
     if reports is None:
-        raise AioResultError("progress() reports for the task that a TaskRunner is running, and none is running here")
+        raise AioResultError(
+            "progress() is for the task that a TaskRunner is running, and none is running here; anywhere else use "
+            "Backend.update_state"
+        )
     reports.report(states.PROGRESS, {"current": current, "total": total, **meta})

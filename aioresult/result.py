@@ -164,7 +164,7 @@ class AsyncResult(StoredTask, Generic[T]):
             async for record in source:
                 yield self._keep(record)
         if not record.ready:
-            raise runtime.timeout_error(f"task {self.id!r}", timeout)
+            raise runtime.timeout_error([self.id], 1, timeout)
 
     async def stream(
         self,
@@ -222,7 +222,7 @@ class AsyncResult(StoredTask, Generic[T]):
 
     def _end_of_stream(self, reader: Reader, timeout: float | None, propagate: bool) -> None:
         if reader.final is None:
-            raise reader._runtime.timeout_error(f"task {self.id!r}", timeout)
+            raise reader._runtime.timeout_error([self.id], 1, timeout)
         record = self._keep(reader.final)
         if propagate and record.status in PROPAGATE_STATES:
             self._value(record)

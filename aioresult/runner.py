@@ -152,7 +152,7 @@ class TaskRunner:
         if options.once:
             self._check_once(task_id, ignored)
         if task_id in self._calls and not options.once:
-            raise AioResultError(f"task {task_id!r} is running already; ids are for one task only")
+            raise AioResultError(f"task {task_id!r} is running already; give each run an id of its own")
         if task_id not in self._calls:
             self._begin(task_id, options, ignored, functools.partial(fn, *args, **kwargs))
         return AsyncResult(task_id, self.backend, ignored=ignored)

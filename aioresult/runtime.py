@@ -124,7 +124,7 @@ class Runtime:
         if deadline == LOOK_ONCE:
             record = await self.look(task_id)
             if record is None or not record.ended:
-                raise self.timeout_error(f"task {task_id!r}", timeout)
+                raise self.timeout_error([task_id], 1, timeout)
             return record
         self.check(task_id)
         waiter = self.hub.add(task_id, deadline)
@@ -138,12 +138,17 @@ class Runtime:
                 self.hub.deadlines.discard(waiter, deadline)
         if record is None:
             self.hub.leave((task_id,), waiter)
-            raise self.timeout_error(f"task {task_id!r}", timeout)
+            raise self.timeout_error([task_id], 1, timeout)
         return record
 
-    def timeout_error(self, what: str, timeout: float | None) -> ResultTimeout:
-        """Return the error for ``what`` not having become final in time, with the outage that explains it, if any."""
-        error = ResultTimeout(f"{what} was not ready within {timeout or 0:g} s (store: {self.store.location})")
+    def timeout_error(self, ids: Sequence[str], missing: int, timeout: float | None) -> ResultTimeout:
+        """Return the error for ``missing`` of ``ids`` not having become final in time.
+
+        If the store is away, the error says so too.
+        """
+        what = f"task {ids[0]!r}" if len(ids) == 1 else f"{missing} of {len(ids)} results"
+        verb = "was" if missing == 1 else "were"
+        error = ResultTimeout(f"{what} {verb} not ready within {timeout or 0:g} s (store: {self.store.location})")
         if self.hub.outage is not None:
             error = ResultTimeout(f"{error}; the store is unavailable: {self.hub.outage}")
             error.__cause__ = self.hub.outage

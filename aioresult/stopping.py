@@ -82,7 +82,9 @@ class Stop:
             reason = str(record.result)
             logger.info("task %r was revoked: %s", self.task_id, reason)
         else:
-            reason = f"another has stored how task {self.task_id!r} ended: {record.status} ({record.result!r:.200})"
+            reason = (
+                f"somebody else has stored how task {self.task_id!r} ended: {record.status} ({record.result!r:.200})"
+            )
             logger.warning("task %r is stopped, and what it returns is dropped: %s", self.task_id, reason)
         self.error = TaskRevokedError(reason)
         self._tell(self.error)
@@ -115,5 +117,5 @@ def revoked() -> bool:
     """
     stop = current_stop.get(None)
     if stop is None:
-        raise AioResultError("revoked() is about the task that a TaskRunner is running, and none is running here")
+        raise AioResultError("revoked() is for the task that a TaskRunner is running, and none is running here")
     return stop.error is not None

@@ -60,8 +60,8 @@ class Writer(ABC):
                 ``name``, ``args``, ``kwargs``, ``worker``, ``retries`` and ``queue``.
 
         Returns:
-            Whether it was written: not where results are ignored, and not where what is stored may not be replaced
-            (SUCCESS never; another final state only by a final one).
+            Whether it was written. It is not where results are ignored, and not where what is stored may not be
+            replaced (SUCCESS never; another final state only by a final one).
 
         Raises:
             EncodeError: the value cannot be encoded; nothing was stored.

@@ -22,7 +22,7 @@ extensions = [
     "markdownpages",
 ]
 myst_enable_extensions = ["colon_fence", "attrs_block"]
-myst_heading_anchors = 3
+myst_heading_anchors = 4
 
 html_theme = "furo"
 html_title = "aioresult"

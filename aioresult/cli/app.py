@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Annotated, Final
 
 import typer
 
+from aioresult import __version__
 from aioresult.cli import doctor, results, sql, tailing, writing
 from aioresult.cli.demo import command as demo
 from aioresult.cli.exits import MEANINGS, Exit
-from aioresult.cli.output import print_error
+from aioresult.cli.output import print_error, print_line
 from aioresult.errors import DOCUMENTATION
 
 _EXITS: Final = "\n".join(f"- {code.value}: {meaning}" for code, meaning in MEANINGS.items())
@@ -19,7 +20,6 @@ _UsageError: Final[type[Exception]] = typer.BadParameter.__mro__[2]
 
 app = typer.Typer(
     name="aioresult",
-    help="Wait for, show, store and delete the results of tasks.\n\nThe store is named by --url or AIORESULT_URL.",
     epilog=f"Exit codes:\n\n{_EXITS}\n\nWhat errors mean, and what to do: {DOCUMENTATION}",
     rich_markup_mode="markdown",
     add_completion=False,
@@ -37,6 +37,24 @@ app.command()(writing.forget)
 app.command()(writing.purge)
 app.command()(doctor.doctor)
 app.add_typer(sql.app, name="sql")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print_line(f"aioresult {__version__}")
+        raise typer.Exit(Exit.OK)
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Wait for, show, store and delete the results of tasks.
+
+    The store is named by --url, which all commands have, or by AIORESULT_URL.
+    """
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -6,6 +6,7 @@ import asyncio
 import statistics
 import time
 import uuid
+from collections.abc import Awaitable
 from contextlib import AsyncExitStack, suppress
 from typing import Annotated, Any, Final
 
@@ -24,6 +25,7 @@ from aioresult.cli.session import Json, Session, Settings, Url, Verbose
 from aioresult.errors import AioResultError
 
 _ROUNDS: Final = 5
+_TEST_ID: Final = "aioresult-doctor-"
 _PAUSE: Final = 0.1
 """Seconds for a subscription to take effect before the test record is stored."""
 _PATIENCE: Final = 10.0
@@ -38,6 +40,7 @@ class Report(msgspec.Struct, kw_only=True, omit_defaults=True):
     reachable: bool = msgspec.field(default=False, name="reachable")
     connect_ms: float | None = None
     ping_ms: float | None = None
+    read_ms: float | None = None
     capabilities: Capabilities | None = None
     push: bool | None = None
     wake_up_ms: list[float] = []
@@ -51,6 +54,9 @@ def doctor(
     target: Annotated[
         str | None, typer.Argument(metavar="URL", show_default=False, help="Store; or use --url.")
     ] = None,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="Store nothing: for a user who may only wait and read.")
+    ] = False,
     url: Url = None,
     settings: Settings = None,
     json: Json = False,
@@ -65,7 +71,7 @@ def doctor(
     async def command(backend: Backend) -> Exit:
         report = Report(store=backend._runtime.store.location)
         try:
-            await _examine(session, backend, report)
+            await _examine(session, backend, report, read_only=read_only)
         except AioResultError as exc:
             report.error = str(exc)
             raise
@@ -79,7 +85,7 @@ def doctor(
     session.run(command)
 
 
-async def _examine(session: Session, backend: Backend, report: Report) -> None:
+async def _examine(session: Session, backend: Backend, report: Report, *, read_only: bool) -> None:
     report.connect_ms = await _ping(backend)
     report.reachable = True
     report.ping_ms = min([await _ping(backend) for _ in range(3)])
@@ -87,9 +93,11 @@ async def _examine(session: Session, backend: Backend, report: Report) -> None:
     report.push = report.capabilities.push and backend.settings.push
     report.settings = _settings(backend)
     report.needs_purge = backend._runtime.store.needs_purge
-    if report.capabilities.writes:
-        await _make_rounds(session, backend, report)
-    report.advice = _advice(backend, report)
+    report.read_ms = await _timed(backend.fetch(f"{_TEST_ID}{uuid.uuid4()}"))
+    if report.capabilities.writes and not read_only:
+        report.advice = ["Where this user is only to wait and read, check with `aioresult doctor --read-only`."]
+        await _make_rounds(session, backend, report)  # if nothing can be stored, the advice is shown
+    report.advice = _advice(backend, report, read_only=read_only)
 
 
 async def _make_rounds(session: Session, backend: Backend, report: Report) -> None:
@@ -101,14 +109,18 @@ async def _make_rounds(session: Session, backend: Backend, report: Report) -> No
 
 
 async def _ping(backend: Backend) -> float:
+    return await _timed(backend.ping())
+
+
+async def _timed(call: Awaitable[object]) -> float:
     began = time.perf_counter()
-    await backend.ping()
+    await call
     return (time.perf_counter() - began) * 1000
 
 
 async def _wake_up(backend: Backend, writer: Backend) -> float:
     """Return the milliseconds from storing a test record by one connection to waking the waiter on another."""
-    result = backend.AsyncResult(f"aioresult-doctor-{uuid.uuid4()}")
+    result = backend.AsyncResult(f"{_TEST_ID}{uuid.uuid4()}")
     waiting = owned_task(_woken(backend, result.id), "aioresult doctor")
     try:
         await asyncio.sleep(_PAUSE)
@@ -147,7 +159,7 @@ def _settings(backend: Backend) -> dict[str, Any]:
     }
 
 
-def _advice(backend: Backend, report: Report) -> list[str]:
+def _advice(backend: Backend, report: Report, *, read_only: bool) -> list[str]:
     settings = backend.settings
     found = {
         "Nothing can be stored here, so no round trip was made: workers need the URL of a server that takes writes.": (
@@ -162,7 +174,9 @@ def _advice(backend: Backend, report: Report) -> list[str]:
             not settings.result_expires
         ),
         "Expired results stay in the store until they are purged: run `aioresult purge` now and then, or set "
-        "purge_interval.": bool(report.needs_purge and settings.result_expires and not settings.purge_interval),
+        "purge_interval.": bool(
+            report.needs_purge and not read_only and settings.result_expires and not settings.purge_interval
+        ),
         "Pickle is accepted: everyone who can write to the store can run code here.": "pickle" in settings.accepted,
     }
     return [text for text, applies in found.items() if applies]
@@ -195,6 +209,8 @@ def _findings(report: Report) -> list[tuple[bool, str, str]]:
         best = bool(report.push) and not reason
         found.append((best, topic, f"{report.capabilities.mechanism}{reason}"))
         found.extend((True, name, text) for name, text in report.capabilities.details.items())
+    if report.read_ms is not None and not report.wake_up_ms:
+        found.append((True, "reading", f"permitted, in {report.read_ms:.1f} ms; nothing was stored"))
     if report.wake_up_ms:
         median, slowest = statistics.median(report.wake_up_ms), max(report.wake_up_ms)
         text = f"woken {median:.1f} ms after storing (median of {_ROUNDS}; slowest {slowest:.1f} ms)"

@@ -38,12 +38,12 @@ MEANINGS: Final[dict[Exit, str]] = {
     Exit.FAILED: "a task has failed or was revoked",
     Exit.USAGE: "wrong usage: arguments, URL or settings; a missing extra",
     Exit.TIMEOUT: "a task was not final in time",
-    Exit.UNAVAILABLE: "the store cannot be reached, or refuses us",
+    Exit.UNAVAILABLE: "the store cannot be reached, or refuses the connection",
     Exit.UNREADABLE: "a stored record cannot be read with these settings",
-    Exit.REFUSED: "nothing was done: the stored state stays, the value is too large, ...",
+    Exit.REFUSED: "nothing was done: the task is final already, the value is too large, a right is missing, ...",
     Exit.BUG: "a bug in aioresult; please report the traceback",
     Exit.INTERRUPTED: "interrupted (Ctrl-C)",
-    Exit.PIPE: "the reader of the output has closed it",
+    Exit.PIPE: "the program that reads the output has ended",
 }
 
 _BY_ERROR: Final[tuple[tuple[type[AioResultError], Exit], ...]] = (

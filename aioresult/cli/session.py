@@ -21,7 +21,9 @@ from aioresult.errors import AioResultError, BackendNotConfigured, SettingsError
 
 Url = Annotated[
     str | None,
-    typer.Option("--url", envvar="AIORESULT_URL", show_default=False, help="Store, such as redis://localhost:6379/0."),
+    typer.Option(
+        "--url", envvar="AIORESULT_URL", show_default=False, help="The store, such as redis://localhost:6379/0."
+    ),
 ]
 Settings = Annotated[
     list[str] | None,
@@ -51,7 +53,7 @@ Timeout = Annotated[
         parser=_seconds,
         metavar="SECONDS",
         show_default=False,
-        help="How long to wait; 0 looks once.",
+        help="How long to wait; 0 looks once, and without it there is no limit.",
     ),
 ]
 Id = Annotated[str, typer.Argument(metavar="ID", help="Id of a task.", show_default=False)]
@@ -81,7 +83,9 @@ class Session(msgspec.Struct, frozen=True):
             SettingsError: the URL or a setting is not understood.
         """
         if not self.url:
-            raise BackendNotConfigured("no store was named: give --url, or set AIORESULT_URL in the environment")
+            raise BackendNotConfigured(
+                "no result backend is configured: give --url, or set AIORESULT_URL in the environment"
+            )
         return Backend(self.url, **{**self.assignments(), **settings})
 
     def assignments(self) -> dict[str, Any]:

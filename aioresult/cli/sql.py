@@ -69,7 +69,10 @@ def _admin() -> ModuleType:
     try:
         return importlib.import_module("aioresult.stores.sqlalchemy.admin")
     except ModuleNotFoundError as exc:
-        message = f'SQL databases need {exc.name}: pip install "aioresult-backend[sqlalchemy]"'
+        message = (
+            f"the package {exc.name!r} is needed for this store and is not installed: "
+            'pip install "aioresult-backend[sqlalchemy]"'
+        )
         raise MissingDriver(message, name=exc.name) from exc
 
 

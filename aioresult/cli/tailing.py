@@ -16,7 +16,9 @@ from aioresult.stream import Item
 
 def tail(
     task_id: Id,
-    after: Annotated[int, typer.Option(help="Begin behind this item.", min=0)] = 0,
+    after: Annotated[
+        int, typer.Option(metavar="NUMBER", help="Begin after the item of this number; 0 begins with the first.", min=0)
+    ] = 0,
     timeout: Timeout = None,
     url: Url = None,
     settings: Settings = None,
@@ -25,7 +27,7 @@ def tail(
 ) -> None:
     """Print the items of a task's stream, as they come, until the task is final.
 
-    Text is printed as it is, one piece behind the other; everything else as JSON, on a line of its own.
+    Text is printed as it is, one piece after the other; everything else as JSON, on a line of its own.
     """
     session = Session(url, settings, json, verbose)
 

@@ -40,6 +40,11 @@ _BUILT_IN: Final[dict[str, tuple[str, str | None]]] = {
     "mariadb": _MYSQL,
 }
 _BUILT_IN_FULL: Final = {f"{kind}+cluster": _CLUSTER for kind in ("redis", "rediss", "valkey", "valkeys")}
+_SPELLINGS: Final = (
+    *("redis+sentinel", "redis+unix", "mongodb+srv", "mongodb+motor", "sqlite+aiosqlite"),
+    *("postgresql+asyncpg", "postgresql+psycopg", "mysql+asyncmy", "mysql+aiomysql"),
+)
+"""Schemes that say more than the kind of store. They are known by that, and listed for whoever has mistyped one."""
 _CELERYS_PREFIXES: Final = ("aioresult+", "db+", "sqlalchemy+", "database+")
 _CLIENTS: Final = {
     "redis": _REDIS,
@@ -106,7 +111,7 @@ def _store_class(scheme: str) -> type[Store]:
     added = {point.name: point for point in entry_points(group="aioresult.stores")}
     point = added.get(scheme) or added.get(family)
     if point is None:
-        known = sorted({*_BUILT_IN, *_BUILT_IN_FULL, *added})
+        known = sorted({*_BUILT_IN, *_BUILT_IN_FULL, *_SPELLINGS, *added})
         reason = f": {why}" if (why := why_not(scheme)) else f"; known are {', '.join(known)}"
         raise UnknownStore(f"no store for URLs that begin with '{scheme}://'{reason}")
     loaded: type[Store] = point.load()

@@ -23,7 +23,7 @@ class AbortableAsyncResult(AsyncResult[T]):
         """Ask the task to end; see ``aioresult.integrations.celery.abort``.
 
         Returns:
-            Whether it was stored: not where the task is final already.
+            Whether it was stored. It is not where the task is final already.
         """
         # Celery stores it also where results are ignored: the task could not be told otherwise.
         return self.backend.store_result(self.id, None, ABORTED, ignore_result=False)

@@ -60,8 +60,12 @@ mirror.register(asynchronous.Backend, Backend)
 
 
 def configure(url_or_store: object = None, **settings: Any) -> Backend:
-    """Make the backend that this process uses where none is given, in blocking and asynchronous code, and return it."""
-    return Backend(asynchronous.configure(url_or_store, **settings))
+    """Make the backend that this process uses where none is given, in blocking and asynchronous code, and return it.
+
+    Also takes a backend that is there already, a blocking or an asynchronous one.
+    """
+    given = url_or_store.mirrored if isinstance(url_or_store, StoringBackend) else url_or_store
+    return Backend(asynchronous.configure(given, **settings))
 
 
 def get_backend() -> Backend:

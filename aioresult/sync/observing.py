@@ -136,8 +136,7 @@ async def _states(
                 unfinished.discard(id(result))
             yield result, record
     if unfinished:
-        count = f"{len(unfinished)} of {len(results)} results"
-        raise runtime.timeout_error(f"task {results[0].id!r}" if len(results) == 1 else count, timeout)
+        raise runtime.timeout_error([result.id for result in results], len(unfinished), timeout)
 
 
 async def _news(results: Sequence[Single], timeout: float | None) -> AsyncGenerator[tuple[Single, Record], None]:

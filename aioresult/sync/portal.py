@@ -274,7 +274,7 @@ def _outcome(call: _Call[T], interval: float | None = None, on_interval: Callabl
     except asyncio.CancelledError as exc:
         if _exiting:  # a thread that waits when the interpreter exits ends with it, without an error
             raise SystemExit from exc
-        raise AioResultError("the wait was cancelled within the portal") from exc
+        raise AioResultError("the blocking call was cancelled by something else in its event loop") from exc
     except (ResultTimeout, TaskRevokedError) as exc:
         raise as_celerys(exc) from exc.__cause__
     except BaseException:

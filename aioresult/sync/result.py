@@ -272,8 +272,8 @@ class AsyncResult(Fields, Tree, Result, RevocableTask, Generic[T]):
     def then(self, *args: Any, **options: Any) -> NoReturn:
         """Refuse: without a waiting caller, nothing would call the callback."""
         raise Unsupported(
-            f"task {self.id!r}: then() is not supported; pass callback= to get(), iterate as_completed(), or await the "
-            f"result in asyncio code"
+            "then() is not supported; pass callback= to get(), iterate as_completed(), or await the result in asyncio "
+            "code"
         )
 
     def __repr__(self) -> str:

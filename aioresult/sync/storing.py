@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Self
 
-from aioresult.backend import Backend
-from aioresult.errors import SettingsError
+from aioresult.backend import Backend, as_backend
 from aioresult.record import Record
 from aioresult.runtime import Stats
 from aioresult.settings import Settings
@@ -18,11 +17,7 @@ class StoringBackend:
     """What results need of their backend: storing and reading."""
 
     def __init__(self, url_or_store: object = None, **settings: Any) -> None:
-        if not isinstance(url_or_store, Backend):
-            url_or_store = Backend(url_or_store, **settings)
-        elif settings:
-            raise SettingsError(f"a ready backend has its settings: {', '.join(settings)} cannot be changed any more")
-        self._async = url_or_store
+        self._async = as_backend(url_or_store, **settings)
 
     @property
     def mirrored(self) -> Backend:

@@ -118,7 +118,7 @@ class Tree:
             if node.ready():
                 nodes.extend((node, child) for child in node.children or ())
             elif not intermediate:
-                what = f"{node.id!r} is not final, so its children are not known"
+                what = f"task {node.id!r} is not final, so that its children are not known"
                 raise as_celerys(ResultTimeout(f"{what}; wait for it, or pass intermediate=True"), INCOMPLETE)
 
     def collect(self, intermediate: bool = False, **options: Any) -> Iterator[tuple[Result, Any]]:
@@ -158,7 +158,8 @@ class Tree:
             from celery.utils.graph import DependencyGraph, GraphFormatter
         except ImportError as exc:
             raise MissingDriver(
-                "a graph is Celery's, which is not installed; iterdeps(intermediate=True) gives the edges without it",
+                "the package 'celery' is needed for build_graph() and is not installed: iterdeps(intermediate=True) "
+                "gives the edges without it",
                 name=exc.name,
             ) from exc
         root = cast("Result", self).id

@@ -14,8 +14,12 @@ PAUSE = 0.5
 """Seconds before a process is started again."""
 
 
+class GaveUp(Exception):
+    """One of the processes has ended by itself, because its port is in use for instance."""
+
+
 async def keep(name: str, *command: str) -> None:
-    """Run a module for ever. Where it gives up by itself, because its port is in use for instance, give up as well."""
+    """Run a module for ever. Where it gives up by itself, give up as well."""
     while True:
         process = await asyncio.create_subprocess_exec(sys.executable, "-m", *command)
         print(f"{name}: process {process.pid} (kill it, and it is started again)", flush=True)
@@ -26,7 +30,7 @@ async def keep(name: str, *command: str) -> None:
                 process.terminate()
                 await process.wait()
         if code > 0:
-            sys.exit(f"{name} does not run")
+            raise GaveUp(f"{name} does not run")
         await asyncio.sleep(PAUSE)
 
 
@@ -45,4 +49,7 @@ if __name__ == "__main__":
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="chat-") as folder, suppress(KeyboardInterrupt, asyncio.CancelledError):
         os.environ.setdefault("AIORESULT_URL", f"sqlite:///{folder}/chat.db")
-        asyncio.run(main(options.port))
+        try:
+            asyncio.run(main(options.port))
+        except* GaveUp as given_up:
+            sys.exit(str(given_up.exceptions[0]))

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
+import sys
+import tempfile
 
 import uvicorn
 
@@ -10,7 +14,11 @@ import uvicorn
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=8000)
-    uvicorn.run("examples.django.asgi:application", host="127.0.0.1", port=parser.parse_args().port)
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # so that the folder is deleted
+    with tempfile.TemporaryDirectory(prefix="django-") as folder:
+        os.environ.setdefault("AIORESULT_URL", f"sqlite:///{folder}/results.db")
+        uvicorn.run("examples.django.asgi:application", host="127.0.0.1", port=options.port)
 
 
 if __name__ == "__main__":

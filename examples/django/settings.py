@@ -1,4 +1,4 @@
-"""The project's settings. ``AIORESULT_URL`` names the store of results; without it, they are in a file of SQLite."""
+"""The project's settings. ``AIORESULT_URL`` names the store of results: a SQLite file, or any other."""
 
 from __future__ import annotations
 
@@ -16,4 +16,4 @@ MIDDLEWARE = [
 ]
 SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"  # so that the example needs no database
 TEMPLATES = [{"BACKEND": "django.template.backends.django.DjangoTemplates", "DIRS": [Path(__file__).parent]}]
-RESULTS_URL = os.environ.get("AIORESULT_URL") or "sqlite:///django_results.db"
+RESULTS_URL = os.environ["AIORESULT_URL"]

@@ -16,6 +16,7 @@ import pytest
 import pytest_asyncio
 
 import aioresult
+import aioresult.sync
 from aioresult import (
     AsyncResult,
     Backend,
@@ -373,6 +374,17 @@ async def test_a_result_made_before_configure_finds_the_backend_at_its_first_use
     await backend.mark_as_done("a", 1)
     assert await result == 1
     await backend.aclose()
+
+
+@pytest.mark.usefixtures("no_default")
+async def test_a_backend_that_was_made_elsewhere_becomes_the_default() -> None:
+    async with Backend("memory://") as backend:
+        assert aioresult.configure(backend) is backend
+        await backend.mark_as_done("a", 1)
+        assert await AsyncResult("a") == 1
+        with pytest.raises(SettingsError, match="a ready backend has settings of its own: give result_expires"):
+            aioresult.configure(backend, result_expires=1)
+        assert aioresult.sync.configure(aioresult.sync.Backend(backend)).mirrored is backend
 
 
 @pytest.mark.usefixtures("no_default")

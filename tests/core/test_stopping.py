@@ -176,7 +176,7 @@ async def test_a_coroutine_can_ask_too_and_elsewhere_nobody_can(backend: Backend
 
     async with TaskRunner(backend) as runner:
         assert await runner.submit(work).get(timeout=PATIENCE) is False
-    with pytest.raises(AioResultError, match=r"revoked\(\) is about the task that a TaskRunner is running"):
+    with pytest.raises(AioResultError, match=r"revoked\(\) is for the task that a TaskRunner is running"):
         aioresult.revoked()
 
 

@@ -24,5 +24,5 @@ async def test_each_of_many_readers_gets_a_traceback_of_its_own_steps_only() -> 
     for reader in readers:
         error = reader.exception()
         assert isinstance(error, AioResultError)
-        assert "closed while waiting" in str(error)
+        assert "closed meanwhile" in str(error)
         assert len(traceback.extract_tb(error.__traceback__)) < 20

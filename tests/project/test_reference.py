@@ -49,6 +49,15 @@ def test_the_table_of_settings_says_which_of_them_celery_has() -> None:
         assert (celerys != "-") == known, name
 
 
+def test_no_description_of_what_is_returned_is_taken_for_a_type() -> None:
+    """In the first line of a section, Sphinx takes what stands before a colon for the type."""
+    sources = {path: path.read_text() for path in (FOLDER.parents[1] / "aioresult").rglob("*.py")}
+    first = re.compile(r"^ *(?:Returns|Yields):\n +(.*)$", re.MULTILINE)
+    lines = [(path.name, line) for path, source in sources.items() for line in first.findall(source)]
+    assert lines
+    assert [line for line in lines if ":" in re.sub("``.*?``", "", line[1])] == []
+
+
 def commands(group: Any, path: str = "aioresult") -> Iterator[tuple[str, Any]]:
     for name, command in group.commands.items():
         if hasattr(command, "commands"):

@@ -1,76 +1,42 @@
-"""The page of errors knows each class and each warning, and quotes what is really said."""
+"""The page of errors knows each class, each message and each warning, and quotes what is really said."""
 
 from __future__ import annotations
 
-import ast
-import inspect
 import re
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from aioresult import errors
 from aioresult.errors import AioResultError
-from aioresult.integrations.celery import BrokerUnavailable
+from tests.project.said import CLASSES, GAP, messages, texts, warnings
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "howto" / "troubleshooting.md").read_text()
-HEADINGS = re.findall(r"^### (.+)$", PAGE, re.MULTILINE)
-QUOTED = [cell for cell in re.findall(r"^\| `([^`]+)` \|", PAGE, re.MULTILINE) if "..." in cell or " " in cell]
-CLASSES = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, AioResultError)]
-GAP = "\0"
 
 
-def text_of(node: ast.expr) -> str:
-    """Return a string in the source, with a gap for each of its values."""
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return re.sub(r"%(\.?\d*)?[a-z]", GAP, node.value)
-    if isinstance(node, ast.JoinedStr):
-        return "".join(text_of(part) for part in node.values)
-    if isinstance(node, ast.BinOp):
-        return text_of(node.left) + text_of(node.right)
-    return GAP
+def quoted_in(section: str) -> list[str]:
+    """Return the messages in the first column of a section's tables; several in one cell have one entry."""
+    cells = [line.split(" | ")[0] for line in section.splitlines() if line.startswith("| `")]
+    return [quoted for cell in cells for quoted in re.findall(r"`([^`]+)`", cell)]
 
 
-def trees() -> Iterator[tuple[Path, ast.Module]]:
-    for path in (ROOT / "aioresult").rglob("*.py"):
-        yield path, ast.parse(path.read_text())
+SECTIONS = {
+    title: quoted_in(body)
+    for title, _, body in (part.partition("\n") for part in re.split(r"^#{2,3} ", PAGE, flags=re.MULTILINE)[1:])
+}
+QUOTED = sorted({quoted for section in SECTIONS.values() for quoted in section})
 
 
-TEXTS = [
-    text_of(node)
-    for _, tree in trees()
-    for node in ast.walk(tree)
-    if isinstance(node, ast.JoinedStr | ast.Constant | ast.BinOp)
-]
+def says(quoted: str, text: str) -> bool:
+    """Return whether ``quoted``, in which ``...`` stands for anything, is what ``text`` says."""
+    return re.fullmatch(".*".join(map(re.escape, quoted.split("..."))), text, re.DOTALL) is not None
 
 
-def warnings() -> Iterator[tuple[str, str]]:
-    """Yield where the package logs what people should see, and what it says."""
-    for path, tree in trees():
-        for node in ast.walk(tree):
-            match node:
-                case ast.Call(
-                    func=ast.Attribute(
-                        value=ast.Name(id="logger"), attr="warning" | "error" | "exception" | "critical"
-                    ),
-                    args=[said, *_],
-                ):
-                    pass
-                case ast.Call(func=ast.Name(id="warn_once"), args=[_, said]):
-                    pass
-                case _:
-                    continue
-            text = text_of(said)
-            if text.strip(f"{GAP}: "):  # not that of warn_once itself
-                yield f"{path.relative_to(ROOT)}:{node.lineno}", text
-
-
-@pytest.mark.parametrize("kind", [*CLASSES, BrokerUnavailable], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
 def test_each_class_of_errors_has_an_entry_and_knows_its_address(kind: type[AioResultError]) -> None:
-    assert kind.__name__ in HEADINGS
+    assert kind.__name__ in SECTIONS
     assert kind.documentation == f"{errors.DOCUMENTATION}#{kind.__name__.lower()}"
 
 
@@ -80,14 +46,32 @@ def test_the_address_is_that_of_the_page_in_the_repository() -> None:
     assert page == errors.DOCUMENTATION
 
 
-@pytest.mark.parametrize(("where", "text"), list(warnings()))
-def test_each_warning_has_an_entry(where: str, text: str) -> None:
-    longest = max(text.split(GAP), key=len).strip(" :;,()")
-    assert any(longest[:60] in quoted for quoted in QUOTED), f"{where}: {longest}"
+def test_each_message_is_quoted_in_the_entry_of_its_class() -> None:
+    unquoted = [
+        f"{where} says `{text.replace(GAP, '...')}`: quote it in a table under '### {kind}', with ... for what differs"
+        for where, kind, text in messages()
+        if not any(says(quoted, text) for quoted in SECTIONS[kind])
+    ]
+    assert not unquoted, "\n".join(unquoted)
 
 
-@pytest.mark.parametrize("quoted", QUOTED)
-def test_a_message_that_is_quoted_is_in_the_code(quoted: str) -> None:
-    fragments = [fragment.strip(" :") for fragment in quoted.split("...")]
-    assert any(fragments), "it says nothing"
-    assert any(all(fragment in text for fragment in fragments) for text in TEXTS)
+def test_each_warning_has_an_entry() -> None:
+    fragments = {where: max(text.split(GAP), key=len).strip(" :;,()")[:60] for where, text in warnings()}
+    unquoted = [
+        f"{where}: {fragment}"
+        for where, fragment in fragments.items()
+        if not any(fragment in quoted for quoted in QUOTED)
+    ]
+    assert fragments
+    assert not unquoted, "\n".join(unquoted)
+
+
+def test_a_message_that_is_quoted_is_in_the_code() -> None:
+    found = texts()
+    invented = []
+    for quoted in QUOTED:
+        fragments = [fragment.strip(" :") for fragment in quoted.split("...")]
+        assert any(fragments), f"{quoted!r} says nothing"
+        if not any(all(fragment in text for fragment in fragments) for text in found):
+            invented.append(quoted)
+    assert not invented, "\n".join(invented)

@@ -21,6 +21,7 @@ import redis
 from aioresult.sync import AsyncResult, Backend, as_completed, portal
 from aioresult.testing.conformance import fresh_id
 from tests.blocking import PATIENCE, eventually
+from tests.stores.mongodb.drivers import LATE_SOCKETS_OF_A_PROCESS
 
 THREADS = 64
 
@@ -33,7 +34,10 @@ def backend() -> Iterator[Backend]:
 
 def run_script(script: str, *args: str) -> str:
     """Run ``script`` with every warning being an error, fail if it complains, and return what it prints."""
-    command = [sys.executable, "-W", "error", "-W", "ignore:.*fork:DeprecationWarning", "-c", script, *args]
+    ignored = ["-W", "ignore:.*fork:DeprecationWarning"]
+    if any(arg.startswith("mongodb") for arg in args):
+        ignored += ["-W", LATE_SOCKETS_OF_A_PROCESS]
+    command = [sys.executable, "-W", "error", *ignored, "-c", script, *args]
     environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
     finished = subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=2 * PATIENCE, check=False

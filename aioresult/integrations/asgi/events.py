@@ -91,7 +91,7 @@ class Events:
         if position.over:
             return record
         if position.state and record.status == PENDING:
-            raise StreamGap(f"nothing is stored of task {task_id!r} any more, of which states were sent before")
+            raise StreamGap(f"task {task_id!r}: states were sent before, but nothing is stored of it any more")
         if position.seq and runtime.store.keeps_streams:
             page = await runtime.batcher.read_stream(Cursor(task_id, position.seq, 0))
             items_behind(task_id, position.seq, page)

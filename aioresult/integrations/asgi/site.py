@@ -94,7 +94,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
             record = await events.check()
             await self._refuse_missing(record)
         except StreamGap as exc:
-            gap = StreamGap("what was sent before is not there any more, so that nothing can follow it", exc.first)
+            gap = StreamGap("what was sent before is not stored any more: events cannot go on from there", exc.first)
             raise Refusal(HTTPStatus.GONE, str(gap), error=gap) from exc
         except StoreUnavailable as exc:
             raise _unavailable(exc) from exc

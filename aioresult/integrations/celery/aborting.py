@@ -30,7 +30,7 @@ async def abort(task_id: str | UUID | Identified, *, app: App | None = None, bac
         backend: where to store it instead; by default where the result is awaited.
 
     Returns:
-        Whether it was stored: not where the task is final already. (Celery replaces some final states.)
+        Whether it was stored. It is not where the task is final already. (Celery replaces some final states.)
 
     Raises:
         StoreUnavailable: the store cannot be reached.

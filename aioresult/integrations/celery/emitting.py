@@ -20,7 +20,7 @@ def emit(*values: Any) -> int:
     before; their ``attempt`` tells them apart.
 
     Returns:
-        The number of the last item; 0 where the task ignores its result: no reader would see an end of its stream.
+        The number of the last item; 0 where the task ignores its result, since no reader would see its stream's end.
 
     Raises:
         AioResultError: no Celery task is running here.

@@ -183,5 +183,7 @@ def _app_of(nodes: Sequence[object]) -> App:
     """
     apps = {id(app): app for node in nodes if (app := getattr(node, "app", None)) is not None}
     if len(apps) > 1:
-        raise AioResultError("these results are of several Celery applications: revoke those of each by themselves")
+        raise AioResultError(
+            "results of different Celery applications cannot be revoked in one call; make one call for each application"
+        )
     return next(iter(apps.values()), None) or internals.the_current_app()

@@ -47,8 +47,7 @@ async def records(
         finally:
             runtime.hub.leave(outstanding, inbox)
     if outstanding:
-        what = f"task {ids[0]!r}" if len(ids) == 1 else f"{len(outstanding)} of {len(ids)} results"
-        raise runtime.timeout_error(what, timeout)
+        raise runtime.timeout_error(ids, len(outstanding), timeout)
 
 
 def _news(batch: list[Record], last: dict[str, Record]) -> list[Record]:

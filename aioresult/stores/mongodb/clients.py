@@ -137,8 +137,8 @@ def _split_scheme(url: str) -> tuple[str, bool]:
     family, *parts = scheme.lower().split("+")
     if family != "mongodb" or not {"srv", "motor"}.issuperset(parts):
         raise SettingsError(
-            f"a URL that begins with {scheme!r} is none for MongoDB; it begins with mongodb://, mongodb+srv://, "
-            f"mongodb+motor:// or mongodb+srv+motor://"
+            f"no MongoDB URL begins with {scheme}://; use mongodb://, mongodb+srv://, mongodb+motor:// or "
+            f"mongodb+srv+motor://"
         )
     return f"mongodb{'+srv' if 'srv' in parts else ''}://{rest or 'localhost'}", "motor" in parts
 
@@ -150,8 +150,16 @@ def _parse(url: str) -> Mapping[str, Any]:
     except (PyMongoError, ValueError, TypeError, OSError) as exc:
         # What PyMongo quotes of a URL that is not well formed may be a piece of the password.
         unclear = isinstance(exc, InvalidURI) or "@" in url.partition("?")[2]
-        reason = _MALFORMED if unclear else str(exc)
+        reason = _MALFORMED if unclear else _unknown_option(url) or str(exc)
     raise SettingsError(f"the MongoDB URL cannot be understood: {reason}")
+
+
+def _unknown_option(url: str) -> str:
+    """Return what is wrong with the first option of ``url`` that does not exist; PyMongo does not name it."""
+    for name, _, _ in (option.partition("=") for option in url.partition("?")[2].split("&")):
+        if name and name.lower() not in pymongo.common.VALIDATORS:
+            return f"the option {name!r} is not known"
+    return ""
 
 
 def _with_hosts(url: str, hosts: str | Sequence[str], port: int) -> str:
@@ -176,12 +184,12 @@ def _hosts_of(url: str) -> str:
 def _check_options(options: Mapping[str, Any]) -> None:
     for name, value in options.items():
         if name in ("host", "port", "connect"):
-            raise SettingsError(f"mongodb_backend_settings: {name!r} is not an option of the client here")
+            raise SettingsError(f"mongodb_backend_settings: the option {name!r} is not known here")
         try:
             pymongo.common.validate(name, value)
         except (PyMongoError, ValueError, TypeError, OSError) as exc:
             reason = "its value is not valid" if name.lower() == "password" else str(exc)
-            raise SettingsError(f"mongodb_backend_settings, option {name!r}: {reason}") from None
+            raise SettingsError(f"mongodb_backend_settings: the option {name!r} is refused: {reason}") from None
 
 
 def _defaults(url: str, options: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
@@ -206,7 +214,8 @@ def _import_motor() -> type[AsyncIOMotorClient[Document]]:
         from motor.motor_asyncio import AsyncIOMotorClient
     except ImportError as exc:
         raise MissingDriver(
-            'Motor is needed for mongodb+motor:// and is not installed: pip install "aioresult-backend[mongodb]"; '
+            "the package 'motor' is needed for mongodb+motor:// and is not installed: "
+            'pip install "aioresult-backend[mongodb]"; '
             "or use mongodb://, which needs PyMongo alone",
             name="motor",
         ) from exc

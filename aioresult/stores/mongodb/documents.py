@@ -68,11 +68,13 @@ class Documents:
             encoded = bson.encode(document, codec_options=CODEC_OPTIONS)
         except _UNENCODABLE as exc:
             path, reason = _culprit(document)
-            raise EncodeError(f"task {record.id}: {path} cannot be stored in MongoDB: {reason or exc}"[:1000]) from exc
+            raise EncodeError(
+                f"task {record.id!r}: {path} cannot be stored in MongoDB: {reason or exc}"[:1000]
+            ) from exc
         if len(encoded) > MAX_DOCUMENT:
             raise ResultTooLarge(
-                f"task {record.id}: its document has {len(encoded)} bytes, and MongoDB holds at most {MAX_DOCUMENT} in "
-                f"one; store large values elsewhere and return where they are"
+                f"the result of task {record.id!r} takes {len(encoded)} bytes, more than the {MAX_DOCUMENT} of a "
+                f"MongoDB document; nothing was stored; store it elsewhere and keep a reference to it here"
             )
         return Encoded(encoded)
 
@@ -118,7 +120,7 @@ class Documents:
     def _record(self, task_id: str, document: Document) -> Record:
         status = _field(document, "status", str)
         if status is None:
-            raise DecodeError(f"task {task_id}: its document has no status")
+            raise DecodeError(f"the document {task_id!r}: its field 'status' is missing")
         traceback = _field(document, "traceback", str)
         headers = [name for name in _field(document, "stamped_headers", list) or () if isinstance(name, str)]
         return Record(
@@ -185,7 +187,7 @@ class Documents:
             return self._codec.as_tree(self._codec.decode_value(_payload(document, "tree"), what), what)
         members = self._codec.decode_value(_payload(document), what)
         if not isinstance(members, list) or not all(isinstance(member, str) for member in members):
-            raise DecodeError(f"{what}: expected a list of ids, found {members!r:.100}")
+            raise DecodeError(f"{what} cannot be read: it holds {members!r:.100}, expected a list of ids")
         return [[group_id, None], [[[member, None], None] for member in members]]
 
 

@@ -15,6 +15,7 @@ from pymongo.errors import (
 )
 
 from aioresult.errors import StoreUnavailable
+from aioresult.stores.certificates import advice_on_certificate
 
 DUPLICATE_KEY: Final = 11000
 UNAUTHORIZED: Final = 13
@@ -23,6 +24,7 @@ _PAUSE: Final = re.compile(r"RetryAfterMs=(\d+)")
 _USUAL_PAUSE: Final = 0.1
 _QUOTED_REFUSAL: Final = "'codeName': 'AuthenticationFailed'"
 """How PyMongo quotes that error once it has given the server up because of it, and finds none to turn to."""
+_HUNG_UP: Final = ("connection closed", "connection is already closed")
 _THROTTLED: Final = 16500
 """What Azure Cosmos DB answers beyond the requests that are paid for; it says how long to wait."""
 TRANSIENT: Final = frozenset(
@@ -80,12 +82,15 @@ def _describe(exc: PyMongoError, location: str) -> str:
 
 
 def _advice_on_tls(reason: str) -> str:
-    """Return what to try where one side seems to speak TLS alone: either then ends the connection without a word."""
-    if "connection closed" in reason:
+    """Return what to try where one side alone seems to speak TLS, or a certificate is not trusted.
+
+    In the first case either side ends the connection without a word.
+    """
+    if any(words in reason for words in _HUNG_UP):
         return "; if it wants TLS, or a certificate, add tls=true, or tlsCertificateKeyFile=..., to the URL"
     if "SSL handshake failed" in reason and "CERTIFICATE" not in reason:
         return "; if it speaks no TLS, say tls=false in the URL"
-    return ""
+    return advice_on_certificate(reason, "tlsCAFile")
 
 
 def reason_of(exc: PyMongoError) -> str:

@@ -52,5 +52,5 @@ def _parsed(text: str, task_id: str) -> datetime:
         return in_utc(datetime.fromisoformat(text))
     except ValueError as exc:
         raise DecodeError(
-            f"the document {task_id!r}: its field 'date_done' holds {text!r:.100}, which is no date: {exc}"
+            f"the document {task_id!r}: its field 'date_done' holds {text!r:.100}, expected a date: {exc}"
         ) from exc

@@ -43,8 +43,8 @@ class Leases:
             except OperationFailure as exc:
                 if is_refusal(exc):
                     raise Unsupported(
-                        f"a runner can keep no lease in the collection {self._at().runners.name} of {self._location}: "
-                        f"{reason_of(exc)}; it takes MongoDB 4.2 and the role readWrite"
+                        f"a runner can keep no lease: {self._location} refuses to write to the collection "
+                        f"{self._at().runners.name} ({reason_of(exc)}); this takes MongoDB 4.2 and the role readWrite"
                     ) from exc
                 raise
 

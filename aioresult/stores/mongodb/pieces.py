@@ -101,9 +101,9 @@ def piece_of(
         size = len(bson.encode(piece, codec_options=CODEC_OPTIONS))
         if size > MAX_DOCUMENT:
             return ResultTooLarge(
-                f"task {append.id!r}: what is to be appended at once makes {size} bytes, and MongoDB holds at most "
-                f"{MAX_DOCUMENT} together; nothing was stored; append it in several calls, or store large values "
-                f"elsewhere and append where they are"
+                f"what is to be appended at once to the stream of task {append.id!r} takes {size} bytes, more than the "
+                f"{MAX_DOCUMENT} of a MongoDB document; nothing was stored; append it in several calls, or store it "
+                f"elsewhere and keep a reference to it here"
             )
     return piece
 

@@ -72,8 +72,8 @@ class MongoStore(Store):
     def from_client(cls, client: object, settings: Settings) -> Self:
         if not clients.is_client(client):
             raise SettingsError(
-                f"expected PyMongo's AsyncMongoClient or Motor's AsyncIOMotorClient, not {type(client).__name__}; "
-                f"a blocking client would stop the event loop"
+                f"expected a URL, PyMongo's AsyncMongoClient or Motor's AsyncIOMotorClient, not "
+                f"{type(client).__name__}; a blocking client would stop the event loop"
             )
         store = cls("mongodb://", settings)
         store._adopt(client)
@@ -164,7 +164,7 @@ class MongoStore(Store):
                 else:
                     operations[task_id] = verdict
         raise StoreUnavailable(
-            f"{self.location}: others store and delete the tasks {sorted(operations)[:3]} all the time"
+            f"{self.location}: other writers were in the way again and again: tasks {sorted(operations)[:3]}"
         )
 
     async def _write(self, operations: Mapping[str, writes.Operation]) -> list[str]:

@@ -90,7 +90,8 @@ class Streams:
             await pause(random.uniform(0, 0.001 * min(attempt, 20)))
         for append in pending:
             outcomes[append.id] = StoreUnavailable(
-                f"{self._store.location}: others append to the stream of task {append.id!r} all the time"
+                f"{self._store.location}: other writers were in the way again and again: "
+                f"the stream of task {append.id!r}"
             )
         return [outcomes[append.id] for append in appends]
 
@@ -192,10 +193,10 @@ class Streams:
         text = f"{str(error.get('errmsg'))[:300]} (code {error.get('code')})"
         location = self._store.location
         if lost:
-            return StoreUnavailable(f"{location} could not confirm what was appended to task {append.id!r}: {text}")
+            return StoreUnavailable(f"task {append.id!r}: {location} could not confirm a write: {text}")
         if error.get("code") in TRANSIENT:
-            return StoreUnavailable(f"{location} could not append to task {append.id!r} now: {text}")
-        return AioResultError(f"{location} does not accept items of task {append.id!r}: {text}")
+            return StoreUnavailable(f"task {append.id!r}: {location} could not write now: {text}")
+        return AioResultError(f"task {append.id!r}: {location} does not accept its items: {text}")
 
     # --- reading ---
 

@@ -79,7 +79,7 @@ def refused(exc: BulkWriteError, ids: list[str], location: str) -> list[str]:
         if code in TRANSIENT:
             raise StoreUnavailable(f"{location} could not write now: {_message(error)}") from exc
         if code != DUPLICATE_KEY or set(error.get("keyPattern", ("_id",))) != {"_id"}:
-            raise EncodeError(f"task {task_id}: {location} does not accept its document: {_message(error)}") from exc
+            raise EncodeError(f"task {task_id!r}: {location} does not accept its document: {_message(error)}") from exc
         collided.append(task_id)
     unconfirmed = exc.details.get("writeConcernErrors", ())
     if unconfirmed:

@@ -55,7 +55,10 @@ class RedisClusterStore(RedisStore):
     def from_client(cls, client: object, settings: Settings) -> Self:
         """Return a store that connects as ``client``, a ``redis.asyncio.RedisCluster``, does, but by itself."""
         if not isinstance(client, RedisCluster):
-            raise SettingsError("hand over a redis.asyncio.RedisCluster, or a redis+cluster:// URL")
+            raise SettingsError(
+                f"expected a URL or a redis.asyncio.RedisCluster, not {type(client).__module__}."
+                f"{type(client).__name__}; a blocking client would stop the event loop"
+            )
         nodes: list[Any] = list(client.nodes_manager.startup_nodes.values())
         store = cls.__new__(cls)
         Store.__init__(store, "redis+cluster://", settings)

@@ -156,7 +156,8 @@ class ClusterFeed(EventFeed):
     def _stream_pushed(self, node: _Node, kind: bytes, task_id: str, payload: bytes) -> None:
         if kind == b"sunsubscribe":  # its slot has moved: everything is looked for anew
             self._outdate()
-            self._fail(StoreUnavailable(f"Redis at {node.subscriber.address.location} no longer holds {task_id!r}"))
+            location = node.subscriber.address.location
+            self._fail(StoreUnavailable(f"Redis at {location} is unavailable: it does not hold {task_id!r} any more"))
         elif kind != b"unsubscribe":
             self._told(task_id, payload if kind in (b"smessage", b"message") else b"")
 

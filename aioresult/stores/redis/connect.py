@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import redis.asyncio.connection as driver
@@ -12,6 +13,7 @@ import redis.exceptions
 
 from aioresult.errors import AioResultError, SettingsError, StoreUnavailable
 from aioresult.settings import Settings
+from aioresult.stores.certificates import advice_on_certificate
 from aioresult.stores.redis.errors import ConnectionLost, ServerError, refused, unreachable
 from aioresult.stores.redis.schemes import advice
 from aioresult.stores.redis.wire import Wire
@@ -24,6 +26,7 @@ NOT_FOR_CONNECTIONS: Final = ("max_connections", "timeout", "decode_responses", 
 _PROTOCOLS: Final[Mapping[str, int | None]] = {"None": None, "2": 2, "3": 3}
 """Older versions of redis-py leave the number in a URL as text."""
 _HERE: Final[Mapping[str, Any]] = {}
+_FILES: Final = ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile")
 _CLIENTS_OWN: Final = (
     "maint", "orig_", "oss_cluster_", "himport_", "event_dispatcher", "retry", "parser_class", "redis_connect_func",
 )  # fmt: skip
@@ -87,16 +90,19 @@ class Address:
             SettingsError: they are not.
         """
         if self._protocol == 0:
-            raise SettingsError("the Redis protocol is 2 or 3")
+            raise SettingsError("the Redis URL: the option 'protocol' has to be 2 or 3")
         with self._understood():
             self._make(3)
+        for name in _FILES:  # OpenSSL would say that some file is missing, and not which
+            if (path := self.options.get(name)) and not Path(path).exists():
+                raise SettingsError(f"Redis at {self.location}: the option {name} names {path!r}, which does not exist")
 
     @contextmanager
     def _understood(self) -> Iterator[None]:
         try:
             yield
         except (TypeError, ValueError, redis.exceptions.RedisError) as exc:
-            raise SettingsError(f"the options for Redis at {self.location} are not understood: {exc}") from exc
+            raise SettingsError(f"the options for Redis at {self.location} cannot be used: {exc}") from exc
 
     def _make(self, protocol: int, place: Mapping[str, Any] = _HERE) -> driver.AbstractConnection:
         return self._connection_class(**self.options, **place, protocol=protocol)
@@ -130,7 +136,9 @@ class Address:
         return self._take_over(connection, make_wire(protocol))
 
     async def _advice(self, exc: Exception) -> str:
-        """Return what to change in a URL by which nothing was ever reached, if that is to say TLS, or not to say it."""
+        """Return what to change about TLS in a URL by which nothing was ever reached."""
+        if advice_for_certificate := advice_on_certificate(str(exc).rstrip(")."), "ssl_ca_certs"):
+            return advice_for_certificate
         place = {**self.options, **self._tried}
         unanswered = type(exc) is redis.exceptions.ConnectionError or (self.encrypted and isinstance(exc, TimeoutError))
         if self._reached or not unanswered or "host" not in place:
@@ -212,7 +220,10 @@ def from_client(client: object, settings: Settings) -> Address:
     """
     pool: Any = getattr(client, "connection_pool", client)
     if not (isinstance(pool.connection_class, type) and issubclass(pool.connection_class, driver.AbstractConnection)):
-        raise SettingsError("a blocking redis-py client was given; hand over a redis.asyncio.Redis, or a URL")
+        raise SettingsError(
+            f"expected a URL or a redis.asyncio.Redis, not {type(client).__module__}.{type(client).__name__}; "
+            f"a blocking client would stop the event loop"
+        )
     address = Address(pool.connection_class, clients_options(pool.connection_kwargs), settings)
     address.client = client
     return address

@@ -26,6 +26,8 @@ _SUBSCRIBING: Final = re.compile(
     r"NOPERM .*(subscribe'|access (a|one of the) channel)|ERR unknown command .s?subscribe\W", re.IGNORECASE | re.DOTALL
 )
 """Errors by which Redis and Valkey refuse subscriptions: for want of a right, or of the command itself."""
+_WITHOUT_PASSWORD: Final = re.compile("HELLO must be called with the client already auth|Authentication required")
+"""What they say to a client that has sent no password, where they want one."""
 
 
 class ServerError(Exception):
@@ -96,7 +98,9 @@ def why_polled(reply: object, prefix: str) -> str:
 def unreachable(exc: Exception, location: str, advice: str = "") -> StoreUnavailable:
     """Return what a failure to connect, or of a connection, means; ``advice`` is added at its end."""
     cause = exc.__cause__ if isinstance(exc.__cause__, redis.exceptions.RedisError) else exc
-    if isinstance(cause, redis.exceptions.AuthenticationError):
+    if isinstance(cause, redis.exceptions.AuthenticationError) and _WITHOUT_PASSWORD.search(str(cause)):
+        text = "the server asks for a password, and none is in the URL or the settings"
+    elif isinstance(cause, redis.exceptions.AuthenticationError):
         text = f"authentication failed ({cause}); check user and password"
     elif isinstance(exc, TimeoutError | redis.exceptions.TimeoutError):
         text = f"timeout: {exc}" if str(exc) else "timeout while connecting"

@@ -87,7 +87,9 @@ class Router:
                 raise link.address.refused(reply)
             topology = Topology(parse_slots(reply, place), self.location)
             if not topology.primaries:
-                raise StoreUnavailable(f"{link.address.location} knows no node that holds a slot")
+                raise StoreUnavailable(
+                    f"Redis at {link.address.location} is unavailable: it knows no node that holds a slot"
+                )
             if kept := place in topology.primaries:
                 self._links.setdefault(place, link)
             return topology

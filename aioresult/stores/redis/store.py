@@ -55,7 +55,9 @@ class RedisStore(Store):
     def from_client(cls, client: object, settings: Settings) -> Self:
         """Return a store that connects as ``client``, a ``redis.asyncio.Redis``, does, but by itself."""
         if isinstance(client, RedisCluster):
-            raise SettingsError("a client of a cluster was given: hand it to Backend, or to RedisClusterStore")
+            raise SettingsError(
+                "expected a client of one server, not of a cluster: hand it to Backend, or to RedisClusterStore"
+            )
         store = cls.__new__(cls)
         Store.__init__(store, "redis://", settings)
         store._made_from = client
@@ -119,7 +121,7 @@ class RedisStore(Store):
     def _list(self, reply: Reply) -> list[Any]:
         reply = self._checked(reply)
         if not isinstance(reply, list):
-            raise AioResultError(f"Redis at {self.location} answered {type(reply).__name__} where a list was due")
+            raise AioResultError(f"Redis at {self.location} answered with {type(reply).__name__}, not a list")
         return reply
 
     async def put_many(self, records: Sequence[Record]) -> Sequence[bool]:

@@ -240,7 +240,9 @@ class Streams:
         else:
             number = self._checked(reply)
             if not isinstance(number, int):
-                raise AioResultError(f"Redis at {self._store.location} answered {type(reply).__name__} to an append")
+                raise AioResultError(
+                    f"Redis at {self._store.location} answered with {type(reply).__name__}, not a number"
+                )
             call.outcome = number
         return False
 

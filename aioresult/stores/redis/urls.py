@@ -57,7 +57,8 @@ def from_url(url: str, settings: Settings) -> Address:
         options["path"] = unquote(parts.path)
         if not parts.path.strip("/") or host:
             raise SettingsError(
-                "the URL of a Unix socket looks like 'unix:///path/to/redis.sock?db=0', with three slashes"
+                "the Redis URL cannot be understood: that of a Unix socket looks like "
+                "'unix:///path/to/redis.sock?db=0', with three slashes"
             )
         options["db"] = database(options, "", settings)
     elif scheme in ("redis", "rediss"):
@@ -66,7 +67,7 @@ def from_url(url: str, settings: Settings) -> Address:
         options["db"] = database(options, parts.path, settings)
         connection_class = secure(scheme == "rediss", options, settings, driver.Connection, driver.SSLConnection)
     else:
-        raise SettingsError(f"{parts.scheme}:// is no scheme of a Redis URL; use redis://, rediss:// or unix://")
+        raise SettingsError(f"no Redis URL begins with {parts.scheme}://; use redis://, rediss:// or unix://")
     authenticate(parts, options, settings)
     return Address(connection_class, common(options, settings), settings)
 
@@ -103,7 +104,7 @@ def _sentinels(url: str, settings: Settings) -> SentinelAddress:
     return SentinelAddress(
         [(host, port or 26379) for chunk in chunks for host, port in hosts(chunk.netloc)],
         str(service),
-        _number(given.get("min_other_sentinels") or 0, "min_other_sentinels"),
+        _number(given.get("min_other_sentinels") or 0, "the option 'min_other_sentinels'"),
         own,
         connection_class,
         common(options, settings),
@@ -154,8 +155,8 @@ def _place(parts: SplitResult) -> tuple[str, int | None]:
 
 def _malformed() -> SettingsError:
     return SettingsError(
-        "the Redis URL is malformed: host or port cannot be understood (percent-encode user and password: in them, "
-        "'/', '@', '#', '?', '[' and ';' are written as %2F, %40, %23, %3F, %5B and %3B)"
+        "the Redis URL cannot be understood: look at host and port, and percent-encode user and password: in them, "
+        "'/', '@', '#', '?', '[' and ';' are written as %2F, %40, %23, %3F, %5B and %3B"
     )
 
 
@@ -166,7 +167,7 @@ def query_options(parts: SplitResult) -> dict[str, Any]:
         try:
             parsed: Mapping[str, Any] = driver.parse_url(f"redis://?{urlencode({name: values[0]})}")
         except ValueError as exc:
-            raise SettingsError(f"the Redis URL's option {name!r} has a value that cannot be understood") from exc
+            raise SettingsError(f"the Redis URL: the option {name!r} has a value that cannot be understood") from exc
         options.update(parsed or {name: values[0]})
     return options
 
@@ -183,7 +184,7 @@ def database(options: dict[str, Any], path: str, settings: Settings) -> int:
 
 def _number(value: object, what: str) -> int:
     if not str(value).isdecimal():
-        raise SettingsError(f"{what} of a Redis URL is a number, not {value!r}")
+        raise SettingsError(f"the Redis URL: {what} has to be a number, not {value!r}")
     return int(str(value))
 
 
@@ -211,7 +212,9 @@ def _provider(value: object) -> CredentialProvider:
         except (ImportError, AttributeError, ValueError) as exc:
             raise SettingsError(f"the credential provider {value!r} cannot be imported: {exc}") from exc
     if not isinstance(value, CredentialProvider):
-        raise SettingsError(f"a credential provider is a redis.CredentialProvider, not a {type(value).__name__}")
+        raise SettingsError(
+            f"the credential provider has to be a redis.CredentialProvider, not a {type(value).__name__}"
+        )
     return value
 
 
@@ -233,7 +236,9 @@ def secure(
             options.setdefault(name if name.startswith("ssl_") else f"ssl_{name}", value)
     if not wanted and not extra:
         if stray := [name for name in options if name.startswith("ssl_")]:
-            raise SettingsError(f"the option {stray[0]} is for rediss:// URLs, but this one is redis://")
+            raise SettingsError(
+                f"the Redis URL: the option {stray[0]!r} is for rediss://, but this URL begins with redis://"
+            )
         return plain
     if "ssl_cert_reqs" in options:
         options["ssl_cert_reqs"] = _cert_reqs(options["ssl_cert_reqs"])
@@ -245,7 +250,10 @@ def secure(
 def _cert_reqs(value: object) -> str:
     text = "none" if value is None else str(int(value)) if isinstance(value, int) else str(value).lower()
     if text not in _CERT_REQS:
-        raise SettingsError(f"ssl_cert_reqs is one of required, optional, none (or CERT_REQUIRED, ...), not {value!r}")
+        raise SettingsError(
+            f"the Redis URL: the option 'ssl_cert_reqs' has to be required, optional or none (or CERT_REQUIRED, ...), "
+            f"not {value!r}"
+        )
     return _CERT_REQS[text]
 
 

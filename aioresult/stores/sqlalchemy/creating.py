@@ -67,7 +67,7 @@ def _explain(exc: DBAPIError, table: Table, kind: Kind, dialect: SQLDialect) -> 
     if kind not in _CELERYS and isinstance(judge(exc, table.fullname).error, SettingsError):
         whose = {"stream": "streams need", "runner": "leases of runners need"}[kind]
         raise SettingsError(
-            f"{whose} the table {table.fullname}, which this database account may not create ({exc.orig}); "
+            f"{whose} the table {table.fullname}, which the database account is not allowed to create ({exc.orig}); "
             f"results work without it; whoever may do it: `aioresult sql create`, or "
             f"{schema.definition(table, dialect)}"
         ) from exc

@@ -61,7 +61,7 @@ def make_engine(
     try:
         arguments = finished(driver, {**own.pop("connect_args", {}), **wanted, **nameless})
     except SettingsError as exc:  # of several options together, from the URL and the settings
-        raise SettingsError(f"the options for {target.location}: {exc}") from exc
+        raise SettingsError(f"the options for {target.location} cannot be used: {exc}") from exc
     options = {
         **own,
         **given,

@@ -18,7 +18,7 @@ _NO_TABLE: Final = {"42P01", 1146}
 _NO_COLUMN: Final = {"42703", 1054}
 _FORBIDDEN: Final = {"42501", "25006", 1142, 1143, 1227, 1290, 1370, 1792}
 _NAMELESS: Final = {"26000", "42P05"}
-_NO_TRANSACTIONS: Final = "statement pooling mode"
+_STATEMENT_MODE: Final = "statement pooling mode"
 _NO_PARAMETER: Final = "unrecognized configuration parameter"
 _CONFLICT: Final = {"40001", "40P01", 1213, 1205}
 _NO_MORE_IDS: Final = {"2200H", "22003"}
@@ -33,18 +33,23 @@ _CUT: Final = {"57P01", "57P02", "57P03", "57P05"}
 _LOST: Final = {2003, 2006, 2013, 2014, 1053, 1927, 4031}
 """SQLSTATE of PostgreSQL as text (libpq tells none of failed connections), error numbers of MySQL as numbers."""
 _PREPARING: Final = (
-    "a connection pooler leads us to one server process after the other, each with prepared statements of others: make "
-    "the engine with connect_args={'statement_cache_size': 0, 'prepared_statement_cache_size': 0, "
+    "behind this connection pooler, prepared statements of other clients are in the way: make the engine with "
+    "connect_args={'statement_cache_size': 0, 'prepared_statement_cache_size': 0, "
     "'prepared_statement_name_func': str} for asyncpg, {'prepare_threshold': None} for psycopg, or hand over the URL"
 )
 _CREATE_SCHEMA: Final = (
     "create the schema, by `CREATE SCHEMA name`, or correct database_table_schemas or the account's search_path"
 )
+CREATE_TABLES: Final = (
+    "let the tables be created (database_create_tables_at_setup=True), create them with `aioresult sql create`, or "
+    "correct database_table_names and database_table_schemas"
+)
+"""What to do where a table is missing."""
 _WIDEN: Final = (
     "the table has no ids left for new rows: widen the column by `ALTER TABLE celery_taskmeta ALTER COLUMN id TYPE "
     "bigint`, and its sequence, if that is not one, by `ALTER SEQUENCE name AS bigint`; or begin with an empty table"
 )
-_TOGETHER: Final = "this takes a transaction: give a URL that leads to the server itself"
+NO_TRANSACTIONS: Final = "this connection pooler takes no transactions: give a URL that leads to the server itself"
 
 
 class Silence(TimeoutError):
@@ -101,8 +106,8 @@ def _of_connections(exc: Exception, code: str | int | None, text: str, location:
         return Verdict(error=StoreUnavailable(f"{location}: {text}"), repeat=True, distrust=True)
     if code in _NAMELESS or (code == "08P01" and "prepared statement" in text):
         return Verdict(error=SettingsError(f"{location}: {text}; {_PREPARING}"), repeat=True, nameless=True)
-    if _NO_TRANSACTIONS in text:
-        return Verdict(error=SettingsError(f"{location}: {text}; {_TOGETHER}"), repeat=True, alone=True)
+    if _STATEMENT_MODE in text:
+        return Verdict(error=SettingsError(f"{location}: {text}; {NO_TRANSACTIONS}"), repeat=True, alone=True)
     if _NO_PARAMETER in text:
         error = SettingsError(f"{location}: the server does not take an option of the URL or the settings: {text}")
         return Verdict(error=error)
@@ -117,9 +122,9 @@ def _of_tables(code: str | int | None, text: str, location: str) -> Verdict | No
     if code == _NO_SCHEMA:
         return Verdict(error=SettingsError(f"{location}: {text}; {_CREATE_SCHEMA}"), reexamine=True)
     if code in _NO_TABLE or (code is None and "no such table" in text):
-        return Verdict(error=MissingTable(_missing(location, text)), repeat=True, reexamine=True)
+        return Verdict(error=MissingTable(f"{location}: {text}; {CREATE_TABLES}"), repeat=True, reexamine=True)
     if code in _NO_COLUMN or (code is None and ("no such column" in text or "has no column" in text)):
-        return Verdict(error=SettingsError(_missing(location, text)), repeat=True, reexamine=True)
+        return Verdict(error=SettingsError(f"{location}: {text}; {CREATE_TABLES}"), repeat=True, reexamine=True)
     if code in _FORBIDDEN or "readonly database" in text:
         return Verdict(error=SettingsError(f"{location}: the database account is not allowed to do this: {text}"))
     if code in _NO_MORE_IDS:
@@ -149,8 +154,8 @@ def _by_class(exc: Exception, code: str | int | None, text: str, location: str) 
         silence = isinstance(exc, Silence)
         return Verdict(error=StoreUnavailable(f"{location}: no answer in time"), repeat=silence, distrust=silence)
     if "locked" in text and code is None:
-        advice = "another process has kept the database locked for longer than the busy timeout"
-        return Verdict(error=StoreUnavailable(f"{location}: {advice}: {text}"))
+        said = f"{location}: another process has kept the database locked for longer than the busy timeout: {text}"
+        return Verdict(error=StoreUnavailable(said))
     unwrapped = not isinstance(exc, SQLAlchemyError | OSError)  # asyncpg's, of a connection that was cut just now
     cut = lost or (unwrapped and (code is None or code in _CUT or _class_of(code) == "08"))
     return Verdict(error=StoreUnavailable(f"{location}: {text}"), repeat=lost or unwrapped, distrust=cut)
@@ -193,10 +198,3 @@ def text_of(exc: Exception) -> str:
     words = str(error.args[-1]).partition("\nDETAIL:")[0] if error.args else ""  # which may quote the whole row
     words = words.partition(": ")[2] if words.startswith("<class ") else words
     return f"{words or type(error).__name__}{advice_on_tls(words)}"
-
-
-def _missing(location: str, text: str) -> str:
-    return (
-        f"{location}: {text}; let the tables be created (database_create_tables_at_setup=True), "
-        f"create them with `aioresult sql create`, or correct database_table_names and database_table_schemas"
-    )

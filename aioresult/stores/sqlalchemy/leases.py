@@ -84,7 +84,7 @@ class Leases:
             raise
         except SettingsError as exc:  # who may purge results need not have rights here
             if condition is not None:
-                raise Unsupported(f"the lease of a runner cannot be deleted: {exc}") from exc
+                raise Unsupported(f"a runner cannot delete its lease: {exc}") from exc
 
 
 def _key(runner: str) -> str:

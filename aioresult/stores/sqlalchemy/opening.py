@@ -7,7 +7,7 @@ import os
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import Final, Protocol
+from typing import Protocol
 
 from aioresult.errors import SettingsError
 from aioresult.settings import Settings
@@ -16,12 +16,11 @@ from aioresult.stores.sqlalchemy import creating, schema
 from aioresult.stores.sqlalchemy.awaiting import answered
 from aioresult.stores.sqlalchemy.dialects.choice import dialect_class
 from aioresult.stores.sqlalchemy.dialects.port import Dialect
+from aioresult.stores.sqlalchemy.failures import NO_TRANSACTIONS
 from aioresult.stores.sqlalchemy.link import Link
 from aioresult.stores.sqlalchemy.rows import Rows
 from aioresult.stores.sqlalchemy.tables import Kind, Tables
 from aioresult.stores.sqlalchemy.urls import Target
-
-_ALONE: Final = "a connection pooler in statement mode is between us and the server, and takes no transactions"
 
 
 class Links(Protocol):
@@ -154,7 +153,7 @@ class Opening:
 
         try:
             if not link.together:
-                raise SettingsError(_ALONE)
+                raise SettingsError(NO_TRANSACTIONS)
             await triggers.ensure(link, dialect)
         except SettingsError as exc:
             warn_once(self._target.location, f"database_trigger: {exc}; what other writers store is polled meanwhile")

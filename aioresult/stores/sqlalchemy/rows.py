@@ -96,7 +96,7 @@ class Rows:
         if isinstance(record.result, Encoded):
             return record
         if "\0" in record.id:
-            raise InvalidTaskId(f"task id {record.id!r:.100} contains a null character, which a database cannot store")
+            raise null_in(record.id)
         if _storable(record.status, _STATUS_LENGTH) != record.status:
             raise EncodeError(
                 f"task {record.id!r}: state {record.status!r:.80} cannot be stored: the column holds {_STATUS_LENGTH} "
@@ -166,6 +166,11 @@ class Rows:
         if payload is None:
             return None
         return self._codec.as_tree(self._codec.decode_value(payload, what, legacy_pickle=True), what)
+
+
+def null_in(task_id: str) -> InvalidTaskId:
+    """Return the error for an id that has a null character."""
+    return InvalidTaskId(f"task id {task_id!r:.100} contains a null character, which a database cannot store")
 
 
 def _storable(text: str | None, length: int | None = None) -> str | None:

@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable, DDLElement
 
 from aioresult.errors import SettingsError
+from aioresult.stores.sqlalchemy.failures import CREATE_TABLES
 from aioresult.stores.sqlalchemy.fitness import check_fitness, reading_of
 from aioresult.stores.sqlalchemy.tables import COLUMNS, EXTENDED, Kind, Layout, Tables, full_name, undoubled
 
@@ -80,10 +81,7 @@ def examine(
 
 def missing_table(table: Table) -> str:
     """Return what to tell about a table that does not exist, and is not to be created."""
-    return (
-        f"there is no table {table.fullname}; let it be created (database_create_tables_at_setup=True), create it with "
-        f"`aioresult sql create`, or correct database_table_names and database_table_schemas"
-    )
+    return f"there is no table {table.fullname}; {CREATE_TABLES}"
 
 
 def definition(table: Table, dialect: Dialect) -> str:
@@ -159,7 +157,7 @@ def _columns(connection: Connection, tables: Tables, kind: Kind) -> Columns:
         whose = {"stream": "was not made for streams", "runner": "was not made for leases"}.get(
             kind, "is none of Celery's"
         )
-        raise SettingsError(f"table {table.fullname} {whose}: it has no column {', '.join(missing)}")
+        raise SettingsError(f"table {table.fullname} has no column {', '.join(missing)}: it {whose}")
     return columns
 
 
@@ -171,7 +169,10 @@ def _next_id(connection: Connection, table: Table, column: Mapping[str, Any]) ->
         return None
     if inspect(connection).has_sequence(sequence.name, schema=sequence.schema):
         return _next_value(sequence, connection.dialect)
-    raise SettingsError(f"table {table.fullname} needs the sequence {sequence.name}, which does not exist")
+    hidden = ""
+    if connection.dialect.name != "postgresql":  # MariaDB shows nobody what he has no right on
+        hidden = f", or which this database account may not use: GRANT SELECT, INSERT ON {sequence.name} TO it"
+    raise SettingsError(f"table {table.fullname} needs the sequence {sequence.name}, which does not exist{hidden}")
 
 
 def _next_value(sequence: Sequence, dialect: Dialect) -> str:

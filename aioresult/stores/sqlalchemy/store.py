@@ -61,7 +61,8 @@ class SQLStore(Store):
         """
         if not isinstance(client, AsyncEngine):
             raise SettingsError(
-                f"expected a URL or an AsyncEngine of sqlalchemy.ext.asyncio, not {type(client).__name__}"
+                f"expected a URL or an AsyncEngine of sqlalchemy.ext.asyncio, not {type(client).__name__}; "
+                f"a blocking client would stop the event loop"
             )
         store = cls.__new__(cls)
         Store.__init__(store, "", settings)

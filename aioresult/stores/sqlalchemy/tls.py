@@ -11,6 +11,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from aioresult.errors import SettingsError, StoreUnavailable
+from aioresult.stores.certificates import advice_on_certificate
 
 MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 """libpq's ``sslmode``."""
@@ -135,6 +136,13 @@ def _present(context: ssl.SSLContext, cert: str, key: str | None, password: str 
 
 
 def advice_on_tls(words: str) -> str:
-    """Return what to change in the URL where ``words`` tell that only one side speaks TLS; nothing for other errors."""
+    """Return what to change in the URL where only one side speaks TLS, or a certificate is not trusted, else nothing.
+
+    Args:
+        words: what the driver says.
+    """
     lower = words.lower()
-    return next((f"; {advice}" for advice, signs in _ADVICE.items() if any(sign in lower for sign in signs)), "")
+    for advice, signs in _ADVICE.items():
+        if any(sign in lower for sign in signs):
+            return f"; {advice}"
+    return advice_on_certificate(words.rstrip(")"), "ssl_ca" if "MySQL server" in words else "sslrootcert")

@@ -98,7 +98,7 @@ async def _install(link: Link, dialect: Dialect, wanted: str, enough: Collection
     except DBAPIError as exc:
         if code_of(exc) not in _FORBIDDEN:
             raise
-        raise _explained(dialect) from exc
+        raise _explained(dialect, "install-trigger") from exc
     return True
 
 
@@ -139,14 +139,14 @@ async def uninstall(link: Link, dialect: Dialect) -> bool:
     except DBAPIError as exc:
         if code_of(exc) not in _FORBIDDEN:
             raise
-        raise _explained(dialect) from exc
+        raise _explained(dialect, "uninstall-trigger") from exc
     return there
 
 
 def _only_postgresql(dialect: Dialect) -> PostgreSQLDialect:
     if not isinstance(dialect, PostgreSQLDialect):
         raise Unsupported(
-            "only PostgreSQL can announce what foreign writers store; on other databases there is polling"
+            "only PostgreSQL has this trigger; on other databases, what Celery's workers store is polled for"
         )
     return dialect
 
@@ -156,11 +156,11 @@ def _function(link: Link, dialect: Dialect) -> str:
     return f"{undoubled(sqlalchemys.identifier_preparer.quote(dialect.facts['schema']), sqlalchemys)}.{_NAME}"
 
 
-def _explained(dialect: Dialect) -> SettingsError:
+def _explained(dialect: Dialect, command: str) -> SettingsError:
     """Return what to tell whoever lacks the right."""
     schema = dialect.facts["schema"]
     return SettingsError(
-        f"this database account may not install or remove the trigger: that takes the owner of the table "
+        f"the database account is not allowed to install or remove the trigger: that takes the owner of the table "
         f"{schema}.{dialect.facts['table']}, with the right CREATE on the schema {schema}; "
-        f"let the owner run `aioresult sql install-trigger` once"
+        f"let the owner run `aioresult sql {command}` once"
     )

@@ -98,7 +98,7 @@ def parse(text: str) -> Target:
     driver = _DRIVERS[family].get(name)
     if driver is None:
         known = ", ".join(sorted({f"{family}+{driver}" for driver in _DRIVERS[family].values()}))
-        raise SettingsError(f"{url.drivername!r} is no asynchronous driver that can be used here; known are {known}")
+        raise SettingsError(f"the driver {url.drivername!r} cannot be used here; known are {known}")
     _require(driver, family)
     backend = "mariadb" if url.get_backend_name() == "mariadb" else family
     url = url.set(drivername=f"{backend}+{driver}")
@@ -133,7 +133,7 @@ def _split(text: str) -> URL:
 def _malformed(text: str) -> SettingsError:
     scheme = text.partition("://")[0]
     return SettingsError(
-        f"the database URL beginning with {scheme}:// cannot be understood; it looks like "
+        f"the {scheme}:// URL cannot be understood: it looks like "
         f"'{scheme}://user:password@host:port/database', or 'sqlite:///file.db'; "
         f"special characters of a password are percent-encoded, '@' as %40 and '/' as %2F"
     )
@@ -148,7 +148,7 @@ def family_of(backend: str) -> Family:
     family = _FAMILIES.get(backend.lower())
     if family is None:
         raise SettingsError(
-            f"databases of kind {backend!r} cannot be used here, only {', '.join(sorted(set(_FAMILIES)))}"
+            f"the database {backend!r} cannot be used here; known are {', '.join(sorted(set(_FAMILIES)))}"
         )
     return family
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from aioresult import Backend
-from tests.integrations.asgi.chatting import Chat, Tab, expected
+from tests.integrations.asgi.chatting import ROOT, Chat, Tab, expected
 from tests.servers.chromium import Chromium
+from tests.servers.process import HOST
 
 Open = Callable[..., Tab]
 AWAY = "The server does not answer"
@@ -209,3 +213,13 @@ def test_the_page_fits_each_size_and_both_colours(chat: Chat, tabs: Open, width:
     assert tab.page.run("getComputedStyle(document.activeElement).outlineStyle") == "solid"
     tab.page.press("Escape")
     tab.says("Stopped.", ".end")
+
+
+def test_a_port_that_is_in_use_is_told_in_a_line() -> None:
+    with socket.create_server((HOST, 0)) as taken:
+        command = [sys.executable, "-m", "examples.chat", "--port", str(taken.getsockname()[1])]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.endswith("web does not run\n")
+    assert "address already in use" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -93,3 +93,34 @@ async def test_a_project_that_is_told_to_end_does_not_wait_for_its_streams(brows
     ):
         assert (await anext(seen_in(own))).event in ("state", "progress", "item")
         assert response.status_code == 200
+
+
+def files_in(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+async def test_without_a_store_of_ones_own_nothing_is_left(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "AIORESULT_URL"}
+    environment |= {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
+    folder = tmp_path / "project"
+    folder.mkdir()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "examples.django", "--port", str(port := free_port()), cwd=folder, env=environment,
+        stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stderr is not None
+    try:
+        while "running on" not in (line := (await process.stderr.readline()).decode()):
+            assert line, "it does not start"
+        browser = Browser(f"http://{HOST}:{port}")
+        async with browser.client:
+            await browser.client.get("/")
+            browser.client.headers["X-CSRFToken"] = browser.client.cookies["csrftoken"]
+            await browser.all(f"/results/{await start(browser, 0.0)}/events")
+        process.send_signal(signal.SIGTERM)
+        await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+    assert files_in(tmp_path) == []

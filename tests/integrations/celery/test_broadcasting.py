@@ -88,7 +88,7 @@ class TestReaches:
     async def test_nobody_where_it_is_not_clear_who_is_meant(self, app: Celery, worker: Worker) -> None:
         with application(**worker.settings) as other:
             results = [CelerysResult(task_id, app=known) for task_id, known in (("a", app), ("b", other))]
-            with pytest.raises(AioResultError, match="several Celery applications"):
+            with pytest.raises(AioResultError, match="different Celery applications"):
                 await revoke(results)
         with pytest.raises(TypeError, match="names of workers in a list, not 'celery@one'"):
             await revoke("t", "celery@one", app=app)

@@ -12,6 +12,7 @@ import httpx
 import pytest
 from celery import Celery
 from celery.result import AsyncResult as CeleryResult
+from celery.result import GroupResult as CeleryGroup
 from fastapi import FastAPI
 
 from aioresult import AsyncResult, Record
@@ -68,6 +69,15 @@ def test_each_attribute_of_celerys_result_has_its_row_and_each_name_in_it_exists
     for owner, cls in (("record", Record), ("result", AsyncResult)):
         for name in re.findall(rf"`(?:await )?{owner}\.(\w+)", table):
             assert name in dir(cls)
+
+
+@pytest.mark.parametrize("celerys", [CeleryResult, CeleryGroup])
+def test_each_method_of_celerys_results_has_its_row_and_each_argument_of_get(celerys: type) -> None:
+    table = section("What becomes of each call")
+    methods = {name for name, value in inspect.getmembers(celerys, callable) if name[0] != "_"}
+    assert methods - {"TimeoutError"} <= set(re.findall(r"(?<=\.)\w+(?=\()", table))
+    arguments = set(inspect.signature(celerys.get).parameters) - {"self", "EXCEPTION_STATES", "PROPAGATE_STATES"}  # type: ignore[attr-defined]  # both have it
+    assert arguments <= set(re.findall(r"\w+(?==)", table))
 
 
 def browser(web: FastAPI) -> httpx.AsyncClient:

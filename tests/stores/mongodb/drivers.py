@@ -23,6 +23,8 @@ PATIENCE: Final = 60.0
 LATE_SOCKETS: Final = pytest.mark.filterwarnings(
     "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
 )
+LATE_SOCKETS_OF_A_PROCESS: Final = "ignore:unclosed <socket.socket:ResourceWarning"
+"""The same as an option of the interpreter."""
 
 
 def by_driver(url: str, driver: str) -> str:

@@ -210,7 +210,7 @@ async def test_an_upsert_that_loses_a_race_to_another_insert_is_tried_again(
 async def test_a_native_value_that_bson_cannot_hold_is_refused_by_name(
     backend: Backend, tasks: Collection, meta: dict[str, Any], path: str
 ) -> None:
-    with pytest.raises(EncodeError, match=f"task a: {path} cannot be stored"):
+    with pytest.raises(EncodeError, match=f"task 'a': {path} cannot be stored"):
         await backend.store_result("a", 1, "SUCCESS", **meta)
     assert tasks.count_documents({}) == 0
 
@@ -265,7 +265,7 @@ async def test_a_unique_index_of_somebody_elses_is_an_error_and_no_endless_retry
 ) -> None:
     tasks.create_index("queue", unique=True)
     await backend.store_result("a", 1, "SUCCESS", queue="q")
-    with pytest.raises(EncodeError, match=r"task b: .* does not accept"):
+    with pytest.raises(EncodeError, match=r"task 'b': .* does not accept"):
         await backend.store_result("b", 1, "SUCCESS", queue="q")
 
 

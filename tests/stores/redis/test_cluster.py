@@ -179,7 +179,7 @@ async def test_a_clusters_client_is_followed_and_left_alone(cluster: RedisCluste
     ("url", "said"),
     [
         ("redis+cluster://:secret@a:1/2", "no database but 0"),
-        ("redis+cluster://:secret@a:port", "malformed"),
+        ("redis+cluster://:secret@a:port", "cannot be understood"),
         ("redis+cluster://:secret@a:1?colour=red", "colour"),
     ],
 )

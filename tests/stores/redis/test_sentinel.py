@@ -87,7 +87,7 @@ def test_celerys_urls_and_shorter_ones_are_understood(
     [
         ("redis+sentinel://:secret@a:1", "master_name"),
         ("redis+sentinel://:secret@a:1/0", "master_name"),
-        ("redis+sentinel://:secret@a:port/mine", "malformed"),
+        ("redis+sentinel://:secret@a:port/mine", "cannot be understood"),
         ("redis+sentinel://:secret@a/mine?min_other_sentinels=few", "min_other_sentinels"),
         ("redis+sentinel://:secret@a/mine?colour=red", "colour"),
     ],

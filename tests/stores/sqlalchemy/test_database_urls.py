@@ -228,8 +228,8 @@ async def test_a_pool_that_works_here_is_kept(postgres_url: str) -> None:
         ("mysql://u:pw-secret@h/d?ssl=perhaps", r"mysql://h/d.*'ssl'.*VERIFY_IDENTITY"),
         ("mysql://u:pw-secret@h/d?charset=utf9", r"mysql://h/d.*'charset'.*a character set that asyncmy knows"),
         ("sqlite:///x.db?wal=1", r"sqlite:///x.db.*'wal'"),
-        ("postgresql://u:pw-secret@h1:x,h2/d", r"postgresql:// cannot be understood"),
-        ("mysql://u:pw-secret@h1:1,h2:2/d", r"mysql:// cannot be understood"),
+        ("postgresql://u:pw-secret@h1:x,h2/d", r"postgresql:// URL cannot be understood"),
+        ("mysql://u:pw-secret@h1:1,h2:2/d", r"mysql:// URL cannot be understood"),
     ],
 )
 def test_an_option_that_is_not_understood_is_named_with_its_url(url: str, said: str) -> None:

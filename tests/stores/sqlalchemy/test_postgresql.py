@@ -297,7 +297,7 @@ async def test_tables_may_have_other_names_and_schemas(url: str) -> None:
             assert await backend.purge() == 0
             store = backend._runtime.store
             assert [await install_trigger(store) for _ in range(2)] == [True, False]
-            assert (await backend.capabilities()).details["trigger for foreign writers"] == "ready states"
+            assert (await backend.capabilities()).details["trigger"] == "ready states"
             assert [await uninstall_trigger(store) for _ in range(2)] == [True, False]
             await backend.forget("a")
             assert not (await backend.fetch("a")).ready

@@ -240,7 +240,7 @@ async def test_installing_and_uninstalling_twice_is_harmless(backend: Backend, u
     functions = "SELECT count(*) FROM pg_proc WHERE proname = 'aioresult_notify'"
     assert not await uninstall_trigger(store)
     assert [await install_trigger(store) for _ in range(2)] == [True, False]
-    assert (await backend.capabilities()).details["trigger for foreign writers"] == "ready states"
+    assert (await backend.capabilities()).details["trigger"] == "ready states"
     assert on_postgresql(url, triggers) == on_postgresql(url, functions) == [(1,)]
     names = {"database_table_names": {"task": "others"}}
     async with Backend(url, **names) as others:
@@ -296,7 +296,7 @@ async def test_after_the_table_was_renamed_the_trigger_is_installed_again_and_an
 
 
 async def _trigger(backend: Backend) -> str:
-    return (await backend.capabilities()).details["trigger for foreign writers"]
+    return (await backend.capabilities()).details["trigger"]
 
 
 async def test_a_lacking_right_is_explained_and_polling_takes_the_triggers_place(

@@ -168,7 +168,7 @@ async def test_names_of_tables_and_schemas_are_names_whatever_they_consist_of(po
             await sql_store(backend).put_group("g", [["g", None], []])
             assert await sql_store(backend).get_group("g") == [["g", None], []]
             assert await backend.purge() == 0
-            assert (await backend.capabilities()).details["trigger for foreign writers"] == "ready states"
+            assert (await backend.capabilities()).details["trigger"] == "ready states"
     on_postgresql(postgres_url, 'DROP SCHEMA "a schema\'s "" :name" CASCADE')
 
 

@@ -31,6 +31,9 @@ _OVERHEAD: Final = 2**16
 """Room in a statement for what is not result or traceback."""
 _READ_ONLY: Final = frozenset({1290, 1836})
 """Numbers of errors that a server gives while it takes no writes; the first of them for other options, too."""
+_LIMITS: Final = {"result": "bytes in result", "traceback": "bytes in traceback", "date_done": "digits in date_done"}
+"""What a column can hold, by its name, as it is called among the facts; the digits are those of a second's fraction."""
+_CHARSET: Final = "charset of traceback"
 _TEXTS: Final = ("traceback", "name", "worker", "queue")
 _COMPARED: Final = ("status", "result", "date_done", "traceback")
 
@@ -47,7 +50,7 @@ class MySQLDialect(Dialect):
     def __init__(self, layout: Layout, dates: Dates, facts: dict[str, str]) -> None:
         super().__init__(layout, dates, facts)
         self._task, self._group = escaped(layout.task), escaped(layout.group)
-        self._limit = {name: int(facts.get(f"limit of {name}", 0)) for name in ("result", "traceback", "date_done")}
+        self._limit = {name: int(facts.get(key, 0)) for name, key in _LIMITS.items()}
         self._packet = int(facts["max_allowed_packet"])
         self._positions = [COLUMNS.index(name) for name in layout.written]
         self._select = f"SELECT {layout.select_list()} FROM {self._task}"
@@ -80,8 +83,9 @@ class MySQLDialect(Dialect):
         facts = {"mariadb" if "mariadb" in version.lower() else "mysql": version}
         facts["max_allowed_packet"] = str(await link.value("SELECT @@max_allowed_packet"))
         facts["database"] = str(schema or await link.value("SELECT database()"))
-        facts["charset"] = next((charset for name, _, charset in found if name == "traceback"), None) or ""
-        return facts | {f"limit of {name}": str(limit) for name, limit, _ in found if limit is not None}
+        if charset := next((charset for name, _, charset in found if name == "traceback"), None):
+            facts[_CHARSET] = charset
+        return facts | {_LIMITS[name]: str(limit) for name, limit, _ in found if limit is not None}
 
     async def read(self, link: Link, ids: Sequence[str]) -> Sequence[Row]:
         rows: list[Row] = []
@@ -114,7 +118,7 @@ class MySQLDialect(Dialect):
             rows = [row for row in rows if row[0] in there]
         for row in rows:
             if row[0] not in there:
-                raise self._mistaken(row[0])
+                raise mistaken(row[0], self.layout, self.facts)
         written = {row[0] for row in rows if self._same(row, there[row[0]])}
         others = [row for row in rows if row[0] not in written and self._may_replace(row, there[row[0]], cutoff, over)]
         if others:
@@ -137,15 +141,6 @@ class MySQLDialect(Dialect):
             for name, value in zip(_COMPARED, there[1:], strict=True)
         )
 
-    def _mistaken(self, task_id: str) -> InvalidTaskId:
-        """Return what to tell of an id that the column holds, but not to the letter."""
-        collation = "utf8mb4_nopad_bin" if "mariadb" in self.facts else "utf8mb4_0900_bin"
-        return InvalidTaskId(
-            f"task id {task_id!r} cannot be stored: the column task_id of {self.layout.task} takes it for another one, "
-            f"which differs in case, in accents or in spaces at the end; whoever may do it: ALTER TABLE "
-            f"{self.layout.task} MODIFY task_id VARCHAR(155) COLLATE {collation}"
-        )
-
     def _may_replace(self, row: Row, there: Sequence[Any], cutoff: datetime | None, over: str) -> bool:
         task_id, status, _, date_done, traceback = there
         date = self.dates.from_column(date_done)
@@ -165,17 +160,13 @@ class MySQLDialect(Dialect):
         size = len(payload)
         if size > capacity:
             raise ResultTooLarge(
-                f"the result of task {row[0]!r} takes {size} bytes, but its column holds {capacity}: store it "
-                f"elsewhere and return a reference to it, or widen the column: "
+                f"the result of task {row[0]!r} takes {size} bytes, more than the {capacity} of its column; nothing "
+                f"was stored; store it elsewhere and keep a reference to it here, or widen the column: "
                 f"ALTER TABLE {self.layout.task} MODIFY result LONGBLOB"
             )
         room = self._packet - _OVERHEAD - 2 * len((row[4] or "").encode())
         if 2 * size > room and len(literal(payload)) > room:
-            raise ResultTooLarge(
-                f"the result of task {row[0]!r} takes {size} bytes, but the server takes statements of "
-                f"{self._packet}, in which it may be a third longer: store it elsewhere and return a reference to it, "
-                f"or raise max_allowed_packet"
-            )
+            raise too_large(f"the result of task {row[0]!r}", size, self._packet)
 
     def _fitting(self, row: Row) -> Row:
         """Return ``row`` with its date and texts cut down to what the columns hold.
@@ -195,7 +186,7 @@ class MySQLDialect(Dialect):
 
     def _spelled(self, value: str) -> str:
         """Return ``value`` with escapes for what the table's character set lacks: rather that than no result."""
-        charset = self.facts["charset"]
+        charset = self.facts.get(_CHARSET, "")
         if charset == "utf8mb4":
             return value
         if charset in ("utf8", "utf8mb3"):
@@ -243,6 +234,25 @@ class MySQLDialect(Dialect):
         octets = ", ".join(f"x'{one.encode().hex()}'" for one in ids)
         text = f"CAST(CONVERT({self.layout.reading(column)} USING utf8mb4) AS BINARY)"
         return f"{column} IN ({listed(ids)}) AND {text} IN ({octets})"
+
+
+def mistaken(task_id: str, layout: Layout, facts: dict[str, str]) -> InvalidTaskId:
+    """Return what to tell of an id that the column holds, but not to the letter."""
+    collation = "utf8mb4_nopad_bin" if "mariadb" in facts else "utf8mb4_0900_bin"
+    return InvalidTaskId(
+        f"task id {task_id!r} cannot be stored: the column task_id of {layout.task} takes it for another one, which "
+        f"differs in case, in accents or in spaces at the end; whoever may do it: ALTER TABLE {layout.task} "
+        f"MODIFY task_id VARCHAR(155) COLLATE {collation}"
+    )
+
+
+def too_large(what: str, size: int, packet: int) -> ResultTooLarge:
+    """Return the error for a value that does not fit into a statement, which the server takes as one packet."""
+    return ResultTooLarge(
+        f"{what} takes {size} bytes, more than max_allowed_packet={packet} admits, since a value may take a third more "
+        f"in a statement; nothing was stored; store it elsewhere and keep a reference to it here, or raise "
+        f"max_allowed_packet"
+    )
 
 
 def _id_of(next_id: str | None) -> tuple[str, str]:

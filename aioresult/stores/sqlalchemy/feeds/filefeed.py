@@ -228,7 +228,7 @@ class FileFeed(LocalFeed):
     async def _query(self, statement: str, *parameters: Any) -> list[Any]:
         connection = self._connection
         if connection is None:
-            raise StoreUnavailable(f"{self._database.location}: the feed is closed")
+            raise StoreUnavailable(f"{self._database.location}: the feed has ended")
         self._database.count()
         try:
             try:

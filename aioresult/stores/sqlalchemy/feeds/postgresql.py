@@ -106,7 +106,7 @@ class PostgreSQLPush(Push):
         if "tables" in facts:
             details["tables"] = facts["tables"]
         trigger = await self.database.run(triggers.describe, small=True)
-        details["trigger for foreign writers"] = trigger
+        details["trigger"] = trigger
         if self.database.pooled:
             details["pooler"] = "one is between us and the server: statements are prepared without a name"
         writes = not await self.database.run(_standing_by, small=True)
@@ -228,7 +228,7 @@ class NotificationFeed(WakingFeed):
 
     def _connected(self) -> Listener:
         if self._listener is None:
-            raise StoreUnavailable(f"{self._database.location}: the feed is closed")
+            raise StoreUnavailable(f"{self._database.location}: the feed has ended")
         return self._listener
 
     def _heard(self, channel: str, payload: str) -> None:

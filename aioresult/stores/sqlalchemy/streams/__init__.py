@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
-from aioresult.errors import AioResultError, InvalidTaskId
+from aioresult.errors import AioResultError
 from aioresult.settings import Settings
 from aioresult.stores.sqlalchemy import schema
 from aioresult.stores.sqlalchemy.database import Database
@@ -22,6 +22,7 @@ from aioresult.stores.sqlalchemy.dialects.port import Dialect
 from aioresult.stores.sqlalchemy.failures import MissingTable
 from aioresult.stores.sqlalchemy.feeds.port import Push
 from aioresult.stores.sqlalchemy.link import Link
+from aioresult.stores.sqlalchemy.rows import null_in
 from aioresult.stores.sqlalchemy.streams.port import Stored, StreamStatements
 from aioresult.stores.sqlalchemy.urls import Family
 from aioresult.stream import EMPTY, Append, Chunk, Cursor, News
@@ -86,7 +87,7 @@ class Streams:
             self._seen = True
             stored = {one.id: result for one, result in zip(taken, results, strict=True)}
             self._push.tell([(task_id, news) for task_id, one in stored.items() if (news := _news_of(one))])
-        return [stored[one.id].outcome if one.id in stored else _not_text(one.id) for one in appends]
+        return [stored[one.id].outcome if one.id in stored else null_in(one.id) for one in appends]
 
     async def read_many(self, cursors: Sequence[Cursor]) -> Sequence[Chunk]:
         """Do as ``Store.read_many``."""
@@ -160,7 +161,3 @@ def _news_of(stored: Stored) -> News | None:
     if not isinstance(stored.outcome, int) or not stored.items:
         return None
     return News(stored.outcome - len(stored.items) + 1, stored.items)
-
-
-def _not_text(task_id: str) -> InvalidTaskId:
-    return InvalidTaskId(f"task id {task_id!r} has a null character, which no column of text can hold")

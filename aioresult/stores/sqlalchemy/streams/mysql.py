@@ -11,12 +11,12 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from aioresult.errors import InvalidTaskId, ResultTooLarge
+from aioresult.errors import ResultTooLarge
 from aioresult.settings import Settings
 from aioresult.states import PENDING
 from aioresult.stores.sqlalchemy.dates import Dates
 from aioresult.stores.sqlalchemy.dialects.literals import listed, literal
-from aioresult.stores.sqlalchemy.dialects.mysql import MySQLDialect, escaped, lock_name
+from aioresult.stores.sqlalchemy.dialects.mysql import MySQLDialect, escaped, lock_name, mistaken, too_large
 from aioresult.stores.sqlalchemy.link import Link
 from aioresult.stores.sqlalchemy.streams.port import (
     NEWEST,
@@ -60,11 +60,7 @@ class MySQLStreams(StreamStatements):
         size = max(map(len, append.items))
         if size * 4 // 3 + _OVERHEAD <= self._packet:
             return None
-        return ResultTooLarge(
-            f"an item of task {append.id!r} takes {size} bytes, but the server takes statements of {self._packet}, in "
-            f"which it may be a third longer: store it elsewhere and append a reference to it, or raise "
-            f"max_allowed_packet"
-        )
+        return too_large(f"an item of task {append.id!r}", size, self._packet)
 
     async def _append_some(self, link: Link, appends: Sequence[Append], date: datetime) -> dict[str, Stored]:
         placed, found = await self._locked(link, [append.id for append in appends])
@@ -72,7 +68,7 @@ class MySQLStreams(StreamStatements):
         rows: list[tuple[str, int, bytes]] = []
         for append in appends:
             if append.id not in found:
-                stored[append.id] = Stored(self._mistaken(append.id))
+                stored[append.id] = Stored(mistaken(append.id, self.layout, self.facts))
                 continue
             there = found[append.id]
             known = await self._known(link, append, there.last) if append.repeated else {}
@@ -114,12 +110,6 @@ class MySQLStreams(StreamStatements):
         """Return SQL for the lowest and the highest number in a stream."""
         numbers = f"SELECT seq FROM {self._of(task_id)} ORDER BY seq"
         return f"({numbers} LIMIT 1), ({numbers} DESC LIMIT 1)"
-
-    def _mistaken(self, task_id: str) -> InvalidTaskId:
-        return InvalidTaskId(
-            f"task id {task_id!r} can have no stream: the column task_id of {self.layout.task} takes it for another "
-            f"one, which differs in case, in accents or in spaces at the end"
-        )
 
     async def _known(self, link: Link, append: Append, last: int) -> Known:
         """Return the newest items."""
