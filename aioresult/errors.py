@@ -81,7 +81,7 @@ class InvalidTaskId(AioResultError, ValueError, TypeError):
 
 
 class MissingDriver(AioResultError, ImportError):
-    """Raised when a store is asked for whose driver is not installed; names the extra to install."""
+    """Raised when a store, or the suite for stores, needs a package that is not installed; names the extra."""
 
 
 class Unsupported(AioResultError, NotImplementedError):

@@ -1,4 +1,4 @@
-"""A part of Sphinx's settings: links to files of the repository that are no pages."""
+"""A part of Sphinx's settings: links to files of the repository, as they are read where the repository is."""
 
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -10,10 +10,12 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 
 ROOT = Path(__file__).parent.parent
 REPOSITORY = "https://github.com/aioresult/aioresult/blob/main"
+PAGES = {ROOT / "README.md": "index", ROOT / "CONTRIBUTING.md": "contributing", ROOT / "CHANGELOG.md": "changelog"}
+"""Files that a page here includes."""
 
 
 class RepositoryLinks(SphinxPostTransform):
-    """Link what is no page here, but a file of the repository, to where the repository is.
+    """Link a file of the repository to the page that shows it, or else to where the repository is.
 
     It comes before MyST's own search for targets, which fails the build for what is neither.
     """
@@ -32,10 +34,22 @@ class RepositoryLinks(SphinxPostTransform):
                     continue
                 path += ".md"
             for found in ((folder / path).resolve() for folder in (ROOT, here)):
+                if page := self._page(found):
+                    fragment = urlsplit(str(node["reftarget"])).fragment
+                    node.attributes |= {"refdomain": "doc", "reftarget": page}
+                    node.attributes.setdefault("reftargetid", fragment or None)
+                    break
                 if found.exists() and found.is_relative_to(ROOT):
                     link = nodes.reference("", "", *node.children, refuri=f"{REPOSITORY}/{found.relative_to(ROOT)}")
                     node.replace_self(link)
                     break
+
+    def _page(self, found: Path) -> str | None:
+        """Return the name of the page that shows a file."""
+        if found.is_relative_to(ROOT / "docs"):
+            name = found.relative_to(ROOT / "docs").with_suffix("").as_posix()
+            return name if name in self.env.found_docs else None
+        return PAGES.get(found)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -27,8 +27,11 @@ from tests.servers.chromium import Chromium  # noqa: E402
 from tests.servers.process import free_port  # noqa: E402
 
 PICTURE: Final = ROOT / "docs" / "static" / "tutorial.png"
-SIZES: Final = {"phone": (400, 860), "tablet": (900, 1100), "desktop": (1500, 1000)}
-PAGES: Final = "index tutorial howto/celery howto/troubleshooting reference/settings reference/results 404".split()
+SIZES: Final = {"phone": (360, 740), "tablet": (768, 1024), "desktop": (1280, 900)}
+PAGES: Final = (
+    "index tutorial howto/index howto/celery howto/streams howto/troubleshooting reference/settings reference/results "
+    "explanation/comparison search 404"
+).split()
 _LATER: Final = """
 import asyncio
 
@@ -76,7 +79,7 @@ def draw_tutorial() -> None:
         server = [sys.executable, "-m", "uvicorn", "later:web", "--port", str(port)]
         with running(worker, folder), running(server, folder):
             wait_for(f"http://127.0.0.1:{port}/docs")
-            draw(f"http://127.0.0.1:{port}/", PICTURE, (640, 380))
+            draw(f"http://127.0.0.1:{port}/", PICTURE, (640, 310))
 
 
 def draw_chat() -> None:

@@ -1,17 +1,38 @@
 """Tests for stores, and a store for tests.
 
-``StoreTests`` is the conformance suite that our own stores pass; ``FaultyStore`` is a memory store that fails on
-demand.
+``StoreTests`` is the conformance suite that our own stores pass; it needs the extra ``testing``. ``FaultyStore`` is a
+memory store that fails on demand.
 """
 
+import contextlib
 import pkgutil
+from typing import TYPE_CHECKING, Any
 
-import pytest
+from aioresult.errors import MissingDriver
 
 # Failed assertions show their values only in modules that pytest has rewritten, and it knows of these from here alone.
-pytest.register_assert_rewrite(*(f"{__name__}.{part.name}" for part in pkgutil.iter_modules(__path__)))
+with contextlib.suppress(ModuleNotFoundError):
+    import pytest
 
-from aioresult.testing.conformance import StoreTests  # noqa: E402  (after they are registered)
-from aioresult.testing.faults import FaultyStore  # noqa: E402  (after they are registered)
+    pytest.register_assert_rewrite(*(f"{__name__}.{part.name}" for part in pkgutil.iter_modules(__path__)))
+
+from aioresult.testing.faults import FaultyStore
+
+if TYPE_CHECKING:
+    from aioresult.testing.conformance import StoreTests
 
 __all__ = ["FaultyStore", "StoreTests"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the suite when it is asked for: whoever needs the other store may have no pytest."""
+    if name != "StoreTests":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        from aioresult.testing.conformance import StoreTests
+    except ModuleNotFoundError as exc:
+        raise MissingDriver(
+            f"the package {exc.name!r} is needed for the suite of tests and is not installed: "
+            'pip install "aioresult-backend[testing]"'
+        ) from exc
+    return StoreTests

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import codeop
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +37,40 @@ def test_the_blocks_of_a_page_run_and_print_what_it_shows(page: Path, request: p
         places = [f"{name}={request.getfixturevalue(FIXTURES[name])}" for name in needed(page.read_text())]
         done = run(page, *places)
         assert done.returncode == 0, done.stderr + done.stdout
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_awaits_outside_of_functions_can_be_typed_line_by_line(page: Path) -> None:
+    for block in blocks(page):
+        if block.kind == "python" and not is_program(block.text):
+            assert can_be_typed(block.text), (
+                f"{page}:{block.line}: an indented part has an empty line within, or none behind"
+            )
+
+
+def is_program(text: str) -> bool:
+    """Return whether it could be saved and run as it is."""
+    try:
+        compile(text, "program.py", "exec", dont_inherit=True)
+    except SyntaxError:
+        return False
+    return True
+
+
+def can_be_typed(text: str) -> bool:
+    """Return whether ``python -m asyncio`` takes the lines one by one, as it does before Python 3.13."""
+    understand = codeop.CommandCompiler()
+    understand.compiler.flags |= ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    pending: list[str] = []
+    for line in [*text.splitlines(), ""]:
+        pending.append(line)
+        try:
+            complete = understand("\n".join(pending)) is not None
+        except SyntaxError:
+            return False
+        if complete:
+            pending = []
+    return not pending
 
 
 def written(tmp_path: Path, text: str) -> Path:

@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
@@ -156,6 +157,7 @@ class Page:
         self._session = session
         for domain in ("Page", "Runtime"):
             self.send(f"{domain}.enable")
+        self.send("Page.setLifecycleEventsEnabled", enabled=True)
         self.send("Emulation.setFocusEmulationEnabled", enabled=True)
 
     def send(self, method: str, **params: Any) -> dict[str, Any]:
@@ -164,15 +166,23 @@ class Page:
 
     def go(self, url: str) -> None:
         """Open an address and return when the page is loaded."""
-        failed = self.send("Page.navigate", url=url).get("errorText")
-        if failed:
+        answer = self.send("Page.navigate", url=url)
+        if failed := answer.get("errorText"):
             raise PageFailed(f"{url}: {failed}")
-        self._browser.event("Page.loadEventFired", self._session)
+        self._loaded(lambda document: document == answer["loaderId"])
 
     def reload(self) -> None:
         """Load the page again."""
+        before = self.send("Page.getFrameTree")["frameTree"]["frame"]["loaderId"]
         self.send("Page.reload")
-        self._browser.event("Page.loadEventFired", self._session)
+        self._loaded(lambda document: document != before)
+
+    def _loaded(self, wanted: Callable[[str], bool]) -> None:
+        """Wait for the document that was asked for: the one before it, such as a new tab's empty one, may load late."""
+        while True:
+            event = self._browser.event("Page.lifecycleEvent", self._session)["params"]
+            if event["name"] == "load" and event["frameId"] == self._target and wanted(event["loaderId"]):
+                return
 
     def close(self) -> None:
         """Close the tab."""

@@ -3,7 +3,8 @@
 What is written in a page, and what becomes of it:
 
 - Blocks of ``python`` run in order, in one process and one namespace for each page, in an empty folder. ``await`` may
-  stand outside of functions; all of a page's such blocks share one event loop.
+  stand outside of functions; all of a page's such blocks share one event loop. Such a block can be typed line by line:
+  an indented part has an empty line behind it, and none within.
 - The comment after a ``print(...)`` is what it prints. A block of ``text`` right after one of ``python`` is all that it
   prints.
 - In a block of ``console``, lines that begin with ``$`` are commands for bash; what is below a command is its output.
