@@ -61,16 +61,13 @@ class Feed(ABC):
        before the subscription is effective, and every later item is announced: with itself in ``stream.News``, or by
        ``stream.LOOK``.
 
-    A feed belongs to one task that iterates it; ``watch`` and ``unwatch`` are called from the same loop, one at a time.
+    A feed belongs to one task that iterates it; the other methods are called from the same loop, one at a time, and
+    raise ``StoreUnavailable`` where the connection is gone.
     """
 
     @abstractmethod
     async def watch(self, ids: Collection[str]) -> None:
-        """Subscribe to ``ids``; may return before the subscription is effective.
-
-        Raises:
-            StoreUnavailable: the connection is gone.
-        """
+        """Subscribe to ``ids``; may return before the subscription is effective."""
 
     @abstractmethod
     async def unwatch(self, ids: Collection[str]) -> None:
@@ -80,9 +77,6 @@ class Feed(ABC):
         """Subscribe to the streams of ``ids``; may return before the subscription is effective.
 
         Only called where the store ``keeps_streams``, and always with the same ``tell``.
-
-        Raises:
-            StoreUnavailable: the connection is gone.
         """
         raise Unsupported(f"{type(self).__name__} does not announce items of streams")
 
@@ -276,11 +270,7 @@ class Store(ABC):
         return 0
 
     async def ping(self) -> None:
-        """Make one round trip to the store.
-
-        Raises:
-            StoreUnavailable: it failed.
-        """
+        """Make one round trip to the store."""
         await self.get_many(["aioresult-ping"])
 
     async def capabilities(self) -> Capabilities:
@@ -288,10 +278,7 @@ class Store(ABC):
         return Capabilities(push=False, mechanism="polling", reason="this store has no way to notify")
 
     async def put_group(self, group_id: str, tree: ResultTree) -> None:
-        """Save a group, in Celery's tuple form, replacing one of the same id.
-
-        It lives for ``settings.result_expires`` seconds. ``codec.encode_group`` and ``decode_group`` are its bytes.
-        """
+        """Save a group (``codec.encode_group``) for ``settings.result_expires`` seconds, in place of one of this id."""
         raise Unsupported(f"{type(self).__name__} keeps no groups; keep the ids of the members yourself")
 
     async def get_group(self, group_id: str) -> ResultTree | None:
