@@ -73,7 +73,7 @@ def test_what_cannot_be_awaited_says_what_it_is_and_what_to_do(named: str, said:
 
 
 def test_a_misspelled_store_still_gets_the_list_of_those_that_there_are() -> None:
-    with pytest.raises(UnknownStore, match=r"begin with 'rediz://'; known are .*postgresql, redis"):
+    with pytest.raises(UnknownStore, match=r"begin with 'rediz://'; known are .*, postgresql, .*, redis,"):
         Backend("rediz://h")
 
 

@@ -11,7 +11,7 @@ from aioresult.errors import AioResultError, StoreUnavailable
 
 _AWAY: Final = frozenset(
     {"ASK", "BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MISCONF", "MOVED"}
-    | {"NOAUTH", "NOREPLICAS", "OOM", "READONLY", "TRYAGAIN", "UNEXPECTED", "UNBLOCKED", "WRONGPASS"}
+    | {"NOREPLICAS", "OOM", "READONLY", "TRYAGAIN", "UNEXPECTED", "UNBLOCKED", "WRONGPASS"}
 )
 """Codes of errors that concern the server (or our standing with it) and not the one command."""
 RIGHTS: Final = (
@@ -26,8 +26,11 @@ _SUBSCRIBING: Final = re.compile(
     r"NOPERM .*(subscribe'|access (a|one of the) channel)|ERR unknown command .s?subscribe\W", re.IGNORECASE | re.DOTALL
 )
 """Errors by which Redis and Valkey refuse subscriptions: for want of a right, or of the command itself."""
+_DENIED_IN_A_SCRIPT: Final = re.compile("ACL failure|The user executing the script can't")
+"""What a script answers with where its user lacks a right; the second are the words of Redis 7.0."""
 _WITHOUT_PASSWORD: Final = re.compile("HELLO must be called with the client already auth|Authentication required")
 """What they say to a client that has sent no password, where they want one."""
+_UNAUTHENTICATED: Final = "the server asks for a password, and none is in the URL or the settings"
 
 
 class ServerError(Exception):
@@ -59,11 +62,13 @@ class ConnectionLost(ConnectionError):
 def refused(error: ServerError, location: str, prefix: str) -> AioResultError:
     """Return what an error reply means; ``prefix`` is that of all keys, for the advice on ACL rights."""
     text = str(error)
-    if is_denied(error) or "ACL failure" in text:
+    if is_denied(error) or _DENIED_IN_A_SCRIPT.search(text):
         return AioResultError(
             f"Redis at {location} denies it: {text}. The user needs '~{prefix}celery-task*' '&{prefix}celery-task*' "
             f"{RIGHTS}; for streams also {STREAM_RIGHTS}; in a cluster also {CLUSTER_RIGHTS}"
         )
+    if error.code == "NOAUTH":
+        return StoreUnavailable(f"Redis at {location} is unavailable: {_UNAUTHENTICATED}")
     kind = StoreUnavailable if error.code in _AWAY else AioResultError
     return kind(f"Redis at {location} answered: {text}")
 
@@ -99,7 +104,7 @@ def unreachable(exc: Exception, location: str, advice: str = "") -> StoreUnavail
     """Return what a failure to connect, or of a connection, means; ``advice`` is added at its end."""
     cause = exc.__cause__ if isinstance(exc.__cause__, redis.exceptions.RedisError) else exc
     if isinstance(cause, redis.exceptions.AuthenticationError) and _WITHOUT_PASSWORD.search(str(cause)):
-        text = "the server asks for a password, and none is in the URL or the settings"
+        text = _UNAUTHENTICATED
     elif isinstance(cause, redis.exceptions.AuthenticationError):
         text = f"authentication failed ({cause}); check user and password"
     elif isinstance(exc, TimeoutError | redis.exceptions.TimeoutError):

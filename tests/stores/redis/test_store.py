@@ -274,7 +274,8 @@ async def test_a_wrong_or_missing_password_is_told_and_not_shown(
     place = f"127.0.0.1:{small_server.port}/0"
     for credentials in (":wrongword@", "user:wrongword@", ""):
         store = make(f"redis://{credentials}{place}?protocol={protocol}")
-        with pytest.raises(StoreUnavailable, match=r"[Aa]uthenticat|NOAUTH") as caught:
+        said = "authentication failed" if credentials else "asks for a password"
+        with pytest.raises(StoreUnavailable, match=said) as caught:
             await store.ping()
         assert place in str(caught.value)
         assert not any("wrongword" in repr(exc) + str(exc) for exc in chain(caught.value))
