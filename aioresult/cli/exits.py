@@ -40,7 +40,7 @@ MEANINGS: Final[dict[Exit, str]] = {
     Exit.TIMEOUT: "a task was not final in time",
     Exit.UNAVAILABLE: "the store cannot be reached, or refuses the connection",
     Exit.UNREADABLE: "a stored record cannot be read with these settings",
-    Exit.REFUSED: "nothing was done: the task is final already, the value is too large, a right is missing, ...",
+    Exit.REFUSED: "nothing was done: the task is final, a right is missing, ...",
     Exit.BUG: "a bug in aioresult; please report the traceback",
     Exit.INTERRUPTED: "interrupted (Ctrl-C)",
     Exit.PIPE: "the program that reads the output has ended",
