@@ -37,7 +37,7 @@ test: $(VENV)/.installed-dev ## run all tests; servers that are missing skip the
 	@$(PY) -m pytest $(PARALLEL) $(ARGS)
 
 test-quick: JOBS = $(CORES)
-test-quick: $(VENV)/.installed-dev ## run the tests that need no server
+test-quick: $(VENV)/.installed-dev ## run the tests that need no server and no browser
 	@AIORESULT_TEST_QUICK=1 $(PY) -m pytest $(PARALLEL) -r fE -m "not once" $(ARGS)
 
 lint: $(VENV)/.installed-dev ## check style, formatting and types

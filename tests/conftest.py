@@ -36,8 +36,16 @@ integrations/celery/test_faults.py testing/test_conformance.py integrations/cele
 stores/redis/test_sentinel.py stores/sqlalchemy/test_mysql_modes.py core/test_streams_cut.py
 """.split()
 """The files whose tests take longest. They come first, so that no process is busy with one when the others are done."""
-SERVERS = {"redis_server", "mongo_server", "mongo_replica_set", "postgres_server", "mariadb_server", "celery_redis"}
-"""The fixtures of servers."""
+SERVERS = {
+    "redis_server",
+    "mongo_server",
+    "mongo_replica_set",
+    "postgres_server",
+    "mariadb_server",
+    "celery_redis",
+    "chromium",
+}
+"""The fixtures of servers, and of the browser."""
 
 
 def pytest_configure(config: pytest.Config) -> None:

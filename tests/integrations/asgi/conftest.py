@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,14 @@ import pytest
 from aioresult import Backend
 from aioresult.integrations.asgi import PUBLIC, ResultsApp
 from tests.integrations.asgi.web import Browser, Serving, by_hypercorn, by_uvicorn
+from tests.servers.chromium import Chromium
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Chromium]:
+    """A real browser; ``browser`` is httpx, which is quicker."""
+    with Chromium() as chromium:
+        yield chromium
 
 
 @pytest.fixture(params=["memory", "redis", "sqlite"])

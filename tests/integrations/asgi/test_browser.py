@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -42,12 +42,6 @@ function events(url, options) {  // the names and data of the events until the e
   });
 }
 """
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Chromium]:
-    with Chromium() as browser:
-        yield browser
 
 
 def with_page(app: FastAPI) -> FastAPI:
@@ -95,16 +89,16 @@ async def run(page: Page, script: str) -> Any:
     return await asyncio.to_thread(page.run, script)
 
 
-async def open_page(browser: Chromium, url: str, visitor: str) -> Page:
-    return await asyncio.to_thread(browser.page, f"{url}/page", visitor)
+async def open_page(chromium: Chromium, url: str, visitor: str) -> Page:
+    return await asyncio.to_thread(chromium.page, f"{url}/page", visitor)
 
 
-async def test_a_cookie_says_who_may_see_and_stop_a_task(browser: Chromium, sites: Sites, memory: Backend) -> None:
+async def test_a_cookie_says_who_may_see_and_stop_a_task(chromium: Chromium, sites: Sites, memory: Backend) -> None:
     await memory.append("anna-1", "hello")
     await memory.store_result("anna-1", 42, "SUCCESS")
-    anna, berta = browser.visitor(), browser.visitor()
+    anna, berta = chromium.visitor(), chromium.visitor()
     for visitor, user in ((anna, "anna"), (berta, "berta")):
-        page = await open_page(browser, sites.results, visitor)
+        page = await open_page(chromium, sites.results, visitor)
         await run(page, f"fetch('/login?user={user}')")
         shown = await run(page, "fetch('/results/anna-1').then((answer) => answer.json())")
         stopped = await run(page, "fetch('/results/anna-1/revoke', {method: 'POST'}).then((answer) => answer.status)")
@@ -118,10 +112,10 @@ async def test_a_cookie_says_who_may_see_and_stop_a_task(browser: Chromium, site
 
 
 async def test_a_page_of_another_origin_is_served_with_credentials(
-    browser: Chromium, sites: Sites, memory: Backend
+    chromium: Chromium, sites: Sites, memory: Backend
 ) -> None:
     await memory.append("anna-2", "hello")
-    page = await open_page(browser, sites.friend, browser.visitor())
+    page = await open_page(chromium, sites.friend, chromium.visitor())
     await run(page, f"fetch('{sites.results}/login?user=anna', {{credentials: 'include'}})")
     url = f"{sites.results}/results/anna-2"
     assert (await run(page, f"fetch('{url}').then((answer) => answer.json())"))["status"] == "PENDING", "no cookie"
@@ -134,13 +128,13 @@ async def test_a_page_of_another_origin_is_served_with_credentials(
 
 
 async def test_a_page_of_a_strange_origin_sees_and_stops_nothing(
-    browser: Chromium, sites: Sites, memory: Backend
+    chromium: Chromium, sites: Sites, memory: Backend
 ) -> None:
     await memory.append("anna-3", "hello")
-    visitor = browser.visitor()
-    own = await open_page(browser, sites.results, visitor)
+    visitor = chromium.visitor()
+    own = await open_page(chromium, sites.results, visitor)
     await run(own, "fetch('/login?user=anna')")
-    page = await open_page(browser, sites.stranger, visitor)
+    page = await open_page(chromium, sites.stranger, visitor)
     url = f"{sites.results}/results/anna-3"
     assert await run(page, f"events('{url}/events', {{withCredentials: true}})") == "closed"
     stop = f"fetch('{url}/revoke', {{method: 'POST', credentials: 'include', mode: 'no-cors'}}).then(() => 'sent')"
@@ -162,7 +156,7 @@ async def is_subscribed(server: RedisServer) -> bool:
 
 
 async def test_two_hundred_event_sources_are_one_subscription(
-    browser: Chromium, redis_server: RedisServer, redis_url: str, tmp_path: Path
+    chromium: Chromium, redis_server: RedisServer, redis_url: str, tmp_path: Path
 ) -> None:
     """Over HTTP/2, since browsers open six connections for each site otherwise."""
     certificate = trustme.CA().issue_cert(HOST)
@@ -176,9 +170,9 @@ async def test_two_hundred_event_sources_are_one_subscription(
             pages: list[Page] = []
             before: list[str] = []
             for _ in range(PAGES):
-                visitor = browser.visitor()
-                stack.push_async_callback(asyncio.to_thread, browser.forget, visitor)
-                pages.append(await open_page(browser, url.replace("http:", "https:"), visitor))
+                visitor = chromium.visitor()
+                stack.push_async_callback(asyncio.to_thread, chromium.forget, visitor)
+                pages.append(await open_page(chromium, url.replace("http:", "https:"), visitor))
                 await run(pages[-1], FOLLOW)
                 await until(lambda: results.open_streams == len(pages) * EACH)
                 if not before:

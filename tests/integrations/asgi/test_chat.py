@@ -29,24 +29,18 @@ dispatchEvent(new Event("online"));
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Chromium]:
-    with Chromium() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def chat(browser: Chromium, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chat]:
+def chat(chromium: Chromium, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chat]:
     with Chat(tmp_path_factory.mktemp("chat"), seconds_per_word=0.025) as chat:
         yield chat
 
 
 @pytest.fixture
-def tabs(browser: Chromium, chat: Chat) -> Iterator[Open]:
+def tabs(chromium: Chromium, chat: Chat) -> Iterator[Open]:
     """Return a function that opens a conversation in a new tab."""
     opened: list[Tab] = []
 
     def open_tab(conversation: str | None = None) -> Tab:
-        opened.append(Tab(browser, chat, conversation))
+        opened.append(Tab(chromium, chat, conversation))
         return opened[-1]
 
     yield open_tab
@@ -68,8 +62,8 @@ def test_words_arrive_and_the_bar_moves(tabs: Open) -> None:
     assert tab.page.run("document.activeElement.id + document.querySelector('#text').value") == "text"
 
 
-def test_the_first_address_begins_a_conversation(browser: Chromium, chat: Chat) -> None:
-    page = browser.page(chat.url)
+def test_the_first_address_begins_a_conversation(chromium: Chromium, chat: Chat) -> None:
+    page = chromium.page(chat.url)
     assert str(page.run("location.pathname")).startswith("/c/")
     page.close()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -17,12 +17,6 @@ from tests.project.pages.parsing import blocks
 from tests.servers.chromium import Chromium, Page
 
 TUTORIAL = Path(__file__).parents[3] / "docs" / "tutorial.md"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Chromium]:
-    with Chromium() as browser:
-        yield browser
 
 
 @pytest.fixture
@@ -51,9 +45,9 @@ async def shows(page: Page, answer: str, state: str) -> None:
 
 
 async def test_a_reload_shows_the_same_answer_from_its_beginning(
-    browser: Chromium, address: str, memory: Backend
+    chromium: Chromium, address: str, memory: Backend
 ) -> None:
-    page = await asyncio.to_thread(browser.page, address)
+    page = await asyncio.to_thread(chromium.page, address)
     await asyncio.to_thread(page.run, "document.querySelector('form').requestSubmit()")
     await memory.append("answer", "Because", "it")
     await memory.update_state("answer", "PROGRESS", {"done": 2, "of": 3})
