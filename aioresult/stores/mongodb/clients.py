@@ -10,6 +10,7 @@ import asyncio
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeGuard
+from urllib.parse import unquote
 
 import msgspec
 import pymongo
@@ -150,15 +151,17 @@ def _parse(url: str) -> Mapping[str, Any]:
     except (PyMongoError, ValueError, TypeError, OSError) as exc:
         # What PyMongo quotes of a URL that is not well formed may be a piece of the password.
         unclear = isinstance(exc, InvalidURI) or "@" in url.partition("?")[2]
-        reason = _MALFORMED if unclear else _unknown_option(url) or str(exc)
+        reason = _MALFORMED if unclear else _wrong_option(url, exc) or str(exc)
     raise SettingsError(f"the MongoDB URL cannot be understood: {reason}")
 
 
-def _unknown_option(url: str) -> str:
-    """Return what is wrong with the first option of ``url`` that does not exist; PyMongo does not name it."""
-    for name, _, _ in (option.partition("=") for option in url.partition("?")[2].split("&")):
+def _wrong_option(url: str, exc: Exception) -> str:
+    """Return which option of ``url`` is not known, or names a file that cannot be read: PyMongo does not say it."""
+    for name, _, value in (option.partition("=") for option in url.partition("?")[2].split("&")):
         if name and name.lower() not in pymongo.common.VALIDATORS:
             return f"the option {name!r} is not known"
+        if unquote(value) == getattr(exc, "filename", None):
+            return f"the option {name!r} names a file that cannot be read: {exc}"
     return ""
 
 
