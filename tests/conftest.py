@@ -98,17 +98,16 @@ _begun: set[str] = set()
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Take what was there before the test out of the garbage collector's sight.
+    """Take what was there before each file's tests out of the garbage collector's sight.
 
-    Most of it has been imported, and looking through it after each test took a seventh of some files' time. What wider
-    fixtures keep may become garbage later: with the next file the collector looks at everything again.
+    It has been imported, most of it, and looking through it took longer than many a test. What a file's own fixtures
+    keep is not among it: that may become garbage within the file.
     """
     file = item.nodeid.partition("::")[0]
     if file not in _begun:
         _begun.add(file)
-        gc.unfreeze()
-    gc.collect()
-    gc.freeze()
+        gc.collect()
+        gc.freeze()
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
