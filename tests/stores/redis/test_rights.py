@@ -15,7 +15,7 @@ from aioresult.settings import make_settings
 from aioresult.stores import notices
 from aioresult.stores.redis import RedisStore
 from aioresult.stores.redis.cluster import RedisClusterStore
-from aioresult.stores.redis.errors import CLUSTER_RIGHTS, RIGHTS
+from aioresult.stores.redis.errors import CLUSTER_RIGHTS, RIGHTS, ServerError, refused
 from aioresult.stores.redis.events import Source
 from aioresult.testing.conformance import PATIENCE, Collected, eventually, fresh_id
 from tests.servers import RedisClusterServers, RedisSentinels, RedisServer
@@ -341,3 +341,19 @@ async def test_a_runner_that_may_not_write_its_lease_is_told_what_to_grant(serve
     with pytest.raises(Unsupported, match=r"no lease: .*'~celery-task\*'"):
         await store.renew_lease("runner", 30)
     await store.aclose()
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind", "said"),
+    [
+        ("ERR The user executing the script can't publish to the channel", AioResultError, "denies it"),
+        ("NOAUTH Authentication required.", StoreUnavailable, "asks for a password"),
+    ],
+    ids=["a right that a script lacks", "no password over RESP2"],
+)
+def test_replies_of_redis_7_0_mean_what_those_of_newer_ones_do(
+    reply: str, kind: type[AioResultError], said: str
+) -> None:
+    error = refused(ServerError(reply), "h:1/0", "")
+    assert type(error) is kind
+    assert said in str(error)
