@@ -100,6 +100,11 @@ def test_servers_and_folders_do_not_outlive_a_test_run_that_is_killed() -> None:
         time.sleep(0.02)
 
 
+def test_each_server_has_a_folder_of_its_own_for_temporary_files() -> None:
+    with MariaDBServer() as server:
+        assert mariadb.execute(server.url, "SELECT @@tmpdir") == [(str(server.folder),)]
+
+
 def test_sentinels_name_another_master_when_the_master_is_killed() -> None:
     with RedisSentinels(password="secret", sentinel_password="other") as servers:
         first = servers.master()

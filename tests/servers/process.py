@@ -221,6 +221,8 @@ class Server(ABC):
             stdout=log,
             stderr=log,
             cwd=self.folder,
+            # A MariaDB that starts deletes the temporary tables of every other one that shares its folder for them.
+            env=os.environ | {"TMPDIR": str(self.folder)},
             user=user.pw_uid if user else None,
             group=user.pw_gid if user else None,
             extra_groups=[] if user else None,
