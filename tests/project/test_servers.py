@@ -105,6 +105,11 @@ def test_each_server_has_a_folder_of_its_own_for_temporary_files() -> None:
         assert mariadb.execute(server.url, "SELECT @@tmpdir") == [(str(server.folder),)]
 
 
+def test_a_postgresql_that_is_killed_leaves_nothing_in_shared_memory() -> None:
+    with PostgresServer() as server, server.connect() as connection:
+        assert connection.execute("SHOW dynamic_shared_memory_type").fetchone() == ("mmap",)
+
+
 def test_sentinels_name_another_master_when_the_master_is_killed() -> None:
     with RedisSentinels(password="secret", sentinel_password="other") as servers:
         first = servers.master()

@@ -82,6 +82,7 @@ class PostgresServer(Server):
             "timezone": "UTC",
             "full_page_writes": "off",
             "shared_buffers": "32MB",
+            "dynamic_shared_memory_type": "mmap",  # in the folder: what is in /dev/shm outlives a server that is killed
             "max_connections": 200,
             "log_statement": "none",
         }
