@@ -21,7 +21,7 @@ from tests.servers import ExternalServer, mariadb, mongo, postgres
 from tests.servers.mariadb import MariaDBServer
 from tests.servers.mongo import MongoReplicaSet, MongoServer
 from tests.servers.postgres import PostgresServer
-from tests.servers.process import QUICK, with_path
+from tests.servers.process import is_left_out, leave_out, with_path
 from tests.servers.redis import RedisServer
 from tests.stores.mongodb.drivers import LATE_SOCKETS
 
@@ -55,16 +55,23 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    if os.environ.get(QUICK):
+    if is_left_out("servers"):
         settings.register_profile("quick", max_examples=25)
         settings.load_profile("quick")
+    if is_left_out("processes"):
+        sys.addaudithook(_leave_out_processes)
+
+
+def _leave_out_processes(event: str, arguments: tuple[object, ...]) -> None:
+    if event in {"subprocess.Popen", "os.fork"}:
+        leave_out("processes")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Put the longest files first; leave out at once those tests of which it is known that they need a server."""
     ranks = {f"tests/{file}": rank for rank, file in enumerate(LONGEST)}
     items.sort(key=lambda item: ranks.get(item.nodeid.partition("::")[0], len(ranks)))
-    if os.environ.get(QUICK):
+    if is_left_out("servers"):
         needing = {item for item in items if isinstance(item, pytest.Function) and SERVERS & {*item.fixturenames}}
         items[:] = [item for item in items if item not in needing]
         config.hook.pytest_deselected(items=[*needing])

@@ -75,13 +75,17 @@ class Preloaded:
     def __init__(self, imports: str, *options: str) -> None:
         self._socket, theirs = socket.socketpair()
         with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, *options, "-m", "tests.preloaded", imports],
-                cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
-                stdin=theirs.fileno(),
-                start_new_session=True,
-            )
+            try:
+                self._process = subprocess.Popen(
+                    [sys.executable, *options, "-m", "tests.preloaded", imports],
+                    cwd=ROOT,
+                    env={**os.environ, "PYTHONPATH": str(ROOT)},
+                    stdin=theirs.fileno(),
+                    start_new_session=True,
+                )
+            except BaseException:
+                self._socket.close()
+                raise
         atexit.register(self.close)
 
     def start(

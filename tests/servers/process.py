@@ -27,8 +27,8 @@ START_TIMEOUT = 60.0
 RETRY_TIMEOUT = 5.0
 """How long a server that ends by itself is started again: its port or memory may not be free yet after a kill."""
 STOP_TIMEOUT = 30.0
-QUICK = "AIORESULT_TEST_QUICK"
-"""Where it is set, tests that need a server are left out, as `make test-quick` wants it."""
+WITHOUT = "AIORESULT_TEST_WITHOUT"
+"""Names what a run leaves out: ``servers``, or ``servers,processes`` as `make test-quick` has it."""
 _LOG_TAIL = 4000
 
 
@@ -58,6 +58,17 @@ def missing(reason: str) -> BaseException:
     if os.environ.get("CI"):
         return pytest.fail.Exception(f"{reason} (CI is set, so this is a failure and not a skip)", pytrace=False)
     return pytest.skip.Exception(reason)
+
+
+def is_left_out(what: str) -> bool:
+    """Return whether this run leaves out tests that start ``what``."""
+    return what in os.environ.get(WITHOUT, "").split(",")
+
+
+def leave_out(what: str) -> None:
+    """Skip the test that is about to start ``what``, if this run leaves that out."""
+    if is_left_out(what) and "PYTEST_CURRENT_TEST" in os.environ:
+        raise pytest.skip.Exception(f"it starts {what}, and {WITHOUT} names them")
 
 
 def free_port() -> int:
@@ -142,8 +153,7 @@ class Server(ABC):
         """Start the server and return when it answers; the first time on fresh data, then on the old."""
         if self.running:
             return
-        if os.environ.get(QUICK):
-            raise pytest.skip.Exception(f"it needs a server, and {QUICK} is set")
+        leave_out("servers")
         if self.folder == Path():
             self._make_folder()
         now = time.monotonic()

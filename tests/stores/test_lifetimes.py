@@ -82,11 +82,11 @@ async def test_old_rows_of_celery_are_read_and_restored_until_they_are_purged(ur
 
 
 async def test_a_row_that_comes_with_an_old_date_wakes_its_waiter(url: str) -> None:
-    async with Backend(url, result_expires=1e-6) as backend:  # all that is stored is older than that when it is read
+    # All that is stored is older than that when it is read.
+    async with Backend(url, result_expires=1e-6) as backend, foreign_writer(url) as writer:
         (waiter,) = await waiting_for(backend, ["a"])
-        async with foreign_writer(url) as writer:
-            await writer.store("a", 1)
-            assert await waiter == 1
+        await writer.store("a", 1)
+        assert await waiter == 1
 
 
 async def test_an_old_row_may_be_written_over_by_any_state_and_a_fresh_one_not(url: str) -> None:

@@ -93,13 +93,12 @@ async def test_nothing_is_created_until_something_is_stored(url: str) -> None:
 
 async def test_whoever_waits_before_there_is_a_table_hears_of_it(url: str) -> None:
     """A web application is often there before the first worker."""
-    async with Backend(url, poll_interval=0.05, fallback_interval=3600) as backend:
+    async with Backend(url, poll_interval=0.05, fallback_interval=3600) as backend, foreign_writer(url) as writer:
         waiters = await waiting_for(backend, ["a", "b"])
-        async with foreign_writer(url) as writer:
-            await writer.store("a", 1)
-            assert await waiters[0] == 1
-            await writer.store("b", 2)
-            assert await waiters[1] == 2
+        await writer.store("a", 1)
+        assert await waiters[0] == 1
+        await writer.store("b", 2)
+        assert await waiters[1] == 2
         (later,) = await waiting_for(backend, ["c"])
         async with Backend(url) as other:
             await other.store_result("c", 3, "PROGRESS")

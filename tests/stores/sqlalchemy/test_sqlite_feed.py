@@ -55,8 +55,8 @@ async def backend(url: str) -> AsyncIterator[Backend]:
 async def test_another_process_wakes_waiters_of_new_tasks_and_of_known_ones(backend: Backend, url: str) -> None:
     async with Backend(url, **FOR_CELERY) as other:
         await other.store_result("known", None, "STARTED")
-    waiters = await waiting_for(backend, ["new", "known"])
     async with foreign_writer(url) as writer:
+        waiters = await waiting_for(backend, ["new", "known"])
         await writer.store("other", 0)
         await writer.store("known", 1)
         await writer.store("new", 2)
@@ -274,11 +274,11 @@ async def test_ten_thousand_waiters_are_a_handful_of_statements_and_hear_of_one_
     monkeypatch.setattr(feeds.FileFeed, "_query", recorded)
     await create_tables(sql_store(backend))
     before = backend.stats().commands
-    waiters = await waiting_for(backend, [f"id-{number}" for number in range(10_000)])
-    assert backend.stats().commands - before <= 12
-    await eventually(looked)
-    reads.clear()
     async with foreign_writer(url) as writer:
+        waiters = await waiting_for(backend, [f"id-{number}" for number in range(10_000)])
+        assert backend.stats().commands - before <= 12
+        await eventually(looked)
+        reads.clear()
         await writer.store("id-5000", 1)
         assert await waiters[5000] == 1
         assert 2 <= len(reads) <= 4, reads  # which rows came in, and what they hold: of two commits, as Celery makes
