@@ -18,11 +18,10 @@ from aioresult.background import owned_task
 from aioresult.errors import AioResultError, SettingsError, StoreUnavailable, TaskRevokedError, Unsupported
 from aioresult.jobs import Job
 from aioresult.leases import Lease
-from aioresult.performing import perform
+from aioresult.performing import Slots, perform
 from aioresult.record import check_task_id
 from aioresult.recording import Outcome, Recorder, cancelled, meta_of
 from aioresult.result import AsyncResult
-from aioresult.slots import Slots
 from aioresult.stopping import ListeningLost
 
 T = TypeVar("T")

@@ -25,7 +25,7 @@ FONT = "font-family='ui-monospace, Menlo, Consolas, monospace'"
 # What each part belongs to: a colour for each, and the order in the legend.
 AREAS = {
     "values": ("#e3f2fd", "collection credentials errors states record stream settings values"),
-    "small parts": ("#eceff1", "fallback forks patches background backoff deadlines"),
+    "small parts": ("#eceff1", "forks patches background backoff deadlines"),
     "codec": ("#fff3e0", "codec"),
     "ports": ("#fde68a", "abc"),
     "batching": ("#e8f5e9", "lanes changes batching"),
