@@ -144,7 +144,7 @@ class Subscription:
     def _plan_fallback(self) -> None:
         """Plan the next fallback read, with jitter, so that many processes do not read in step.
 
-        There is one whether or not there is a feed: a store that can be read but not subscribed to is read all the same.
+        There is one without a feed, too: a store that can be read but not subscribed to is read all the same.
         """
         interval = self._store.settings.fallback_interval * random.uniform(0.8, 1.2)
         self._fallback = self._loop.call_later(interval, self._fall_back)
