@@ -43,6 +43,8 @@ class Hub:
         self.deadlines = Deadlines(self._loop)
         """The deadlines of waiters."""
         self._losses = Losses(store, batcher, self._looker.look_at)
+        self.own_runners = self._losses.own
+        """The runners of this process that have tasks: these are not lost, whatever became of their lease."""
         self._outage: StoreUnavailable | None = None
         self.closed = False
         """Whether it was closed; nothing can be awaited after that."""
@@ -74,11 +76,6 @@ class Hub:
     def reconnects(self) -> int:
         """How many feeds were lost."""
         return self._subscription.reconnects
-
-    @property
-    def own_runners(self) -> set[str]:
-        """The runners of this process that have tasks: these are not lost, whatever became of their lease."""
-        return self._losses.own
 
     @property
     def looking(self) -> bool:

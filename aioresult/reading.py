@@ -23,7 +23,6 @@ class Reader:
         final: the task's final record, if it has been seen: nothing more can come then.
 
     Attributes:
-        runtime: where it reads.
         final: the task's final (or unreadable) record, once nothing follows any more.
     """
 
