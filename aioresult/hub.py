@@ -50,6 +50,7 @@ class Hub:
         """Whether it was closed; nothing can be awaited after that."""
         self.fallback_reads = 0
         self.delivered = 0
+        """How many final records have reached a member."""
 
     @property
     def outage(self) -> StoreUnavailable | None:
@@ -194,7 +195,7 @@ class Hub:
     # --- looking and watching ---
 
     def looked(self, ids: set[str]) -> None:
-        """Watch those of ``ids`` that are new, and not answered yet."""
+        """Watch those of ``ids`` that are new: they have been read, or cannot be read before the store is back."""
         fresh = {task_id for task_id in ids if task_id in self._new and task_id in self._members}
         self._new -= ids
         self._losses.judge()

@@ -33,13 +33,12 @@ class Job:
         lease: of the runner.
         timeout: how many seconds something is kept for while the store is away.
         listening_lost: takes the reason why the task cannot be stopped from elsewhere.
-
-    Attributes:
-        running: the asyncio task that calls the function.
-        overs: over what the final state may be stored, tried in this order; ``None`` for the plain rule.
     """
 
     running: asyncio.Task[Outcome | None]
+    """Calls the function."""
+    overs: tuple[str | None, ...]
+    """Over what the final state may be stored, tried in this order; ``None`` for the plain rule."""
 
     def __init__(
         self,
@@ -54,7 +53,7 @@ class Job:
     ) -> None:
         self.id = task_id
         self.ignored = ignored
-        self.overs: tuple[str | None, ...] = (UNFINISHED,)
+        self.overs = (UNFINISHED,)
         if once:  # the answer to the claim may be lost: the end is then stored over our own claim, or over nothing
             self.overs = (*filter(None, [lease.mark(backend, backend._runtime.store)]), ABSENT)
         self.stop = Stop(task_id, self._told)
@@ -124,12 +123,7 @@ class Job:
             self.overs = (None,)
 
     async def claim(self) -> bool:
-        """Store STARTED if nothing is stored under the id, and return whether that was so.
-
-        Raises:
-            StoreUnavailable: the store was away for too long.
-            Unsupported: the store refuses a lease.
-        """
+        """Store STARTED if nothing is stored under the id, and return whether that was so."""
         backend = self._backend
         # No two claims are equal: what is stored tells whether it is this one.
         meta = {"hostname": socket.gethostname(), "started_at": datetime.now(UTC).isoformat()}
@@ -140,8 +134,7 @@ class Job:
         async def attempt() -> bool:
             if not await self._lease.held():
                 raise Unsupported(
-                    f"task {self.id!r}: once=True needs a lease, which {backend._runtime.store.location} refuses; "
-                    f"the log says why"
+                    f"task {self.id!r}: once=True needs a lease, which {store.location} refuses; the log says why"
                 )
             return await backend._put_record(encoded)
 

@@ -12,15 +12,9 @@ from aioresult.errors import StoreUnavailable
 
 
 class OpenFeed:
-    """A feed, and the background task that reads it.
+    """A feed, and the background task that reads it. ``run`` calls its methods: over a dead connection they may hang.
 
-    Its methods are called by ``run``: over a dead connection they might hang.
-
-    Args:
-        feed: the feed, which is closed together with this.
-        deliver: takes the events.
-        location: the store's, for messages.
-        ended: called when the reading has ended.
+    The feed is closed together with this. ``ended`` is called when the reading has ended.
     """
 
     def __init__(self, feed: Feed, deliver: Sink, location: str, ended: Callable[[], object]) -> None:
@@ -30,11 +24,7 @@ class OpenFeed:
         self._reader.add_done_callback(lambda _: ended())
 
     def check(self) -> None:
-        """Raise the error with which the reading ended, if it has.
-
-        Raises:
-            StoreUnavailable: the connection was lost, or the feed has ended without an error.
-        """
+        """Raise the error with which the reading ended, if it has."""
         if self._reader.done():
             self._reader.result()
 

@@ -40,11 +40,7 @@ def cancelled() -> Outcome:
 
 
 class Recorder:
-    """Stores how tasks ended, and counts what was lost.
-
-    Args:
-        timeout: how many seconds a result is kept for while the store is away.
-    """
+    """Stores how tasks ended, for ``timeout`` seconds while the store is away, and counts what was lost."""
 
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
@@ -55,12 +51,7 @@ class Recorder:
     ) -> None:
         """Store ``outcome`` as the final state of ``task_id``; a result that cannot be stored is logged and counted.
 
-        Args:
-            backend: where.
-            task_id: the task's id.
-            outcome: how its call ended.
-            meta: what else is stored of it.
-            overs: over what it may be stored, see ``record.Conditional``; ``None`` is the plain rule.
+        ``overs`` says over what it may be stored, see ``record.Conditional``; ``None`` is the plain rule.
         """
         try:
             record = _final_record(backend, task_id, outcome, meta)
@@ -78,12 +69,7 @@ class Recorder:
         self._lost.append(error)
 
     def raise_losses(self) -> None:
-        """Raise an error for the results that were lost, if any were.
-
-        Raises:
-            StoreUnavailable: the store was away for too long.
-            AioResultError: it refused them.
-        """
+        """Raise an error for the results that were lost, if any were."""
         if self._lost:
             first = self._lost[0]
             kind = StoreUnavailable if isinstance(first, StoreUnavailable) else AioResultError

@@ -111,11 +111,7 @@ class Runtime:
         """Return the final record of ``task_id``, waiting for it until ``deadline``.
 
         A store that has answered before may be away for a while; one that has never answered fails at once.
-
-        Args:
-            task_id: the task's id.
-            timeout: what the caller has asked for, for messages.
-            deadline: what ``deadline_after`` made of it.
+        ``deadline`` is what ``deadline_after`` made of ``timeout``.
 
         Raises:
             ResultTimeout: it did not become final in time; with ``LOOK_ONCE``: it is not final now.

@@ -13,11 +13,7 @@ from aioresult.runtime import Runtime
 
 
 class Runtimes:
-    """Gives each event loop a runtime of its own. A forked child starts afresh.
-
-    Args:
-        open_store: makes the store of a runtime.
-    """
+    """Gives each event loop a runtime of its own. A forked child starts afresh."""
 
     def __init__(self, open_store: Callable[[], Store]) -> None:
         self._open_store = open_store

@@ -30,29 +30,16 @@ _SHORTEST_REST: Final = 0.05
 
 
 class Subscriber(Protocol):
-    """What the subscription serves: the hub.
-
-    Attributes:
-        outage: why the store could not be reached the last time, or ``None`` where it could.
-        closed: whether the subscription is not to be begun again.
-        delivered: how many final records have been delivered so far.
-    """
+    """What the subscription serves: the hub, which documents this."""
 
     outage: StoreUnavailable | None
     closed: bool
     delivered: int
 
-    def deliver(self, task_id: str, record: Record | None) -> None:
-        """Take an event of the feed."""
-
-    def tell(self, task_id: str, news: News) -> None:
-        """Take news of a stream."""
-
-    def fail_all(self, exc: Exception) -> None:
-        """Take the error that ends all waiting."""
-
-    def read_all(self) -> None:
-        """Read everything that is wanted, in case a notification was lost."""
+    def deliver(self, task_id: str, record: Record | None) -> None: ...
+    def tell(self, task_id: str, news: News) -> None: ...
+    def fail_all(self, exc: Exception) -> None: ...
+    def read_all(self) -> None: ...
 
 
 class Subscription:
@@ -61,8 +48,8 @@ class Subscription:
     Args:
         store: opens feeds.
         batcher: reads, for a store that cannot push, or is not to.
-        wanted: the ids that somebody waits for.
-        streams: the ids whose streams somebody reads.
+        wanted: the ids that somebody waits for; changed by others.
+        streams: the ids whose streams somebody reads; the same.
         subscriber: gets the events.
     """
 

@@ -144,13 +144,8 @@ async def success_or_failed_ancestor(
     """Wait for a task, and return its record if it has succeeded, or that of an ancestor as soon as one has failed.
 
     ``None`` where the task has failed by itself, or is not final by ``deadline``. An ancestor that cannot be read, or
-    is not stored, counts as not failed.
-
-    Args:
-        runtime: where to wait.
-        task_id: the task's id.
-        ancestors: the ids of its ancestors, the nearest first, each with its final record where that is known.
-        deadline: in the loop's time.
+    is not stored, counts as not failed. ``ancestors`` are their ids, the nearest first, each with its final record
+    where that is known.
     """
     oldest_first = list(ancestors)[::-1]
     for other in oldest_first:
