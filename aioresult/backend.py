@@ -11,8 +11,7 @@ from aioresult.abc import Capabilities, Store
 from aioresult.default import Result, get_default, set_default
 from aioresult.errors import BackendNotConfigured, SettingsError
 from aioresult.record import Record, ResultTree, check_task_id
-from aioresult.runtime import Runtime, Stats
-from aioresult.runtimes import Runtimes
+from aioresult.runtime import Runtime, Runtimes, Stats
 from aioresult.settings import make_settings
 from aioresult.stores import opener
 from aioresult.writing import Writer

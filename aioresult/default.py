@@ -73,7 +73,7 @@ def common_runtime(results: Sequence[Result]) -> Runtime:
     return backend._runtime
 
 
-_default: Any = None
+_default: ResultBackend | None = None
 
 
 def set_default(backend: ResultBackend) -> None:
@@ -82,18 +82,20 @@ def set_default(backend: ResultBackend) -> None:
     _default = backend
 
 
-def get_default() -> Any:
+def get_default() -> ResultBackend:
     """Return the default backend; where none was set, that of the environment variable ``AIORESULT_URL``.
 
     Raises:
         BackendNotConfigured: there is neither.
     """
-    if _default is None:
-        url = os.environ.get("AIORESULT_URL")
-        if not url:
-            raise BackendNotConfigured(
-                "no result backend is configured: call aioresult.configure('redis://...'), pass backend=..., "
-                "or set AIORESULT_URL in the environment"
-            )
-        set_default(pkgutil.resolve_name(_BACKEND)(url))
-    return _default
+    if _default is not None:
+        return _default
+    url = os.environ.get("AIORESULT_URL")
+    if not url:
+        raise BackendNotConfigured(
+            "no result backend is configured: call aioresult.configure('redis://...'), pass backend=..., "
+            "or set AIORESULT_URL in the environment"
+        )
+    made: ResultBackend = pkgutil.resolve_name(_BACKEND)(url)
+    set_default(made)
+    return made

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from aioresult.default import Result, ResultBackend, get_default
 from aioresult.record import Record, ResultTree, check_task_id
 from aioresult.revoking import refuse_what_workers_do, revocation
@@ -41,7 +39,7 @@ class StoredTask:
     def backend(self) -> ResultBackend:
         """The backend given, or the configured one."""
         if self._backend is None:
-            self._backend = cast("ResultBackend", get_default())
+            self._backend = get_default()
         return self._backend
 
     @property

@@ -32,7 +32,7 @@ AREAS = {
     "stores": ("#fce4ec", "stores"),
     "waiting": (
         "#ede7f6",
-        "members openfeed channels looking polling losses subscription hub purging runtime runtimes reading waiting",
+        "members openfeed channels looking polling losses subscription hub purging runtime reading waiting",
     ),
     "what users hold": ("#e0f7fa", "default writing revoking result collecting groups backend many"),
     "running tasks": ("#f1f8e9", "leases stopping emitting recording reporting performing jobs runner"),

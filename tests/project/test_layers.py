@@ -32,7 +32,7 @@ LAYERS = [
     ["subscription", "stores"],
     ["hub"],
     ["runtime"],
-    ["default", "reading", "revoking", "runtimes", "waiting", "writing"],
+    ["default", "reading", "revoking", "waiting", "writing"],
     ["stored"],
     ["result"],
     ["collecting"],
