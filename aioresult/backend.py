@@ -64,12 +64,10 @@ class Backend(Writer):
 
     @overload
     def AsyncResult(self, task_id: str, *, parent: Result | None = None) -> results.AsyncResult[Any]: ...
-
     @overload
     def AsyncResult(
         self, task_id: str, *, result_type: type[T], parent: Result | None = None
     ) -> results.AsyncResult[T]: ...
-
     def AsyncResult(  # noqa: N802  (named as in Celery)
         self, task_id: str, *, result_type: type[T] | None = None, parent: Result | None = None
     ) -> results.AsyncResult[T]:

@@ -59,11 +59,7 @@ def ancestors_of(result: Result) -> list[Any]:
 
 
 def common_runtime(results: Sequence[Result]) -> Runtime:
-    """Return what the one backend of ``results`` keeps for the running loop.
-
-    Raises:
-        AioResultError: they are of several backends.
-    """
+    """Return what the one backend of ``results`` keeps for the running loop; refuse results of several backends."""
     backend = results[0].backend
     if any(result.backend is not backend for result in results):
         raise AioResultError(

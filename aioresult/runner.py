@@ -100,20 +100,16 @@ class TaskRunner:
     def submit(
         self, fn: Callable[P, Generator[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
     ) -> AsyncResult[T]: ...
-
     @overload
     def submit(
         self, fn: Callable[P, AsyncIterator[Any]], /, *args: P.args, **kwargs: P.kwargs
     ) -> AsyncResult[None]: ...
-
     @overload
     def submit(
         self, fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
     ) -> AsyncResult[T]: ...
-
     @overload
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[T]: ...
-
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> AsyncResult[Any]:
         """Start ``fn(*args, **kwargs)`` and return its result, which may be awaited here or elsewhere by its id."""
         return self._submit(_Options(), fn, args, kwargs)

@@ -12,14 +12,6 @@ class StoredTask:
     """What ``AsyncResult`` asks and changes by a single call to the store.
 
     Once the task is found final, its record is kept here and no further question goes to the store.
-
-    Args:
-        task_id: the task's id.
-        backend: where it is stored; by default the configured backend, resolved at first use.
-        parent: the result of the task or group that led to this one.
-
-    Raises:
-        InvalidTaskId: the id is empty or not a string.
     """
 
     __slots__ = ("__weakref__", "_backend", "_record", "id", "parent")

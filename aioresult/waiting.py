@@ -20,9 +20,7 @@ _UNREAD_STATES: Final = 1000
 class Inbox:
     """A listener with a queue: records of many tasks, in the order in which they came, for one reader.
 
-    Args:
-        finals_only: keep only records that end the waiting.
-        limit: how many unread records to keep; older ones give way. ``None`` keeps all.
+    Of more than ``limit`` unread records, the older ones give way.
     """
 
     def __init__(self, *, finals_only: bool, limit: int | None = None) -> None:
@@ -85,11 +83,7 @@ async def finals(runtime: Runtime, ids: Sequence[str], deadline: float | None) -
 
 
 async def states(runtime: Runtime, task_id: str, deadline: float | None) -> AsyncGenerator[Record, None]:
-    """Yield each state of ``task_id`` until the final one, or until ``deadline``.
-
-    Raises:
-        DecodeError: what is stored cannot be read.
-    """
+    """Yield each state of ``task_id`` until the final one, or until ``deadline``; raise where one cannot be read."""
     if deadline == LOOK_ONCE:
         stored = await runtime.look(task_id)
         if stored is not None and stored.error is not None:

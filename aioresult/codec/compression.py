@@ -23,10 +23,6 @@ _ZSTD_PIECE: Final = 256
 """Bytes fed at once: a block of zstd, four bytes at least, expands to 128 KiB at most."""
 
 
-class CompressionError(ValueError):
-    """Raised when a payload cannot be decompressed."""
-
-
 class Expander(Protocol):
     """Decompresses a body, and never holds much more than ``limit`` bytes."""
 
@@ -143,7 +139,7 @@ def decompress(payload: bytes, limit: int) -> bytes:
     """Return what a payload expands to, or the payload itself where it is not marked as compressed.
 
     Raises:
-        CompressionError: the method is unknown or not installed, or the body is broken or expands beyond ``limit``.
+        ValueError: the method is unknown or not installed, or the body is broken or expands beyond ``limit``.
     """
     if not payload.startswith(MARKER):
         return payload
@@ -151,15 +147,15 @@ def decompress(payload: bytes, limit: int) -> bytes:
     name = content_type[:60].decode("ascii", "backslashreplace")
     method = _BY_NAME.get(name) if found else None
     if method is None:
-        raise CompressionError(f"it is compressed by the unknown method {name!r}")
+        raise ValueError(f"it is compressed by the unknown method {name!r}")
     try:
         data, ended = method.expand(body, limit + 1)
     except ImportError as exc:
-        raise CompressionError(f"it is compressed by {method.names[0]}, which needs {_package(method)}") from exc
+        raise ValueError(f"it is compressed by {method.names[0]}, which needs {_package(method)}") from exc
     except (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError) as exc:
-        raise CompressionError(f"its {method.names[0]} data is broken ({exc!s:.100})") from exc
+        raise ValueError(f"its {method.names[0]} data is broken ({exc!s:.100})") from exc
     if len(data) > limit:
-        raise CompressionError(f"it expands to more than max_decompressed_bytes={limit}")
+        raise ValueError(f"it expands to more than max_decompressed_bytes={limit}")
     if not ended:
-        raise CompressionError(f"its {method.names[0]} data is truncated")
+        raise ValueError(f"its {method.names[0]} data is truncated")
     return data
