@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 from aioresult import states
 from aioresult.backend import Backend
 from aioresult.backoff import Backoff, retried, time_is_up
 from aioresult.emitting import Emitter, current_emitter
-from aioresult.errors import AioResultError, TaskRevokedError, Unsupported
+from aioresult.errors import AioResultError, StoreUnavailable, TaskRevokedError, Unsupported
 from aioresult.leases import Lease
 from aioresult.record import ABSENT, UNFINISHED, Record, conditional
-from aioresult.recording import Outcome
+from aioresult.recording import Outcome, Recorder
 from aioresult.reporting import Reports, current_reports
 from aioresult.stopping import Stop, current_stop
-
-logger = logging.getLogger("aioresult")
 
 
 class Job:
@@ -31,8 +27,7 @@ class Job:
         ignored: whether its result is ignored: it cannot be stopped from elsewhere then.
         once: whether its function is called only where nothing is stored under the id.
         lease: of the runner.
-        timeout: how many seconds something is kept for while the store is away.
-        listening_lost: takes the reason why the task cannot be stopped from elsewhere.
+        recorder: of the runner.
     """
 
     running: asyncio.Task[Outcome | None]
@@ -48,8 +43,7 @@ class Job:
         ignored: bool,
         once: bool,
         lease: Lease,
-        timeout: float,
-        listening_lost: Callable[[Exception], None],
+        recorder: Recorder,
     ) -> None:
         self.id = task_id
         self.ignored = ignored
@@ -58,11 +52,10 @@ class Job:
             self.overs = (*filter(None, [lease.mark(backend, backend._runtime.store)]), ABSENT)
         self.stop = Stop(task_id, self._told)
         self.reports = Reports(backend, task_id, ignored, lease)
-        self.emitter = Emitter(backend, task_id, ignored, timeout)
+        self.emitter = Emitter(backend, task_id, ignored, recorder.timeout)
         self._backend = backend
         self._lease = lease
-        self._timeout = timeout
-        self._listening_lost = listening_lost
+        self._recorder = recorder
         if not ignored:
             lease.enter()
 
@@ -79,7 +72,7 @@ class Job:
     def listen(self) -> None:
         """Hear of final states that others store, until the end of this task is stored."""
         if not self.ignored:
-            self.stop.listen(self._backend._runtime.hub, self._listening_lost)
+            self.stop.listen(self._backend._runtime.hub, self._recorder.listening_lost)
 
     def close(self, error: AioResultError) -> None:
         """Take no more states and items: what reports one is told ``error``."""
@@ -123,7 +116,7 @@ class Job:
             self.overs = (None,)
 
     async def claim(self) -> bool:
-        """Store STARTED if nothing is stored under the id, and return whether that was so."""
+        """Store STARTED if nothing is stored under the id, and return whether that was so: whether the task is ours."""
         backend = self._backend
         # No two claims are equal: what is stored tells whether it is this one.
         meta = {"hostname": socket.gethostname(), "started_at": datetime.now(UTC).isoformat()}
@@ -138,7 +131,11 @@ class Job:
                 )
             return await backend._put_record(encoded)
 
-        if not await retried(attempt, Backoff(), give_up=time_is_up(self._timeout)):
+        try:
+            if not await retried(attempt, Backoff(), give_up=time_is_up(self._recorder.timeout)):
+                return False
+        except StoreUnavailable as exc:
+            self._recorder.lose(self.id, exc)
             return False
         self.overs = (UNFINISHED,)
         self.listen()

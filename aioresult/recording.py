@@ -40,11 +40,15 @@ def cancelled() -> Outcome:
 
 
 class Recorder:
-    """Stores how tasks ended, for ``timeout`` seconds while the store is away, and counts what was lost."""
+    """Stores how the tasks of a runner ended, counts the results that were lost, and logs what else does not work.
+
+    While the store is away, it tries for ``timeout`` seconds.
+    """
 
     def __init__(self, timeout: float) -> None:
-        self._timeout = timeout
+        self.timeout = timeout
         self._lost: list[Exception] = []
+        self._listens = True
 
     async def record(
         self, backend: Backend, task_id: str, outcome: Outcome, meta: dict[str, Any], overs: Sequence[str | None]
@@ -57,7 +61,7 @@ class Recorder:
             record = _final_record(backend, task_id, outcome, meta)
             for over in overs if backend._runtime.store.keeps_leases else (None,):
                 put = partial(backend._put_record, record if over is None else conditional(record, over))
-                if await retried(put, Backoff(), give_up=time_is_up(self._timeout)):
+                if await retried(put, Backoff(), give_up=time_is_up(self.timeout)):
                     return
             await _log_refusal(backend, record)
         except Exception as exc:  # noqa: BLE001  (logged, and raised when the runner is left)
@@ -67,6 +71,12 @@ class Recorder:
         """Log and count a result that cannot be stored."""
         logger.error("the result of task %r could not be stored, and is lost", task_id, exc_info=error)
         self._lost.append(error)
+
+    def listening_lost(self, error: Exception) -> None:
+        """Log once for all tasks that nothing is heard any more of their being revoked."""
+        if self._listens:
+            self._listens = False
+            logger.warning("tasks that run here cannot be stopped from elsewhere any more: %s", error)
 
     def raise_losses(self) -> None:
         """Raise an error for the results that were lost, if any were."""

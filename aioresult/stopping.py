@@ -81,19 +81,6 @@ class Stop:
         self._tell(self.error)
 
 
-class ListeningLost:
-    """Says once for all tasks of a runner that it does not hear any more of their being revoked."""
-
-    def __init__(self) -> None:
-        self._said = False
-
-    def __call__(self, error: Exception) -> None:
-        """Take the reason."""
-        if not self._said:
-            self._said = True
-            logger.warning("tasks that run here cannot be stopped from elsewhere any more: %s", error)
-
-
 current_stop: ContextVar[Stop] = ContextVar("aioresult_current_stop")
 
 

@@ -10,7 +10,7 @@ import bz2
 import lzma
 import zlib
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 
@@ -23,11 +23,8 @@ _ZSTD_PIECE: Final = 256
 """Bytes fed at once: a block of zstd, four bytes at least, expands to 128 KiB at most."""
 
 
-class Expander(Protocol):
-    """Decompresses a body, and never holds much more than ``limit`` bytes."""
-
-    def __call__(self, body: bytes, limit: int, /) -> tuple[bytes, bool]:
-        """Return up to ``limit`` bytes or a little more, and whether the body ended properly."""
+Expander = Callable[[bytes, int], tuple[bytes, bool]]
+"""Gives up to so many bytes of a body or a little more, and whether it ended properly; never holds much more."""
 
 
 class Method(msgspec.Struct, frozen=True):
