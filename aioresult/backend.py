@@ -11,8 +11,7 @@ from aioresult.abc import Capabilities, Store
 from aioresult.default import Result, get_default, set_default
 from aioresult.errors import BackendNotConfigured, SettingsError
 from aioresult.record import Record, ResultTree, check_task_id
-from aioresult.runtime import Runtime, Stats
-from aioresult.runtimes import Runtimes
+from aioresult.runtime import Runtime, Runtimes, Stats
 from aioresult.settings import make_settings
 from aioresult.stores import opener
 from aioresult.writing import Writer
@@ -65,12 +64,10 @@ class Backend(Writer):
 
     @overload
     def AsyncResult(self, task_id: str, *, parent: Result | None = None) -> results.AsyncResult[Any]: ...
-
     @overload
     def AsyncResult(
         self, task_id: str, *, result_type: type[T], parent: Result | None = None
     ) -> results.AsyncResult[T]: ...
-
     def AsyncResult(  # noqa: N802  (named as in Celery)
         self, task_id: str, *, result_type: type[T] | None = None, parent: Result | None = None
     ) -> results.AsyncResult[T]:

@@ -36,12 +36,13 @@ class Channel:
         id: the task's id.
         changes: how often something was told after which there may be items that nothing is known of.
         final: the task's final (or unreadable) record, once it is known.
+        last: the highest number that is known to be stored.
         readers: how many there are.
     """
 
     __slots__ = tuple(
-        "_batcher _changes_known _codec _deadlines _error _first _last _loop _waiters _window"
-        " changes final id readers".split()
+        "_batcher _changes_known _codec _deadlines _error _first _loop _waiters _window"
+        " changes final id last readers".split()
     )
 
     def __init__(self, task_id: str, batcher: Batcher, codec: Codec, deadlines: Deadlines) -> None:
@@ -56,7 +57,7 @@ class Channel:
         self._window: list[Entry] = []
         self._first = 1
         """The number of the window's first item; without items, of the next one that is expected."""
-        self._last = 0
+        self.last = 0
         self._changes_known = 0
         """How many changes a read has followed."""
         self._error: Exception | None = None
@@ -73,7 +74,7 @@ class Channel:
             self._wake()
             return
         last = first + len(items) - 1
-        if last <= self._last:
+        if last <= self.last:
             return
         end = self._first + len(self._window)
         window = self._window
@@ -88,7 +89,7 @@ class Channel:
             surplus = len(window) - WINDOW
             del window[:surplus]
             self._first += surplus
-        self._last = last
+        self.last = last
         self._wake()
 
     def push(self, record: Record) -> None:
@@ -111,11 +112,6 @@ class Channel:
 
     # --- what readers ask ---
 
-    @property
-    def last(self) -> int:
-        """The highest number that is known to be stored."""
-        return self._last
-
     def window_after(self, cursor: int) -> Collection[Entry]:
         """Return the items that follow ``cursor``, as far as they are here."""
         behind = cursor + 1 - self._first
@@ -131,7 +127,7 @@ class Channel:
 
     def lacks(self, cursor: int) -> bool:
         """Return whether the store has to be read to know what follows ``cursor``."""
-        return self._changes_known < self.changes or cursor != self._last
+        return self._changes_known < self.changes or cursor != self.last
 
     def check(self) -> None:
         """Raise what ended all waiting, if something did."""
@@ -139,11 +135,7 @@ class Channel:
             raise self._error.with_traceback(None)  # all readers share it: begin its traceback here
 
     def wait(self, deadline: float | None) -> Waiter:
-        """Return what is set when something has changed, or at ``deadline``. Whoever asked gives it back by ``leave``.
-
-        Raises:
-            Exception: what ended all waiting.
-        """
+        """Return what is set when something has changed, or at ``deadline``. The caller gives it back by ``leave``."""
         self.check()
         waiter: Waiter = self._loop.create_future()
         waiters = self._waiters
@@ -178,21 +170,11 @@ class Channel:
         return waiter
 
     def took(self, page: Page, changes: int, last: int) -> None:
-        """Take note of a page that was read.
-
-        Args:
-            page: what was read.
-            changes: how many had been told when the read was begun.
-            last: the highest number that was known then.
-        """
+        """Take note of a page that was read when so many ``changes`` had been told and ``last`` was known."""
         self._changes_known = max(self._changes_known, changes)
-        if page.last < last == self._last:
-            self._begin_anew(page.last)
-        self._last = max(self._last, page.last)
-
-    def _begin_anew(self, last: int) -> None:
-        """Forget a stream that was deleted. Readers that are further look for themselves, and find that it is gone."""
-        self._window.clear()
-        self._first = last + 1
-        self._last = last
-        self._wake()
+        if page.last < last == self.last:  # it was deleted; readers that are further look, and find that it is gone
+            self._window.clear()
+            self._first = page.last + 1
+            self.last = page.last
+            self._wake()
+        self.last = max(self.last, page.last)

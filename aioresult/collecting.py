@@ -25,11 +25,7 @@ def leaves(results: Iterable[Result]) -> list[Single]:
 
 
 async def current_records(results: Sequence[Single]) -> list[Record]:
-    """Return the present record of each of ``results``, in one read.
-
-    Raises:
-        DecodeError: one of them cannot be read.
-    """
+    """Return the present record of each of ``results``, in one read."""
     unknown = [result for result in results if result.final is None]
     found = await common_runtime(unknown).look_many([result.id for result in unknown]) if unknown else {}
     return [result.final or result._keep(found.get(result.id) or Record(id=result.id)) for result in results]
@@ -39,9 +35,6 @@ async def arrivals(results: Sequence[Single], deadline: float | None) -> AsyncGe
     """Yield each of ``results`` once with its final (or unreadable) record, in the order in which they come.
 
     Ends without the rest at ``deadline``, which comes from ``deadline_after``.
-
-    Raises:
-        ResultNotStored: one of them is ignored and not stored.
     """
     known = [(result, result.final) for result in results if result.final is not None]
     unknown = [result for result in results if result.final is None]

@@ -17,59 +17,36 @@ _BACKEND: Final = "aioresult.backend:Backend"
 
 
 class ResultBackend(Protocol):
-    """Waits for results, and makes further ones. ``aioresult.Backend`` is one."""
+    """Waits for results, and makes further ones. ``aioresult.Backend`` is one, and documents these."""
 
     @property
-    def settings(self) -> Settings:
-        """The checked settings."""
-
+    def settings(self) -> Settings: ...
     @property
-    def _runtime(self) -> Runtime:
-        """What belongs to the running event loop."""
-
-    def _result_from_tree(self, tree: ResultTree) -> Any:
-        """Return the result or group that Celery's tuple form describes."""
-
-    async def _put_record(self, record: Record) -> bool:
-        """Store ``record`` as it is, and return whether it was written."""
-
-    async def fetch(self, task_id: str) -> Record:
-        """Return the record of ``task_id`` as it is now."""
-
-    async def forget(self, task_id: str) -> bool:
-        """Delete the result of ``task_id``."""
+    def _runtime(self) -> Runtime: ...
+    def _result_from_tree(self, tree: ResultTree) -> Any: ...
+    async def _put_record(self, record: Record) -> bool: ...
+    async def fetch(self, task_id: str) -> Record: ...
+    async def forget(self, task_id: str) -> bool: ...
 
 
 class Result(Protocol):
-    """The result of a task or of a group, as parents, children and members of groups are seen."""
+    """The result of a task or of a group, as parents, children and members of groups are seen.
+
+    ``aioresult.AsyncResult`` and ``GroupResult`` document what these methods do.
+    """
 
     id: str
     parent: Result | None
 
     @property
-    def backend(self) -> ResultBackend:
-        """Where it is stored."""
-
-    async def get(self, timeout: float | None = None, propagate: bool = True) -> Any:
-        """Wait, and return the value, or the list of the members' values."""
-
-    async def ready(self) -> bool:
-        """Return whether everything is final."""
-
-    async def successful(self) -> bool:
-        """Return whether everything has succeeded."""
-
-    async def failed(self) -> bool:
-        """Return whether something has failed."""
-
-    async def forget(self) -> Any:
-        """Delete what is stored of it."""
-
-    def leaves(self) -> list[Any]:
-        """Return the single results of which this consists, in order."""
-
-    def as_tuple(self) -> ResultTree:
-        """Return the ids of this, its ancestors and its members, in Celery's form."""
+    def backend(self) -> ResultBackend: ...
+    async def get(self, timeout: float | None = None, propagate: bool = True) -> Any: ...
+    async def ready(self) -> bool: ...
+    async def successful(self) -> bool: ...
+    async def failed(self) -> bool: ...
+    async def forget(self) -> Any: ...
+    def leaves(self) -> list[Any]: ...
+    def as_tuple(self) -> ResultTree: ...
 
 
 def ancestors_of(result: Result) -> list[Any]:
@@ -82,11 +59,7 @@ def ancestors_of(result: Result) -> list[Any]:
 
 
 def common_runtime(results: Sequence[Result]) -> Runtime:
-    """Return what the one backend of ``results`` keeps for the running loop.
-
-    Raises:
-        AioResultError: they are of several backends.
-    """
+    """Return what the one backend of ``results`` keeps for the running loop; refuse results of several backends."""
     backend = results[0].backend
     if any(result.backend is not backend for result in results):
         raise AioResultError(
@@ -96,7 +69,7 @@ def common_runtime(results: Sequence[Result]) -> Runtime:
     return backend._runtime
 
 
-_default: Any = None
+_default: ResultBackend | None = None
 
 
 def set_default(backend: ResultBackend) -> None:
@@ -105,18 +78,20 @@ def set_default(backend: ResultBackend) -> None:
     _default = backend
 
 
-def get_default() -> Any:
+def get_default() -> ResultBackend:
     """Return the default backend; where none was set, that of the environment variable ``AIORESULT_URL``.
 
     Raises:
         BackendNotConfigured: there is neither.
     """
-    if _default is None:
-        url = os.environ.get("AIORESULT_URL")
-        if not url:
-            raise BackendNotConfigured(
-                "no result backend is configured: call aioresult.configure('redis://...'), pass backend=..., "
-                "or set AIORESULT_URL in the environment"
-            )
-        set_default(pkgutil.resolve_name(_BACKEND)(url))
-    return _default
+    if _default is not None:
+        return _default
+    url = os.environ.get("AIORESULT_URL")
+    if not url:
+        raise BackendNotConfigured(
+            "no result backend is configured: call aioresult.configure('redis://...'), pass backend=..., "
+            "or set AIORESULT_URL in the environment"
+        )
+    made: ResultBackend = pkgutil.resolve_name(_BACKEND)(url)
+    set_default(made)
+    return made

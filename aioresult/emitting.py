@@ -23,11 +23,8 @@ class Emitter:
 
     Items are sent in the background, as many together as there are. They stay in the buffer until they are stored.
 
-    Args:
-        backend: where they are stored.
-        task_id: the task's id.
-        ignored: whether the task's result is ignored: its items are then dropped, since no reader would see an end.
-        timeout: how many seconds items are kept for while the store is away.
+    Where the task's result is ignored, so are its items, since no reader would see an end. While the store is away,
+    they are kept for ``timeout`` seconds.
     """
 
     def __init__(self, backend: Backend, task_id: str, ignored: bool, timeout: float) -> None:
@@ -48,13 +45,7 @@ class Emitter:
         self._sending = Background(self._send, f"aioresult items of {task_id:.60}", pending=lambda: self._buffer)
 
     def emit(self, value: Any) -> None:
-        """Append ``value`` soon. In a thread this blocks while the buffer is full.
-
-        Raises:
-            StreamFull: it was called in the event loop, and the buffer is full.
-            EncodeError: ``value`` cannot be encoded.
-            AioResultError: items before this one could not be stored, or the task has ended.
-        """
+        """Append ``value`` soon; see the function ``emit``."""
         if self._ignored:
             return
         payload = self._codec.encode_item(self._task_id, value, now(), 0)
@@ -112,11 +103,7 @@ class Emitter:
         await self._sending.finish()
 
     async def flush(self) -> None:
-        """Wait until everything is stored.
-
-        Raises:
-            AioResultError: some of it could not be.
-        """
+        """Wait until everything is stored; raise why some of it could not be."""
         await self._sending.finish()
         if self._error is not None:
             raise self._error

@@ -29,7 +29,7 @@ class ResultSet(Collection[Result]):
     def backend(self) -> ResultBackend:
         """The backend given, or that of the members, or the configured one."""
         if self._backend is None:
-            self._backend = self.results[0].backend if self.results else cast("ResultBackend", get_default())
+            self._backend = self.results[0].backend if self.results else get_default()
         return self._backend
 
     def leaves(self) -> list[AsyncResult[Any]]:

@@ -43,11 +43,14 @@ class Hub:
         self.deadlines = Deadlines(self._loop)
         """The deadlines of waiters."""
         self._losses = Losses(store, batcher, self._looker.look_at)
+        self.own_runners = self._losses.own
+        """The runners of this process that have tasks: these are not lost, whatever became of their lease."""
         self._outage: StoreUnavailable | None = None
         self.closed = False
         """Whether it was closed; nothing can be awaited after that."""
         self.fallback_reads = 0
         self.delivered = 0
+        """How many final records have reached a member."""
 
     @property
     def outage(self) -> StoreUnavailable | None:
@@ -74,11 +77,6 @@ class Hub:
     def reconnects(self) -> int:
         """How many feeds were lost."""
         return self._subscription.reconnects
-
-    @property
-    def own_runners(self) -> set[str]:
-        """The runners of this process that have tasks: these are not lost, whatever became of their lease."""
-        return self._losses.own
 
     @property
     def looking(self) -> bool:
@@ -197,7 +195,7 @@ class Hub:
     # --- looking and watching ---
 
     def looked(self, ids: set[str]) -> None:
-        """Watch those of ``ids`` that are new, and not answered yet."""
+        """Watch those of ``ids`` that are new: they have been read, or cannot be read before the store is back."""
         fresh = {task_id for task_id in ids if task_id in self._new and task_id in self._members}
         self._new -= ids
         self._losses.judge()

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 from aioresult import states
 from aioresult.backend import Backend
 from aioresult.backoff import Backoff, retried, time_is_up
 from aioresult.emitting import Emitter, current_emitter
-from aioresult.errors import AioResultError, TaskRevokedError, Unsupported
+from aioresult.errors import AioResultError, StoreUnavailable, TaskRevokedError, Unsupported
 from aioresult.leases import Lease
 from aioresult.record import ABSENT, UNFINISHED, Record, conditional
-from aioresult.recording import Outcome
+from aioresult.recording import Outcome, Recorder
 from aioresult.reporting import Reports, current_reports
 from aioresult.stopping import Stop, current_stop
-
-logger = logging.getLogger("aioresult")
 
 
 class Job:
@@ -31,15 +27,13 @@ class Job:
         ignored: whether its result is ignored: it cannot be stopped from elsewhere then.
         once: whether its function is called only where nothing is stored under the id.
         lease: of the runner.
-        timeout: how many seconds something is kept for while the store is away.
-        listening_lost: takes the reason why the task cannot be stopped from elsewhere.
-
-    Attributes:
-        running: the asyncio task that calls the function.
-        overs: over what the final state may be stored, tried in this order; ``None`` for the plain rule.
+        recorder: of the runner.
     """
 
     running: asyncio.Task[Outcome | None]
+    """Calls the function."""
+    overs: tuple[str | None, ...]
+    """Over what the final state may be stored, tried in this order; ``None`` for the plain rule."""
 
     def __init__(
         self,
@@ -49,21 +43,19 @@ class Job:
         ignored: bool,
         once: bool,
         lease: Lease,
-        timeout: float,
-        listening_lost: Callable[[Exception], None],
+        recorder: Recorder,
     ) -> None:
         self.id = task_id
         self.ignored = ignored
-        self.overs: tuple[str | None, ...] = (UNFINISHED,)
+        self.overs = (UNFINISHED,)
         if once:  # the answer to the claim may be lost: the end is then stored over our own claim, or over nothing
             self.overs = (*filter(None, [lease.mark(backend, backend._runtime.store)]), ABSENT)
         self.stop = Stop(task_id, self._told)
         self.reports = Reports(backend, task_id, ignored, lease)
-        self.emitter = Emitter(backend, task_id, ignored, timeout)
+        self.emitter = Emitter(backend, task_id, ignored, recorder.timeout)
         self._backend = backend
         self._lease = lease
-        self._timeout = timeout
-        self._listening_lost = listening_lost
+        self._recorder = recorder
         if not ignored:
             lease.enter()
 
@@ -80,7 +72,7 @@ class Job:
     def listen(self) -> None:
         """Hear of final states that others store, until the end of this task is stored."""
         if not self.ignored:
-            self.stop.listen(self._backend._runtime.hub, self._listening_lost)
+            self.stop.listen(self._backend._runtime.hub, self._recorder.listening_lost)
 
     def close(self, error: AioResultError) -> None:
         """Take no more states and items: what reports one is told ``error``."""
@@ -124,12 +116,7 @@ class Job:
             self.overs = (None,)
 
     async def claim(self) -> bool:
-        """Store STARTED if nothing is stored under the id, and return whether that was so.
-
-        Raises:
-            StoreUnavailable: the store was away for too long.
-            Unsupported: the store refuses a lease.
-        """
+        """Store STARTED if nothing is stored under the id, and return whether that was so: whether the task is ours."""
         backend = self._backend
         # No two claims are equal: what is stored tells whether it is this one.
         meta = {"hostname": socket.gethostname(), "started_at": datetime.now(UTC).isoformat()}
@@ -140,12 +127,15 @@ class Job:
         async def attempt() -> bool:
             if not await self._lease.held():
                 raise Unsupported(
-                    f"task {self.id!r}: once=True needs a lease, which {backend._runtime.store.location} refuses; "
-                    f"the log says why"
+                    f"task {self.id!r}: once=True needs a lease, which {store.location} refuses; the log says why"
                 )
             return await backend._put_record(encoded)
 
-        if not await retried(attempt, Backoff(), give_up=time_is_up(self._timeout)):
+        try:
+            if not await retried(attempt, Backoff(), give_up=time_is_up(self._recorder.timeout)):
+                return False
+        except StoreUnavailable as exc:
+            self._recorder.lose(self.id, exc)
             return False
         self.overs = (UNFINISHED,)
         self.listen()

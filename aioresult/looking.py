@@ -20,35 +20,18 @@ from aioresult.record import Record
 
 
 class Receiver(Protocol):
-    """Takes what was read: the hub.
-
-    Attributes:
-        outage: why the store could not be reached the last time, or ``None`` where it could.
-        closed: whether nothing is to be read any more.
-    """
+    """Takes what was read: the hub, which documents this."""
 
     outage: StoreUnavailable | None
     closed: bool
 
-    def deliver(self, task_id: str, record: Record) -> None:
-        """Take the record of an id; called for each read that finds one."""
-
-    def looked(self, ids: set[str]) -> None:
-        """Take note that these ids have been read, or cannot be read before the store is back."""
-
-    def fail(self, ids: set[str], exc: Exception) -> None:
-        """Take the error because of which these ids cannot be read."""
+    def deliver(self, task_id: str, record: Record) -> None: ...
+    def looked(self, ids: set[str]) -> None: ...
+    def fail(self, ids: set[str], exc: Exception) -> None: ...
 
 
 class Looker:
-    """Reads ids. While a store that has answered before is away, it tries again.
-
-    Args:
-        batcher: reads.
-        wanted: the ids that somebody still waits for; others are not read.
-        receiver: takes the records.
-        lanes: how many batches may be under way at once.
-    """
+    """Reads ids, as long as they are ``wanted``. While a store that has answered before is away, it tries again."""
 
     def __init__(self, batcher: Batcher, wanted: Container[str], receiver: Receiver, lanes: int) -> None:
         self._lanes = [_Lane(batcher, wanted, receiver) for _ in range(lanes)]

@@ -28,13 +28,7 @@ logger = logging.getLogger("aioresult")
 
 
 class Losses:
-    """Judges the tasks of one hub.
-
-    Args:
-        store: keeps the leases.
-        batcher: stores what is found.
-        look_at: reads an id again, for those who wait for it.
-    """
+    """Judges the tasks of one hub; ``look_at`` reads an id again, for those who wait for it."""
 
     def __init__(self, store: Store, batcher: Batcher, look_at: Callable[[str], None]) -> None:
         self._store = store
@@ -53,14 +47,10 @@ class Losses:
         """Whether the store could be reached all the time since the last fallback read."""
 
     def begin(self, ids: Iterable[str], reconnects: int) -> None:
-        """Note which tasks the fallback read finds, which begins now.
+        """Note which tasks the fallback read of ``ids`` finds, which begins now.
 
         After an outage nothing is judged until the next time, and not for ``GRACE`` seconds: a lease may have ended
         because the store itself was away, and its runner needs a while to find out that it is back and to renew it.
-
-        Args:
-            ids: what is read.
-            reconnects: how many feeds have been lost so far.
         """
         now = asyncio.get_running_loop().time()
         steady = self.steady and reconnects == self._reconnects

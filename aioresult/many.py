@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from contextlib import aclosing
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, Literal, TypeAlias, TypeVar, overload
 
 from aioresult.collecting import arrivals, final_records, leaves
 from aioresult.default import Result
@@ -20,137 +20,57 @@ T3 = TypeVar("T3")
 T4 = TypeVar("T4")
 T5 = TypeVar("T5")
 T6 = TypeVar("T6")
+# Short names for the signatures below.
+R: TypeAlias = AsyncResult[T]
+Or: TypeAlias = T | BaseException
 
 
 @overload
-async def gather(r1: AsyncResult[T1], /, *, return_exceptions: Literal[False] = False) -> tuple[T1]: ...
-
-
+async def gather(r1: R[T1], /, *, return_exceptions: Literal[False] = False) -> tuple[T1]: ...
 @overload
-async def gather(r1: AsyncResult[T1], /, *, return_exceptions: Literal[True]) -> tuple[T1 | BaseException]: ...
-
-
+async def gather(r1: R[T1], /, *, return_exceptions: Literal[True]) -> tuple[Or[T1]]: ...
 @overload
-async def gather(
-    r1: AsyncResult[T1], r2: AsyncResult[T2], /, *, return_exceptions: Literal[False] = False
-) -> tuple[T1, T2]: ...
-
-
+async def gather(r1: R[T1], r2: R[T2], /, *, return_exceptions: Literal[False] = False) -> tuple[T1, T2]: ...
+@overload
+async def gather(r1: R[T1], r2: R[T2], /, *, return_exceptions: Literal[True]) -> tuple[Or[T1], Or[T2]]: ...
 @overload
 async def gather(
-    r1: AsyncResult[T1], r2: AsyncResult[T2], /, *, return_exceptions: Literal[True]
-) -> tuple[T1 | BaseException, T2 | BaseException]: ...
-
-
-@overload
-async def gather(
-    r1: AsyncResult[T1], r2: AsyncResult[T2], r3: AsyncResult[T3], /, *, return_exceptions: Literal[False] = False
+    r1: R[T1], r2: R[T2], r3: R[T3], /, *, return_exceptions: Literal[False] = False
 ) -> tuple[T1, T2, T3]: ...
-
-
 @overload
 async def gather(
-    r1: AsyncResult[T1], r2: AsyncResult[T2], r3: AsyncResult[T3], /, *, return_exceptions: Literal[True]
-) -> tuple[T1 | BaseException, T2 | BaseException, T3 | BaseException]: ...
-
-
+    r1: R[T1], r2: R[T2], r3: R[T3], /, *, return_exceptions: Literal[True]
+) -> tuple[Or[T1], Or[T2], Or[T3]]: ...
 @overload
 async def gather(
-    r1: AsyncResult[T1],
-    r2: AsyncResult[T2],
-    r3: AsyncResult[T3],
-    r4: AsyncResult[T4],
-    /,
-    *,
-    return_exceptions: Literal[False] = False,
+    r1: R[T1], r2: R[T2], r3: R[T3], r4: R[T4], /, *, return_exceptions: Literal[False] = False
 ) -> tuple[T1, T2, T3, T4]: ...
-
-
 @overload
 async def gather(
-    r1: AsyncResult[T1],
-    r2: AsyncResult[T2],
-    r3: AsyncResult[T3],
-    r4: AsyncResult[T4],
-    /,
-    *,
-    return_exceptions: Literal[True],
-) -> tuple[T1 | BaseException, T2 | BaseException, T3 | BaseException, T4 | BaseException]: ...
-
-
+    r1: R[T1], r2: R[T2], r3: R[T3], r4: R[T4], /, *, return_exceptions: Literal[True]
+) -> tuple[Or[T1], Or[T2], Or[T3], Or[T4]]: ...
 @overload
 async def gather(
-    r1: AsyncResult[T1],
-    r2: AsyncResult[T2],
-    r3: AsyncResult[T3],
-    r4: AsyncResult[T4],
-    r5: AsyncResult[T5],
-    /,
-    *,
-    return_exceptions: Literal[False] = False,
+    r1: R[T1], r2: R[T2], r3: R[T3], r4: R[T4], r5: R[T5], /, *, return_exceptions: Literal[False] = False
 ) -> tuple[T1, T2, T3, T4, T5]: ...
-
-
 @overload
 async def gather(
-    r1: AsyncResult[T1],
-    r2: AsyncResult[T2],
-    r3: AsyncResult[T3],
-    r4: AsyncResult[T4],
-    r5: AsyncResult[T5],
-    /,
-    *,
-    return_exceptions: Literal[True],
-) -> tuple[T1 | BaseException, T2 | BaseException, T3 | BaseException, T4 | BaseException, T5 | BaseException]: ...
-
-
+    r1: R[T1], r2: R[T2], r3: R[T3], r4: R[T4], r5: R[T5], /, *, return_exceptions: Literal[True]
+) -> tuple[Or[T1], Or[T2], Or[T3], Or[T4], Or[T5]]: ...
 @overload
 async def gather(
-    r1: AsyncResult[T1],
-    r2: AsyncResult[T2],
-    r3: AsyncResult[T3],
-    r4: AsyncResult[T4],
-    r5: AsyncResult[T5],
-    r6: AsyncResult[T6],
-    /,
-    *,
-    return_exceptions: Literal[False] = False,
+    r1: R[T1], r2: R[T2], r3: R[T3], r4: R[T4], r5: R[T5], r6: R[T6], /, *, return_exceptions: Literal[False] = False
 ) -> tuple[T1, T2, T3, T4, T5, T6]: ...
-
-
 @overload
 async def gather(
-    r1: AsyncResult[T1],
-    r2: AsyncResult[T2],
-    r3: AsyncResult[T3],
-    r4: AsyncResult[T4],
-    r5: AsyncResult[T5],
-    r6: AsyncResult[T6],
-    /,
-    *,
-    return_exceptions: Literal[True],
-) -> tuple[
-    T1 | BaseException,
-    T2 | BaseException,
-    T3 | BaseException,
-    T4 | BaseException,
-    T5 | BaseException,
-    T6 | BaseException,
-]: ...
-
-
+    r1: R[T1], r2: R[T2], r3: R[T3], r4: R[T4], r5: R[T5], r6: R[T6], /, *, return_exceptions: Literal[True]
+) -> tuple[Or[T1], Or[T2], Or[T3], Or[T4], Or[T5], Or[T6]]: ...
 @overload
-async def gather(*results: AsyncResult[T], return_exceptions: Literal[False] = False) -> list[T]: ...
-
-
+async def gather(*results: R[T], return_exceptions: Literal[False] = False) -> list[T]: ...
 @overload
-async def gather(*results: AsyncResult[T], return_exceptions: Literal[True]) -> list[T | BaseException]: ...
-
-
+async def gather(*results: R[T], return_exceptions: Literal[True]) -> list[Or[T]]: ...
 @overload
 async def gather(*results: Result, return_exceptions: bool = False) -> list[Any]: ...
-
-
 async def gather(*results: Result, return_exceptions: bool = False) -> Any:
     """Wait for all of ``results`` and return their values in order, as ``asyncio.gather`` does.
 

@@ -1,66 +1,35 @@
-"""An open feed: a task reads its events, and its methods are not awaited longer than that task runs."""
+"""An open feed: a task reads its events, and calls of it are not awaited longer than that task runs."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
-from aioresult.abc import Feed, NewsSink, Sink
+from aioresult.abc import Feed, Sink
 from aioresult.background import Unhooked, owned_task
 from aioresult.errors import StoreUnavailable
 
 
 class OpenFeed:
-    """A feed, and the background task that reads it.
+    """A feed, and the background task that reads it. ``run`` calls its methods: over a dead connection they may hang.
 
-    Its methods raise the error with which the reading ended, once it has: over a dead connection they might hang.
-
-    Args:
-        feed: the feed, which is closed together with this.
-        deliver: takes the events.
-        location: the store's, for messages.
-        ended: called when the reading has ended.
+    The feed is closed together with this. ``ended`` is called when the reading has ended.
     """
 
     def __init__(self, feed: Feed, deliver: Sink, location: str, ended: Callable[[], object]) -> None:
         feed.attach(deliver)
-        self._feed = feed
+        self.feed = feed
         self._reader = owned_task(_read(feed, deliver, location), "aioresult feed")
         self._reader.add_done_callback(lambda _: ended())
 
     def check(self) -> None:
-        """Raise the error with which the reading ended, if it has.
-
-        Raises:
-            StoreUnavailable: the connection was lost, or the feed has ended without an error.
-        """
+        """Raise the error with which the reading ended, if it has."""
         if self._reader.done():
             self._reader.result()
 
-    async def watch(self, ids: Collection[str]) -> None:
-        """Watch ``ids``."""
-        async with self._while_read():
-            await self._feed.watch(ids)
-
-    async def unwatch(self, ids: Collection[str]) -> None:
-        """Unwatch ``ids``."""
-        async with self._while_read():
-            await self._feed.unwatch(ids)
-
-    async def follow(self, ids: Collection[str], tell: NewsSink) -> None:
-        """Follow the streams of ``ids``."""
-        async with self._while_read():
-            await self._feed.follow(ids, tell)
-
-    async def unfollow(self, ids: Collection[str]) -> None:
-        """Unfollow the streams of ``ids``."""
-        async with self._while_read():
-            await self._feed.unfollow(ids)
-
-    @asynccontextmanager
-    async def _while_read(self) -> AsyncIterator[None]:
-        """Interrupt a call of the feed once the reading has ended, and raise why it has."""
+    async def run(self, call: Awaitable[None]) -> None:
+        """Await a call of the feed; it is interrupted once the reading has ended, and why that has is raised."""
         try:
             async with asyncio.timeout(None) as limit:
 
@@ -70,7 +39,7 @@ class OpenFeed:
 
                 self._reader.add_done_callback(interrupt)
                 try:
-                    yield
+                    await call
                 finally:
                     self._reader.remove_done_callback(interrupt)
         except TimeoutError:
@@ -85,7 +54,7 @@ class OpenFeed:
             if not self._reader.cancelled():
                 self._reader.exception()  # raised by ``check`` before, or too late to matter
         finally:
-            await self._feed.aclose()
+            await self.feed.aclose()
 
 
 async def _read(feed: Feed, deliver: Sink, location: str) -> None:

@@ -14,17 +14,10 @@ from aioresult.stream import Cursor, Item, items_behind
 
 
 class Reader:
-    """One reader of a stream.
-
-    Args:
-        runtime: where to read.
-        task_id: the task's id.
-        after: the number of the last item that is known already.
-        final: the task's final record, if it has been seen: nothing more can come then.
+    """One reader of a stream, behind the item ``after``.
 
     Attributes:
-        runtime: where it reads.
-        final: the task's final (or unreadable) record, once nothing follows any more.
+        final: the task's final (or unreadable) record, once nothing follows any more; also given, where it was seen.
     """
 
     __slots__ = ("_channel", "_cursor", "_id", "_runtime", "final")

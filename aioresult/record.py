@@ -178,19 +178,13 @@ def record_of(task_id: str, result: Any, state: str, traceback: str | None = Non
         EncodeError: the state is that of an exception, and ``result`` is none.
     """
     if state in EXCEPTION_STATES:
-        _check_exception(task_id, result, state)
+        described = isinstance(result, dict) and "exc_type" in result
+        if not (isinstance(result, BaseException) or described or (result is None and state == RETRY)):
+            raise EncodeError(
+                f"task {task_id!r}: the result of state {state} is the exception that led to it, not "
+                f"{type(result).__name__}; pass an exception, or use a state of your own"
+            )
         if traceback is None and isinstance(result, BaseException) and result.__traceback__ is not None:
             traceback = "".join(tracebacks.format_exception(result))
     date_done = datetime.now(UTC) if state in READY_STATES else None
     return Record(id=task_id, status=state, result=result, traceback=traceback, date_done=date_done, **meta)
-
-
-def _check_exception(task_id: str, result: Any, state: str) -> None:
-    if isinstance(result, BaseException) or (isinstance(result, dict) and "exc_type" in result):
-        return
-    if result is None and state == RETRY:
-        return
-    raise EncodeError(
-        f"task {task_id!r}: the result of state {state} is the exception that led to it, not {type(result).__name__}; "
-        f"pass an exception, or use a state of your own"
-    )

@@ -40,33 +40,28 @@ def cancelled() -> Outcome:
 
 
 class Recorder:
-    """Stores how tasks ended, and counts what was lost.
+    """Stores how the tasks of a runner ended, counts the results that were lost, and logs what else does not work.
 
-    Args:
-        timeout: how many seconds a result is kept for while the store is away.
+    While the store is away, it tries for ``timeout`` seconds.
     """
 
     def __init__(self, timeout: float) -> None:
-        self._timeout = timeout
+        self.timeout = timeout
         self._lost: list[Exception] = []
+        self._listens = True
 
     async def record(
         self, backend: Backend, task_id: str, outcome: Outcome, meta: dict[str, Any], overs: Sequence[str | None]
     ) -> None:
         """Store ``outcome`` as the final state of ``task_id``; a result that cannot be stored is logged and counted.
 
-        Args:
-            backend: where.
-            task_id: the task's id.
-            outcome: how its call ended.
-            meta: what else is stored of it.
-            overs: over what it may be stored, see ``record.Conditional``; ``None`` is the plain rule.
+        ``overs`` says over what it may be stored, see ``record.Conditional``; ``None`` is the plain rule.
         """
         try:
             record = _final_record(backend, task_id, outcome, meta)
             for over in overs if backend._runtime.store.keeps_leases else (None,):
                 put = partial(backend._put_record, record if over is None else conditional(record, over))
-                if await retried(put, Backoff(), give_up=time_is_up(self._timeout)):
+                if await retried(put, Backoff(), give_up=time_is_up(self.timeout)):
                     return
             await _log_refusal(backend, record)
         except Exception as exc:  # noqa: BLE001  (logged, and raised when the runner is left)
@@ -77,13 +72,14 @@ class Recorder:
         logger.error("the result of task %r could not be stored, and is lost", task_id, exc_info=error)
         self._lost.append(error)
 
-    def raise_losses(self) -> None:
-        """Raise an error for the results that were lost, if any were.
+    def listening_lost(self, error: Exception) -> None:
+        """Log once for all tasks that nothing is heard any more of their being revoked."""
+        if self._listens:
+            self._listens = False
+            logger.warning("tasks that run here cannot be stopped from elsewhere any more: %s", error)
 
-        Raises:
-            StoreUnavailable: the store was away for too long.
-            AioResultError: it refused them.
-        """
+    def raise_losses(self) -> None:
+        """Raise an error for the results that were lost, if any were."""
         if self._lost:
             first = self._lost[0]
             kind = StoreUnavailable if isinstance(first, StoreUnavailable) else AioResultError

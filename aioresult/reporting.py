@@ -22,16 +22,12 @@ logger = logging.getLogger("aioresult")
 class Reports:
     """Stores the states of one task before its end. Where they come faster than the store takes them, only the last one
     is stored.
-
-    Attributes:
-        task_id: the task's id.
-        ignored: whether its result is ignored.
     """
 
     def __init__(self, backend: Backend, task_id: str, ignored: bool, lease: Lease) -> None:
         self._backend = backend
-        self.ignored = ignored
-        self.task_id = task_id
+        self._ignored = ignored
+        self._task_id = task_id
         self._store = backend._runtime.store
         self._loop = asyncio.get_running_loop()
         self._lease = lease
@@ -40,17 +36,12 @@ class Reports:
         self._writing = Background(self._write, f"aioresult states of {task_id:.60}", pending=lambda: self._next)
 
     def report(self, state: str, meta: Any) -> None:
-        """Store ``state`` soon, unless the task's result is ignored; may be called from any thread, and never blocks.
-
-        Raises:
-            EncodeError: ``meta`` cannot be encoded.
-            AioResultError: the task has ended; a ``TaskRevokedError`` where it was revoked.
-        """
+        """Store ``state`` soon, unless results are ignored; may be called from any thread, and never blocks."""
         if self._error is not None:
             raise self._error
-        if self._backend.settings.ignores(state, self.ignored):
+        if self._backend.settings.ignores(state, self._ignored):
             return
-        plain = Record(id=self.task_id, status=state, result=meta)
+        plain = Record(id=self._task_id, status=state, result=meta)
         record = self._store.encode(replace(plain, traceback=self._lease.mark(self._backend, self._store)))
         self._loop.call_soon_threadsafe(self._set_next, record, plain)
 
@@ -69,7 +60,7 @@ class Reports:
                 await self._backend._put_record(record)
             except AioResultError:
                 where = self._store.location
-                logger.warning("a state of task %r was not stored in %s", self.task_id, where, exc_info=True)
+                logger.warning("a state of task %r was not stored in %s", self._task_id, where, exc_info=True)
 
     def close(self, error: AioResultError) -> None:
         """Take nothing more: later calls of ``report`` raise ``error``."""

@@ -47,7 +47,6 @@ class AsyncResult(StoredTask, Generic[T]):
         parent: Result | None = None,
         ignored: bool | None = None,
     ) -> None: ...
-
     @overload
     def __init__(
         self,
@@ -58,7 +57,6 @@ class AsyncResult(StoredTask, Generic[T]):
         parent: Result | None = None,
         ignored: bool | None = None,
     ) -> None: ...
-
     def __init__(
         self,
         task_id: str,

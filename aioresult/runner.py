@@ -15,15 +15,13 @@ import msgspec
 from aioresult import states
 from aioresult.backend import Backend, get_backend
 from aioresult.background import owned_task
-from aioresult.errors import AioResultError, SettingsError, StoreUnavailable, TaskRevokedError, Unsupported
+from aioresult.errors import AioResultError, SettingsError, TaskRevokedError, Unsupported
 from aioresult.jobs import Job
 from aioresult.leases import Lease
-from aioresult.performing import perform
+from aioresult.performing import Slots, perform
 from aioresult.record import check_task_id
 from aioresult.recording import Outcome, Recorder, cancelled, meta_of
 from aioresult.result import AsyncResult
-from aioresult.slots import Slots
-from aioresult.stopping import ListeningLost
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -78,10 +76,8 @@ class TaskRunner:
         self._executor = executor
         self._slots = Slots(max_running)
         self._calls: dict[str, asyncio.Task[Outcome | None]] = {}
-        self._store_timeout = store_timeout
         self._recorder = Recorder(store_timeout)
         self._lease = Lease(lease)
-        self._listening_lost = ListeningLost()
         self._recordings: set[asyncio.Task[None]] = set()
         self._process_ends = False
 
@@ -101,20 +97,16 @@ class TaskRunner:
     def submit(
         self, fn: Callable[P, Generator[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
     ) -> AsyncResult[T]: ...
-
     @overload
     def submit(
         self, fn: Callable[P, AsyncIterator[Any]], /, *args: P.args, **kwargs: P.kwargs
     ) -> AsyncResult[None]: ...
-
     @overload
     def submit(
         self, fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
     ) -> AsyncResult[T]: ...
-
     @overload
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[T]: ...
-
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> AsyncResult[Any]:
         """Start ``fn(*args, **kwargs)`` and return its result, which may be awaited here or elsewhere by its id."""
         return self._submit(_Options(), fn, args, kwargs)
@@ -183,8 +175,7 @@ class TaskRunner:
             ignored=ignored,
             once=options.once,
             lease=self._lease,
-            timeout=self._store_timeout,
-            listening_lost=self._listening_lost,
+            recorder=self._recorder,
         )
         job.running = owned_task(self._run(job, options, call), f"aioresult task {task_id:.60}")
         self._calls[task_id] = job.running
@@ -215,7 +206,7 @@ class TaskRunner:
         async with self._slots.slot():
             try:
                 if options.once:
-                    if not await self._claimed(job):
+                    if not await job.claim():
                         return None
                 elif self.backend.settings.task_track_started is not False:
                     job.started()
@@ -224,13 +215,6 @@ class TaskRunner:
                 raise
             except BaseException as exc:  # noqa: BLE001  (the task's own: stored as its result, and then raised by _record)
                 return Outcome(states.FAILURE, exc, isinstance(exc, (KeyboardInterrupt, SystemExit)))
-
-    async def _claimed(self, job: Job) -> bool:
-        try:
-            return await job.claim()
-        except StoreUnavailable as exc:
-            self._recorder.lose(job.id, exc)
-            return False
 
     async def _record(self, job: Job, meta: dict[str, Any]) -> None:
         """Store how the call ended, also if it is cancelled before its first step."""

@@ -6,10 +6,13 @@ import asyncio
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from threading import Lock
 from typing import Final
+from weakref import WeakKeyDictionary
 
 import msgspec
 
+from aioresult import forks
 from aioresult.abc import Store
 from aioresult.batching import Batcher
 from aioresult.errors import ResultTimeout
@@ -32,11 +35,7 @@ def deadline_after(timeout: float | None) -> float | None:
 
 
 def check_timeout(timeout: float | None) -> None:
-    """Refuse a ``timeout`` that is not a number of seconds.
-
-    Raises:
-        TypeError, ValueError: ``timeout`` is no number, or not a number.
-    """
+    """Refuse a ``timeout`` that is not a number of seconds."""
     if timeout is not None and math.isnan(timeout):
         raise ValueError("timeout is a number of seconds or None, not nan")
 
@@ -111,11 +110,7 @@ class Runtime:
         """Return the final record of ``task_id``, waiting for it until ``deadline``.
 
         A store that has answered before may be away for a while; one that has never answered fails at once.
-
-        Args:
-            task_id: the task's id.
-            timeout: what the caller has asked for, for messages.
-            deadline: what ``deadline_after`` made of it.
+        ``deadline`` is what ``deadline_after`` made of ``timeout``.
 
         Raises:
             ResultTimeout: it did not become final in time; with ``LOOK_ONCE``: it is not final now.
@@ -184,3 +179,50 @@ class Runtime:
         if self._calls:
             await asyncio.wait(self._calls)
         await self.store.aclose()
+
+
+class Runtimes:
+    """Gives each event loop a runtime of its own. A forked child starts afresh."""
+
+    def __init__(self, open_store: Callable[[], Store]) -> None:
+        self._open_store = open_store
+        self._by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Runtime] = WeakKeyDictionary()
+        self._lock = Lock()
+        self._last: Runtime | None = None
+        forks.follow(self)
+
+    def all(self) -> list[Runtime]:
+        """Return the runtimes that are in use."""
+        return list(self._by_loop.values())
+
+    def current(self) -> Runtime:
+        """Return the runtime of the running event loop."""
+        loop = asyncio.get_running_loop()
+        last = self._last
+        if last is not None and last.loop is loop:
+            return last
+        with self._lock:
+            runtime = self._by_loop.get(loop)
+            if runtime is None:
+                for other in [other for other in self._by_loop if other.is_closed()]:
+                    del self._by_loop[other]
+                runtime = self._by_loop[loop] = Runtime(self._open_store)
+            self._last = runtime
+        return runtime
+
+    async def aclose(self) -> None:
+        """Close the runtime of the running event loop, if it has one."""
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            runtime = self._by_loop.pop(loop, None)
+            if self._last is runtime:
+                self._last = None
+        if runtime is not None:
+            await runtime.aclose()
+
+    def _start_afresh(self) -> None:
+        """Forget what belongs to the parent process: a forked child must neither use nor close its connections."""
+        forks.keep(self._by_loop)
+        self._by_loop = WeakKeyDictionary()
+        self._lock = Lock()
+        self._last = None

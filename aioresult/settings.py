@@ -7,7 +7,7 @@ that names the nearest known setting.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, timedelta, tzinfo
 from typing import Any, Final, Literal
 
@@ -223,8 +223,9 @@ def make_settings(values: Mapping[str, Any]) -> Settings:
     except msgspec.ValidationError as exc:
         message, _, path = str(exc).partition(" - at `$.")
         raise SettingsError(f"setting {path.rstrip('`') or '?'}: {message}") from exc
-    for check in _CHECKS:
-        check(settings)
+    _check_serializer(settings)
+    _check_ranges(settings)
+    _check_zone(settings)
     return settings
 
 
@@ -290,6 +291,3 @@ def _check_zone(settings: Settings) -> None:
         _ = settings.zone
     except (KeyError, ValueError, OSError) as exc:
         raise SettingsError(f"setting timezone: unknown time zone {settings.timezone!r}") from exc
-
-
-_CHECKS: Final[tuple[Callable[[Settings], None], ...]] = (_check_serializer, _check_ranges, _check_zone)

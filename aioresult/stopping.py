@@ -16,11 +16,7 @@ logger = logging.getLogger("aioresult")
 
 
 class Stop:
-    """Whether one task is to stop, and why.
-
-    Args:
-        task_id: the task's id.
-        tell: is called once, with what the task is to be told, when another has stored a final state of it.
+    """Whether one task is to stop, and why. ``tell`` is called once, when another has stored a final state of it.
 
     Attributes:
         error: why the task is to stop; ``None`` where it is not.
@@ -38,12 +34,7 @@ class Stop:
         self._waiter: Waiter | None = None
 
     def listen(self, hub: Hub, listening_lost: Callable[[Exception], None]) -> None:
-        """Hear of final states of the task from now on, until ``leave``.
-
-        Args:
-            hub: delivers them.
-            listening_lost: is called with the reason when it cannot.
-        """
+        """Hear of final states of the task from now on, until ``leave``; ``listening_lost`` is told why it cannot."""
         self._hub, self._listening_lost = hub, listening_lost
         try:
             self._waiter = hub.add(self.task_id, None)
@@ -88,19 +79,6 @@ class Stop:
             logger.warning("task %r is stopped, and what it returns is dropped: %s", self.task_id, reason)
         self.error = TaskRevokedError(reason)
         self._tell(self.error)
-
-
-class ListeningLost:
-    """Says once for all tasks of a runner that it does not hear any more of their being revoked."""
-
-    def __init__(self) -> None:
-        self._said = False
-
-    def __call__(self, error: Exception) -> None:
-        """Take the reason."""
-        if not self._said:
-            self._said = True
-            logger.warning("tasks that run here cannot be stopped from elsewhere any more: %s", error)
 
 
 current_stop: ContextVar[Stop] = ContextVar("aioresult_current_stop")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from aioresult.default import Result, ResultBackend, get_default
 from aioresult.record import Record, ResultTree, check_task_id
 from aioresult.revoking import refuse_what_workers_do, revocation
@@ -14,14 +12,6 @@ class StoredTask:
     """What ``AsyncResult`` asks and changes by a single call to the store.
 
     Once the task is found final, its record is kept here and no further question goes to the store.
-
-    Args:
-        task_id: the task's id.
-        backend: where it is stored; by default the configured backend, resolved at first use.
-        parent: the result of the task or group that led to this one.
-
-    Raises:
-        InvalidTaskId: the id is empty or not a string.
     """
 
     __slots__ = ("__weakref__", "_backend", "_record", "id", "parent")
@@ -41,7 +31,7 @@ class StoredTask:
     def backend(self) -> ResultBackend:
         """The backend given, or the configured one."""
         if self._backend is None:
-            self._backend = cast("ResultBackend", get_default())
+            self._backend = get_default()
         return self._backend
 
     @property

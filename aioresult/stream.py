@@ -133,8 +133,14 @@ def stream_full(task_id: str, limit: int | None) -> StreamFull:
     )
 
 
-def stream_gap(task_id: str, after: int, page: Page) -> StreamGap:
-    """Return the error for a reader behind item ``after``, who does not find the next item in ``page``."""
+def items_behind(task_id: str, after: int, page: Page) -> Sequence[Item | DecodeError]:
+    """Return the items of ``page``, which was read behind the number ``after``.
+
+    Raises:
+        StreamGap: the next item is not there any more.
+    """
+    if page.oldest <= after + 1 and page.last >= after:
+        return page.items
     if not page.last:
         what = "nothing is stored of it (any more)"
     elif page.last < after:
@@ -142,15 +148,4 @@ def stream_gap(task_id: str, after: int, page: Page) -> StreamGap:
     else:
         what = f"its items up to {page.oldest - 1} were deleted"
     text = f"the stream of task {task_id!r} cannot be read after item {after}: {what}"
-    return StreamGap(text, first=page.oldest, last=page.last)
-
-
-def items_behind(task_id: str, after: int, page: Page) -> Sequence[Item | DecodeError]:
-    """Return the items of ``page``, which was read behind the number ``after``.
-
-    Raises:
-        StreamGap: the next item is not there any more.
-    """
-    if page.oldest > after + 1 or page.last < after:
-        raise stream_gap(task_id, after, page)
-    return page.items
+    raise StreamGap(text, first=page.oldest, last=page.last)

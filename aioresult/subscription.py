@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Collection
 from typing import Final, Protocol
 
@@ -11,7 +12,6 @@ from aioresult.background import Background, is_being_cancelled, owned_task, una
 from aioresult.backoff import Backoff
 from aioresult.batching import Batcher
 from aioresult.errors import StoreUnavailable
-from aioresult.fallback import Fallback
 from aioresult.openfeed import OpenFeed
 from aioresult.polling import PollingFeed
 from aioresult.record import Record
@@ -30,29 +30,16 @@ _SHORTEST_REST: Final = 0.05
 
 
 class Subscriber(Protocol):
-    """What the subscription serves: the hub.
-
-    Attributes:
-        outage: why the store could not be reached the last time, or ``None`` where it could.
-        closed: whether the subscription is not to be begun again.
-        delivered: how many final records have been delivered so far.
-    """
+    """What the subscription serves: the hub, which documents this."""
 
     outage: StoreUnavailable | None
     closed: bool
     delivered: int
 
-    def deliver(self, task_id: str, record: Record | None) -> None:
-        """Take an event of the feed."""
-
-    def tell(self, task_id: str, news: News) -> None:
-        """Take news of a stream."""
-
-    def fail_all(self, exc: Exception) -> None:
-        """Take the error that ends all waiting."""
-
-    def read_all(self) -> None:
-        """Read everything that is wanted, in case a notification was lost."""
+    def deliver(self, task_id: str, record: Record | None) -> None: ...
+    def tell(self, task_id: str, news: News) -> None: ...
+    def fail_all(self, exc: Exception) -> None: ...
+    def read_all(self) -> None: ...
 
 
 class Subscription:
@@ -61,8 +48,8 @@ class Subscription:
     Args:
         store: opens feeds.
         batcher: reads, for a store that cannot push, or is not to.
-        wanted: the ids that somebody waits for.
-        streams: the ids whose streams somebody reads.
+        wanted: the ids that somebody waits for; changed by others.
+        streams: the ids whose streams somebody reads; the same.
         subscriber: gets the events.
     """
 
@@ -118,7 +105,7 @@ class Subscription:
     async def _serve(self) -> None:
         """Serve with one feed after the other, until nothing has been wanted for a while."""
         backoff = Backoff()
-        fallback = Fallback(self._loop, self._store.settings.fallback_interval, self._fall_back)
+        self._plan_fallback()
         try:
             while True:
                 try:
@@ -134,14 +121,23 @@ class Subscription:
         except Exception as exc:  # noqa: BLE001  (handed to all who wait)
             self._subscriber.fail_all(exc)
         finally:
-            fallback.cancel()
+            self._fallback.cancel()
 
     async def _rest_after(self, error: StoreUnavailable, backoff: Backoff) -> None:
         self._subscriber.outage = error
         self.reconnects += 1
         await asyncio.sleep(backoff.next())
 
+    def _plan_fallback(self) -> None:
+        """Plan the next fallback read, with jitter, so that many processes do not read in step.
+
+        There is one without a feed, too: a store that can be read but not subscribed to is read all the same.
+        """
+        interval = self._store.settings.fallback_interval * random.uniform(0.8, 1.2)
+        self._fallback = self._loop.call_later(interval, self._fall_back)
+
     def _fall_back(self) -> None:
+        self._plan_fallback()
         if self._wanted or self._streams:
             self._subscriber.read_all()
 
@@ -185,12 +181,12 @@ class Subscription:
         fresh, self._fresh = self._fresh, set()
         fresh.intersection_update(self._wanted)
         if fresh:
-            await feed.watch(fresh)
+            await feed.run(feed.feed.watch(fresh))
             self.watched |= fresh
         streams, self._unfollowed = self._unfollowed, set()
         streams.intersection_update(self._streams)
         if streams:
-            await feed.follow(streams, self._subscriber.tell)
+            await feed.run(feed.feed.follow(streams, self._subscriber.tell))
             self._followed |= streams
 
     async def _drop_surplus(self, feed: OpenFeed) -> None:
@@ -202,11 +198,11 @@ class Subscription:
         surplus = self.watched.difference(self._wanted)
         if surplus:
             self.watched -= surplus
-            await feed.unwatch(surplus)
+            await feed.run(feed.feed.unwatch(surplus))
         streams = self._followed.difference(self._streams)
         if streams:
             self._followed -= streams
-            await feed.unfollow(streams)
+            await feed.run(feed.feed.unfollow(streams))
 
     async def _rest(self, seconds: float) -> None:
         """Sleep until there is something to do, or for ``seconds``."""

@@ -20,9 +20,7 @@ _UNREAD_STATES: Final = 1000
 class Inbox:
     """A listener with a queue: records of many tasks, in the order in which they came, for one reader.
 
-    Args:
-        finals_only: keep only records that end the waiting.
-        limit: how many unread records to keep; older ones give way. ``None`` keeps all.
+    Of more than ``limit`` unread records, the older ones give way.
     """
 
     def __init__(self, *, finals_only: bool, limit: int | None = None) -> None:
@@ -85,11 +83,7 @@ async def finals(runtime: Runtime, ids: Sequence[str], deadline: float | None) -
 
 
 async def states(runtime: Runtime, task_id: str, deadline: float | None) -> AsyncGenerator[Record, None]:
-    """Yield each state of ``task_id`` until the final one, or until ``deadline``.
-
-    Raises:
-        DecodeError: what is stored cannot be read.
-    """
+    """Yield each state of ``task_id`` until the final one, or until ``deadline``; raise where one cannot be read."""
     if deadline == LOOK_ONCE:
         stored = await runtime.look(task_id)
         if stored is not None and stored.error is not None:
@@ -144,13 +138,8 @@ async def success_or_failed_ancestor(
     """Wait for a task, and return its record if it has succeeded, or that of an ancestor as soon as one has failed.
 
     ``None`` where the task has failed by itself, or is not final by ``deadline``. An ancestor that cannot be read, or
-    is not stored, counts as not failed.
-
-    Args:
-        runtime: where to wait.
-        task_id: the task's id.
-        ancestors: the ids of its ancestors, the nearest first, each with its final record where that is known.
-        deadline: in the loop's time.
+    is not stored, counts as not failed. ``ancestors`` are their ids, the nearest first, each with its final record
+    where that is known.
     """
     oldest_first = list(ancestors)[::-1]
     for other in oldest_first:

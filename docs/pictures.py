@@ -25,14 +25,14 @@ FONT = "font-family='ui-monospace, Menlo, Consolas, monospace'"
 # What each part belongs to: a colour for each, and the order in the legend.
 AREAS = {
     "values": ("#e3f2fd", "collection credentials errors states record stream settings values"),
-    "small parts": ("#eceff1", "fallback forks patches background backoff deadlines"),
+    "small parts": ("#eceff1", "forks patches background backoff deadlines"),
     "codec": ("#fff3e0", "codec"),
     "ports": ("#fde68a", "abc"),
     "batching": ("#e8f5e9", "lanes changes batching"),
     "stores": ("#fce4ec", "stores"),
     "waiting": (
         "#ede7f6",
-        "members openfeed channels looking polling losses subscription hub purging runtime runtimes reading waiting",
+        "members openfeed channels looking polling losses subscription hub purging runtime reading waiting",
     ),
     "what users hold": ("#e0f7fa", "default writing revoking result collecting groups backend many"),
     "running tasks": ("#f1f8e9", "leases stopping emitting recording reporting performing jobs runner"),

@@ -10,7 +10,7 @@ import bz2
 import lzma
 import zlib
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 
@@ -23,15 +23,8 @@ _ZSTD_PIECE: Final = 256
 """Bytes fed at once: a block of zstd, four bytes at least, expands to 128 KiB at most."""
 
 
-class CompressionError(ValueError):
-    """Raised when a payload cannot be decompressed."""
-
-
-class Expander(Protocol):
-    """Decompresses a body, and never holds much more than ``limit`` bytes."""
-
-    def __call__(self, body: bytes, limit: int, /) -> tuple[bytes, bool]:
-        """Return up to ``limit`` bytes or a little more, and whether the body ended properly."""
+Expander = Callable[[bytes, int], tuple[bytes, bool]]
+"""Gives up to so many bytes of a body or a little more, and whether it ended properly; never holds much more."""
 
 
 class Method(msgspec.Struct, frozen=True):
@@ -143,7 +136,7 @@ def decompress(payload: bytes, limit: int) -> bytes:
     """Return what a payload expands to, or the payload itself where it is not marked as compressed.
 
     Raises:
-        CompressionError: the method is unknown or not installed, or the body is broken or expands beyond ``limit``.
+        ValueError: the method is unknown or not installed, or the body is broken or expands beyond ``limit``.
     """
     if not payload.startswith(MARKER):
         return payload
@@ -151,15 +144,15 @@ def decompress(payload: bytes, limit: int) -> bytes:
     name = content_type[:60].decode("ascii", "backslashreplace")
     method = _BY_NAME.get(name) if found else None
     if method is None:
-        raise CompressionError(f"it is compressed by the unknown method {name!r}")
+        raise ValueError(f"it is compressed by the unknown method {name!r}")
     try:
         data, ended = method.expand(body, limit + 1)
     except ImportError as exc:
-        raise CompressionError(f"it is compressed by {method.names[0]}, which needs {_package(method)}") from exc
+        raise ValueError(f"it is compressed by {method.names[0]}, which needs {_package(method)}") from exc
     except (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError) as exc:
-        raise CompressionError(f"its {method.names[0]} data is broken ({exc!s:.100})") from exc
+        raise ValueError(f"its {method.names[0]} data is broken ({exc!s:.100})") from exc
     if len(data) > limit:
-        raise CompressionError(f"it expands to more than max_decompressed_bytes={limit}")
+        raise ValueError(f"it expands to more than max_decompressed_bytes={limit}")
     if not ended:
-        raise CompressionError(f"its {method.names[0]} data is truncated")
+        raise ValueError(f"its {method.names[0]} data is truncated")
     return data

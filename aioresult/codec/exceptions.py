@@ -60,17 +60,14 @@ def register_exception(cls: _Exc) -> _Exc:
     return cls
 
 
-def allowed_class(module: str | None, name: str) -> type[Exception] | None:
-    """Return the class that may be built under this name, if there is one."""
-    key = (module, name)
-    return _registered.get(key) or _BUILT_IN.get(key)
-
-
 def build(module: str | None, name: str, args: tuple[Any, ...]) -> Exception | None:
     """Return the exception of this name and arguments, or ``None`` where it is not allowed or cannot be made."""
-    cls = allowed_class(module, name)
-    if cls is None:
-        return None
+    key = (module, name)
+    cls = _registered.get(key) or _BUILT_IN.get(key)
+    return None if cls is None else _made(cls, args)
+
+
+def _made(cls: type[Exception], args: tuple[Any, ...]) -> Exception | None:
     try:
         made: object = cls(*args)
     except Exception:  # noqa: BLE001  (a registered constructor may raise anything; the caller then describes the exception)
@@ -149,11 +146,7 @@ def _group(module: str | None, name: str, args: tuple[Any, ...], members: list[E
     cls = ExceptionGroup if key in GROUPS else _registered.get(key)
     if not members or cls is None or not issubclass(cls, ExceptionGroup):
         return None
-    try:
-        made: object = cls(args[0] if args and isinstance(args[0], str) else "", members)
-    except Exception:  # noqa: BLE001  (as in ``build``)
-        return None
-    return made if isinstance(made, Exception) else None
+    return _made(cls, (args[0] if args and isinstance(args[0], str) else "", members))
 
 
 def clip(traceback: str) -> str:

@@ -16,10 +16,9 @@ Dumps = Callable[[Any], bytes]
 def storable(record: Record, dumps: Dumps, *, as_object: bool) -> Record:
     """Return a record in one of EXCEPTION_STATES with its exception in Celery's form.
 
-    Args:
-        record: its result is an exception, Celery's form already, or anything else that describes why the task failed.
-        dumps: the serializer; what it refuses is replaced by its ``repr``.
-        as_object: keep an exception that can be pickled as it is, as Celery does under the pickle serializer.
+    Its result is an exception, that form already, or anything else that describes why the task failed. What ``dumps``
+    refuses is replaced by its ``repr``. ``as_object`` keeps an exception that can be pickled as it is, as Celery does
+    under the pickle serializer.
     """
     result = record.result
     if isinstance(result, BaseException):

@@ -90,7 +90,7 @@ class Machine:
     def take(self, size: int) -> bytes:
         """Return the next bytes of the pickle."""
         start, end = self.position, self.position + size
-        if end > len(self.data) or size < 0:
+        if end > len(self.data):
             raise PickleError("its pickle is truncated")
         self.position = end
         return self.data[start:end]

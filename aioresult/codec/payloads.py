@@ -17,11 +17,7 @@ Payload = bytes | bytearray | memoryview | str
 
 
 class Payloads:
-    """What all that is stored has in common, whatever its form.
-
-    Raises:
-        SettingsError: ``result_compression`` is unknown, or it or ``result_serializer`` needs a missing package.
-    """
+    """What all that is stored has in common, whatever its form."""
 
     def __init__(self, settings: Settings) -> None:
         self._serializer = make_serializer(SERIALIZERS[settings.result_serializer])

@@ -28,15 +28,12 @@ def layout(settings: Settings) -> Layout:
 
 
 class Layout(msgspec.Struct, frozen=True):
-    """How records are laid out by one backend's settings.
-
-    Attributes:
-        zone: zone of the dates; ``None`` for local time.
-        extended: whether the fields of ``result_extended`` are written.
-    """
+    """How records are laid out by one backend's settings."""
 
     zone: tzinfo | None
+    """The zone of the dates; ``None`` for local time."""
     extended: bool
+    """Whether the fields of ``result_extended`` are written."""
 
     def date_text(self, moment: datetime | None) -> str | None:
         """Return a date as Celery writes it, in the zone of the settings; one without a zone is taken for UTC."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import sys
 from collections.abc import Callable
-from types import ModuleType
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -38,15 +38,6 @@ class Serializer(msgspec.Struct, frozen=True, kw_only=True):
     supported: str
 
 
-def make_serializer(name: str) -> Serializer:
-    """Return the serializer of this name.
-
-    Raises:
-        SettingsError: its package is not installed.
-    """
-    return _MAKERS[name]()
-
-
 def _judge_by_trying(name: str, dumps: Callable[[Any], object], in_parts: Callable[[Any], bool] | None = None) -> Judge:
     """Return a judge that tries to encode a value; one that is ``in_parts`` is judged part by part instead."""
 
@@ -67,15 +58,6 @@ def _is_dict_or_list(value: Any) -> bool:
     return isinstance(value, (dict, list, tuple))
 
 
-def _judge_by_type(name: str, *types: type) -> Judge:
-    def judge(value: Any) -> str | None:
-        if isinstance(value, types):
-            return None
-        return f"object of type {type(value).__qualname__} cannot be encoded as {name}"
-
-    return judge
-
-
 def _json() -> Serializer:
     return Serializer(
         name="json",
@@ -93,18 +75,18 @@ def _json() -> Serializer:
 _OTHERWISE: Final = "what else JSON takes must be made plain first, by msgspec.to_builtins(value) for one"
 _SURELY_SHALLOW: Final = 5000 if sys.version_info >= (3, 14) else sys.maxsize
 """Bytes of MessagePack that cannot be nested too deeply, since each level takes one."""
-_MSGPACK_SCALARS: Final = (str, int, float, bytes, bytearray, memoryview)
+_MSGPACK_TYPES: Final = (str, int, float, bytes, bytearray, memoryview, dict, list, tuple, type(None))
 
 
 def _msgpack() -> Serializer:
     encoder = msgspec.msgpack.Encoder(enc_hook=base_form)
-    by_type = _judge_by_type("msgpack", *_MSGPACK_SCALARS, dict, list, tuple, type(None))
+    out_of_range = _judge_by_trying("msgpack", encoder.encode)
 
     def judge(value: Any) -> str | None:
         # By type first: the encoder accepts more types than readers give back; it would store a UUID as text.
-        return by_type(value) or (out_of_range(value) if isinstance(value, int) else None)
-
-    out_of_range = _judge_by_trying("msgpack", encoder.encode)
+        if not isinstance(value, _MSGPACK_TYPES):
+            return f"object of type {type(value).__qualname__} cannot be encoded as msgpack"
+        return out_of_range(value) if isinstance(value, int) else None
 
     def dumps(value: Any) -> bytes:
         problem = first_problem(value, "", judge, judge)
@@ -127,13 +109,18 @@ def _msgpack() -> Serializer:
 
 
 def _yaml() -> Serializer:
-    yaml = _import_yaml()
+    try:
+        import yaml
+    except ImportError as exc:
+        raise SettingsError(
+            "result_serializer 'yaml' needs the package PyYAML: pip install 'aioresult-backend[yaml]'"
+        ) from exc
 
     def dumps(value: Any) -> bytes:
         text: str = yaml.safe_dump(value)
         return text.encode()
 
-    class Loader(yaml.SafeLoader):  # type: ignore[name-defined, misc]  # an optional package's class
+    class Loader(yaml.SafeLoader):
         """Refuses merge keys: no serializer writes them, and with them a few lines can expand beyond all memory."""
 
         def flatten_mapping(self, node: Any) -> None:
@@ -141,35 +128,20 @@ def _yaml() -> Serializer:
                 raise ValueError("it uses YAML's merge keys")
             super().flatten_mapping(node)
 
-    def loads(payload: bytes) -> Any:
-        return yaml.load(payload, Loader=Loader)
-
     judge = _judge_by_trying("YAML", dumps, _is_dict_or_list)
     return Serializer(
         name="yaml",
         text=True,
         dumps=dumps,
-        loads=loads,
+        loads=partial(yaml.load, Loader=Loader),
         judge=judge,
         judge_key=_judge_by_trying("a key in YAML", dumps),
         supported=f"None, bool, int, float, str, bytes, list, tuple, dict, set, datetime and date; {_OTHERWISE}",
     )
 
 
-def _import_yaml() -> ModuleType:
-    try:
-        import yaml
-    except ImportError as exc:
-        raise SettingsError(
-            "result_serializer 'yaml' needs the package PyYAML: pip install 'aioresult-backend[yaml]'"
-        ) from exc
-    return yaml
-
-
 def _pickle() -> Serializer:
-    def dumps(value: Any) -> bytes:
-        return pickle.dumps(value, protocol=pickles.PROTOCOL)
-
+    dumps = partial(pickle.dumps, protocol=pickles.PROTOCOL)
     return Serializer(
         name="pickle",
         text=False,
@@ -193,9 +165,11 @@ plain_pickle: Final = Serializer(
 )
 """Plain data only, for the SQL rows that Celery up to 5.6 reads."""
 
-_MAKERS: Final[dict[str, Callable[[], Serializer]]] = {
-    "json": _json,
-    "msgpack": _msgpack,
-    "yaml": _yaml,
-    "pickle": _pickle,
-}
+
+def make_serializer(name: str) -> Serializer:
+    """Return the serializer of this name.
+
+    Raises:
+        SettingsError: its package is not installed.
+    """
+    return {"json": _json, "msgpack": _msgpack, "yaml": _yaml, "pickle": _pickle}[name]()

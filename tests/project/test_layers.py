@@ -20,8 +20,8 @@ ROOT = "the package itself"
 
 # From the bottom up; a module may import what stands on lines before its own. Those on one line do not know each other.
 LAYERS = [
-    ["collection", "credentials", "errors", "fallback", "forks", "patches", "states"],
-    ["background", "backoff", "partly", "record", "slots", "stream"],
+    ["collection", "credentials", "errors", "forks", "patches", "states"],
+    ["background", "backoff", "partly", "record", "stream"],
     ["settings"],
     ["codec"],
     ["abc"],
@@ -32,7 +32,7 @@ LAYERS = [
     ["subscription", "stores"],
     ["hub"],
     ["runtime"],
-    ["default", "reading", "revoking", "runtimes", "waiting", "writing"],
+    ["default", "reading", "revoking", "waiting", "writing"],
     ["stored"],
     ["result"],
     ["collecting"],
