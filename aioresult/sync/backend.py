@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import Any, TypeVar, overload
 
 from aioresult import backend as asynchronous
-from aioresult.record import ResultTree
 from aioresult.sync import groups
 from aioresult.sync import result as results
 from aioresult.sync.mirrors import mirror
@@ -41,11 +40,6 @@ class Backend(StoringBackend):
     ) -> groups.GroupResult:
         """Return a group of results in this backend."""
         return groups.GroupResult(group_id, results, parent, backend=self)
-
-    def _result_from_tree(self, tree: ResultTree) -> Result:
-        """Return the result or group in this backend that Celery's tuple form describes."""
-        result: Result = mirror(self._async._result_from_tree(tree))
-        return result
 
     def restore_group(self, group_id: str) -> groups.GroupResult | None:
         """Return the saved group ``group_id``, or ``None`` where none is saved."""

@@ -132,11 +132,6 @@ class AsyncResult(Fields, Tree, Result, RevocableTask, Generic[T]):
         self.mirrored.ignored = ignored
 
     @property
-    def _is_ignored(self) -> bool:
-        """Whether the producer is expected not to store the result."""
-        return self.mirrored._is_ignored
-
-    @property
     def final(self) -> Record | None:
         """The final record, if it has been seen; does not ask the store."""
         return self.mirrored.final

@@ -10,7 +10,6 @@ from typing import Any, Protocol
 class Conf(Protocol):
     """A Celery application's configuration."""
 
-    accept_content: Sequence[str]
     result_backend: str | None
 
     def get(self, key: str, default: object = None, /) -> Any:
