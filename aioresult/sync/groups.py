@@ -12,7 +12,7 @@ from aioresult.collection import Collection
 from aioresult.errors import ResultTimeout, Unsupported
 from aioresult.record import ResultTree, check_task_id
 from aioresult.states import PROPAGATE_STATES
-from aioresult.sync.many import as_completed, leaves_of, mirrored_of
+from aioresult.sync.many import as_completed, leaves_of
 from aioresult.sync.mirrors import backend_for, blocking, mirror, the_id
 from aioresult.sync.observing import Observer, OnInterval, OnMessage, OnValue, meta, refuse_within_a_task
 from aioresult.sync.portal import run
@@ -59,7 +59,7 @@ class ResultSet(Collection[Result], Revocable):
     @property
     def mirrored(self) -> asynchronous.ResultSet:
         """The asynchronous set of the same members."""
-        return asynchronous.ResultSet(mirrored_of(self.results), backend=self._backend)
+        return asynchronous.ResultSet([member.mirrored for member in self.results], backend=self._backend)
 
     @property
     def backend(self) -> StoringBackend:
@@ -227,7 +227,9 @@ class GroupResult(ResultSet, Result):
     def mirrored(self) -> asynchronous.GroupResult:
         """The asynchronous group of the same members."""
         parent = None if self.parent is None else self.parent.mirrored
-        return asynchronous.GroupResult(self.id, mirrored_of(self.results), parent, backend=self._backend)
+        return asynchronous.GroupResult(
+            self.id, [member.mirrored for member in self.results], parent, backend=self._backend
+        )
 
     @property
     def children(self) -> list[Result]:

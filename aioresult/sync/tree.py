@@ -60,7 +60,7 @@ class Result(Revocable):
         backend: StoringBackend = mirror(self.mirrored.backend)
         return backend
 
-    def leaves(self) -> Sequence[Result]:
+    def leaves(self) -> list[Any]:
         """Return the single results in this, in order; of one task, itself."""
         return [self]
 
