@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, TypeVar, overload
+from typing import Any
 
 from aioresult import backend as asynchronous
 from aioresult.sync import groups
 from aioresult.sync import result as results
 from aioresult.sync.mirrors import mirror
+from aioresult.sync.result import T
 from aioresult.sync.storing import StoringBackend
 from aioresult.sync.tree import Result
-
-T = TypeVar("T")
 
 
 class Backend(StoringBackend):
@@ -20,14 +19,6 @@ class Backend(StoringBackend):
 
     Also takes an ``aioresult.Backend``, which is then shared: its blocking callers use connections of their own.
     """
-
-    @overload
-    def AsyncResult(self, task_id: str, *, parent: Result | None = None) -> results.AsyncResult[Any]: ...
-
-    @overload
-    def AsyncResult(
-        self, task_id: str, *, result_type: type[T], parent: Result | None = None
-    ) -> results.AsyncResult[T]: ...
 
     def AsyncResult(  # noqa: N802  (named as in Celery)
         self, task_id: str, *, result_type: type[T] | None = None, parent: Result | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn
 
 from aioresult import result as asynchronous
 from aioresult.backend import Backend
@@ -22,9 +22,15 @@ from aioresult.sync.tree import Result, Tree
 from aioresult.values import item_as
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
     from aioresult.integrations.celery.protocols import App
 
-T = TypeVar("T")
+    T = TypeVar("T", default=Any)  # where no ``result_type`` is given
+else:
+    from typing import TypeVar
+
+    T = TypeVar("T")  # before Python 3.13 it has no default
 
 
 class AsyncResult(Fields, Tree, Result, RevocableTask, Generic[T]):
@@ -56,33 +62,6 @@ class AsyncResult(Fields, Tree, Result, RevocableTask, Generic[T]):
 
     app: App | None
     __slots__ = ("__weakref__", "app", "id", "mirrored", "parent")
-
-    @overload
-    def __init__(
-        self: AsyncResult[Any],
-        task_id: str | None = None,
-        backend: StoringBackend | Backend | None = None,
-        task_name: str | None = None,
-        app: App | None = None,
-        parent: Result | None = None,
-        *,
-        id: str | None = None,
-        ignored: bool | None = None,
-    ) -> None: ...
-
-    @overload
-    def __init__(
-        self,
-        task_id: str | None = None,
-        backend: StoringBackend | Backend | None = None,
-        task_name: str | None = None,
-        app: App | None = None,
-        parent: Result | None = None,
-        *,
-        id: str | None = None,
-        result_type: type[T] | None,
-        ignored: bool | None = None,
-    ) -> None: ...
 
     def __init__(
         self,
