@@ -61,12 +61,6 @@ class ResultSet(Collection[Result], Revocable):
         """The asynchronous set of the same members."""
         return asynchronous.ResultSet([member.mirrored for member in self.results], backend=self._backend)
 
-    @property
-    def backend(self) -> StoringBackend:
-        """The backend given, or the application's, or that of the members, or the configured one."""
-        backend: StoringBackend = mirror(self.mirrored.backend)
-        return backend
-
     def leaves(self) -> list[AsyncResult[Any]]:
         """Return the single results in this, those of nested groups included, in order."""
         return leaves_of(self.results)
@@ -176,9 +170,6 @@ class ResultSet(Collection[Result], Revocable):
     def then(self, *args: Any, **options: Any) -> NoReturn:
         """Refuse: without a waiting caller, nothing would call the callback."""
         raise Unsupported("then() is not supported; pass callback= to join(), or iterate as_completed()")
-
-    def __repr__(self) -> str:
-        return f"<sync {repr(self.mirrored)[1:]}"
 
     def __eq__(self, other: object) -> bool:
         return self.results == other.results if isinstance(other, ResultSet) else NotImplemented

@@ -33,7 +33,7 @@ else:
     T = TypeVar("T")  # before Python 3.13 it has no default
 
 
-class AsyncResult(Fields, Tree, Result, RevocableTask, Generic[T]):
+class AsyncResult(Fields, Tree, RevocableTask, Generic[T]):
     """The result of the task ``task_id``, for blocking callers.
 
     Each attribute that depends on the task's state asks the store, until the task has been found final. Arguments are
@@ -249,9 +249,6 @@ class AsyncResult(Fields, Tree, Result, RevocableTask, Generic[T]):
             "then() is not supported; pass callback= to get(), iterate as_completed(), or await the result in asyncio "
             "code"
         )
-
-    def __repr__(self) -> str:
-        return f"<sync {repr(self.mirrored)[1:]}"
 
     def __hash__(self) -> int:
         return hash(self.id)

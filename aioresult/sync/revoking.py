@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from aioresult.errors import Unsupported
 from aioresult.revoking import refuse_what_workers_do
+from aioresult.sync.mirrors import mirror
 from aioresult.sync.portal import refuse_to_block_a_loop, run
+from aioresult.sync.storing import StoringBackend
 
 if TYPE_CHECKING:
     from aioresult.integrations.celery.protocols import App
 
 
 class Revocable(ABC):
-    """One task or several that can be revoked."""
+    """One task or several: where their results are stored, and how they are revoked."""
 
     __slots__ = ()
 
@@ -28,6 +30,12 @@ class Revocable(ABC):
     @abstractmethod
     def mirrored(self) -> Any:
         """The asynchronous result or results that this stands for."""
+
+    @property
+    def backend(self) -> StoringBackend:
+        """The backend given, or the application's, or that of the members of a set, or the configured one."""
+        backend: StoringBackend = mirror(self.mirrored.backend)
+        return backend
 
     @abstractmethod
     def _to_revoke(self) -> str | list[str]:
@@ -90,6 +98,9 @@ class Revocable(ABC):
     def _named(self) -> str:
         ids = self._to_revoke()
         return f"task {ids!r}" if isinstance(ids, str) else f"{len(ids)} tasks"
+
+    def __repr__(self) -> str:
+        return f"<sync {repr(self.mirrored)[1:]}"
 
 
 class RevocableTask(Revocable):
