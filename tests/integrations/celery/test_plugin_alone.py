@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import uuid
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from celery import Celery
 
 from aioresult.integrations.celery import callbacks
+from aioresult.sync import records
 from aioresult.sync.portal import run_anywhere
-from tests.blocking import eventually
+from tests.blocking import PATIENCE, eventually
 from tests.integrations.celery.conftest import STORES, Places
 from tests.integrations.celery.workers import application
 from tests.sync.test_portal import run_script
@@ -34,6 +36,31 @@ def test_a_closed_backend_is_not_opened_again_by_those_who_wait(monkeypatch: pyt
         eventually(lambda: registered(app) == 1)
         app.backend.mark_as_done(result.id, 1)
         eventually(lambda: registered(app) == 0)
+
+
+def test_a_slow_caller_gets_every_final_state_however_many_others_another_task_has_meanwhile() -> None:
+    with application(broker="memory://", backend="aioresult+memory://") as app:
+        store = app.backend.store_result
+        store("short", None, "BEGUN")
+        store("long", None, "BEGUN")
+        told: list[Any] = []
+
+        def on_message(meta: dict[str, Any]) -> None:
+            told.append(meta["result"])
+            if len(told) == 1:
+                store("short", "at once", "SUCCESS")
+                for number in range(records._UNREAD_STATES + 100):
+                    store("long", number, "PROGRESS")
+                store("long", "in the end", "SUCCESS")
+
+        metas = dict(app.backend.get_many(["short", "long"], timeout=PATIENCE, on_message=on_message))
+        assert {task_id: meta["result"] for task_id, meta in metas.items()} == {
+            "short": "at once",
+            "long": "in the end",
+        }
+        assert told[-1] == "in the end"
+        assert records._UNREAD_STATES - 1 in told, "the newest of the other states are kept"
+        assert 0 not in told, "older ones give way"
 
 
 FORK = """
