@@ -152,21 +152,23 @@ class _Executor(ThreadPoolExecutor):
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         future: Future[T] = Future()
-
-        def call() -> None:
-            if future.set_running_or_notify_cancel():
-                try:
-                    value = fn(*args, **kwargs)
-                except BaseException as exc:  # noqa: BLE001  (handed to whoever awaits it)
-                    future.set_exception(exc)
-                else:
-                    future.set_result(value)
-
+        call = partial(fulfil, future, partial(fn, *args, **kwargs))
         try:
             self._start(call)
         except RuntimeError:  # from 3.12 on, an interpreter that exits may start no thread: the loop has to wait then
             call()
         return future
+
+
+def fulfil(future: Future[T], fn: Callable[[], T]) -> None:
+    """Call ``fn`` and give ``future`` what becomes of it; not if that was cancelled in time."""
+    if future.set_running_or_notify_cancel():
+        try:
+            value = fn()
+        except BaseException as exc:  # noqa: BLE001  (handed to whoever awaits it)
+            future.set_exception(exc)
+        else:
+            future.set_result(value)
 
 
 _THREADS: Final = Threads()
