@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Final, cast
 
 from celery.backends.base import Backend as CeleryBackend
@@ -12,8 +12,7 @@ from aioresult.codec.records import record_of
 from aioresult.errors import EncodeError, SettingsError, StoreUnavailable
 from aioresult.integrations.celery import internals
 from aioresult.integrations.celery.configuration import backend_from_app
-from aioresult.integrations.celery.dates import form_of
-from aioresult.integrations.celery.metas import Meta, meta_of
+from aioresult.integrations.celery.metas import Meta, date_form_of, meta_of
 from aioresult.integrations.celery.protocols import App, NativeChords, ResultNode
 from aioresult.record import Record
 from aioresult.states import PENDING
@@ -48,10 +47,11 @@ class StoringBackend(CeleryBackend):  # type: ignore[misc]  # Celery has no type
         self.supports_result_compression = family not in _SQL
         self._async = backend_from_app(app, result_backend=url, result_backend_always_retry=False)
         self._location = opener(url, self._async.settings)().location
-        self._date_form = form_of(self._location, self._async.settings.zone)
+        self._date_form = date_form_of(self._location, self._async.settings.zone)
         super().__init__(app, url=url, **options)
         self.thread_safe = True
-        self._policy = {**self.retry_policy, **_transport_options(app).get("retry_policy", {})}
+        transport_options = app.conf.get("result_backend_transport_options", {})
+        self._policy = {**self.retry_policy, **transport_options.get("retry_policy", {})}
         self._chords = self._native_chords()
 
     def as_uri(self, include_password: bool = False) -> str:
@@ -140,7 +140,7 @@ class StoringBackend(CeleryBackend):  # type: ignore[misc]  # Celery has no type
             return None
         from aioresult.integrations.celery.chords import native_chords
 
-        return native_chords(self.app, self.url, self._async.settings, self)
+        return native_chords(self.app, self.url, self._async.settings, self.chord_error_from_stack)
 
     @property
     def _counter(self) -> NativeChords:
@@ -162,8 +162,3 @@ class StoringBackend(CeleryBackend):  # type: ignore[misc]  # Celery has no type
     def on_chord_part_return(self, request: Any, state: str, result: Any, **options: Any) -> None:
         """Count a part that has ended; with the last one, publish the chord's body."""
         self._counter.on_chord_part_return(request, state, result, **options)
-
-
-def _transport_options(app: App) -> Mapping[str, Any]:
-    options: Mapping[str, Any] = app.conf.get("result_backend_transport_options", {})
-    return options
