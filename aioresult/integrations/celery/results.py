@@ -53,7 +53,7 @@ class Results:
                 parts = [None] * len(members)
             results = [self.of(member, None, part) for member, part in zip(members, parts, strict=True)]
             return GroupResult(node.id, results, parent, backend=self.backend)
-        ignored = internals.is_ignored(node)
+        ignored: bool | None = getattr(node, "ignored", None)  # whether it was published with ``ignore_result``
         if prepared is None or prepared.id != node.id:
             prepared = self.single(node.id, ignored if ignored or canvas is None else canvas.ignored)
         elif ignored:

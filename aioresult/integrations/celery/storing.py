@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from typing import Any, Final, cast
 
 from celery.backends.base import Backend as CeleryBackend
+from celery.result import result_from_tuple
+from kombu.utils.functional import retry_over_time
 
 from aioresult.codec.records import record_of
 from aioresult.errors import EncodeError, SettingsError, StoreUnavailable
@@ -74,7 +76,7 @@ class StoringBackend(CeleryBackend):  # type: ignore[misc]  # Celery has no type
         )
         record = record_of(str(task_id), meta)
         try:
-            internals.retry_over_time(
+            retry_over_time(  # type: ignore[no-untyped-call]  # kombu has types in part
                 lambda: run_anywhere(self._async._put_record, record),
                 StoreUnavailable,
                 errback=self._on_outage,
@@ -128,7 +130,7 @@ class StoringBackend(CeleryBackend):  # type: ignore[misc]  # Celery has no type
         group = run_anywhere(self._async.restore_group, str(group_id))
         if group is None:
             return None
-        return {"task_id": group.id, "result": internals.result_from_tuple(group.as_tuple(), self.app)}
+        return {"task_id": group.id, "result": result_from_tuple(group.as_tuple(), self.app)}
 
     def _delete_group(self, group_id: str) -> None:
         run_anywhere(self._async.delete_group, str(group_id))
