@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn
 
 from aioresult import result as asynchronous
 from aioresult.backend import Backend
+from aioresult.default import ancestors_of
 from aioresult.errors import ResultTimeout, TaskRevokedError, Unsupported
 from aioresult.record import Record, check_task_id
 from aioresult.states import PROPAGATE_STATES
@@ -148,21 +149,13 @@ class AsyncResult(Fields, Tree, RevocableTask, Generic[T]):
             forget: delete the result from the store once it is here.
         """
         refuse_within_a_task(disable_sync_subtasks)
-        ancestors = self._ancestors() if propagate and follow_parents else []
+        ancestors = ancestors_of(self.mirrored) if propagate and follow_parents else []
         observer = Observer(on_message, on_interval, interval)
         observer.wait([self.mirrored], timeout, ancestors=ancestors, stop_at_failure=propagate)
         value = run(self.mirrored.get, timeout, propagate, forget=forget, follow_parents=follow_parents)
         if callback is not None:
             callback(self.id, value)
         return value
-
-    def _ancestors(self) -> list[asynchronous.AsyncResult[Any]]:
-        ancestors: list[asynchronous.AsyncResult[Any]] = []
-        parent = self.parent
-        while parent is not None:
-            ancestors.extend(parent.mirrored.leaves())
-            parent = parent.parent
-        return ancestors
 
     def wait(self, timeout: float | None = None) -> Record:
         """Wait for the task and return its final record, also that of a failed or revoked task.

@@ -24,8 +24,7 @@ _DATABASE: Final = ("database", "db", "celery.backends.database:DatabaseBackend"
 _NOT_IN_NAMES: Final = frozenset('/\\@ "$')
 """Of a database; ``@`` is permitted, but rather means that a password is not percent-encoded."""
 _CONTENT: Final = ("accept_content", "result_accept_content")
-_NOT_TAKEN: Final = frozenset({"result_backend", "database_url"})
-_SETTINGS: Final = frozenset(Settings.__struct_fields__) - _NOT_TAKEN
+_SETTINGS: Final = frozenset(Settings.__struct_fields__) - {"result_backend", "database_url"}
 
 
 def backend_from_app(app: App, **overrides: Any) -> Backend:

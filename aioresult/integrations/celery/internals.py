@@ -17,12 +17,12 @@ from vine import barrier, promise
 from aioresult.integrations.celery.protocols import (
     App,
     Eager,
-    OnInterval,
     PendingResult,
     PendingSet,
     Promise,
     ResultNode,
 )
+from aioresult.sync.observing import OnInterval
 
 if TYPE_CHECKING:
     from typing_extensions import TypeIs

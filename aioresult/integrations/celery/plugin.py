@@ -21,10 +21,11 @@ from aioresult.errors import ResultTimeout
 from aioresult.integrations.celery import internals
 from aioresult.integrations.celery.callbacks import Callbacks
 from aioresult.integrations.celery.metas import Meta
-from aioresult.integrations.celery.protocols import App, OnInterval, OnMessage, OnValue, PendingResult, PendingSet
+from aioresult.integrations.celery.protocols import App, PendingResult, PendingSet
 from aioresult.integrations.celery.storing import StoringBackend
 from aioresult.record import Record
 from aioresult.states import PROPAGATE_STATES
+from aioresult.sync.observing import OnInterval, OnMessage, OnValue
 from aioresult.sync.portal import iterate, run_anywhere
 from aioresult.sync.records import records
 

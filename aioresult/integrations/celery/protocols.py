@@ -154,23 +154,3 @@ class Eager(Protocol):
     state: str
     result: object
     traceback: object
-
-
-class NativeChords(Protocol):
-    """Counts the parts of chords in the store."""
-
-    def apply_chord(self, header_result_args: Any, body: Any, **options: Any) -> None: ...
-
-    def set_chord_size(self, group_id: str, chord_size: int) -> None: ...
-
-    def add_to_chord(self, group_id: str, result: Any) -> None: ...
-
-    def on_chord_part_return(self, request: Any, state: str, result: Any, **options: Any) -> None: ...
-
-
-OnInterval = Callable[[], object]
-"""Celery's ``on_interval``: a callable of the user's, or a promise that checks a result's parents."""
-OnMessage = Callable[[dict[str, Any]], object]
-"""Celery's ``on_message``: takes the meta dictionary of each state."""
-OnValue = Callable[[str, Any], object]
-"""Celery's ``callback``: takes a task's id and its value."""

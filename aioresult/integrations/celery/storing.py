@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from celery.backends.base import Backend as CeleryBackend
 from celery.result import result_from_tuple
@@ -15,7 +15,7 @@ from aioresult.errors import EncodeError, SettingsError, StoreUnavailable
 from aioresult.integrations.celery import internals
 from aioresult.integrations.celery.configuration import backend_from_app
 from aioresult.integrations.celery.metas import Meta, date_form_of, meta_of
-from aioresult.integrations.celery.protocols import App, NativeChords, ResultNode
+from aioresult.integrations.celery.protocols import App, ResultNode
 from aioresult.record import Record
 from aioresult.states import PENDING
 from aioresult.stores import opener
@@ -54,7 +54,8 @@ class StoringBackend(CeleryBackend):  # type: ignore[misc]  # Celery has no type
         self.thread_safe = True
         transport_options = app.conf.get("result_backend_transport_options", {})
         self._policy = {**self.retry_policy, **transport_options.get("retry_policy", {})}
-        self._chords = self._native_chords()
+        if self.supports_autoexpire:
+            self._count_chords_in_redis()
 
     def as_uri(self, include_password: bool = False) -> str:
         """Return the URL; by default only its host and database, since credentials may be anywhere in it."""
@@ -135,32 +136,13 @@ class StoringBackend(CeleryBackend):  # type: ignore[misc]  # Celery has no type
     def _delete_group(self, group_id: str) -> None:
         run_anywhere(self._async.delete_group, str(group_id))
 
-    # --- chords: counted in Redis by Celery's own code, elsewhere left to its polling task ``celery.chord_unlock`` ---
+    # --- chords: left to Celery's polling task ``celery.chord_unlock``, but for Redis ---
 
-    def _native_chords(self) -> NativeChords | None:
-        if not self.supports_autoexpire:
-            return None
+    def _count_chords_in_redis(self) -> None:
+        """Have chords counted by Celery's own code for Redis, where it can use this one."""
         from aioresult.integrations.celery.chords import native_chords
 
-        return native_chords(self.app, self.url, self._async.settings, self.chord_error_from_stack)
-
-    @property
-    def _counter(self) -> NativeChords:
-        """Celery's Redis backend, or where that is of no use what all of Celery's backends inherit."""
-        return self._chords or cast("NativeChords", super())
-
-    def apply_chord(self, header_result_args: Any, body: Any, **options: Any) -> None:
-        """Prepare for the parts of a chord to come in."""
-        self._counter.apply_chord(header_result_args, body, **options)
-
-    def set_chord_size(self, group_id: str, chord_size: int) -> None:
-        """Store how many parts a chord has."""
-        self._counter.set_chord_size(group_id, chord_size)
-
-    def add_to_chord(self, chord_id: str, result: Any) -> None:
-        """Count one more part, which a running part has added."""
-        self._counter.add_to_chord(chord_id, result)
-
-    def on_chord_part_return(self, request: Any, state: str, result: Any, **options: Any) -> None:
-        """Count a part that has ended; with the last one, publish the chord's body."""
-        self._counter.on_chord_part_return(request, state, result, **options)
+        chords = native_chords(self.app, self.url, self._async.settings, self.chord_error_from_stack)
+        if chords is not None:
+            self.apply_chord, self.set_chord_size = chords.apply_chord, chords.set_chord_size
+            self.add_to_chord, self.on_chord_part_return = chords.add_to_chord, chords.on_chord_part_return
