@@ -13,17 +13,16 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from aioresult.codec.records import Layout
+from aioresult.collecting import Single
 from aioresult.default import common_runtime
 from aioresult.errors import ResultTimeout
 from aioresult.record import Record
-from aioresult.result import AsyncResult
 from aioresult.runtime import check_timeout, deadline_after
 from aioresult.states import PROPAGATE_STATES
 from aioresult.sync.portal import iterate
 from aioresult.sync.records import records
 from aioresult.waiting import refuse_ignored
 
-Single: TypeAlias = AsyncResult[Any]
 OnValue: TypeAlias = Callable[[str, Any], object]
 """Celery's ``callback``: takes the task's id and its value."""
 OnMessage: TypeAlias = Callable[[dict[str, Any]], object]

@@ -52,8 +52,8 @@ def _spelled_for_celery(address: SentinelAddress) -> str:
     return ";".join(f"sentinel://{credentials}{place}/{address.options.get('db') or 0}" for place in places)
 
 
-_SPELLINGS: Final = dict.fromkeys(("redis+unix", "redis+socket", "unix", "socket"), "socket")
-"""Celery's names for a Unix socket's URL, once it has chosen the backend."""
+_UNIX: Final = ("redis+unix", "redis+socket", "unix", "socket")
+"""Schemes of a Unix socket's URL; Celery's Redis backend knows the last one."""
 
 
 def native_chords(app: App, url: str, settings: Settings, fail: Callable[..., Any]) -> Chords | None:
@@ -66,8 +66,8 @@ def native_chords(app: App, url: str, settings: Settings, fail: Callable[..., An
         return SentinelChords(app, address, fail)
     if scheme == "rediss" and "ssl_cert_reqs" not in rest and not app.conf.get("redis_backend_use_ssl"):
         rest = f"{rest}{'&' if '?' in rest else '?'}ssl_cert_reqs=required"
-    if scheme in _SPELLINGS:
-        scheme, rest = _SPELLINGS[scheme], rest.replace("?db=", "?virtual_host=")
+    if scheme in _UNIX:
+        scheme, rest = "socket", rest.replace("?db=", "?virtual_host=")
     elif scheme not in ("redis", "rediss"):
         return None
     return Chords(app, f"{scheme}://{rest}", fail)

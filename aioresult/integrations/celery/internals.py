@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 import kombu.exceptions
@@ -10,25 +10,16 @@ from celery import current_app
 from celery.app import pop_current_task, push_current_task
 from celery.exceptions import TimeoutError as _TimeoutError
 from celery.local import Proxy as _Proxy
-from celery.result import EagerResult as _EagerResult
 from celery.result import ResultSet as _ResultSet
 from vine import barrier, promise
 
-from aioresult.integrations.celery.protocols import (
-    App,
-    Eager,
-    PendingResult,
-    PendingSet,
-    Promise,
-    ResultNode,
-)
+from aioresult.integrations.celery.protocols import App, PendingResult, PendingSet, Promise
 from aioresult.sync.observing import OnInterval
 
 if TYPE_CHECKING:
     from typing_extensions import TypeIs
 
 T = TypeVar("T")
-
 
 CeleryTimeout: Final = cast("type[Exception]", _TimeoutError)
 """Celery's ``get`` raises it. It is no subclass of the builtin ``TimeoutError``."""
@@ -107,13 +98,3 @@ def in_context(app: App, fn: Callable[[], T]) -> Callable[[], T]:
                 pop_current_task()
 
     return call
-
-
-def members(node: object) -> Sequence[ResultNode] | None:
-    """Return the members of a group's result, or of a set; ``None`` for that of a single task."""
-    return cast("Sequence[ResultNode]", node.results) if isinstance(node, _ResultSet) else None
-
-
-def eager(node: ResultNode) -> Eager | None:
-    """Return the result of a task that was run at once; ``None`` for that of a published one."""
-    return cast("Eager", node) if isinstance(node, _EagerResult) else None

@@ -145,12 +145,3 @@ class PendingSet(Protocol):
     id: str
     parent: PendingResult | PendingSet | None
     results: Sequence[PendingResult | PendingSet]
-
-
-class Eager(Protocol):
-    """The result of a task that was run instead of published (``task_always_eager``)."""
-
-    id: str
-    state: str
-    result: object
-    traceback: object

@@ -146,9 +146,6 @@ def _nodes(given: object) -> Iterator[object]:
         yield given
     elif (leaves := getattr(given, "leaves", None)) is not None:
         yield from leaves()
-    elif (members := internals.members(given)) is not None:
-        for member in members:
-            yield from _nodes(member)
     elif isinstance(given, Iterable):
         for one in given:
             yield from _nodes(one)
