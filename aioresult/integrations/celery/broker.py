@@ -6,21 +6,18 @@ They are made by Celery's own code, which blocks, and must not block an event lo
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextvars import copy_context
 from functools import partial
-from queue import SimpleQueue
 from time import monotonic
 from typing import Final, TypeVar
 
 from aioresult.integrations.celery import internals
 from aioresult.integrations.celery.errors import BrokerUnavailable
 from aioresult.integrations.celery.protocols import App
-from aioresult.sync.surroundings import fulfil
+from aioresult.sync.surroundings import fulfil, get_pool
 
 T = TypeVar("T")
 
@@ -30,40 +27,6 @@ _LOST: Final = "it was sent, but its answers are lost"
 _CREDENTIALS: Final = re.compile(r"(?<=://)[^@/\s]*@")
 _MOST_THREADS: Final = 4
 """Publishing mostly uses the processor. A few threads are enough for one slow broker not to delay the others."""
-
-
-class Threads:
-    """Up to ``_MOST_THREADS`` threads, started as they are needed; daemons, so that no exit waits for a broker."""
-
-    def __init__(self, role: str) -> None:
-        self._role = role
-        self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        self._lock = threading.Lock()
-        self._count = 0
-        self._idle = 0
-
-    def submit(self, fn: Callable[[], T]) -> Future[T]:
-        """Call ``fn`` in one of the threads, with the caller's context variables; not if it is cancelled in time."""
-        future: Future[T] = Future()
-        with self._lock:
-            if self._idle:
-                self._idle -= 1
-            elif self._count < _MOST_THREADS:
-                self._count += 1
-                name = f"aioresult {self._role} {self._count}"
-                threading.Thread(target=self._serve, name=name, daemon=True).start()
-        self._calls.put(partial(fulfil, future, partial(copy_context().run, fn)))
-        return future
-
-    def _serve(self) -> None:
-        while True:
-            self._calls.get()()
-            with self._lock:
-                self._idle += 1
-
-
-_threads: Final[dict[tuple[int, str], Threads]] = {}
-"""For each process, since a forked child has no threads of its parent, and for each purpose."""
 
 
 class Answers:
@@ -107,9 +70,9 @@ async def hand_over(
     Raises:
         BrokerUnavailable: the broker refused it, or took too long.
     """
-    key = os.getpid(), "publisher" if answers is None else "listener"
-    threads = _threads.get(key) or _threads.setdefault(key, Threads(key[1]))
-    future = threads.submit(internals.in_context(app, call))
+    threads = get_pool("publisher" if answers is None else "listener", _MOST_THREADS)
+    future: Future[T] = Future()
+    threads.put(partial(fulfil, future, partial(copy_context().run, internals.in_context(app, call))))
     outcome = asyncio.wrap_future(future)
     try:
         await asyncio.wait([outcome], timeout=timeout)
