@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn
 
 from aioresult import result as asynchronous
@@ -16,8 +16,7 @@ from aioresult.sync.errors import as_celerys
 from aioresult.sync.fields import Fields
 from aioresult.sync.mirrors import backend_for, blocking, mirror, the_id
 from aioresult.sync.observing import Observer, OnInterval, OnMessage, OnValue, refuse_within_a_task
-from aioresult.sync.portal import iterate, run
-from aioresult.sync.revoking import RevocableTask
+from aioresult.sync.portal import iterate, refuse_to_block_a_loop, run
 from aioresult.sync.storing import StoringBackend
 from aioresult.sync.tree import Result, Tree
 from aioresult.values import item_as
@@ -34,7 +33,7 @@ else:
     T = TypeVar("T")  # before Python 3.13 it has no default
 
 
-class AsyncResult(Fields, Tree, RevocableTask, Generic[T]):
+class AsyncResult(Fields, Tree, Generic[T]):
     """The result of the task ``task_id``, for blocking callers.
 
     Each attribute that depends on the task's state asks the store, until the task has been found final. Arguments are
@@ -235,6 +234,26 @@ class AsyncResult(Fields, Tree, RevocableTask, Generic[T]):
 
     def _to_revoke(self) -> str:
         return self.id
+
+    def revoke_by_stamped_headers(
+        self,
+        headers: Mapping[str, str | list[str]],
+        connection: object = None,
+        terminate: bool = False,
+        signal: str | None = None,
+        wait: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        """Have all workers not run tasks with these ``headers``; for the other arguments see ``revoke``."""
+        refuse_to_block_a_loop()
+        if self.app is None:
+            raise Unsupported(
+                f"{self._named()}: headers are known to Celery's workers only; make the result with app=app, or call "
+                f"app.control.revoke_by_stamped_headers(headers) of the Celery app"
+            )
+        self.app.control.revoke_by_stamped_headers(
+            headers, connection=connection, terminate=terminate, signal=signal, reply=wait, timeout=timeout
+        )
 
     def then(self, *args: Any, **options: Any) -> NoReturn:
         """Refuse: without a waiting caller, nothing would call the callback."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from aioresult.errors import Unsupported
@@ -101,29 +100,3 @@ class Revocable(ABC):
 
     def __repr__(self) -> str:
         return f"<sync {repr(self.mirrored)[1:]}"
-
-
-class RevocableTask(Revocable):
-    """One task that can be revoked."""
-
-    __slots__ = ()
-
-    def revoke_by_stamped_headers(
-        self,
-        headers: Mapping[str, str | list[str]],
-        connection: object = None,
-        terminate: bool = False,
-        signal: str | None = None,
-        wait: bool = False,
-        timeout: float | None = None,
-    ) -> None:
-        """Have all workers not run tasks with these ``headers``; for the other arguments see ``revoke``."""
-        refuse_to_block_a_loop()
-        if self.app is None:
-            raise Unsupported(
-                f"{self._named()}: headers are known to Celery's workers only; make the result with app=app, or call "
-                f"app.control.revoke_by_stamped_headers(headers) of the Celery app"
-            )
-        self.app.control.revoke_by_stamped_headers(
-            headers, connection=connection, terminate=terminate, signal=signal, reply=wait, timeout=timeout
-        )
