@@ -10,7 +10,7 @@ from typing import Any, Protocol, TextIO, cast
 from aioresult.default import Result as Mirrored
 from aioresult.errors import MissingDriver, ResultTimeout
 from aioresult.record import ResultTree
-from aioresult.sync.errors import INCOMPLETE, as_celerys
+from aioresult.sync.errors import as_celerys
 from aioresult.sync.revoking import Revocable
 
 
@@ -103,7 +103,7 @@ class Tree(Result):
                 nodes.extend((node, child) for child in node.children or ())
             elif not intermediate:
                 what = f"task {node.id!r} is not final, so that its children are not known"
-                raise as_celerys(ResultTimeout(f"{what}; wait for it, or pass intermediate=True"), INCOMPLETE)
+                raise as_celerys(ResultTimeout(f"{what}; wait for it, or pass intermediate=True"), "IncompleteStream")
 
     def collect(self, intermediate: bool = False, **options: Any) -> Iterator[tuple[Result, Any]]:
         """Iterate this result and those of the tasks that it started, each with its value; waits for each.
