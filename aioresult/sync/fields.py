@@ -23,14 +23,20 @@ class Fields(ABC):
         """The state's name."""
         return self.fetch().status
 
-    state = status  # Celery has both names
+    @property
+    def state(self) -> str:
+        """The same as ``status``."""
+        return self.fetch().status
 
     @property
     def result(self) -> Any:
         """The value, the exception, the ``meta`` of a state of your own, or ``None``."""
         return self.fetch().result
 
-    info = result  # Celery has both names
+    @property
+    def info(self) -> Any:
+        """The same as ``result``."""
+        return self.fetch().result
 
     @property
     def traceback(self) -> str | None:
