@@ -122,7 +122,8 @@ class StoringBackend(CeleryBackend):  # type: ignore[misc]  # Celery has no type
 
     def _save_group(self, group_id: str, result: ResultNode) -> ResultNode:
         async def save() -> None:
-            await self._async._runtime.store.put_group(str(group_id), result.as_tuple())
+            async with self._async._runtime.calling() as store:
+                await store.put_group(str(group_id), result.as_tuple())
 
         run_anywhere(save)
         return result

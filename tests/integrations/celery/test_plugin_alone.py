@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from celery import Celery
 
 from aioresult.integrations.celery import callbacks
+from aioresult.stores.memory import MemoryStore
 from aioresult.sync import records
 from aioresult.sync.portal import run_anywhere
 from tests.blocking import PATIENCE, eventually
@@ -61,6 +63,31 @@ def test_a_slow_caller_gets_every_final_state_however_many_others_another_task_h
         assert told[-1] == "in the end"
         assert records._UNREAD_STATES - 1 in told, "the newest of the other states are kept"
         assert 0 not in told, "older ones give way"
+
+
+def test_a_group_that_is_being_saved_is_saved_before_its_store_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    happened: list[str] = []
+    with application(broker="memory://", backend="aioresult+memory://") as app:
+        backend = app.backend._async
+        closing: list[asyncio.Task[None]] = []
+
+        async def put_group(store: MemoryStore, group_id: str, tree: object) -> None:
+            closing.append(asyncio.create_task(backend.aclose()))
+            for _ in range(100):  # turns of the loop in which it could be closed
+                await asyncio.sleep(0)
+            happened.append(f"{group_id} is saved")
+
+        async def aclose(store: MemoryStore) -> None:
+            happened.append("the store is closed")
+
+        async def closed() -> None:
+            await asyncio.wait(closing)
+
+        monkeypatch.setattr(MemoryStore, "put_group", put_group)
+        monkeypatch.setattr(MemoryStore, "aclose", aclose)
+        app.backend.save_group("one", app.GroupResult("one", []))
+        run_anywhere(closed)
+    assert happened == ["one is saved", "the store is closed"]
 
 
 FORK = """
