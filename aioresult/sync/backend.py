@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, TypeVar, overload
+from typing import Any
 
 from aioresult import backend as asynchronous
-from aioresult.record import ResultTree
 from aioresult.sync import groups
 from aioresult.sync import result as results
 from aioresult.sync.mirrors import mirror
+from aioresult.sync.result import T
 from aioresult.sync.storing import StoringBackend
 from aioresult.sync.tree import Result
-
-T = TypeVar("T")
 
 
 class Backend(StoringBackend):
@@ -21,14 +19,6 @@ class Backend(StoringBackend):
 
     Also takes an ``aioresult.Backend``, which is then shared: its blocking callers use connections of their own.
     """
-
-    @overload
-    def AsyncResult(self, task_id: str, *, parent: Result | None = None) -> results.AsyncResult[Any]: ...
-
-    @overload
-    def AsyncResult(
-        self, task_id: str, *, result_type: type[T], parent: Result | None = None
-    ) -> results.AsyncResult[T]: ...
 
     def AsyncResult(  # noqa: N802  (named as in Celery)
         self, task_id: str, *, result_type: type[T] | None = None, parent: Result | None = None
@@ -41,11 +31,6 @@ class Backend(StoringBackend):
     ) -> groups.GroupResult:
         """Return a group of results in this backend."""
         return groups.GroupResult(group_id, results, parent, backend=self)
-
-    def _result_from_tree(self, tree: ResultTree) -> Result:
-        """Return the result or group in this backend that Celery's tuple form describes."""
-        result: Result = mirror(self._async._result_from_tree(tree))
-        return result
 
     def restore_group(self, group_id: str) -> groups.GroupResult | None:
         """Return the saved group ``group_id``, or ``None`` where none is saved."""

@@ -13,7 +13,6 @@ from aioresult.errors import AioResultError, ResultTimeout, TaskRevokedError
 
 E = TypeVar("E", bound=AioResultError)
 
-INCOMPLETE: Final = "IncompleteStream"
 _CELERYS: Final[dict[type[AioResultError], str]] = {
     ResultTimeout: "TimeoutError",
     TaskRevokedError: "TaskRevokedError",

@@ -12,7 +12,7 @@ from aioresult.collection import Collection
 from aioresult.errors import ResultTimeout, Unsupported
 from aioresult.record import ResultTree, check_task_id
 from aioresult.states import PROPAGATE_STATES
-from aioresult.sync.many import as_completed, leaves_of, mirrored_of
+from aioresult.sync.many import as_completed, leaves_of
 from aioresult.sync.mirrors import backend_for, blocking, mirror, the_id
 from aioresult.sync.observing import Observer, OnInterval, OnMessage, OnValue, meta, refuse_within_a_task
 from aioresult.sync.portal import run
@@ -59,13 +59,7 @@ class ResultSet(Collection[Result], Revocable):
     @property
     def mirrored(self) -> asynchronous.ResultSet:
         """The asynchronous set of the same members."""
-        return asynchronous.ResultSet(mirrored_of(self.results), backend=self._backend)
-
-    @property
-    def backend(self) -> StoringBackend:
-        """The backend given, or the application's, or that of the members, or the configured one."""
-        backend: StoringBackend = mirror(self.mirrored.backend)
-        return backend
+        return asynchronous.ResultSet([member.mirrored for member in self.results], backend=self._backend)
 
     def leaves(self) -> list[AsyncResult[Any]]:
         """Return the single results in this, those of nested groups included, in order."""
@@ -177,9 +171,6 @@ class ResultSet(Collection[Result], Revocable):
         """Refuse: without a waiting caller, nothing would call the callback."""
         raise Unsupported("then() is not supported; pass callback= to join(), or iterate as_completed()")
 
-    def __repr__(self) -> str:
-        return f"<sync {repr(self.mirrored)[1:]}"
-
     def __eq__(self, other: object) -> bool:
         return self.results == other.results if isinstance(other, ResultSet) else NotImplemented
 
@@ -227,7 +218,9 @@ class GroupResult(ResultSet, Result):
     def mirrored(self) -> asynchronous.GroupResult:
         """The asynchronous group of the same members."""
         parent = None if self.parent is None else self.parent.mirrored
-        return asynchronous.GroupResult(self.id, mirrored_of(self.results), parent, backend=self._backend)
+        return asynchronous.GroupResult(
+            self.id, [member.mirrored for member in self.results], parent, backend=self._backend
+        )
 
     @property
     def children(self) -> list[Result]:

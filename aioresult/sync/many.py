@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator
-from typing import Any, Literal, TypeVar, cast, overload
+from typing import Any, Literal, TypeAlias, TypeVar, overload
 
 from aioresult import collecting, many
-from aioresult.default import Result as Asynchronous
 from aioresult.sync.portal import iterate, run
 from aioresult.sync.result import AsyncResult
 from aioresult.sync.tree import Result
@@ -21,141 +20,58 @@ T5 = TypeVar("T5")
 T6 = TypeVar("T6")
 
 
+# Short names: so an overload fits on a line or two, and can be compared with its neighbours.
+R: TypeAlias = AsyncResult[T]
+E: TypeAlias = BaseException
+No: TypeAlias = Literal[False]
+Yes: TypeAlias = Literal[True]
+
+
 def leaves_of(results: Iterable[Result]) -> list[AsyncResult[Any]]:
     """Return the single results in ``results`` and in the groups among them, in order."""
-    return cast("list[AsyncResult[Any]]", [leaf for result in results for leaf in result.leaves()])
-
-
-def mirrored_of(results: Iterable[Result]) -> list[Asynchronous]:
-    """Return the asynchronous forms of ``results``."""
-    return [result.mirrored for result in results]
+    return [leaf for result in results for leaf in result.leaves()]
 
 
 @overload
-def gather(r1: AsyncResult[T1], /, *, return_exceptions: Literal[False] = False) -> tuple[T1]: ...
-
-
+def gather(r1: R[T1], /, *, return_exceptions: No = False) -> tuple[T1]: ...
 @overload
-def gather(r1: AsyncResult[T1], /, *, return_exceptions: Literal[True]) -> tuple[T1 | BaseException]: ...
-
-
+def gather(r1: R[T1], /, *, return_exceptions: Yes) -> tuple[T1 | E]: ...
 @overload
-def gather(
-    r1: AsyncResult[T1], r2: AsyncResult[T2], /, *, return_exceptions: Literal[False] = False
-) -> tuple[T1, T2]: ...
-
-
+def gather(r1: R[T1], r2: R[T2], /, *, return_exceptions: No = False) -> tuple[T1, T2]: ...
+@overload
+def gather(r1: R[T1], r2: R[T2], /, *, return_exceptions: Yes) -> tuple[T1 | E, T2 | E]: ...
+@overload
+def gather(r1: R[T1], r2: R[T2], r3: R[T3], /, *, return_exceptions: No = False) -> tuple[T1, T2, T3]: ...
+@overload
+def gather(r1: R[T1], r2: R[T2], r3: R[T3], /, *, return_exceptions: Yes) -> tuple[T1 | E, T2 | E, T3 | E]: ...
 @overload
 def gather(
-    r1: AsyncResult[T1], r2: AsyncResult[T2], /, *, return_exceptions: Literal[True]
-) -> tuple[T1 | BaseException, T2 | BaseException]: ...
-
-
-@overload
-def gather(
-    r1: AsyncResult[T1], r2: AsyncResult[T2], r3: AsyncResult[T3], /, *, return_exceptions: Literal[False] = False
-) -> tuple[T1, T2, T3]: ...
-
-
-@overload
-def gather(
-    r1: AsyncResult[T1], r2: AsyncResult[T2], r3: AsyncResult[T3], /, *, return_exceptions: Literal[True]
-) -> tuple[T1 | BaseException, T2 | BaseException, T3 | BaseException]: ...
-
-
-@overload
-def gather(
-    r1: AsyncResult[T1],
-    r2: AsyncResult[T2],
-    r3: AsyncResult[T3],
-    r4: AsyncResult[T4],
-    /,
-    *,
-    return_exceptions: Literal[False] = False,
+    r1: R[T1], r2: R[T2], r3: R[T3], r4: R[T4], /, *, return_exceptions: No = False
 ) -> tuple[T1, T2, T3, T4]: ...
-
-
 @overload
 def gather(
-    r1: AsyncResult[T1],
-    r2: AsyncResult[T2],
-    r3: AsyncResult[T3],
-    r4: AsyncResult[T4],
-    /,
-    *,
-    return_exceptions: Literal[True],
-) -> tuple[T1 | BaseException, T2 | BaseException, T3 | BaseException, T4 | BaseException]: ...
-
-
+    r1: R[T1], r2: R[T2], r3: R[T3], r4: R[T4], /, *, return_exceptions: Yes
+) -> tuple[T1 | E, T2 | E, T3 | E, T4 | E]: ...
 @overload
 def gather(
-    r1: AsyncResult[T1],
-    r2: AsyncResult[T2],
-    r3: AsyncResult[T3],
-    r4: AsyncResult[T4],
-    r5: AsyncResult[T5],
-    /,
-    *,
-    return_exceptions: Literal[False] = False,
+    r1: R[T1], r2: R[T2], r3: R[T3], r4: R[T4], r5: R[T5], /, *, return_exceptions: No = False
 ) -> tuple[T1, T2, T3, T4, T5]: ...
-
-
 @overload
 def gather(
-    r1: AsyncResult[T1],
-    r2: AsyncResult[T2],
-    r3: AsyncResult[T3],
-    r4: AsyncResult[T4],
-    r5: AsyncResult[T5],
-    /,
-    *,
-    return_exceptions: Literal[True],
-) -> tuple[T1 | BaseException, T2 | BaseException, T3 | BaseException, T4 | BaseException, T5 | BaseException]: ...
-
-
+    r1: R[T1], r2: R[T2], r3: R[T3], r4: R[T4], r5: R[T5], /, *, return_exceptions: Yes
+) -> tuple[T1 | E, T2 | E, T3 | E, T4 | E, T5 | E]: ...
 @overload
 def gather(
-    r1: AsyncResult[T1],
-    r2: AsyncResult[T2],
-    r3: AsyncResult[T3],
-    r4: AsyncResult[T4],
-    r5: AsyncResult[T5],
-    r6: AsyncResult[T6],
-    /,
-    *,
-    return_exceptions: Literal[False] = False,
+    r1: R[T1], r2: R[T2], r3: R[T3], r4: R[T4], r5: R[T5], r6: R[T6], /, *, return_exceptions: No = False
 ) -> tuple[T1, T2, T3, T4, T5, T6]: ...
-
-
 @overload
 def gather(
-    r1: AsyncResult[T1],
-    r2: AsyncResult[T2],
-    r3: AsyncResult[T3],
-    r4: AsyncResult[T4],
-    r5: AsyncResult[T5],
-    r6: AsyncResult[T6],
-    /,
-    *,
-    return_exceptions: Literal[True],
-) -> tuple[
-    T1 | BaseException,
-    T2 | BaseException,
-    T3 | BaseException,
-    T4 | BaseException,
-    T5 | BaseException,
-    T6 | BaseException,
-]: ...
-
-
+    r1: R[T1], r2: R[T2], r3: R[T3], r4: R[T4], r5: R[T5], r6: R[T6], /, *, return_exceptions: Yes
+) -> tuple[T1 | E, T2 | E, T3 | E, T4 | E, T5 | E, T6 | E]: ...
 @overload
-def gather(*results: AsyncResult[T], return_exceptions: Literal[False] = False) -> list[T]: ...
-
-
+def gather(*results: R[T], return_exceptions: No = False) -> list[T]: ...
 @overload
-def gather(*results: AsyncResult[T], return_exceptions: Literal[True]) -> list[T | BaseException]: ...
-
-
+def gather(*results: R[T], return_exceptions: Yes) -> list[T | E]: ...
 @overload
 def gather(*results: Result, return_exceptions: bool = False) -> Any: ...
 
@@ -168,7 +84,7 @@ def gather(*results: Result, return_exceptions: bool = False) -> Any:
     Raises:
         Exception: the first failure that becomes known, unless ``return_exceptions`` puts exceptions among the values.
     """
-    return run(many.gather, *mirrored_of(results), return_exceptions=return_exceptions)
+    return run(many.gather, *(result.mirrored for result in results), return_exceptions=return_exceptions)
 
 
 def as_completed(results: Iterable[Result], *, timeout: float | None = None) -> Iterator[AsyncResult[Any]]:

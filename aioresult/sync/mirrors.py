@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from functools import singledispatch, wraps
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from aioresult.backend import Backend
 from aioresult.errors import SettingsError
@@ -13,18 +13,9 @@ from aioresult.sync.portal import run
 if TYPE_CHECKING:
     from aioresult.integrations.celery.protocols import App
 
-A_co = TypeVar("A_co", covariant=True)
 P = ParamSpec("P")
 S = TypeVar("S")
 T = TypeVar("T")
-
-
-class Mirror(Protocol[A_co]):
-    """A blocking object."""
-
-    @property
-    def mirrored(self) -> A_co:
-        """The asynchronous object whose methods this calls."""
 
 
 @singledispatch
@@ -38,10 +29,10 @@ def mirror(asynchronous: Any, *_app: App | None) -> Any:
 
 
 def blocking(method: Callable[Concatenate[S, P], Coroutine[Any, Any, T]]) -> Callable[Concatenate[Any, P], T]:
-    """Return ``method`` of an asynchronous class as one of the blocking class that mirrors it."""
+    """Return ``method`` of an asynchronous class as one of the blocking class whose objects have it ``mirrored``."""
 
     @wraps(method)
-    def call(self: Mirror[S], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
         return run(method, self.mirrored, *args, **kwargs)
 
     return call

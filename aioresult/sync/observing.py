@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
-from contextlib import aclosing
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing, suppress
 from datetime import UTC
+from itertools import chain
 from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from aioresult.background import owned_task
 from aioresult.codec.records import Layout
-from aioresult.collecting import as_completed
+from aioresult.collecting import Single
 from aioresult.default import common_runtime
-from aioresult.errors import DecodeError, ResultTimeout
+from aioresult.errors import ResultTimeout
 from aioresult.record import Record
-from aioresult.result import AsyncResult
-from aioresult.runtime import deadline_after
+from aioresult.runtime import check_timeout, deadline_after
 from aioresult.states import PROPAGATE_STATES
 from aioresult.sync.portal import iterate
+from aioresult.sync.records import records
 from aioresult.waiting import refuse_ignored
 
-Single: TypeAlias = AsyncResult[Any]
 OnValue: TypeAlias = Callable[[str, Any], object]
 """Celery's ``callback``: takes the task's id and its value."""
 OnMessage: TypeAlias = Callable[[dict[str, Any]], object]
 """Takes the ``meta`` dictionary of one state, see ``meta``."""
 OnInterval: TypeAlias = Callable[[], object]
-News: TypeAlias = "asyncio.Queue[tuple[Single, Record] | asyncio.Task[None]]"
-"""States, and the tasks that read them, once they are done."""
 
 _LAYOUT: Final = Layout(UTC, True)
 
@@ -99,16 +96,15 @@ class Observer(msgspec.Struct, frozen=True):
         Raises:
             ResultTimeout: not all of ``results`` were final in time.
         """
-        if self.on_message is None and self.on_interval is None:
-            yield from iterate(lambda: as_completed([*ancestors, *results], timeout=timeout))
-            return
         if self.on_interval is not None:
             self.on_interval()
         told = {id(result) for result in results}
         source = iterate(
-            lambda: _states(results, ancestors, timeout), interval=self.interval, on_interval=self.on_interval
+            lambda: _states(results, ancestors, timeout, finals_only=self.on_message is None),
+            interval=self.interval,
+            on_interval=self.on_interval,
         )
-        for result, record in source:
+        for result, record in chain.from_iterable(source):
             if self.on_message is not None and id(result) in told and record.error is None:
                 self.on_message(meta(record))
             if record.ended:
@@ -116,55 +112,38 @@ class Observer(msgspec.Struct, frozen=True):
 
 
 async def _states(
-    results: Sequence[Single], ancestors: Sequence[Single], timeout: float | None
-) -> AsyncIterator[tuple[Single, Record]]:
-    """Yield each state of ``results`` and ``ancestors``, in the order in which they come, until all are final.
+    results: Sequence[Single], ancestors: Sequence[Single], timeout: float | None, *, finals_only: bool
+) -> AsyncIterator[list[tuple[Single, Record]]]:
+    """Yield the states of ``results`` and ``ancestors`` as they come, until ``results`` are final.
 
     Raises:
         ResultTimeout: not all of ``results`` were final in time; says nothing of ``ancestors``, which nobody asked for.
         ResultNotStored: one of ``results`` is ignored and not stored.
     """
-    if not results:
+    check_timeout(timeout)
+    every = [*ancestors, *results]
+    yield [(result, final) for result in every if (final := result.final) is not None]
+    unfinished = {id(result) for result in results if result.final is None}
+    if not unfinished:
         return
-    runtime = common_runtime([*results, *ancestors])
-    ignored = [result.id for result in results if result._is_ignored]
+    unknown = [result for result in every if result.final is None]
+    runtime = common_runtime(unknown)
+    ignored = [result.id for result in unknown if id(result) in unfinished and result._is_ignored]
     await refuse_ignored(runtime, ignored, deadline_after(timeout))
-    unfinished = {id(result) for result in results}
-    async with aclosing(_news([*ancestors, *results], timeout)) as source:
-        async for result, record in source:
-            if record.ended:
-                unfinished.discard(id(result))
-            yield result, record
-    if unfinished:
-        raise runtime.timeout_error([result.id for result in results], len(unfinished), timeout)
-
-
-async def _news(results: Sequence[Single], timeout: float | None) -> AsyncGenerator[tuple[Single, Record], None]:
-    """Yield each state of ``results`` until all are final, or ``timeout`` seconds have passed."""
-    news: News = asyncio.Queue()
-    tellers = [owned_task(_tell(result, timeout, news), f"aioresult states of {result.id:.60}") for result in results]
-    for teller in tellers:
-        teller.add_done_callback(news.put_nowait)
-    left = len(tellers)
-    try:
-        while left:
-            item = await news.get()
-            if isinstance(item, asyncio.Task):
-                item.result()
-                left -= 1
-            else:
-                yield item
-    finally:
-        for teller in tellers:
-            teller.cancel()
-        await asyncio.gather(*tellers, return_exceptions=True)
-
-
-async def _tell(result: Single, timeout: float | None, news: News) -> None:
-    try:
-        async for record in result.updates(timeout):
-            news.put_nowait((result, record))
-    except ResultTimeout:
-        pass  # all time out together: what is missing is counted when all have ended
-    except DecodeError as exc:  # concerns this result only
-        news.put_nowait((result, Record.undecodable(result.id, exc)))
+    by_id: defaultdict[str, list[Single]] = defaultdict(list)
+    for result in unknown:
+        by_id[result.id].append(result)
+    source = records(unknown[0].backend, list(by_id), timeout, finals_only=finals_only)
+    with suppress(ResultTimeout):
+        async with aclosing(source):
+            async for batch in source:
+                news = [(result, record) for record in batch for result in by_id[record.id]]
+                for result, record in news:
+                    if record.error is None:
+                        result._keep(record)
+                    if record.ended:
+                        unfinished.discard(id(result))
+                yield news
+                if not unfinished:
+                    return
+    raise runtime.timeout_error([result.id for result in results], len(unfinished), timeout)

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import suppress
 from typing import Any, Final, Generic, ParamSpec, TypeVar
 
+from aioresult import forks
 from aioresult.errors import AioResultError, ResultTimeout, TaskRevokedError, WouldBlockLoop
 from aioresult.sync.errors import as_celerys
 from aioresult.sync.notebooks import in_a_cell
@@ -32,12 +33,13 @@ class _Call(Generic[T]):
 
     Attributes:
         task: the coroutine's task, from ``begin`` on.
+        done: wakes the caller at the coroutine's end.
     """
 
     def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
         self.task: asyncio.Task[T]
         self._coroutine = coroutine
-        self._done = surroundings().signal()
+        self.done = surroundings().signal()
 
     def begin(self) -> None:
         """Start the coroutine; called in the portal's loop, with the caller's context variables."""
@@ -47,11 +49,7 @@ class _Call(Generic[T]):
     def _end(self, task: asyncio.Task[T]) -> None:
         if not task.cancelled():
             task.exception()  # has been seen, even if the caller was interrupted
-        self._done.set()
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait for the coroutine's end, and return whether it came within ``timeout`` seconds."""
-        return self._done.wait(timeout)
+        self.done.set()
 
     def cancel(self) -> None:
         """Cancel the coroutine, unless it has ended; called in the portal's loop, after ``begin``."""
@@ -128,12 +126,6 @@ class _Portal:
             raise AioResultError("the interpreter is exiting: no results can be asked for any more") from exc
         return call
 
-    def call_soon(self, callback: Callable[..., object], *args: Any) -> None:
-        """Schedule a call in the portal's loop, as long as that runs."""
-        if self._started:
-            with suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(callback, *args)
-
     def end(self) -> None:
         """Cancel what still runs, close the backends that were used in the loop, and end its thread."""
         if self._started and not self._loop.is_closed():
@@ -148,7 +140,6 @@ _portal: _Portal | None = None
 _lock = threading.Lock()
 _exiting = False
 _followed = False
-_inherited: Final[list[object]] = []
 
 
 def _get_portal() -> _Portal:
@@ -184,7 +175,7 @@ def _follow_the_process() -> None:
 def _start_afresh() -> None:
     """Forget the portal in a forked child: its thread does not exist here, and its loop must not be used or closed."""
     global _portal, _lock  # noqa: PLW0603
-    _inherited.append(_portal)
+    forks.keep(_portal)
     _portal = None
     _lock = threading.Lock()
 
@@ -235,8 +226,10 @@ def call_soon(callback: Callable[..., object], *args: Any) -> None:
     Only schedules the call, takes no lock and starts nothing, and therefore may be used wherever the garbage collector
     runs.
     """
-    if _portal is not None:
-        _portal.call_soon(callback, *args)
+    portal = _portal
+    if portal is not None and portal._started:
+        with suppress(RuntimeError):  # the loop is closed
+            portal._loop.call_soon_threadsafe(callback, *args)
 
 
 def iterate(
@@ -267,7 +260,7 @@ def iterate(
 
 def _outcome(call: _Call[T], interval: float | None = None, on_interval: Callable[[], object] | None = None) -> T:
     try:
-        while not call.wait(None if on_interval is None else interval):
+        while not call.done.wait(None if on_interval is None else interval):
             if on_interval is not None:
                 on_interval()
         return call.task.result()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeVar, overload
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn
 
 from aioresult import result as asynchronous
 from aioresult.backend import Backend
+from aioresult.default import ancestors_of
 from aioresult.errors import ResultTimeout, TaskRevokedError, Unsupported
 from aioresult.record import Record, check_task_id
 from aioresult.states import PROPAGATE_STATES
@@ -15,19 +16,24 @@ from aioresult.sync.errors import as_celerys
 from aioresult.sync.fields import Fields
 from aioresult.sync.mirrors import backend_for, blocking, mirror, the_id
 from aioresult.sync.observing import Observer, OnInterval, OnMessage, OnValue, refuse_within_a_task
-from aioresult.sync.portal import iterate, run
-from aioresult.sync.revoking import RevocableTask
+from aioresult.sync.portal import iterate, refuse_to_block_a_loop, run
 from aioresult.sync.storing import StoringBackend
 from aioresult.sync.tree import Result, Tree
 from aioresult.values import item_as
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
     from aioresult.integrations.celery.protocols import App
 
-T = TypeVar("T")
+    T = TypeVar("T", default=Any)  # where no ``result_type`` is given
+else:
+    from typing import TypeVar
+
+    T = TypeVar("T")  # before Python 3.13 it has no default
 
 
-class AsyncResult(Fields, Tree, Result, RevocableTask, Generic[T]):
+class AsyncResult(Fields, Tree, Generic[T]):
     """The result of the task ``task_id``, for blocking callers.
 
     Each attribute that depends on the task's state asks the store, until the task has been found final. Arguments are
@@ -56,33 +62,6 @@ class AsyncResult(Fields, Tree, Result, RevocableTask, Generic[T]):
 
     app: App | None
     __slots__ = ("__weakref__", "app", "id", "mirrored", "parent")
-
-    @overload
-    def __init__(
-        self: AsyncResult[Any],
-        task_id: str | None = None,
-        backend: StoringBackend | Backend | None = None,
-        task_name: str | None = None,
-        app: App | None = None,
-        parent: Result | None = None,
-        *,
-        id: str | None = None,
-        ignored: bool | None = None,
-    ) -> None: ...
-
-    @overload
-    def __init__(
-        self,
-        task_id: str | None = None,
-        backend: StoringBackend | Backend | None = None,
-        task_name: str | None = None,
-        app: App | None = None,
-        parent: Result | None = None,
-        *,
-        id: str | None = None,
-        result_type: type[T] | None,
-        ignored: bool | None = None,
-    ) -> None: ...
 
     def __init__(
         self,
@@ -132,11 +111,6 @@ class AsyncResult(Fields, Tree, Result, RevocableTask, Generic[T]):
         self.mirrored.ignored = ignored
 
     @property
-    def _is_ignored(self) -> bool:
-        """Whether the producer is expected not to store the result."""
-        return self.mirrored._is_ignored
-
-    @property
     def final(self) -> Record | None:
         """The final record, if it has been seen; does not ask the store."""
         return self.mirrored.final
@@ -174,21 +148,13 @@ class AsyncResult(Fields, Tree, Result, RevocableTask, Generic[T]):
             forget: delete the result from the store once it is here.
         """
         refuse_within_a_task(disable_sync_subtasks)
-        ancestors = self._ancestors() if propagate and follow_parents else []
+        ancestors = ancestors_of(self.mirrored) if propagate and follow_parents else []
         observer = Observer(on_message, on_interval, interval)
         observer.wait([self.mirrored], timeout, ancestors=ancestors, stop_at_failure=propagate)
         value = run(self.mirrored.get, timeout, propagate, forget=forget, follow_parents=follow_parents)
         if callback is not None:
             callback(self.id, value)
         return value
-
-    def _ancestors(self) -> list[asynchronous.AsyncResult[Any]]:
-        ancestors: list[asynchronous.AsyncResult[Any]] = []
-        parent = self.parent
-        while parent is not None:
-            ancestors.extend(parent.mirrored.leaves())
-            parent = parent.parent
-        return ancestors
 
     def wait(self, timeout: float | None = None) -> Record:
         """Wait for the task and return its final record, also that of a failed or revoked task.
@@ -269,15 +235,32 @@ class AsyncResult(Fields, Tree, Result, RevocableTask, Generic[T]):
     def _to_revoke(self) -> str:
         return self.id
 
+    def revoke_by_stamped_headers(
+        self,
+        headers: Mapping[str, str | list[str]],
+        connection: object = None,
+        terminate: bool = False,
+        signal: str | None = None,
+        wait: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        """Have all workers not run tasks with these ``headers``; for the other arguments see ``revoke``."""
+        refuse_to_block_a_loop()
+        if self.app is None:
+            raise Unsupported(
+                f"{self._named()}: headers are known to Celery's workers only; make the result with app=app, or call "
+                f"app.control.revoke_by_stamped_headers(headers) of the Celery app"
+            )
+        self.app.control.revoke_by_stamped_headers(
+            headers, connection=connection, terminate=terminate, signal=signal, reply=wait, timeout=timeout
+        )
+
     def then(self, *args: Any, **options: Any) -> NoReturn:
         """Refuse: without a waiting caller, nothing would call the callback."""
         raise Unsupported(
             "then() is not supported; pass callback= to get(), iterate as_completed(), or await the result in asyncio "
             "code"
         )
-
-    def __repr__(self) -> str:
-        return f"<sync {repr(self.mirrored)[1:]}"
 
     def __hash__(self) -> int:
         return hash(self.id)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from aioresult.errors import Unsupported
 from aioresult.revoking import refuse_what_workers_do
+from aioresult.sync.mirrors import mirror
 from aioresult.sync.portal import refuse_to_block_a_loop, run
+from aioresult.sync.storing import StoringBackend
 
 if TYPE_CHECKING:
     from aioresult.integrations.celery.protocols import App
 
 
 class Revocable(ABC):
-    """One task or several that can be revoked."""
+    """One task or several: where their results are stored, and how they are revoked."""
 
     __slots__ = ()
 
@@ -28,6 +29,12 @@ class Revocable(ABC):
     @abstractmethod
     def mirrored(self) -> Any:
         """The asynchronous result or results that this stands for."""
+
+    @property
+    def backend(self) -> StoringBackend:
+        """The backend given, or the application's, or that of the members of a set, or the configured one."""
+        backend: StoringBackend = mirror(self.mirrored.backend)
+        return backend
 
     @abstractmethod
     def _to_revoke(self) -> str | list[str]:
@@ -91,28 +98,5 @@ class Revocable(ABC):
         ids = self._to_revoke()
         return f"task {ids!r}" if isinstance(ids, str) else f"{len(ids)} tasks"
 
-
-class RevocableTask(Revocable):
-    """One task that can be revoked."""
-
-    __slots__ = ()
-
-    def revoke_by_stamped_headers(
-        self,
-        headers: Mapping[str, str | list[str]],
-        connection: object = None,
-        terminate: bool = False,
-        signal: str | None = None,
-        wait: bool = False,
-        timeout: float | None = None,
-    ) -> None:
-        """Have all workers not run tasks with these ``headers``; for the other arguments see ``revoke``."""
-        refuse_to_block_a_loop()
-        if self.app is None:
-            raise Unsupported(
-                f"{self._named()}: headers are known to Celery's workers only; make the result with app=app, or call "
-                f"app.control.revoke_by_stamped_headers(headers) of the Celery app"
-            )
-        self.app.control.revoke_by_stamped_headers(
-            headers, connection=connection, terminate=terminate, signal=signal, reply=wait, timeout=timeout
-        )
+    def __repr__(self) -> str:
+        return f"<sync {repr(self.mirrored)[1:]}"

@@ -39,7 +39,6 @@ class StoringBackend:
     mark_as_revoked = blocking(Backend.mark_as_revoked)
     update_state = blocking(Backend.update_state)
     append = blocking(Backend.append)
-    _put_record = blocking(Backend._put_record)
     forget = blocking(Backend.forget)
 
     # --- reading and managing ---

@@ -40,58 +40,71 @@ class Signal(Protocol):
         """Wait up to ``timeout`` seconds, in the thread that has made the signal, and return whether it was woken."""
 
 
-class Surroundings(Protocol):
-    """What the portal needs of the process that it is in."""
-
-    def signal(self) -> Signal:
-        """Return a signal for the caller."""
-
-    def start_thread(self, target: Call) -> None:
-        """Call ``target`` in a new thread of the operating system, for whose end the interpreter does not wait."""
-
-    def new_loop(self) -> asyncio.AbstractEventLoop:
-        """Return an event loop for the present thread."""
-
-    def background(self) -> Callable[[Call], object]:
-        """Return a function that may be called in any thread, and has a call made later, where it may block."""
-
-
 class Threads:
     """A process with ordinary threads."""
 
-    def __init__(self) -> None:
-        self._calls: dict[int, SimpleQueue[Call]] = {}  # for each process: a forked child has no threads of its parent
-
     def signal(self) -> Signal:
+        """Return a signal for the caller."""
         return threading.Event()
 
     def start_thread(self, target: Call) -> None:
+        """Call ``target`` in a new thread of the operating system, for whose end the interpreter does not wait."""
         _start_thread(target, "aioresult portal")
 
     def new_loop(self) -> asyncio.AbstractEventLoop:
+        """Return an event loop for the present thread."""
         loop = asyncio.new_event_loop()
         loop.set_default_executor(_Executor(partial(_start_thread, name="aioresult call")))
         return loop
 
     def background(self) -> Callable[[Call], object]:
-        calls = self._calls.get(os.getpid())
-        if calls is None:
-            calls = self._calls[os.getpid()] = SimpleQueue()
-            _start_thread(partial(_serve, calls), "aioresult callbacks")
-        return calls.put
+        """Return a function that may be called in any thread, and has a call made later, where it may block."""
+        return get_pool("callbacks", 1).put
 
 
 def _start_thread(target: Call, name: str) -> None:
     threading.Thread(target=target, name=name, daemon=True).start()
 
 
-def _serve(calls: SimpleQueue[Call]) -> None:
-    while True:
-        calls.get()()
+class Pool:
+    """Up to ``most`` threads for one purpose, started as they are needed; daemons, so that no exit waits for them."""
+
+    def __init__(self, purpose: str, most: int) -> None:
+        self._purpose = purpose
+        self._most = most
+        self._calls: SimpleQueue[Call] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._threads = 0
+        self._idle = 0
+
+    def put(self, call: Call) -> None:
+        """Have ``call``, which does not raise, made in one of the threads."""
+        with self._lock:
+            if self._idle:
+                self._idle -= 1
+            elif self._threads < self._most:
+                self._threads += 1
+                _start_thread(self._serve, f"aioresult {self._purpose} {self._threads}")
+        self._calls.put(call)
+
+    def _serve(self) -> None:
+        while True:
+            self._calls.get()()
+            with self._lock:
+                self._idle += 1
+
+
+_pools: Final[dict[tuple[int, str], Pool]] = {}
+
+
+def get_pool(purpose: str, most: int) -> Pool:
+    """Return this process's threads for one purpose; a forked child has none of its parent's, and gets its own."""
+    key = os.getpid(), purpose
+    return _pools.get(key) or _pools.setdefault(key, Pool(purpose, most))
 
 
 class Greenlets:
-    """A process that gevent has patched."""
+    """The same in a process that gevent has patched."""
 
     def signal(self) -> Signal:
         return _GreenletSignal()
@@ -152,16 +165,7 @@ class _Executor(ThreadPoolExecutor):
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         future: Future[T] = Future()
-
-        def call() -> None:
-            if future.set_running_or_notify_cancel():
-                try:
-                    value = fn(*args, **kwargs)
-                except BaseException as exc:  # noqa: BLE001  (handed to whoever awaits it)
-                    future.set_exception(exc)
-                else:
-                    future.set_result(value)
-
+        call = partial(fulfil, future, partial(fn, *args, **kwargs))
         try:
             self._start(call)
         except RuntimeError:  # from 3.12 on, an interpreter that exits may start no thread: the loop has to wait then
@@ -169,11 +173,22 @@ class _Executor(ThreadPoolExecutor):
         return future
 
 
+def fulfil(future: Future[T], fn: Callable[[], T]) -> None:
+    """Call ``fn`` and give ``future`` what becomes of it; not if that was cancelled in time."""
+    if future.set_running_or_notify_cancel():
+        try:
+            value = fn()
+        except BaseException as exc:  # noqa: BLE001  (handed to whoever awaits it)
+            future.set_exception(exc)
+        else:
+            future.set_result(value)
+
+
 _THREADS: Final = Threads()
 _GREENLETS: Final = Greenlets()
 
 
-def surroundings() -> Surroundings:
+def surroundings() -> Threads | Greenlets:
     """Return what this process is.
 
     Raises:

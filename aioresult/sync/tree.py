@@ -10,14 +10,15 @@ from typing import Any, Protocol, TextIO, cast
 from aioresult.default import Result as Mirrored
 from aioresult.errors import MissingDriver, ResultTimeout
 from aioresult.record import ResultTree
-from aioresult.sync.errors import INCOMPLETE, as_celerys
-from aioresult.sync.mirrors import mirror
+from aioresult.sync.errors import as_celerys
 from aioresult.sync.revoking import Revocable
-from aioresult.sync.storing import StoringBackend
 
 
 class Result(Revocable):
-    """The result of a task or of a group, as parents, children and members of groups are seen."""
+    """The result of a task or of a group, as parents, children and members of groups are seen.
+
+    See ``aioresult.default.Result``, whose methods these are.
+    """
 
     __slots__ = ()
 
@@ -26,41 +27,24 @@ class Result(Revocable):
 
     @property
     @abstractmethod
-    def mirrored(self) -> Any:
-        """The asynchronous result whose methods this calls."""
-
-    @property
-    @abstractmethod
-    def children(self) -> list[Result] | None:
-        """The results of the tasks that this one started; ``None`` where that was not recorded."""
+    def children(self) -> list[Result] | None: ...
 
     @abstractmethod
-    def ready(self) -> bool:
-        """Return whether everything is final."""
+    def ready(self) -> bool: ...
 
     @abstractmethod
-    def successful(self) -> bool:
-        """Return whether everything has succeeded."""
+    def successful(self) -> bool: ...
 
     @abstractmethod
-    def failed(self) -> bool:
-        """Return whether something has failed."""
+    def failed(self) -> bool: ...
 
     @abstractmethod
-    def get(self, timeout: float | None = None, propagate: bool = True) -> Any:
-        """Wait, and return the value, or the list of the members' values."""
+    def get(self, timeout: float | None = None, propagate: bool = True) -> Any: ...
 
     @abstractmethod
-    def forget(self) -> Any:
-        """Delete what is stored of it."""
+    def forget(self) -> Any: ...
 
-    @property
-    def backend(self) -> StoringBackend:
-        """Where it is stored: the backend given, or the application's, or the configured one."""
-        backend: StoringBackend = mirror(self.mirrored.backend)
-        return backend
-
-    def leaves(self) -> Sequence[Result]:
+    def leaves(self) -> list[Any]:
         """Return the single results in this, in order; of one task, itself."""
         return [self]
 
@@ -100,7 +84,7 @@ class Graph(Protocol):
         """Write the graph in Graphviz's language."""
 
 
-class Tree:
+class Tree(Result):
     """The methods of ``celery.result.AsyncResult`` that lead from a result to those of the tasks that it started."""
 
     __slots__ = ()
@@ -111,7 +95,7 @@ class Tree:
         Raises:
             ResultTimeout: one of them is not final when its children are asked for; ``intermediate`` passes over it.
         """
-        nodes: deque[tuple[Result | None, Result]] = deque([(None, cast("Result", self))])
+        nodes: deque[tuple[Result | None, Result]] = deque([(None, self)])
         while nodes:
             above, node = nodes.popleft()
             yield above, node
@@ -119,7 +103,7 @@ class Tree:
                 nodes.extend((node, child) for child in node.children or ())
             elif not intermediate:
                 what = f"task {node.id!r} is not final, so that its children are not known"
-                raise as_celerys(ResultTimeout(f"{what}; wait for it, or pass intermediate=True"), INCOMPLETE)
+                raise as_celerys(ResultTimeout(f"{what}; wait for it, or pass intermediate=True"), "IncompleteStream")
 
     def collect(self, intermediate: bool = False, **options: Any) -> Iterator[tuple[Result, Any]]:
         """Iterate this result and those of the tasks that it started, each with its value; waits for each.
@@ -162,8 +146,7 @@ class Tree:
                 "gives the edges without it",
                 name=exc.name,
             ) from exc
-        root = cast("Result", self).id
-        graph: Any = DependencyGraph(formatter=formatter or GraphFormatter(root=root, shape="oval"))
+        graph: Any = DependencyGraph(formatter=formatter or GraphFormatter(root=self.id, shape="oval"))
         for above, node in self.iterdeps(intermediate):
             graph.add_arc(node)
             if above is not None:

@@ -37,6 +37,7 @@ from aioresult import (
 from aioresult.stores.memory import MemoryStore
 from aioresult.sync import AsyncResult, Backend, GroupResult, ResultSet, as_completed, gather, get_backend, wait
 from aioresult.sync import configure as configure_sync
+from aioresult.sync.portal import run
 from aioresult.sync.tree import Result
 from aioresult.testing.conformance import fresh_id
 from tests.blocking import PATIENCE, eventually
@@ -151,7 +152,7 @@ def test_get_knows_revoked_and_ignored_tasks(backend: Backend) -> None:
         AsyncResult("t", backend).get()
     ignored = AsyncResult("i", backend)
     ignored.ignored = True
-    assert ignored._is_ignored
+    assert ignored.mirrored._is_ignored
     with pytest.raises(ResultNotStored):
         ignored.get()
 
@@ -699,7 +700,7 @@ def test_a_backend_writes_and_manages_without_await() -> None:
         assert backend.mark_as_failure("t", RuntimeError("no"))
         assert backend.mark_as_done("t", 1)
         assert not backend.mark_as_failure("t", RuntimeError("late"))
-        assert backend._put_record(Record(id="r", status="SUCCESS", result=2))
+        assert run(backend.mirrored._put_record, Record(id="r", status="SUCCESS", result=2))
         assert {i: record.result for i, record in backend.fetch_many(["t", "r", "x"]).items()} == {"t": 1, "r": 2}
         assert backend.forget("t")
         backend.ping()

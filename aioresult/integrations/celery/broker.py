@@ -1,4 +1,7 @@
-"""Calls that hand something to an application's broker: made in a thread, and awaited for a limited time."""
+"""Calls that hand something to an application's broker: made in a thread, and awaited for a limited time.
+
+They are made by Celery's own code, which blocks, and must not block an event loop.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,15 @@ import asyncio
 import re
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextvars import copy_context
+from functools import partial
 from time import monotonic
 from typing import Final, TypeVar
 
 from aioresult.integrations.celery import internals
 from aioresult.integrations.celery.errors import BrokerUnavailable
 from aioresult.integrations.celery.protocols import App
-from aioresult.integrations.celery.publisher import get_publisher
+from aioresult.sync.surroundings import fulfil, get_pool
 
 T = TypeVar("T")
 
@@ -20,6 +25,8 @@ PUBLISH_TIMEOUT: Final = 5.0
 """Seconds that the broker may take by default."""
 _LOST: Final = "it was sent, but its answers are lost"
 _CREDENTIALS: Final = re.compile(r"(?<=://)[^@/\s]*@")
+_MOST_THREADS: Final = 4
+"""Publishing mostly uses the processor. A few threads are enough for one slow broker not to delay the others."""
 
 
 class Answers:
@@ -63,8 +70,9 @@ async def hand_over(
     Raises:
         BrokerUnavailable: the broker refused it, or took too long.
     """
-    threads = get_publisher("publisher" if answers is None else "listener")
-    future = threads.submit(internals.in_context(app, call))
+    threads = get_pool("publisher" if answers is None else "listener", _MOST_THREADS)
+    future: Future[T] = Future()
+    threads.put(partial(fulfil, future, partial(copy_context().run, internals.in_context(app, call))))
     outcome = asyncio.wrap_future(future)
     try:
         await asyncio.wait([outcome], timeout=timeout)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Protocol
+from collections.abc import Callable
+from typing import Any, Final
 from urllib.parse import quote
 
 from celery.backends.redis import RedisBackend, SentinelBackend
@@ -13,36 +14,31 @@ from aioresult.stores.redis.sentinel import SentinelAddress
 from aioresult.stores.redis.urls import as_redis, from_url
 
 
-class ErrorHandler(Protocol):
-    """The backend that stores the failure of a chord."""
-
-    def chord_error_from_stack(self, callback: Any, exc: Any = None) -> Any:
-        """Store that the chord ``callback`` failed, and call its error callbacks."""
-
-
 class Chords(RedisBackend):  # type: ignore[misc]  # Celery has no types
-    """Celery's Redis backend, of which only the methods about chords are called."""
+    """Celery's Redis backend, of which only the methods about chords are called.
 
-    def __init__(self, app: App, url: str, plugin: ErrorHandler) -> None:
+    Args:
+        app: the application.
+        url: in Celery's spelling.
+        fail: stores that a chord has failed, and calls its error callbacks.
+    """
+
+    def __init__(self, app: App, url: str, fail: Callable[..., Any]) -> None:
         super().__init__(app=app, url=url)
-        self._plugin = plugin
-
-    def chord_error_from_stack(self, callback: Any, exc: Any = None) -> Any:
-        """Leave the storing of failures to the plugin."""
-        return self._plugin.chord_error_from_stack(callback, exc)
+        self.chord_error_from_stack = fail
 
 
 class SentinelChords(Chords, SentinelBackend):  # type: ignore[misc]  # Celery has no types
     """The same behind Sentinel, however the URL is spelled."""
 
-    def __init__(self, app: App, address: SentinelAddress, plugin: ErrorHandler) -> None:
+    def __init__(self, app: App, address: SentinelAddress, fail: Callable[..., Any]) -> None:
         self.__dict__["_transport_options"] = {  # in place of the application's own, of which it consists
             **app.conf.get("result_backend_transport_options", {}),
             "master_name": address.service,
             "min_other_sentinels": address.min_other_sentinels,
             "sentinel_kwargs": address.sentinel_options,
         }
-        super().__init__(app, _spelled_for_celery(address), plugin)
+        super().__init__(app, _spelled_for_celery(address), fail)
         if address.encrypted:  # Celery has no URL for that
             tls = {name: value for name, value in address.options.items() if name.startswith("ssl_")}
             self.connparams.update({"ssl_cert_reqs": "required", **tls, "connection_class": self.connection_class_ssl})
@@ -56,22 +52,22 @@ def _spelled_for_celery(address: SentinelAddress) -> str:
     return ";".join(f"sentinel://{credentials}{place}/{address.options.get('db') or 0}" for place in places)
 
 
-_SPELLINGS: Final = dict.fromkeys(("redis+unix", "redis+socket", "unix", "socket"), "socket")
-"""Celery's names for a Unix socket's URL, once it has chosen the backend."""
+_UNIX: Final = ("redis+unix", "redis+socket", "unix", "socket")
+"""Schemes of a Unix socket's URL; Celery's Redis backend knows the last one."""
 
 
-def native_chords(app: App, url: str, settings: Settings, plugin: ErrorHandler) -> Chords | None:
+def native_chords(app: App, url: str, settings: Settings, fail: Callable[..., Any]) -> Chords | None:
     """Return what counts chords in the Redis of ``url``; ``None`` for one that Celery cannot use, such as a cluster."""
     scheme, _, rest = url.partition("://")
     scheme = as_redis(scheme)
     if "sentinel" in scheme.split("+"):
         address = from_url(url, settings)
         assert isinstance(address, SentinelAddress)  # noqa: S101  (by its scheme)
-        return SentinelChords(app, address, plugin)
+        return SentinelChords(app, address, fail)
     if scheme == "rediss" and "ssl_cert_reqs" not in rest and not app.conf.get("redis_backend_use_ssl"):
         rest = f"{rest}{'&' if '?' in rest else '?'}ssl_cert_reqs=required"
-    if scheme in _SPELLINGS:
-        scheme, rest = _SPELLINGS[scheme], rest.replace("?db=", "?virtual_host=")
+    if scheme in _UNIX:
+        scheme, rest = "socket", rest.replace("?db=", "?virtual_host=")
     elif scheme not in ("redis", "rediss"):
         return None
-    return Chords(app, f"{scheme}://{rest}", plugin)
+    return Chords(app, f"{scheme}://{rest}", fail)

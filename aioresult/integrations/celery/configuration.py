@@ -24,8 +24,7 @@ _DATABASE: Final = ("database", "db", "celery.backends.database:DatabaseBackend"
 _NOT_IN_NAMES: Final = frozenset('/\\@ "$')
 """Of a database; ``@`` is permitted, but rather means that a password is not percent-encoded."""
 _CONTENT: Final = ("accept_content", "result_accept_content")
-_NOT_TAKEN: Final = frozenset({"result_backend", "database_url"})
-_SETTINGS: Final = frozenset(Settings.__struct_fields__) - _NOT_TAKEN
+_SETTINGS: Final = frozenset(Settings.__struct_fields__) - {"result_backend", "database_url"}
 
 
 def backend_from_app(app: App, **overrides: Any) -> Backend:
@@ -101,7 +100,8 @@ def _settings(app: App) -> dict[str, Any]:
     values["result_expires"] = conf.get("result_expires")  # None means for ever
     for name in _CONTENT:
         if name in values:  # other content cannot be read here, but that matters only if a worker stores it
-            values[name] = tuple(content for content in _listed(values[name]) if content in SERIALIZERS)
+            listed = [values[name]] if isinstance(values[name], str) else values[name]
+            values[name] = tuple(content for content in listed if content in SERIALIZERS)
     return values
 
 
@@ -121,7 +121,3 @@ def _signing_in_as_celery(url: Any, settings: dict[str, Any]) -> tuple[Any, dict
         return url, settings
     chosen = {**given, "database": given.get("database") or database}
     return f"{scheme}://{hosts}/{question}{options}", {**settings, "mongodb_backend_settings": chosen}
-
-
-def _listed(content: Any) -> list[str]:
-    return [content] if isinstance(content, str) else list(content)

@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 import kombu.exceptions
 from celery import current_app
 from celery.app import pop_current_task, push_current_task
 from celery.exceptions import TimeoutError as _TimeoutError
 from celery.local import Proxy as _Proxy
-from celery.result import EagerResult as _EagerResult
 from celery.result import ResultSet as _ResultSet
-from celery.result import result_from_tuple as _result_from_tuple
-from kombu.utils.functional import retry_over_time as _retry_over_time
 from vine import barrier, promise
 
-from aioresult.integrations.celery.protocols import (
-    App,
-    Eager,
-    OnInterval,
-    PendingResult,
-    PendingSet,
-    Promise,
-    ResultNode,
-)
+from aioresult.integrations.celery.protocols import App, PendingResult, PendingSet, Promise
+from aioresult.sync.observing import OnInterval
 
 if TYPE_CHECKING:
     from typing_extensions import TypeIs
 
 T = TypeVar("T")
-
 
 CeleryTimeout: Final = cast("type[Exception]", _TimeoutError)
 """Celery's ``get`` raises it. It is no subclass of the builtin ``TimeoutError``."""
@@ -82,22 +71,6 @@ def the_current_app() -> App:
     return unproxied(current_app)
 
 
-def result_from_tuple(tree: Any, app: App) -> Any:
-    """Return Celery's result or group that a tuple form describes."""
-    return _result_from_tuple(tree, app)
-
-
-def retry_over_time(
-    fn: Callable[[], T],
-    catch: type[Exception],
-    errback: Callable[[Exception, Iterator[float], int], float],
-    **policy: Any,
-) -> T:
-    """Call ``fn`` until it succeeds, as a retry policy of Celery's says; ``errback`` gives the pause between calls."""
-    value: T = _retry_over_time(fn, catch, errback=errback, **policy)  # type: ignore[no-untyped-call]  # kombu's fault
-    return value
-
-
 def unproxied(app: App) -> App:
     """Return the application itself, also where ``celery.current_app`` or a ``shared_task``'s stands for it."""
     return cast("App", app._get_current_object()) if isinstance(app, _Proxy) else app
@@ -125,19 +98,3 @@ def in_context(app: App, fn: Callable[[], T]) -> Callable[[], T]:
                 pop_current_task()
 
     return call
-
-
-def is_ignored(node: ResultNode) -> bool | None:
-    """Return whether a task was published with ``ignore_result``; ``None`` where the settings decide."""
-    ignored: bool | None = getattr(node, "ignored", None)
-    return ignored
-
-
-def members(node: object) -> Sequence[ResultNode] | None:
-    """Return the members of a group's result, or of a set; ``None`` for that of a single task."""
-    return cast("Sequence[ResultNode]", node.results) if isinstance(node, _ResultSet) else None
-
-
-def eager(node: ResultNode) -> Eager | None:
-    """Return the result of a task that was run at once; ``None`` for that of a published one."""
-    return cast("Eager", node) if isinstance(node, _EagerResult) else None

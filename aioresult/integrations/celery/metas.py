@@ -1,14 +1,14 @@
-"""Records as the ``meta`` dictionaries of Celery's clients, with exceptions as Celery rebuilds them."""
+"""Records as the ``meta`` dictionaries of Celery's clients, with exceptions and dates as Celery has them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, tzinfo
 from typing import Any, Final
 
 from aioresult.codec.exceptions import identity
 from aioresult.codec.messages import with_text
 from aioresult.errors import RemoteTaskError, TaskRevokedError
-from aioresult.integrations.celery.dates import Form
 from aioresult.record import EXTENDED_FIELDS, Record
 from aioresult.states import EXCEPTION_STATES
 
@@ -17,10 +17,16 @@ Meta = dict[str, Any]
 Rebuild = Callable[[dict[str, Any]], object]
 """Celery's own way from ``exc_type``, ``exc_module`` and ``exc_message`` to an exception of any loaded module."""
 
+DateForm = Callable[[datetime], datetime]
+"""Makes Celery's form of an aware date."""
+
+_WALL: Final = frozenset({"sqlite", "mysql", "mariadb"})
+_NAIVE_UTC: Final = frozenset({"mongodb", "postgresql"})
+"""PostgreSQL's column holds the time of the session that has written it, which is hardly ever another one."""
 _OPTIONAL: Final = ("group_id", "parent_id", *EXTENDED_FIELDS)
 
 
-def meta_of(record: Record, rebuild: Rebuild, date_form: Form) -> Meta:
+def meta_of(record: Record, rebuild: Rebuild, date_form: DateForm) -> Meta:
     """Return what Celery's own backend would make of a stored record."""
     result = record.result
     if record.status in EXCEPTION_STATES and isinstance(result, BaseException):
@@ -66,3 +72,21 @@ def _with_members(group: ExceptionGroup[Exception], members: list[Any]) -> Excep
     made: ExceptionGroup[Exception] = group.derive(members)
     made.__cause__ = group.__cause__
     return made
+
+
+def date_form_of(location: str, zone: tzinfo | None) -> DateForm:
+    """Return the form in which Celery's own backends give ``date_done``, which depends on the store.
+
+    Code that computes with these dates expects one of the forms and fails with another: aware and naive dates do not
+    mix.
+
+    Args:
+        location: of the store, as in messages.
+        zone: that of the application; ``None`` for local time.
+    """
+    kind = location.partition("://")[0]
+    if kind in _WALL:
+        return lambda date: date.astimezone(zone).replace(tzinfo=None)
+    if kind in _NAIVE_UTC:
+        return lambda date: date.astimezone(UTC).replace(tzinfo=None)
+    return lambda date: date.astimezone(zone)

@@ -21,12 +21,13 @@ from aioresult.errors import ResultTimeout
 from aioresult.integrations.celery import internals
 from aioresult.integrations.celery.callbacks import Callbacks
 from aioresult.integrations.celery.metas import Meta
-from aioresult.integrations.celery.protocols import App, OnInterval, OnMessage, OnValue, PendingResult, PendingSet
+from aioresult.integrations.celery.protocols import App, PendingResult, PendingSet
 from aioresult.integrations.celery.storing import StoringBackend
-from aioresult.integrations.celery.waiting import records
 from aioresult.record import Record
-from aioresult.states import PENDING, PROPAGATE_STATES
+from aioresult.states import PROPAGATE_STATES
+from aioresult.sync.observing import OnInterval, OnMessage, OnValue
 from aioresult.sync.portal import iterate, run_anywhere
+from aioresult.sync.records import records
 
 _INTERVAL = 0.5
 
@@ -182,7 +183,7 @@ class AioResultBackend(StoringBackend):
             raise internals.CeleryTimeout(str(exc)) from exc
 
     def _tell(self, on_message: OnMessage | None, record: Record) -> None:
-        if on_message is not None and record.status != PENDING:
+        if on_message is not None:
             on_message(self._meta(record))
 
     def _fulfil(self, result: PendingResult, record: Record) -> None:

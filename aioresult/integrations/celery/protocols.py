@@ -10,7 +10,6 @@ from typing import Any, Protocol
 class Conf(Protocol):
     """A Celery application's configuration."""
 
-    accept_content: Sequence[str]
     result_backend: str | None
 
     def get(self, key: str, default: object = None, /) -> Any:
@@ -36,8 +35,7 @@ class BrokerConnection(Protocol):
     def ensure(self, user: Producer, fn: Callable[[], Any], **pace: Any) -> Callable[[], Any]:
         """Return ``fn``, which is then called again where the connection is lost; ``user`` gets a new channel."""
 
-    def as_uri(self, include_password: bool = False) -> str:
-        """Return the broker's URL."""
+    def as_uri(self, include_password: bool = False) -> str: ...
 
 
 class Producer(Protocol):
@@ -45,8 +43,7 @@ class Producer(Protocol):
 
     connection: BrokerConnection
 
-    def publish(self, body: object, **options: Any) -> object:
-        """Publish a message."""
+    def publish(self, body: object, **options: Any) -> object: ...
 
 
 class ResultBackend(Protocol):
@@ -60,20 +57,17 @@ class ResultBackend(Protocol):
 
 
 class Control(Protocol):
-    """Sends commands to an application's workers."""
+    """Sends commands to an application's workers; returns their replies, where they are waited for."""
 
     mailbox: Any
 
-    def revoke(self, task_id: str | list[str], /, **options: Any) -> list[dict[str, Any]] | None:
-        """Have them not run tasks."""
+    def revoke(self, task_id: str | list[str], /, **options: Any) -> list[dict[str, Any]] | None: ...
 
     def revoke_by_stamped_headers(
         self, headers: Mapping[str, str | list[str]], /, **options: Any
-    ) -> list[dict[str, Any]] | None:
-        """Have them not run the tasks with these headers."""
+    ) -> list[dict[str, Any]] | None: ...
 
-    def broadcast(self, command: str, arguments: dict[str, Any], /, **options: Any) -> list[dict[str, Any]] | None:
-        """Send a command."""
+    def broadcast(self, command: str, arguments: dict[str, Any], /, **options: Any) -> list[dict[str, Any]] | None: ...
 
 
 class RunningTask(Protocol):
@@ -96,8 +90,7 @@ class App(Protocol):
         """Make it this thread's current application."""
 
     @property
-    def control(self) -> Control:
-        """What sends commands to the workers."""
+    def control(self) -> Control: ...
 
     @property
     def backend(self) -> ResultBackend:
@@ -109,8 +102,7 @@ class App(Protocol):
     def producer_or_acquire(self) -> AbstractContextManager[Producer]:
         """Return a producer of the pool, with a connection, for a ``with`` statement."""
 
-    def send_task(self, name: str, args: Any, kwargs: Any, **options: Any) -> ResultNode:
-        """Publish a task by name."""
+    def send_task(self, name: str, args: Any, kwargs: Any, **options: Any) -> ResultNode: ...
 
 
 class Applicable(Protocol):
@@ -118,8 +110,7 @@ class Applicable(Protocol):
 
     app: App
 
-    def apply_async(self, args: Any, kwargs: Any, **options: Any) -> ResultNode:
-        """Publish it."""
+    def apply_async(self, args: Any, kwargs: Any, **options: Any) -> ResultNode: ...
 
 
 class Promise(Protocol):
@@ -148,42 +139,9 @@ class PendingResult(Protocol):
         """Return the value, or raise the exception."""
 
 
-class NativeChords(Protocol):
-    """Counts the parts of chords in the store."""
-
-    def apply_chord(self, header_result_args: Any, body: Any, **options: Any) -> None:
-        """Prepare for the parts of a chord."""
-
-    def set_chord_size(self, group_id: str, chord_size: int) -> None:
-        """Store how many parts there are."""
-
-    def add_to_chord(self, group_id: str, result: Any) -> None:
-        """Count one part more."""
-
-    def on_chord_part_return(self, request: Any, state: str, result: Any, **options: Any) -> None:
-        """Count a part that has ended."""
-
-
 class PendingSet(Protocol):
     """A set or group of results, as its backend sees it."""
 
     id: str
     parent: PendingResult | PendingSet | None
     results: Sequence[PendingResult | PendingSet]
-
-
-class Eager(Protocol):
-    """The result of a task that was run instead of published (``task_always_eager``)."""
-
-    id: str
-    state: str
-    result: object
-    traceback: object
-
-
-OnInterval = Callable[[], object]
-"""Celery's ``on_interval``: a callable of the user's, or a promise that checks a result's parents."""
-OnMessage = Callable[[dict[str, Any]], object]
-"""Celery's ``on_message``: takes the meta dictionary of each state."""
-OnValue = Callable[[str, Any], object]
-"""Celery's ``callback``: takes a task's id and its value."""

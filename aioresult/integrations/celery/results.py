@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from celery.result import EagerResult, ResultSet
+
 from aioresult.backend import Backend
 from aioresult.default import Result
 from aioresult.groups import GroupResult
-from aioresult.integrations.celery import internals
 from aioresult.integrations.celery.backends import UnreadableBackend
 from aioresult.integrations.celery.canvases import Canvas
 from aioresult.integrations.celery.protocols import ResultNode
@@ -46,20 +47,19 @@ class Results:
     def _with_parent(
         self, node: ResultNode, parent: Result | None, prepared: AsyncResult[Any] | None, canvas: Canvas | None
     ) -> Result:
-        members = internals.members(node)
-        if members is not None:
+        if isinstance(node, ResultSet):
             parts: Sequence[Canvas | None] = (canvas.members if canvas is not None else None) or ()
-            if len(parts) != len(members):
-                parts = [None] * len(members)
-            results = [self.of(member, None, part) for member, part in zip(members, parts, strict=True)]
+            if len(parts) != len(node.results):
+                parts = [None] * len(node.results)
+            results = [self.of(member, None, part) for member, part in zip(node.results, parts, strict=True)]
             return GroupResult(node.id, results, parent, backend=self.backend)
-        ignored = internals.is_ignored(node)
+        ignored: bool | None = getattr(node, "ignored", None)  # whether it was published with ``ignore_result``
         if prepared is None or prepared.id != node.id:
             prepared = self.single(node.id, ignored if ignored or canvas is None else canvas.ignored)
         elif ignored:
             prepared.ignored = True
         prepared.parent = parent
-        if (done := internals.eager(node)) is not None:
-            traceback = None if done.traceback is None else str(done.traceback)
-            prepared._keep(Record(id=node.id, status=done.state, result=done.result, traceback=traceback))
+        if isinstance(node, EagerResult):  # the task was run at once (``task_always_eager``)
+            traceback = None if node.traceback is None else str(node.traceback)
+            prepared._keep(Record(id=node.id, status=node.state, result=node.result, traceback=traceback))
         return prepared

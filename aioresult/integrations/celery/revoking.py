@@ -68,8 +68,11 @@ async def revoke(
     nodes = list(_nodes(task_id))
     ids = [check_task_id(getattr(node, "id", node)) for node in nodes]
     what = f"revoking task {ids[0]!r}" if len(ids) == 1 else f"revoking {len(ids)} tasks"
-    to = _Workers(app or _app_of(nodes), destination, terminate, signal, reply, timeout, limit)
-    return await to.told(what, lambda control, options: control.revoke(ids, **options), publish_timeout)
+
+    def command(control: Control, **options: Any) -> Replies | None:
+        return control.revoke(ids, terminate=terminate, signal=signal, **options)
+
+    return await _tell(app or _app_of(nodes), what, command, publish_timeout, destination, reply, timeout, limit)
 
 
 async def revoke_by_stamped_headers(
@@ -100,63 +103,41 @@ async def revoke_by_stamped_headers(
         publish_timeout: seconds that the broker may take.
     """
     stamps = {name: value if isinstance(value, str) else list(value) for name, value in headers.items()}
-    to = _Workers(app or internals.the_current_app(), destination, terminate, signal, reply, timeout, limit)
 
-    def command(control: Control, options: dict[str, Any]) -> Replies | None:
+    def command(control: Control, **options: Any) -> Replies | None:
         """Send what Celery's method of that name sends, which fails over a reply that tells of an error."""
-        arguments = {"headers": stamps, "terminate": options.pop("terminate"), "signal": options.pop("signal")}
+        arguments = {"headers": stamps, "terminate": terminate, "signal": signal}
         return control.broadcast("revoke_by_stamped_headers", arguments, **options)
 
-    return await to.told("revoking tasks by their stamped headers", command, publish_timeout)
+    app, what = app or internals.the_current_app(), "revoking tasks by their stamped headers"
+    return await _tell(app, what, command, publish_timeout, destination, reply, timeout, limit)
 
 
-class _Workers:
-    """The workers that are told to revoke something."""
+async def _tell(
+    app: App,
+    what: str,
+    command: Callable[..., Replies | None],
+    publish_timeout: float | None,
+    destination: Sequence[str] | None,
+    reply: bool,
+    timeout: float,
+    limit: int | None,
+) -> Replies | None:
+    """Have ``command`` send the workers a command, with options of Celery's control, and return their replies."""
+    if isinstance(destination, str):
+        raise TypeError(f"destination= takes the names of workers in a list, not {destination!r}")
+    check_timeout(timeout)
+    check_timeout(publish_timeout)
+    app = internals.unproxied(app)
+    names = None if destination is None else list(destination)
+    answers = Answers(timeout)
+    options = {"destination": names, "reply": reply, "timeout": timeout, "limit": limit, "callback": answers.note}
 
-    def __init__(
-        self,
-        app: App,
-        destination: Sequence[str] | None,
-        terminate: bool,
-        signal: str | int | None,
-        reply: bool,
-        timeout: float,
-        limit: int | None,
-    ) -> None:
-        if isinstance(destination, str):
-            raise TypeError(f"destination= takes the names of workers in a list, not {destination!r}")
-        check_timeout(timeout)
-        self._app = internals.unproxied(app)
-        self._reply = reply
-        self._options: dict[str, Any] = {
-            "destination": None if destination is None else list(destination),
-            "terminate": terminate,
-            "signal": signal,
-            "reply": reply,
-            "timeout": timeout,
-            "limit": limit,
-        }
+    def send(control: Control, connection: BrokerConnection) -> Replies | None:
+        return command(control, connection=connection, **options)
 
-    async def told(
-        self,
-        what: str,
-        command: Callable[[Control, dict[str, Any]], Replies | None],
-        publish_timeout: float | None,
-    ) -> Replies | None:
-        """Send a command of Celery's control, which ``command`` calls with the options, and return the replies."""
-        check_timeout(publish_timeout)
-        answers = Answers(self._options["timeout"])
-
-        def send(control: Control, connection: BrokerConnection) -> Replies | None:
-            return command(control, {**self._options, "connection": connection, "callback": answers.note})
-
-        return await hand_over(
-            self._app,
-            what,
-            lambda: broadcast(self._app, send, answers),
-            publish_timeout,
-            answers=answers if self._reply else None,
-        )
+    awaited = answers if reply else None
+    return await hand_over(app, what, lambda: broadcast(app, send, answers), publish_timeout, awaited)
 
 
 def _nodes(given: object) -> Iterator[object]:
@@ -165,9 +146,6 @@ def _nodes(given: object) -> Iterator[object]:
         yield given
     elif (leaves := getattr(given, "leaves", None)) is not None:
         yield from leaves()
-    elif (members := internals.members(given)) is not None:
-        for member in members:
-            yield from _nodes(member)
     elif isinstance(given, Iterable):
         for one in given:
             yield from _nodes(one)

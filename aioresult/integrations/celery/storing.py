@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
-from typing import Any, Final, cast
+from collections.abc import Iterator
+from typing import Any, Final
 
 from celery.backends.base import Backend as CeleryBackend
+from celery.result import result_from_tuple
+from kombu.utils.functional import retry_over_time
 
 from aioresult.codec.records import record_of
 from aioresult.errors import EncodeError, SettingsError, StoreUnavailable
 from aioresult.integrations.celery import internals
 from aioresult.integrations.celery.configuration import backend_from_app
-from aioresult.integrations.celery.dates import form_of
-from aioresult.integrations.celery.metas import Meta, meta_of
-from aioresult.integrations.celery.protocols import App, NativeChords, ResultNode
+from aioresult.integrations.celery.metas import Meta, date_form_of, meta_of
+from aioresult.integrations.celery.protocols import App, ResultNode
 from aioresult.record import Record
 from aioresult.states import PENDING
 from aioresult.stores import opener
@@ -48,11 +49,13 @@ class StoringBackend(CeleryBackend):  # type: ignore[misc]  # Celery has no type
         self.supports_result_compression = family not in _SQL
         self._async = backend_from_app(app, result_backend=url, result_backend_always_retry=False)
         self._location = opener(url, self._async.settings)().location
-        self._date_form = form_of(self._location, self._async.settings.zone)
+        self._date_form = date_form_of(self._location, self._async.settings.zone)
         super().__init__(app, url=url, **options)
         self.thread_safe = True
-        self._policy = {**self.retry_policy, **_transport_options(app).get("retry_policy", {})}
-        self._chords = self._native_chords()
+        transport_options = app.conf.get("result_backend_transport_options", {})
+        self._policy = {**self.retry_policy, **transport_options.get("retry_policy", {})}
+        if self.supports_autoexpire:
+            self._count_chords_in_redis()
 
     def as_uri(self, include_password: bool = False) -> str:
         """Return the URL; by default only its host and database, since credentials may be anywhere in it."""
@@ -74,7 +77,7 @@ class StoringBackend(CeleryBackend):  # type: ignore[misc]  # Celery has no type
         )
         record = record_of(str(task_id), meta)
         try:
-            internals.retry_over_time(
+            retry_over_time(  # type: ignore[no-untyped-call]  # kombu has types in part
                 lambda: run_anywhere(self._async._put_record, record),
                 StoreUnavailable,
                 errback=self._on_outage,
@@ -119,7 +122,8 @@ class StoringBackend(CeleryBackend):  # type: ignore[misc]  # Celery has no type
 
     def _save_group(self, group_id: str, result: ResultNode) -> ResultNode:
         async def save() -> None:
-            await self._async._runtime.store.put_group(str(group_id), result.as_tuple())
+            async with self._async._runtime.calling() as store:
+                await store.put_group(str(group_id), result.as_tuple())
 
         run_anywhere(save)
         return result
@@ -128,42 +132,18 @@ class StoringBackend(CeleryBackend):  # type: ignore[misc]  # Celery has no type
         group = run_anywhere(self._async.restore_group, str(group_id))
         if group is None:
             return None
-        return {"task_id": group.id, "result": internals.result_from_tuple(group.as_tuple(), self.app)}
+        return {"task_id": group.id, "result": result_from_tuple(group.as_tuple(), self.app)}
 
     def _delete_group(self, group_id: str) -> None:
         run_anywhere(self._async.delete_group, str(group_id))
 
-    # --- chords: counted in Redis by Celery's own code, elsewhere left to its polling task ``celery.chord_unlock`` ---
+    # --- chords: left to Celery's polling task ``celery.chord_unlock``, but for Redis ---
 
-    def _native_chords(self) -> NativeChords | None:
-        if not self.supports_autoexpire:
-            return None
+    def _count_chords_in_redis(self) -> None:
+        """Have chords counted by Celery's own code for Redis, where it can use this one."""
         from aioresult.integrations.celery.chords import native_chords
 
-        return native_chords(self.app, self.url, self._async.settings, self)
-
-    @property
-    def _counter(self) -> NativeChords:
-        """Celery's Redis backend, or where that is of no use what all of Celery's backends inherit."""
-        return self._chords or cast("NativeChords", super())
-
-    def apply_chord(self, header_result_args: Any, body: Any, **options: Any) -> None:
-        """Prepare for the parts of a chord to come in."""
-        self._counter.apply_chord(header_result_args, body, **options)
-
-    def set_chord_size(self, group_id: str, chord_size: int) -> None:
-        """Store how many parts a chord has."""
-        self._counter.set_chord_size(group_id, chord_size)
-
-    def add_to_chord(self, chord_id: str, result: Any) -> None:
-        """Count one more part, which a running part has added."""
-        self._counter.add_to_chord(chord_id, result)
-
-    def on_chord_part_return(self, request: Any, state: str, result: Any, **options: Any) -> None:
-        """Count a part that has ended; with the last one, publish the chord's body."""
-        self._counter.on_chord_part_return(request, state, result, **options)
-
-
-def _transport_options(app: App) -> Mapping[str, Any]:
-    options: Mapping[str, Any] = app.conf.get("result_backend_transport_options", {})
-    return options
+        chords = native_chords(self.app, self.url, self._async.settings, self.chord_error_from_stack)
+        if chords is not None:
+            self.apply_chord, self.set_chord_size = chords.apply_chord, chords.set_chord_size
+            self.add_to_chord, self.on_chord_part_return = chords.add_to_chord, chords.on_chord_part_return

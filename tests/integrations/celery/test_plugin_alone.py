@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from celery import Celery
 
 from aioresult.integrations.celery import callbacks
+from aioresult.stores.memory import MemoryStore
+from aioresult.sync import records
 from aioresult.sync.portal import run_anywhere
-from tests.blocking import eventually
+from tests.blocking import PATIENCE, eventually
 from tests.integrations.celery.conftest import STORES, Places
 from tests.integrations.celery.workers import application
 from tests.sync.test_portal import run_script
@@ -34,6 +38,56 @@ def test_a_closed_backend_is_not_opened_again_by_those_who_wait(monkeypatch: pyt
         eventually(lambda: registered(app) == 1)
         app.backend.mark_as_done(result.id, 1)
         eventually(lambda: registered(app) == 0)
+
+
+def test_a_slow_caller_gets_every_final_state_however_many_others_another_task_has_meanwhile() -> None:
+    with application(broker="memory://", backend="aioresult+memory://") as app:
+        store = app.backend.store_result
+        store("short", None, "BEGUN")
+        store("long", None, "BEGUN")
+        told: list[Any] = []
+
+        def on_message(meta: dict[str, Any]) -> None:
+            told.append(meta["result"])
+            if len(told) == 1:
+                store("short", "at once", "SUCCESS")
+                for number in range(records._UNREAD_STATES + 100):
+                    store("long", number, "PROGRESS")
+                store("long", "in the end", "SUCCESS")
+
+        metas = dict(app.backend.get_many(["short", "long"], timeout=PATIENCE, on_message=on_message))
+        assert {task_id: meta["result"] for task_id, meta in metas.items()} == {
+            "short": "at once",
+            "long": "in the end",
+        }
+        assert told[-1] == "in the end"
+        assert records._UNREAD_STATES - 1 in told, "the newest of the other states are kept"
+        assert 0 not in told, "older ones give way"
+
+
+def test_a_group_that_is_being_saved_is_saved_before_its_store_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    happened: list[str] = []
+    with application(broker="memory://", backend="aioresult+memory://") as app:
+        backend = app.backend._async
+        closing: list[asyncio.Task[None]] = []
+
+        async def put_group(store: MemoryStore, group_id: str, tree: object) -> None:
+            closing.append(asyncio.create_task(backend.aclose()))
+            for _ in range(100):  # turns of the loop in which it could be closed
+                await asyncio.sleep(0)
+            happened.append(f"{group_id} is saved")
+
+        async def aclose(store: MemoryStore) -> None:
+            happened.append("the store is closed")
+
+        async def closed() -> None:
+            await asyncio.wait(closing)
+
+        monkeypatch.setattr(MemoryStore, "put_group", put_group)
+        monkeypatch.setattr(MemoryStore, "aclose", aclose)
+        app.backend.save_group("one", app.GroupResult("one", []))
+        run_anywhere(closed)
+    assert happened == ["one is saved", "the store is closed"]
 
 
 FORK = """
