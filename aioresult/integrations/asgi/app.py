@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection
 from typing import Final, Literal
 
 from aioresult.backend import Backend
-from aioresult.integrations.asgi import lifespan
 from aioresult.integrations.asgi.connections import Connections
 from aioresult.integrations.asgi.events import HEARTBEAT, RETRY
 from aioresult.integrations.asgi.exchange import Exchange
@@ -101,9 +100,19 @@ class ResultsApp:
             case "websocket":
                 await Socket(self._site, scope, receive, send).serve()
             case "lifespan":
-                await lifespan.serve(receive, send, self._connections.end_all)
+                await self._serve_lifespan(receive, send)
             case other:
                 raise ValueError(f"ResultsApp serves http, websocket and lifespan, not {other!r}")
+
+    async def _serve_lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await send({"type": "lifespan.startup.complete"})
+            elif message["type"] == "lifespan.shutdown":
+                self._connections.end_all()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
 
     @property
     def open_streams(self) -> int:
