@@ -13,11 +13,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Final, Self
 
+from benchmarks.stats import milliseconds
+
 ROOT: Final = Path(__file__).resolve().parent.parent
 PATIENCE: Final = 180.0
 _END: Final = 10.0
 
 Reply = dict[str, Any]
+Pause = tuple[float, float]
 
 
 class ChildFailed(Exception):
@@ -162,6 +165,23 @@ class Pair:
         finally:
             os.close(reading)
             os.close(writing)
+
+    def latencies(
+        self, consume: str, produce: str, *, run: str, count: int, pause: Pause, **more: object
+    ) -> list[float]:
+        """Return the milliseconds of ``count`` events, one after the other, from the producer's side to the consumer's.
+
+        Args:
+            consume, produce: operations that return ``resumed_at`` and ``stored_at``.
+            run: the beginning of ids that nobody has used.
+            count: how many.
+            pause: the least and the most seconds before each.
+            more: further arguments of ``consume``.
+        """
+        self.consumer.send(consume, run=run, count=count, **more)
+        self.producer.send(produce, run=run, count=count, pause=pause)
+        stored_at = self.producer.reply()["stored_at"]
+        return milliseconds(stored_at, self.consumer.reply()["resumed_at"])
 
     def close(self) -> None:
         self.consumer.close()

@@ -14,7 +14,8 @@ from typing import Final, Self
 
 import msgspec
 
-from benchmarks.process import Child, Entrant
+from benchmarks.process import Child, Entrant, Pause
+from benchmarks.stats import milliseconds
 
 SCRIPTS: Final = Path(__file__).resolve().parent / "peers"
 _INSTALL_TIMEOUT = 600
@@ -246,11 +247,11 @@ class WorkerWaker:
             self._end_worker()
             raise
 
-    def wake(self, run: str, count: int, background: int, pause: tuple[float, float]) -> list[float]:
+    def wake(self, run: str, count: int, background: int, pause: Pause) -> list[float]:
         """Return the milliseconds from the end of each task to the moment at which its waiter goes on."""
         del run, background
         reply = self._consumer.ask("wake", count=count, pause=(pause[0] + _SETTLE, pause[1] + _SETTLE))
-        return [(r - s) / 1e6 for s, r in zip(reply["stored_at"], reply["resumed_at"], strict=True)]
+        return milliseconds(reply["stored_at"], reply["resumed_at"])
 
     def _end_worker(self) -> None:
         self._worker.terminate()

@@ -23,7 +23,7 @@ from benchmarks.cases.streams import (
 from benchmarks.cases.sync import SHIM
 from benchmarks.cases.throughput import DRIVER
 from benchmarks.figures import Results
-from benchmarks.stats import Ratio, median
+from benchmarks.stats import Ratio, spread
 
 Measured = Callable[[Results], "Ratio | None"]
 
@@ -66,9 +66,7 @@ def _ratio(contestant: str, other: str, **wanted: str) -> Measured:
 def _absolute(contestant: str, **wanted: str) -> Measured:
     def measured(results: Results) -> Ratio | None:
         figure = results.find(contestant=contestant, **wanted)
-        if figure is None:
-            return None
-        return Ratio(median=figure.median, low=min(figure.values), high=max(figure.values))
+        return None if figure is None else spread(figure.values)
 
     return measured
 
@@ -78,8 +76,7 @@ def _difference(contestant: str, other: str, **wanted: str) -> Measured:
         mine, theirs = results.find(contestant=contestant, **wanted), results.find(contestant=other, **wanted)
         if mine is None or theirs is None:
             return None
-        values = [a - b for a, b in zip(mine.values, theirs.values, strict=True)]
-        return Ratio(median=median(values), low=min(values), high=max(values))
+        return spread([a - b for a, b in zip(mine.values, theirs.values, strict=True)])
 
     return measured
 
@@ -90,8 +87,7 @@ def _while_waiting(results: Results) -> Ratio | None:
     if not figures:
         return None
     figure = max(figures, key=lambda one: one.n)
-    values = [value / figure.n for value in figure.values]
-    return Ratio(median=median(values), low=min(values), high=max(values))
+    return spread([value / figure.n for value in figure.values])
 
 
 def _wake(store: str) -> dict[str, str]:

@@ -12,7 +12,7 @@ from benchmarks.plan import Plan
 from benchmarks.process import ChildFailed, Entrant
 from benchmarks.rivals import RivalEntrant
 from benchmarks.servers import Host
-from benchmarks.stats import summarise
+from benchmarks.stats import quantile, summarise
 
 PUSH: Final = "aioresult"
 SLOW_POLL: Final = "aioresult polling every 0.5 s"
@@ -60,6 +60,11 @@ class Setting:
         self.rivals = [rival for rival in self.rivals if rival.name != name]
         self.left_out[name] = f"failed on {self.store}: {str(failure).strip().splitlines()[-1]}"
 
+    @property
+    def wakes(self) -> int:
+        """How many wake-ups there are in one turn of those who do not poll."""
+        return self.plan.wakes if self.store == "redis" else self.plan.slow_wakes
+
     # --- contestants ---
 
     def push(self) -> Entrant:
@@ -67,6 +72,10 @@ class Setting:
 
     def floor(self) -> Entrant:
         return Entrant(FLOOR, f"{self.store}-floor", self.host.url)
+
+    def producer(self, entrant: Entrant) -> Entrant:
+        """Return who stores: on Redis the bare protocol for everybody, so that the waiting side alone is compared."""
+        return self.floor() if self.store == "redis" else entrant.producer
 
     def polling(self) -> list[Entrant]:
         return [
@@ -97,9 +106,11 @@ class Tally:
         self._values[key].append(value)
         self._about[key] = (unit, n)
 
-    def add_samples(self, contestant: str, metric: str, samples: Sequence[float]) -> None:
-        """Take the single operations behind what is added under ``metric``."""
-        self._samples[contestant, metric].extend(samples)
+    def add_latencies(self, contestant: str, samples: Sequence[float]) -> None:
+        """Take the milliseconds of the single operations of one repetition."""
+        self.add(contestant, "p50", "ms", quantile(samples, 0.5), len(samples))
+        self.add(contestant, "p99", "ms", quantile(samples, 0.99), len(samples))
+        self._samples[contestant, "p50"].extend(samples)
 
     def drop(self, contestant: str) -> None:
         """Forget everything about ``contestant``."""
