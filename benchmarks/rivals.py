@@ -169,11 +169,7 @@ class Environment:
             venv.create(self._folder, clear=True, with_pip=True)
             command = [
                 self.python,
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
+                *"-m pip install --quiet --disable-pip-version-check".split(),
                 *self._rival.requires,
             ]
             subprocess.run(command, check=True, capture_output=True, text=True, timeout=_INSTALL_TIMEOUT)
@@ -193,15 +189,22 @@ class Environment:
 
 
 class RivalEntrant(Entrant):
-    """A rival as the cases see it."""
+    """A rival as the cases see it.
 
-    def __init__(self, rival: Rival, environment: Environment, url: str) -> None:
+    Args:
+        rival: the library.
+        environment: where it is installed.
+        url: the store's, as the rival writes it.
+        role: what its script is to do: to be the consumer, the producer, or the worker.
+    """
+
+    def __init__(self, rival: Rival, environment: Environment, url: str, role: str = "consumer") -> None:
         super().__init__(rival.name, rival.script, url)
         self.rival = rival
         self.environment = environment
-        self._role = "consumer"
-        if not rival.worker:
-            self.producer = _Producer(self)
+        self._role = role
+        if role == "consumer" and not rival.worker:
+            self.producer = RivalEntrant(rival, environment, url, "producer")
 
     def command(self, pipe: int) -> list[str]:
         if not self.rival.script.endswith(".py"):
@@ -214,23 +217,10 @@ class RivalEntrant(Entrant):
         return 0.5 if self.rival.name == "Celery" and store != "redis" else self.rival.interval
 
     def start_worker(self) -> subprocess.Popen[bytes]:
-        script = str(SCRIPTS / self.rival.script)
-        command = [self.environment.python, script, "worker", self.url, "-1", *self.rival.arguments]
+        command = RivalEntrant(self.rival, self.environment, self.url, "worker").command(-1)
         return subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=SCRIPTS
         )
-
-
-class _Producer(Entrant):
-    """The storing side of a rival without a worker."""
-
-    def __init__(self, consumer: RivalEntrant) -> None:
-        super().__init__(consumer.name, consumer.kind, consumer.url)
-        self._consumer = consumer
-
-    def command(self, pipe: int) -> list[str]:
-        command = self._consumer.command(pipe)
-        return ["producer" if part == "consumer" else part for part in command]
 
 
 class WorkerWaker:
