@@ -210,6 +210,23 @@ def test_only_the_database_of_the_url_is_emptied() -> None:
             assert (others.get("key"), ours.get("key")) == (b"value", None)
 
 
+def test_the_floor_uses_the_database_and_the_password_of_the_url() -> None:
+    with RedisServer(password="secret") as server:
+        url = f"{server.url.rpartition('/')[0]}/7"
+        results, streams = Entrant(FLOOR, "redis-floor", url), Entrant(FLOOR, "redis-streams-floor", url)
+        with results.start() as consumer, results.start() as producer:
+            consumer.ask("register", run="floor", count=2)
+            producer.ask("prepare", run="floor", count=2)
+            producer.ask("produce")
+            assert consumer.ask("collect")["checked"] == 2
+        with streams.start() as consumer, streams.start() as producer:
+            consumer.ask("follow", run="floor", streams=1, readers=1, count=1, timed=False)
+            producer.ask("pour", run="floor", streams=1, count=1)
+            assert consumer.ask("followed")["checked"] == 1
+        with redis.Redis.from_url(url) as client:
+            assert client.dbsize() == 3
+
+
 # --- values ---
 
 
