@@ -41,6 +41,7 @@ def get(
         async with aclosing(_finals(backend, ids, timeout)) as finals:
             found = {result: record async for result, record in finals}
         records = [found[result] for result in _results(backend, ids)]
+        codes: list[Exit] = []
         for record in records:
             if json:
                 print_line(as_json(record))
@@ -48,8 +49,8 @@ def get(
                 print_line(f"{record.id} {record.status} {summary(record)}".rstrip())
             elif record.status == SUCCESS:
                 print_line(value_text(record.result))
-            _explain(record, timeout, with_traceback=verbose > 0)
-        return worst(map(_exit, records))
+            codes.append(_explain(record, timeout, verbose))
+        return worst(codes)
 
     session.run(command)
 
@@ -70,12 +71,11 @@ def wait(
         codes: list[Exit] = []
         async with aclosing(_finals(backend, ids, timeout)) as finals:
             async for _, record in finals:
-                codes.append(_exit(record))
                 if json:
                     print_line(as_json(record))
                 elif record.ready:
                     print_line(f"{record.id} {record.status}")
-                _explain(record, timeout, with_traceback=verbose > 0)
+                codes.append(_explain(record, timeout, verbose))
                 if first:
                     break
         return worst(codes)
@@ -96,9 +96,7 @@ def watch(
 
     async def command(backend: Backend) -> Exit:
         records = await watching.watch(_results(backend, ids), timeout, json=json)
-        for record in records:
-            _explain(record, timeout, with_traceback=verbose > 0)
-        return worst(map(_exit, records))
+        return worst([_explain(record, timeout, verbose) for record in records])
 
     session.run(command)
 
@@ -123,22 +121,15 @@ async def _finals(
             yield result, found.get(result.id) or Record(id=result.id)
 
 
-def _exit(record: Record) -> Exit:
+def _explain(record: Record, timeout: float | None, verbose: int) -> Exit:
+    """Say on standard error why ``record`` is not a success, and return the exit code that this means."""
     if record.error is not None:
+        print_error(str(record.error))
         return Exit.UNREADABLE
     if not record.ready:
+        print_error(f"task {record.id!r} was not final within {timeout or 0:g} s; its state is {record.status}")
         return Exit.TIMEOUT
-    return Exit.OK if record.successful else Exit.FAILED
-
-
-def _explain(record: Record, timeout: float | None, *, with_traceback: bool) -> None:
-    """Say on standard error why ``record`` is not a success."""
-    match _exit(record):
-        case Exit.UNREADABLE:
-            print_error(str(record.error))
-        case Exit.TIMEOUT:
-            print_error(f"task {record.id!r} was not final within {timeout or 0:g} s; its state is {record.status}")
-        case Exit.FAILED:
-            print_failure(record, with_traceback=with_traceback)
-        case _:
-            pass
+    if not record.successful:
+        print_failure(record, with_traceback=verbose > 0)
+        return Exit.FAILED
+    return Exit.OK
