@@ -85,11 +85,9 @@ class _Board:
         self._began = time.monotonic()
 
     def update(self, record: Record) -> None:
-        """Take a new state."""
         self._records[record.id] = record
 
     def render(self) -> RenderableType:
-        """Draw the table as it is now."""
         records = list(self._records.values())
         ready = sum(record.ready for record in records)
         room = max(1, self._console.height - 4)

@@ -128,11 +128,9 @@ class FaultyFeed(Feed):
         following = False
 
     async def unfollow(self, ids: Collection[str]) -> None:
-        """Unfollow the streams of ``ids``."""
         await self._source.unfollow(ids)
 
     async def unwatch(self, ids: Collection[str]) -> None:
-        """Unwatch ``ids``."""
         await self._source.unwatch(ids)
 
     async def __aiter__(self) -> AsyncIterator[Event]:
@@ -145,6 +143,5 @@ class FaultyFeed(Feed):
             yield event
 
     async def aclose(self) -> None:
-        """Close the feed behind."""
         self._store.closed(self)
         await self._source.aclose()

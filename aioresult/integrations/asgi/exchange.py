@@ -38,7 +38,6 @@ class Exchange:
         self._head = self._request.method == "HEAD"
 
     async def serve(self) -> None:
-        """Answer the request."""
         try:
             route = route_of(self._request.scope)
             if route is None or (route.what == REVOKE and self._site.authorize_revoke is None):
