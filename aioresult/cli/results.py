@@ -35,7 +35,6 @@ def get(
 
     The value of a single task is printed alone: text as it is, everything else as JSON.
     """
-    session = Session(url, settings, json, verbose)
 
     async def command(backend: Backend) -> Exit:
         async with aclosing(_finals(backend, ids, timeout)) as finals:
@@ -52,7 +51,7 @@ def get(
             codes.append(_explain(record, timeout, verbose))
         return worst(codes)
 
-    session.run(command)
+    Session(url, settings, json, verbose).run(command)
 
 
 def wait(
@@ -65,7 +64,6 @@ def wait(
     verbose: Verbose = 0,
 ) -> None:
     """Wait for tasks and print each one's id and state as it becomes final."""
-    session = Session(url, settings, json, verbose)
 
     async def command(backend: Backend) -> Exit:
         codes: list[Exit] = []
@@ -80,7 +78,7 @@ def wait(
                     break
         return worst(codes)
 
-    session.run(command)
+    Session(url, settings, json, verbose).run(command)
 
 
 def watch(
@@ -92,13 +90,12 @@ def watch(
     verbose: Verbose = 0,
 ) -> None:
     """Show the states and the progress of tasks as they change, until all are final."""
-    session = Session(url, settings, json, verbose)
 
     async def command(backend: Backend) -> Exit:
         records = await watching.watch(_results(backend, ids), timeout, json=json)
         return worst([_explain(record, timeout, verbose) for record in records])
 
-    session.run(command)
+    Session(url, settings, json, verbose).run(command)
 
 
 def _results(backend: Backend, ids: Iterable[str]) -> list[Single]:

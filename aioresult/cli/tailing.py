@@ -29,7 +29,6 @@ def tail(
 
     Text is printed as it is, one piece after the other; everything else as JSON, on a line of its own.
     """
-    session = Session(url, settings, json, verbose)
 
     async def command(backend: Backend) -> Exit:
         result = backend.AsyncResult(task_id)
@@ -48,7 +47,7 @@ def tail(
         print_failure(record, with_traceback=verbose > 0)
         return Exit.FAILED
 
-    session.run(command)
+    Session(url, settings, json, verbose).run(command)
 
 
 class _Text:
