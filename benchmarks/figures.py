@@ -37,7 +37,6 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def median(self) -> float:
-        """The median of the repetitions."""
         return median(self.values)
 
 

@@ -29,9 +29,9 @@ class Rival(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: as it is shown.
-        script: in ``peers/``; or a kind of ``benchmarks.contestants``, to be run in this environment.
+        script: in ``peers/``, where it says how it waits; or a kind of ``benchmarks.contestants``, to be run in this
+            environment.
         requires: what to install, for pip.
-        how: its documented way to wait.
         stores: where it can take part.
         cases: the cases that it takes part in.
         arguments: further ones of the script.
@@ -43,7 +43,6 @@ class Rival(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     script: str
     requires: tuple[str, ...]
-    how: str
     stores: tuple[str, ...] = ("redis",)
     cases: tuple[str, ...] = ("wake", "load")
     arguments: tuple[str, ...] = ()
@@ -57,70 +56,35 @@ RIVALS: Final = (
         name="Celery",
         script="with_celery.py",
         requires=("celery[redis]>=5.7,<6", "sqlalchemy>=2", "psycopg[binary]>=3.2", "pymongo>=4.13"),
-        how="AsyncResult(id).get()",
         stores=("redis", "postgresql", "mongodb", "sqlite"),
         worker=False,
         many=100,
     ),
-    Rival(
-        name="taskiq",
-        script="with_taskiq.py",
-        requires=("taskiq>=0.11.18", "taskiq-redis>=1.1"),
-        how="await task.wait_result()",
-        interval=0.2,
-    ),
-    Rival(name="arq", script="with_arq.py", requires=("arq>=0.26",), how="await job.result()", interval=0.5),
-    Rival(
-        name="SAQ",
-        script="with_saq.py",
-        requires=("saq[redis]>=0.25", "typing_extensions"),
-        how="await queue.apply(...)",
-        interval=0.5,
-    ),
+    Rival(name="taskiq", script="with_taskiq.py", requires=("taskiq>=0.11.18", "taskiq-redis>=1.1"), interval=0.2),
+    Rival(name="arq", script="with_arq.py", requires=("arq>=0.26",), interval=0.5),
+    Rival(name="SAQ", script="with_saq.py", requires=("saq[redis]>=0.25", "typing_extensions"), interval=0.5),
     Rival(
         name="SAQ, job.refresh",
         script="with_saq.py",
         requires=("saq[redis]>=0.25", "typing_extensions"),
-        how="await job.refresh(until_complete=60)",
         arguments=("refresh",),
     ),
-    Rival(name="streaQ", script="with_streaq.py", requires=("streaq>=7",), how="await task.result()"),
-    Rival(name="RQ", script="with_rq.py", requires=("rq>=2",), how="job.latest_result(timeout=60)", many=100),
-    Rival(
-        name="dramatiq",
-        script="with_dramatiq.py",
-        requires=("dramatiq[redis]>=2",),
-        how="message.get_result(block=True)",
-        many=100,
-    ),
-    Rival(
-        name="huey",
-        script="with_huey.py",
-        requires=("huey>=3", "redis>=5"),
-        how="result.get(blocking=True)",
-        interval=0.5,
-        many=100,
-    ),
+    Rival(name="streaQ", script="with_streaq.py", requires=("streaq>=7",)),
+    Rival(name="RQ", script="with_rq.py", requires=("rq>=2",), many=100),
+    Rival(name="dramatiq", script="with_dramatiq.py", requires=("dramatiq[redis]>=2",), many=100),
+    Rival(name="huey", script="with_huey.py", requires=("huey>=3", "redis>=5"), interval=0.5, many=100),
     Rival(
         name="huey, notify_result",
         script="with_huey.py",
         requires=("huey>=3", "redis>=5"),
-        how="result.get(blocking=True)",
         arguments=("notify",),
         many=100,
     ),
-    Rival(
-        name="docket",
-        script="with_docket.py",
-        requires=("pydocket>=0.27",),
-        how="await execution.get_result(timeout=...)",
-        many=100,
-    ),
+    Rival(name="docket", script="with_docket.py", requires=("pydocket>=0.27",), many=100),
     Rival(
         name="resumable-stream",
         script="resumable-stream",
         requires=("resumable-stream>=0.2", "msgspec>=0.19"),
-        how="async for text in await context.resume_existing_stream(id)",
         cases=("streams",),
         worker=False,
         many=100,  # redis-py's pool holds so many connections by default, and each reader takes one while it joins

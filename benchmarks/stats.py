@@ -25,7 +25,6 @@ def quantile(values: Sequence[float], q: float) -> float:
 
 
 def median(values: Sequence[float]) -> float:
-    """Return the median."""
     return quantile(values, 0.5)
 
 
@@ -48,7 +47,6 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def summarise(values: Sequence[float]) -> Summary:
-    """Return the summary of ``values``."""
     return Summary(
         n=len(values),
         mean=sum(values) / len(values),
