@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from operator import attrgetter
 from typing import Final, Literal
 
 from aioresult.backend import Backend
@@ -82,7 +83,7 @@ class ResultsApp:
             connections=self._connections,
             authorize=authorize,
             authorize_revoke=authorize_revoke,
-            client=client or _address,
+            client=client or attrgetter("client"),
             missing=unknown == "missing",
             heartbeat=heartbeat,
             retry=retry,
@@ -118,7 +119,3 @@ class ResultsApp:
     def open_streams(self) -> int:
         """How many connections wait at present."""
         return len(self._connections)
-
-
-def _address(request: Request) -> str:
-    return request.client
