@@ -15,17 +15,10 @@ from benchmarks.values import check_items, item_of, items_of, task_ids
 
 
 class Reading:
-    """The readers of a role, and what they have got.
-
-    Args:
-        streams: the tasks whose streams are read.
-        readers: of each stream.
-        count: items that each reader takes before it leaves.
-    """
+    """The readers of some streams, and what they have got. Each leaves when it has ``count`` items."""
 
     def __init__(self, streams: list[str], readers: int, count: int) -> None:
         self.streams = streams
-        self.readers = readers
         self.count = count
         self.got: list[list[object]] = [[] for _ in range(len(streams) * readers)]
         self.received_at: list[list[int]] = [[] for _ in self.got]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 from uuid import uuid4
 
@@ -20,34 +21,27 @@ QUICK_POLL: Final = "aioresult polling every 0.05 s"
 FLOOR: Final = "floor"
 
 
+@dataclass
 class Setting:
     """Where a case runs.
 
-    Args:
+    Attributes:
         store: its name.
         host: the running store.
         plan: how much to do.
         results: takes the figures.
         rivals: other libraries that take part on this store.
         tell: shows what is being done; called before each turn.
+        left_out: who does not take part, and why.
     """
 
-    def __init__(
-        self,
-        store: str,
-        host: Host,
-        plan: Plan,
-        results: Results,
-        rivals: Sequence[RivalEntrant],
-        tell: Callable[[str], None],
-    ) -> None:
-        self.store = store
-        self.host = host
-        self.plan = plan
-        self.results = results
-        self.rivals = list(rivals)
-        self.tell = tell
-        self.left_out: dict[str, str] = {}
+    store: str
+    host: Host
+    plan: Plan
+    results: Results
+    rivals: list[RivalEntrant]
+    tell: Callable[[str], None]
+    left_out: dict[str, str] = field(default_factory=dict)
 
     def leave_out(self, name: str, failure: ChildFailed, *, wrong_too: bool = False) -> None:
         """Go on without a rival that failed, unless it was by a wrong value, and not even ``wrong_too`` is accepted.
