@@ -103,17 +103,12 @@ def default_folder() -> Path:
 
 
 class Environment:
-    """A rival's virtual environment.
-
-    Args:
-        rival: what to install.
-        folder: where the environments of all rivals are.
-    """
+    """A rival's virtual environment, in the folder of all of them."""
 
     def __init__(self, rival: Rival, folder: Path) -> None:
         wanted = json.dumps([rival.requires, sys.version])
         digest = hashlib.sha256(wanted.encode()).hexdigest()[:10]
-        self._rival = rival
+        self.rival = rival
         self._folder = folder / f"{Path(rival.script).stem}-{digest}"
         self.python = str(self._folder / "bin" / "python")
 
@@ -134,7 +129,7 @@ class Environment:
             command = [
                 self.python,
                 *"-m pip install --quiet --disable-pip-version-check".split(),
-                *self._rival.requires,
+                *self.rival.requires,
             ]
             subprocess.run(command, check=True, capture_output=True, text=True, timeout=_INSTALL_TIMEOUT)
         except subprocess.CalledProcessError as exc:
@@ -148,40 +143,33 @@ class Environment:
         command = [self.python, "-m", "pip", "list", "--format=json", "--disable-pip-version-check"]
         listed = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=60).stdout)
         installed = {package["name"].lower(): package["version"] for package in listed}
-        names = [requirement.partition(">=")[0].partition("[")[0] for requirement in self._rival.requires]
+        names = [requirement.partition(">=")[0].partition("[")[0] for requirement in self.rival.requires]
         return {name: installed.get(name, "?") for name in names}
 
 
 class RivalEntrant(Entrant):
-    """A rival as the cases see it.
+    """A rival as the cases see it: as the consumer, the producer, or the worker."""
 
-    Args:
-        rival: the library.
-        environment: where it is installed.
-        url: the store's, as the rival writes it.
-        role: what its script is to do: to be the consumer, the producer, or the worker.
-    """
-
-    def __init__(self, rival: Rival, environment: Environment, url: str, role: str = "consumer") -> None:
-        super().__init__(rival.name, rival.script, url)
-        self.rival = rival
-        self.environment = environment
+    def __init__(self, environment: Environment, url: str, role: str = "consumer") -> None:
+        self.rival = environment.rival
+        super().__init__(self.rival.name, self.rival.script, url)
+        self._environment = environment
         self._role = role
-        if role == "consumer" and not rival.worker:
-            self.producer = RivalEntrant(rival, environment, url, "producer")
+        if role == "consumer" and not self.rival.worker:
+            self.producer = RivalEntrant(environment, url, "producer")
 
     def command(self, pipe: int) -> list[str]:
         if not self.rival.script.endswith(".py"):
-            return [self.environment.python, *super().command(pipe)[1:]]
+            return [self._environment.python, *super().command(pipe)[1:]]
         script = str(SCRIPTS / self.rival.script)
-        return [self.environment.python, script, self._role, self.url, str(pipe), *self.rival.arguments]
+        return [self._environment.python, script, self._role, self.url, str(pipe), *self.rival.arguments]
 
     def interval_on(self, store: str) -> float:
         """Return how often this rival asks ``store``, in seconds; 0 where it is woken."""
         return 0.5 if self.rival.name == "Celery" and store != "redis" else self.rival.interval
 
     def start_worker(self) -> subprocess.Popen[bytes]:
-        command = RivalEntrant(self.rival, self.environment, self.url, "worker").command(-1)
+        command = RivalEntrant(self._environment, self.url, "worker").command(-1)
         return subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=SCRIPTS
         )
@@ -221,17 +209,12 @@ class WorkerWaker:
 
 
 class Rivals:
-    """The rivals that take part in a run.
-
-    Args:
-        names: of those who shall; others stay out.
-        folder: where their environments are.
-    """
+    """The rivals that take part in a run: those with these names, from environments in this folder."""
 
     def __init__(self, names: Iterable[str], folder: Path) -> None:
         self._wanted = [rival for rival in RIVALS if _matches(rival.name, names)]
         self._folder = folder
-        self._ready: list[tuple[Rival, Environment]] = []
+        self._ready: list[Environment] = []
         self.left_out: dict[str, str] = {}
 
     def install(self, tell: Callable[[str], None]) -> Self:
@@ -245,21 +228,21 @@ class Rivals:
             except NotInstalled as exc:
                 self.left_out[rival.name] = str(exc)
             else:
-                self._ready.append((rival, environment))
+                self._ready.append(environment)
         return self
 
     def versions(self) -> dict[str, str]:
         found: dict[str, str] = {}
-        for _, environment in self._ready:
+        for environment in self._ready:
             found |= environment.versions()
         return found
 
     def entrants(self, store: str, url: str, case: str) -> list[RivalEntrant]:
         """Return those that take part in ``case`` and can use ``store``, at ``url`` as aioresult writes it."""
         return [
-            RivalEntrant(rival, environment, _url_for(rival, url))
-            for rival, environment in self._ready
-            if store in rival.stores and case in rival.cases
+            RivalEntrant(environment, _url_for(environment.rival, url))
+            for environment in self._ready
+            if store in environment.rival.stores and case in environment.rival.cases
         ]
 
 
