@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
 from benchmarks.stats import Ratio, Summary, median, paired_ratio
-
-UNITS: Final = {"ms", "s", "1/s", "B", "us", "", "us/s", "ms/s"}
 
 
 class Figure(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,7 +37,6 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def median(self) -> float:
-        """The median of the repetitions."""
         return median(self.values)
 
 

@@ -25,19 +25,8 @@ mpl.rcParams.update({"svg.hashsalt": "aioresult", "font.size": 9, "axes.spines.t
 
 _COLOURS: Final = {PUSH: "#0b6e4f", FLOOR: "#8a8a8a", SLOW_POLL: "#c8553d", QUICK_POLL: "#e8a87c", "Celery": "#37814a"}
 _OTHERS: Final = (
-    "#4361a6",
-    "#7a5195",
-    "#bc5090",
-    "#5c7f99",
-    "#96723b",
-    "#3f8efc",
-    "#6b705c",
-    "#9d4edd",
-    "#d4a017",
-    "#00a6a6",
-    "#b56576",
-    "#1d3557",
-)
+    "#4361a6 #7a5195 #bc5090 #5c7f99 #96723b #3f8efc #6b705c #9d4edd #d4a017 #00a6a6 #b56576 #1d3557"
+).split()
 _STORES: Final = {"redis": "Redis", "postgresql": "PostgreSQL", "mongodb": "MongoDB", "sqlite": "SQLite"}
 
 

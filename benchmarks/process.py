@@ -9,15 +9,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any, Final, Self
+
+from benchmarks.stats import milliseconds
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PATIENCE: Final = 180.0
 _END: Final = 10.0
 
 Reply = dict[str, Any]
+Pause = tuple[float, float]
 
 
 class ChildFailed(Exception):
@@ -25,18 +28,9 @@ class ChildFailed(Exception):
 
 
 class Child:
-    """A process that does one thing at a time, as it is told.
+    """A process that does one thing at a time, as it is told. ``pipe`` is a file descriptor that it inherits, or -1."""
 
-    Args:
-        name: for messages.
-        command: its command line.
-        pipe: a file descriptor that it inherits, or -1.
-        environment: additional variables.
-    """
-
-    def __init__(
-        self, name: str, command: Sequence[str], pipe: int = -1, environment: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, name: str, command: Sequence[str], pipe: int) -> None:
         self.name = name
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (closed by close)
         self._process = subprocess.Popen(
@@ -46,7 +40,7 @@ class Child:
             stderr=self._log,
             pass_fds=[pipe] if pipe >= 0 else [],
             cwd=ROOT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})},
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
         self._unread = b""
         try:
@@ -162,6 +156,18 @@ class Pair:
         finally:
             os.close(reading)
             os.close(writing)
+
+    def latencies(
+        self, consume: str, produce: str, *, run: str, count: int, pause: Pause, **more: object
+    ) -> list[float]:
+        """Return the milliseconds of ``count`` events, one after the other, from the producer's side to the consumer's.
+
+        The operation ``consume``, which gets ``more`` as well, returns ``resumed_at``, and ``produce`` ``stored_at``.
+        """
+        self.consumer.send(consume, run=run, count=count, **more)
+        self.producer.send(produce, run=run, count=count, pause=pause)
+        stored_at = self.producer.reply()["stored_at"]
+        return milliseconds(stored_at, self.consumer.reply()["resumed_at"])
 
     def close(self) -> None:
         self.consumer.close()

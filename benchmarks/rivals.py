@@ -14,7 +14,8 @@ from typing import Final, Self
 
 import msgspec
 
-from benchmarks.process import Child, Entrant
+from benchmarks.process import Child, Entrant, Pause
+from benchmarks.stats import milliseconds
 
 SCRIPTS: Final = Path(__file__).resolve().parent / "peers"
 _INSTALL_TIMEOUT = 600
@@ -28,9 +29,9 @@ class Rival(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: as it is shown.
-        script: in ``peers/``; or a kind of ``benchmarks.contestants``, to be run in this environment.
+        script: in ``peers/``, where it says how it waits; or a kind of ``benchmarks.contestants``, to be run in this
+            environment.
         requires: what to install, for pip.
-        how: its documented way to wait.
         stores: where it can take part.
         cases: the cases that it takes part in.
         arguments: further ones of the script.
@@ -42,7 +43,6 @@ class Rival(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     script: str
     requires: tuple[str, ...]
-    how: str
     stores: tuple[str, ...] = ("redis",)
     cases: tuple[str, ...] = ("wake", "load")
     arguments: tuple[str, ...] = ()
@@ -56,70 +56,35 @@ RIVALS: Final = (
         name="Celery",
         script="with_celery.py",
         requires=("celery[redis]>=5.7,<6", "sqlalchemy>=2", "psycopg[binary]>=3.2", "pymongo>=4.13"),
-        how="AsyncResult(id).get()",
         stores=("redis", "postgresql", "mongodb", "sqlite"),
         worker=False,
         many=100,
     ),
-    Rival(
-        name="taskiq",
-        script="with_taskiq.py",
-        requires=("taskiq>=0.11.18", "taskiq-redis>=1.1"),
-        how="await task.wait_result()",
-        interval=0.2,
-    ),
-    Rival(name="arq", script="with_arq.py", requires=("arq>=0.26",), how="await job.result()", interval=0.5),
-    Rival(
-        name="SAQ",
-        script="with_saq.py",
-        requires=("saq[redis]>=0.25", "typing_extensions"),
-        how="await queue.apply(...)",
-        interval=0.5,
-    ),
+    Rival(name="taskiq", script="with_taskiq.py", requires=("taskiq>=0.11.18", "taskiq-redis>=1.1"), interval=0.2),
+    Rival(name="arq", script="with_arq.py", requires=("arq>=0.26",), interval=0.5),
+    Rival(name="SAQ", script="with_saq.py", requires=("saq[redis]>=0.25", "typing_extensions"), interval=0.5),
     Rival(
         name="SAQ, job.refresh",
         script="with_saq.py",
         requires=("saq[redis]>=0.25", "typing_extensions"),
-        how="await job.refresh(until_complete=60)",
         arguments=("refresh",),
     ),
-    Rival(name="streaQ", script="with_streaq.py", requires=("streaq>=7",), how="await task.result()"),
-    Rival(name="RQ", script="with_rq.py", requires=("rq>=2",), how="job.latest_result(timeout=60)", many=100),
-    Rival(
-        name="dramatiq",
-        script="with_dramatiq.py",
-        requires=("dramatiq[redis]>=2",),
-        how="message.get_result(block=True)",
-        many=100,
-    ),
-    Rival(
-        name="huey",
-        script="with_huey.py",
-        requires=("huey>=3", "redis>=5"),
-        how="result.get(blocking=True)",
-        interval=0.5,
-        many=100,
-    ),
+    Rival(name="streaQ", script="with_streaq.py", requires=("streaq>=7",)),
+    Rival(name="RQ", script="with_rq.py", requires=("rq>=2",), many=100),
+    Rival(name="dramatiq", script="with_dramatiq.py", requires=("dramatiq[redis]>=2",), many=100),
+    Rival(name="huey", script="with_huey.py", requires=("huey>=3", "redis>=5"), interval=0.5, many=100),
     Rival(
         name="huey, notify_result",
         script="with_huey.py",
         requires=("huey>=3", "redis>=5"),
-        how="result.get(blocking=True)",
         arguments=("notify",),
         many=100,
     ),
-    Rival(
-        name="docket",
-        script="with_docket.py",
-        requires=("pydocket>=0.27",),
-        how="await execution.get_result(timeout=...)",
-        many=100,
-    ),
+    Rival(name="docket", script="with_docket.py", requires=("pydocket>=0.27",), many=100),
     Rival(
         name="resumable-stream",
         script="resumable-stream",
         requires=("resumable-stream>=0.2", "msgspec>=0.19"),
-        how="async for text in await context.resume_existing_stream(id)",
         cases=("streams",),
         worker=False,
         many=100,  # redis-py's pool holds so many connections by default, and each reader takes one while it joins
@@ -138,17 +103,12 @@ def default_folder() -> Path:
 
 
 class Environment:
-    """A rival's virtual environment.
-
-    Args:
-        rival: what to install.
-        folder: where the environments of all rivals are.
-    """
+    """A rival's virtual environment, in the folder of all of them."""
 
     def __init__(self, rival: Rival, folder: Path) -> None:
         wanted = json.dumps([rival.requires, sys.version])
         digest = hashlib.sha256(wanted.encode()).hexdigest()[:10]
-        self._rival = rival
+        self.rival = rival
         self._folder = folder / f"{Path(rival.script).stem}-{digest}"
         self.python = str(self._folder / "bin" / "python")
 
@@ -168,12 +128,8 @@ class Environment:
             venv.create(self._folder, clear=True, with_pip=True)
             command = [
                 self.python,
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-                *self._rival.requires,
+                *"-m pip install --quiet --disable-pip-version-check".split(),
+                *self.rival.requires,
             ]
             subprocess.run(command, check=True, capture_output=True, text=True, timeout=_INSTALL_TIMEOUT)
         except subprocess.CalledProcessError as exc:
@@ -187,49 +143,36 @@ class Environment:
         command = [self.python, "-m", "pip", "list", "--format=json", "--disable-pip-version-check"]
         listed = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=60).stdout)
         installed = {package["name"].lower(): package["version"] for package in listed}
-        names = [requirement.partition(">=")[0].partition("[")[0] for requirement in self._rival.requires]
+        names = [requirement.partition(">=")[0].partition("[")[0] for requirement in self.rival.requires]
         return {name: installed.get(name, "?") for name in names}
 
 
 class RivalEntrant(Entrant):
-    """A rival as the cases see it."""
+    """A rival as the cases see it: as the consumer, the producer, or the worker."""
 
-    def __init__(self, rival: Rival, environment: Environment, url: str) -> None:
-        super().__init__(rival.name, rival.script, url)
-        self.rival = rival
-        self.environment = environment
-        self._role = "consumer"
-        if not rival.worker:
-            self.producer = _Producer(self)
+    def __init__(self, environment: Environment, url: str, role: str = "consumer") -> None:
+        self.rival = environment.rival
+        super().__init__(self.rival.name, self.rival.script, url)
+        self._environment = environment
+        self._role = role
+        if role == "consumer" and not self.rival.worker:
+            self.producer = RivalEntrant(environment, url, "producer")
 
     def command(self, pipe: int) -> list[str]:
         if not self.rival.script.endswith(".py"):
-            return [self.environment.python, *super().command(pipe)[1:]]
+            return [self._environment.python, *super().command(pipe)[1:]]
         script = str(SCRIPTS / self.rival.script)
-        return [self.environment.python, script, self._role, self.url, str(pipe), *self.rival.arguments]
+        return [self._environment.python, script, self._role, self.url, str(pipe), *self.rival.arguments]
 
     def interval_on(self, store: str) -> float:
         """Return how often this rival asks ``store``, in seconds; 0 where it is woken."""
         return 0.5 if self.rival.name == "Celery" and store != "redis" else self.rival.interval
 
     def start_worker(self) -> subprocess.Popen[bytes]:
-        script = str(SCRIPTS / self.rival.script)
-        command = [self.environment.python, script, "worker", self.url, "-1", *self.rival.arguments]
+        command = RivalEntrant(self._environment, self.url, "worker").command(-1)
         return subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=SCRIPTS
         )
-
-
-class _Producer(Entrant):
-    """The storing side of a rival without a worker."""
-
-    def __init__(self, consumer: RivalEntrant) -> None:
-        super().__init__(consumer.name, consumer.kind, consumer.url)
-        self._consumer = consumer
-
-    def command(self, pipe: int) -> list[str]:
-        command = self._consumer.command(pipe)
-        return ["producer" if part == "consumer" else part for part in command]
 
 
 class WorkerWaker:
@@ -246,11 +189,11 @@ class WorkerWaker:
             self._end_worker()
             raise
 
-    def wake(self, run: str, count: int, background: int, pause: tuple[float, float]) -> list[float]:
+    def wake(self, run: str, count: int, background: int, pause: Pause) -> list[float]:
         """Return the milliseconds from the end of each task to the moment at which its waiter goes on."""
         del run, background
         reply = self._consumer.ask("wake", count=count, pause=(pause[0] + _SETTLE, pause[1] + _SETTLE))
-        return [(r - s) / 1e6 for s, r in zip(reply["stored_at"], reply["resumed_at"], strict=True)]
+        return milliseconds(reply["stored_at"], reply["resumed_at"])
 
     def _end_worker(self) -> None:
         self._worker.terminate()
@@ -266,17 +209,12 @@ class WorkerWaker:
 
 
 class Rivals:
-    """The rivals that take part in a run.
-
-    Args:
-        names: of those who shall; others stay out.
-        folder: where their environments are.
-    """
+    """The rivals that take part in a run: those with these names, from environments in this folder."""
 
     def __init__(self, names: Iterable[str], folder: Path) -> None:
         self._wanted = [rival for rival in RIVALS if _matches(rival.name, names)]
         self._folder = folder
-        self._ready: list[tuple[Rival, Environment]] = []
+        self._ready: list[Environment] = []
         self.left_out: dict[str, str] = {}
 
     def install(self, tell: Callable[[str], None]) -> Self:
@@ -290,21 +228,21 @@ class Rivals:
             except NotInstalled as exc:
                 self.left_out[rival.name] = str(exc)
             else:
-                self._ready.append((rival, environment))
+                self._ready.append(environment)
         return self
 
     def versions(self) -> dict[str, str]:
         found: dict[str, str] = {}
-        for _, environment in self._ready:
+        for environment in self._ready:
             found |= environment.versions()
         return found
 
     def entrants(self, store: str, url: str, case: str) -> list[RivalEntrant]:
         """Return those that take part in ``case`` and can use ``store``, at ``url`` as aioresult writes it."""
         return [
-            RivalEntrant(rival, environment, _url_for(rival, url))
-            for rival, environment in self._ready
-            if store in rival.stores and case in rival.cases
+            RivalEntrant(environment, _url_for(environment.rival, url))
+            for environment in self._ready
+            if store in environment.rival.stores and case in environment.rival.cases
         ]
 
 

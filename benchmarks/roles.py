@@ -11,8 +11,9 @@ import os
 import random
 import resource
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, ParamSpec
 
@@ -50,7 +51,23 @@ class Role:
         self.prepared: Any = None
         self.reading: Any = None
         """What ``streaming`` keeps."""
-        self.cpu_at_registration = 0.0
+
+
+@contextmanager
+def signals(role: Role) -> Iterator[asyncio.Queue[None]]:
+    """Give a queue that gets an entry each time when the consumer says that it waits."""
+    loop = asyncio.get_running_loop()
+    queue: asyncio.Queue[None] = asyncio.Queue()
+
+    def heard() -> None:
+        for _ in os.read(role.pipe, 4096):
+            queue.put_nowait(None)
+
+    loop.add_reader(role.pipe, heard)
+    try:
+        yield queue
+    finally:
+        loop.remove_reader(role.pipe)
 
 
 # --- wake: one at a time ---
@@ -79,24 +96,14 @@ async def wake_consume(role: Role, *, run: str, count: int, background: int) -> 
 @operation
 async def wake_produce(role: Role, *, run: str, count: int, pause: tuple[float, float]) -> Reply:
     """Store one value after the other, each a random ``pause`` after the consumer has begun to wait."""
-    loop, contestant = asyncio.get_running_loop(), role.contestant
-    signals: asyncio.Queue[None] = asyncio.Queue()
-
-    def heard() -> None:
-        for _ in os.read(role.pipe, 4096):
-            signals.put_nowait(None)
-
-    loop.add_reader(role.pipe, heard)
     stored_at: list[int] = []
-    try:
+    with signals(role) as waiting:
         for task in task_ids(run, count):
-            await signals.get()
+            await waiting.get()
             await asyncio.sleep(random.uniform(*pause))
             value = value_of(task)
             stored_at.append(time.monotonic_ns())
-            await contestant.store(task, value)
-    finally:
-        loop.remove_reader(role.pipe)
+            await role.contestant.store(task, value)
     return {"stored_at": stored_at}
 
 
@@ -235,16 +242,8 @@ async def join(role: Role, *, run: str, count: int) -> Reply:
 @operation
 async def produce_on_signal(role: Role) -> Reply:
     """Store what was prepared, once the consumer has told that it waits."""
-    loop = asyncio.get_running_loop()
-    signal: asyncio.Future[None] = loop.create_future()
-
-    def heard() -> None:
-        os.read(role.pipe, 4096)
-        signal.set_result(None)
-
-    loop.add_reader(role.pipe, heard)
-    await signal
-    loop.remove_reader(role.pipe)
+    with signals(role) as waiting:
+        await waiting.get()
     return await produce(role)
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
-from typing import Final
-from urllib.parse import unquote, urlsplit
+from typing import Any, Final
 
 import msgspec
 
@@ -52,36 +50,35 @@ class Host(ABC):
 
 
 class RedisHost(Host):
-    """Redis, asked by a connection for each question."""
+    """Redis."""
 
     def __init__(self, url: str) -> None:
+        import redis
+
         self.url = url
-        parts = urlsplit(url)
-        self._address = (parts.hostname or "localhost", parts.port or 6379)
-        self._password = unquote(parts.password) if parts.password else None
+        self._client = redis.Redis.from_url(url)
         self._asked = 0
         self.version = f"Redis {self._info()['redis_version']}"
 
-    def _call(self, *command: str) -> object:
-        from tests.servers.resp import call
-
-        self._asked += 1 + (self._password is not None)
-        return call(self._address, *command, password=self._password)
-
-    def _info(self) -> dict[str, str]:
-        text = str(self._call("INFO"))
-        return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    def _info(self) -> dict[str, Any]:
+        self._asked += 1
+        info: dict[str, Any] = self._client.info()
+        return info
 
     def load(self) -> Load:
         info = self._info()
         return Load(
-            commands=int(info["total_commands_processed"]) - self._asked,
-            cpu=float(info["used_cpu_sys"]) + float(info["used_cpu_user"]),
-            connections=int(info["connected_clients"]) - 1,
+            commands=info["total_commands_processed"] - self._asked,
+            cpu=info["used_cpu_sys"] + info["used_cpu_user"],
+            connections=info["connected_clients"] - 1,
         )
 
     def clear(self) -> None:
-        self._call("FLUSHDB")
+        self._asked += 1
+        self._client.flushdb()
+
+    def close(self) -> None:
+        self._client.close()
 
 
 class SQLiteHost(Host):
@@ -185,52 +182,46 @@ class MongoHost(Host):
 @contextmanager
 def _redis(url: str | None) -> Iterator[Host]:
     if url is not None:
-        yield RedisHost(url)
+        with closing(RedisHost(url)) as host:
+            yield host
         return
     from tests.servers.redis import RedisServer
 
-    with RedisServer() as server:
-        yield RedisHost(server.url)
+    with RedisServer() as server, closing(RedisHost(server.url)) as host:
+        yield host
 
 
 @contextmanager
 def _sqlite(url: str | None) -> Iterator[Host]:
     del url  # its folder is its own; a file of the user's would be filled with rubbish
-    folder = Path(tempfile.mkdtemp(prefix="aioresult-bench-"))
-    try:
-        yield SQLiteHost(folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="aioresult-bench-", ignore_cleanup_errors=True) as folder:
+        yield SQLiteHost(Path(folder))
 
 
 @contextmanager
 def _postgresql(url: str | None) -> Iterator[Host]:
     if url is not None:
-        yield from _closing(PostgresHost(url, None))
+        with closing(PostgresHost(url, None)) as host:
+            yield host
         return
     from tests.servers.postgres import PostgresServer
 
     # Commits wait for the disk, as they do in production: that is what grouping them is about.
-    with PostgresServer(fsync="on", full_page_writes="on", synchronous_commit="on") as server:
-        yield from _closing(PostgresHost(server.url, server.pid))
+    safe = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on"}
+    with PostgresServer(**safe) as server, closing(PostgresHost(server.url, server.pid)) as host:
+        yield host
 
 
 @contextmanager
 def _mongodb(url: str | None) -> Iterator[Host]:
     if url is not None:
-        yield from _closing(MongoHost(url, None))
+        with closing(MongoHost(url, None)) as host:
+            yield host
         return
     from tests.servers.mongo import MongoReplicaSet
 
-    with MongoReplicaSet() as server:
-        yield from _closing(MongoHost(server.url, server.primary.pid))
-
-
-def _closing(host: PostgresHost | MongoHost) -> Iterator[Host]:
-    try:
+    with MongoReplicaSet() as server, closing(MongoHost(server.url, server.primary.pid)) as host:
         yield host
-    finally:
-        host.close()
 
 
 STORES: Final[dict[str, Callable[[str | None], AbstractContextManager[Host]]]] = {

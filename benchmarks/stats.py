@@ -25,7 +25,6 @@ def quantile(values: Sequence[float], q: float) -> float:
 
 
 def median(values: Sequence[float]) -> float:
-    """Return the median."""
     return quantile(values, 0.5)
 
 
@@ -48,7 +47,6 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def summarise(values: Sequence[float]) -> Summary:
-    """Return the summary of ``values``."""
     return Summary(
         n=len(values),
         mean=sum(values) / len(values),
@@ -69,7 +67,16 @@ class Ratio(msgspec.Struct, frozen=True, kw_only=True):
     high: float
 
 
+def milliseconds(began_at: Sequence[int], ended_at: Sequence[int]) -> list[float]:
+    """Return how long each of several events took, whose ends are given in nanoseconds."""
+    return [(ended - began) / 1e6 for began, ended in zip(began_at, ended_at, strict=True)]
+
+
+def spread(values: Sequence[float]) -> Ratio:
+    """Return the median of the repetitions' ``values`` and how far they lie apart."""
+    return Ratio(median=median(values), low=min(values), high=max(values))
+
+
 def paired_ratio(values: Sequence[float], others: Sequence[float]) -> Ratio:
     """Return ``values / others``, repetition by repetition: what disturbs the machine for a while, disturbs both."""
-    ratios = [value / other if other else math.inf for value, other in zip(values, others, strict=True)]
-    return Ratio(median=median(ratios), low=min(ratios), high=max(ratios))
+    return spread([value / other if other else math.inf for value, other in zip(values, others, strict=True)])

@@ -8,7 +8,7 @@ import os
 import random
 import time
 
-from benchmarks.roles import Reply, Role, memory, operation, until_quiet
+from benchmarks.roles import Reply, Role, memory, operation, signals, until_quiet
 from benchmarks.values import task_ids
 
 
@@ -33,22 +33,13 @@ async def stop_consume(role: Role, *, run: str, count: int) -> Reply:
 @operation
 async def stop_produce(role: Role, *, run: str, count: int, pause: tuple[float, float]) -> Reply:
     """Stop one task after the other, each a random ``pause`` after it has begun."""
-    signals: asyncio.Queue[None] = asyncio.Queue()
-
-    def heard() -> None:
-        for _ in os.read(role.pipe, 4096):
-            signals.put_nowait(None)
-
-    asyncio.get_running_loop().add_reader(role.pipe, heard)
     stored_at: list[int] = []
-    try:
+    with signals(role) as begun:
         for task in task_ids(run, count):
-            await signals.get()
+            await begun.get()
             await asyncio.sleep(random.uniform(*pause))
             stored_at.append(time.monotonic_ns())
             await role.contestant.revoke(task)
-    finally:
-        asyncio.get_running_loop().remove_reader(role.pipe)
     return {"stored_at": stored_at}
 
 

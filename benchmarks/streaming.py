@@ -10,22 +10,15 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.roles import Reply, Role, memory, operation, until_quiet
+from benchmarks.roles import Reply, Role, memory, operation, signals, until_quiet
 from benchmarks.values import check_items, item_of, items_of, task_ids
 
 
 class Reading:
-    """The readers of a role, and what they have got.
-
-    Args:
-        streams: the tasks whose streams are read.
-        readers: of each stream.
-        count: items that each reader takes before it leaves.
-    """
+    """The readers of some streams, and what they have got. Each leaves when it has ``count`` items."""
 
     def __init__(self, streams: list[str], readers: int, count: int) -> None:
         self.streams = streams
-        self.readers = readers
         self.count = count
         self.got: list[list[object]] = [[] for _ in range(len(streams) * readers)]
         self.received_at: list[list[int]] = [[] for _ in self.got]
@@ -135,26 +128,16 @@ async def followed(role: Role) -> Reply:
 @operation
 async def say(role: Role, *, run: str, count: int, pause: tuple[float, float]) -> Reply:
     """Append one item after the other, each when all readers have got the last one and after a random ``pause``."""
-    loop, contestant = asyncio.get_running_loop(), role.contestant
-    signals: asyncio.Queue[None] = asyncio.Queue()
-
-    def heard() -> None:
-        for _ in os.read(role.pipe, 4096):
-            signals.put_nowait(None)
-
-    loop.add_reader(role.pipe, heard)
     appended_at: list[int] = []
     (task,) = task_ids(run, 1)
-    try:
+    with signals(role) as arrived:
         for number in range(1, count + 1):
-            await signals.get()
+            await arrived.get()
             if pause[1]:
                 await asyncio.sleep(random.uniform(*pause))
             value = item_of(task, number)
             appended_at.append(time.monotonic_ns())
-            await contestant.append(task, value)
-    finally:
-        loop.remove_reader(role.pipe)
+            await role.contestant.append(task, value)
     return {"appended_at": appended_at}
 
 

@@ -23,7 +23,6 @@ def task_id(run: str, number: int) -> str:
 
 
 def task_ids(run: str, count: int, start: int = 0) -> list[str]:
-    """Return ``count`` ids."""
     return [task_id(run, number) for number in range(start, start + count)]
 
 

@@ -32,37 +32,6 @@ PAGES: Final = (
     "index tutorial howto/index howto/celery howto/streams howto/troubleshooting reference/settings reference/results "
     "explanation/comparison search 404"
 ).split()
-_LATER: Final = """
-import asyncio
-
-from starlette.responses import Response
-from web import web
-
-
-@web.get("/later")
-async def later():
-    await asyncio.sleep(3.0)
-    return Response(b"")
-"""
-_ASK: Final = '<img src="/later" style="display: none"><script>document.querySelector("form").requestSubmit()</script>'
-"""A picture is taken when everything is loaded: what is loaded last says when that is."""
-
-
-def draw(url: str, picture: Path, size: tuple[int, int], *, dark: bool = False) -> None:
-    """Have Chromium draw a page."""
-    with tempfile.TemporaryDirectory() as profile:
-        subprocess.run(
-            [
-                *("chromium", "--headless", "--no-sandbox", "--hide-scrollbars", f"--user-data-dir={profile}"),
-                f"--blink-settings=preferredColorScheme={0 if dark else 1}",
-                f"--window-size={size[0]},{size[1]}",
-                f"--screenshot={picture}",
-                url,
-            ],
-            check=True,
-            capture_output=True,
-            timeout=60,
-        )
 
 
 def draw_tutorial() -> None:
@@ -71,15 +40,16 @@ def draw_tutorial() -> None:
         for block in blocks(ROOT / "docs" / "tutorial.md"):
             if block.kind == "file":
                 Path(folder, block.about).write_text(block.text)
-        page = Path(folder, "page.html")
-        page.write_text(page.read_text() + _ASK)
-        Path(folder, "later.py").write_text(_LATER)
         port = free_port()
         worker = [sys.executable, "-m", "celery", "-A", "tasks", "worker", "--concurrency", "1"]
-        server = [sys.executable, "-m", "uvicorn", "later:web", "--port", str(port)]
-        with running(worker, folder), running(server, folder):
+        server = [sys.executable, "-m", "uvicorn", "web:web", "--port", str(port)]
+        with running(worker, folder), running(server, folder), Chromium() as browser:
             wait_for(f"http://127.0.0.1:{port}/docs")
-            draw(f"http://127.0.0.1:{port}/", PICTURE, (640, 310))
+            page = browser.page(f"http://127.0.0.1:{port}/")
+            page.look(640, 310)
+            page.run("document.querySelector('form').requestSubmit()")
+            page.until("document.querySelector('progress').value >= 7")
+            PICTURE.write_bytes(page.picture())
 
 
 def draw_chat() -> None:
@@ -126,11 +96,15 @@ def wait_for(url: str) -> None:
 def draw_site(folder: Path) -> None:
     """Draw pages of the built site at each size, light and dark."""
     folder.mkdir(parents=True, exist_ok=True)
-    for page in PAGES:
-        for name, size in SIZES.items():
-            for dark in (False, True):
-                picture = folder / f"{page.replace('/', '-')}-{name}-{'dark' if dark else 'light'}.png"
-                draw((ROOT / "site" / f"{page}.html").as_uri(), picture, size, dark=dark)
+    with Chromium() as browser:
+        for name in PAGES:
+            page = browser.page((ROOT / "site" / f"{name}.html").as_uri())
+            for size, (width, height) in SIZES.items():
+                for dark in (False, True):
+                    page.look(width, height, dark=dark)
+                    picture = folder / f"{name.replace('/', '-')}-{size}-{'dark' if dark else 'light'}.png"
+                    picture.write_bytes(page.picture())
+            page.close()
 
 
 if __name__ == "__main__":

@@ -30,6 +30,10 @@ _PAUSE: Final = 0.1
 """Seconds for a subscription to take effect before the test record is stored."""
 _PATIENCE: Final = 10.0
 _SLOW_PUSH: Final = 0.05
+_SETTINGS: Final = (
+    "result_expires result_serializer accepted result_compression result_extended purge_interval max_result_bytes "
+    "fallback_interval poll_interval"
+).split()
 _VALUE: Final = {"text": "h\u00e9llo \u4e2d", "numbers": [1, 2.5, None], "nested": {"a": [True]}}
 
 
@@ -37,7 +41,7 @@ class Report(msgspec.Struct, kw_only=True, omit_defaults=True):
     """What was found so far; times are milliseconds."""
 
     store: str
-    reachable: bool = msgspec.field(default=False, name="reachable")
+    reachable: bool = False
     connect_ms: float | None = None
     ping_ms: float | None = None
     read_ms: float | None = None
@@ -86,9 +90,9 @@ def doctor(
 
 
 async def _examine(session: Session, backend: Backend, report: Report, *, read_only: bool) -> None:
-    report.connect_ms = await _ping(backend)
+    report.connect_ms = await _timed(backend.ping())
     report.reachable = True
-    report.ping_ms = min([await _ping(backend) for _ in range(3)])
+    report.ping_ms = min([await _timed(backend.ping()) for _ in range(3)])
     report.capabilities = await backend.capabilities()
     report.push = report.capabilities.push and backend.settings.push
     report.settings = _settings(backend)
@@ -106,10 +110,6 @@ async def _make_rounds(session: Session, backend: Backend, report: Report) -> No
         writer = backend if private else await stack.enter_async_context(session.backend())
         for _ in range(_ROUNDS):
             report.wake_up_ms.append(await _wake_up(backend, writer))
-
-
-async def _ping(backend: Backend) -> float:
-    return await _timed(backend.ping())
 
 
 async def _timed(call: Awaitable[object]) -> float:
@@ -145,18 +145,8 @@ async def _woken(backend: Backend, task_id: str) -> tuple[Any, float]:
 
 
 def _settings(backend: Backend) -> dict[str, Any]:
-    settings = backend.settings
-    return {
-        "result_expires": settings.result_expires,
-        "result_serializer": settings.result_serializer,
-        "accepted": sorted(settings.accepted),
-        "result_compression": settings.result_compression,
-        "result_extended": settings.result_extended,
-        "purge_interval": settings.purge_interval,
-        "max_result_bytes": settings.max_result_bytes,
-        "fallback_interval": settings.fallback_interval,
-        "poll_interval": settings.poll_interval,
-    }
+    shown = {name: getattr(backend.settings, name) for name in _SETTINGS}
+    return shown | {"accepted": sorted(backend.settings.accepted)}
 
 
 def _advice(backend: Backend, report: Report, *, read_only: bool) -> list[str]:

@@ -43,6 +43,11 @@ def to_json(value: Any) -> str:
         return msgspec.json.encode(ascii(value)).decode()
 
 
+def object_to_json(fields: Mapping[str, Any]) -> str:
+    """Return ``fields`` as one JSON object, in which a value that JSON has no form for spoils no other."""
+    return f"{{{','.join(f'{to_json(name)}:{to_json(value)}' for name, value in fields.items())}}}"
+
+
 def as_json(record: Record) -> str:
     """Return a record as one JSON object; Celery's names, exceptions in Celery's form."""
     shown: dict[str, Any] = {
@@ -56,8 +61,7 @@ def as_json(record: Record) -> str:
     if record.error is not None:
         shown["result"], shown["error"] = None, str(record.error)
     shown.update({name: value for name in _OPTIONAL if (value := getattr(record, name)) is not None})
-    fields = (f"{to_json(key)}:{to_json(value)}" for key, value in shown.items())  # a bad value spoils no other
-    return f"{{{','.join(fields)}}}"
+    return object_to_json(shown)
 
 
 def _plain(result: Any) -> Any:

@@ -35,12 +35,12 @@ def get(
 
     The value of a single task is printed alone: text as it is, everything else as JSON.
     """
-    session = Session(url, settings, json, verbose)
 
     async def command(backend: Backend) -> Exit:
         async with aclosing(_finals(backend, ids, timeout)) as finals:
             found = {result: record async for result, record in finals}
         records = [found[result] for result in _results(backend, ids)]
+        codes: list[Exit] = []
         for record in records:
             if json:
                 print_line(as_json(record))
@@ -48,10 +48,10 @@ def get(
                 print_line(f"{record.id} {record.status} {summary(record)}".rstrip())
             elif record.status == SUCCESS:
                 print_line(value_text(record.result))
-            _explain(record, timeout, with_traceback=verbose > 0)
-        return worst(map(_exit, records))
+            codes.append(_explain(record, timeout, verbose))
+        return worst(codes)
 
-    session.run(command)
+    Session(url, settings, json, verbose).run(command)
 
 
 def wait(
@@ -64,23 +64,21 @@ def wait(
     verbose: Verbose = 0,
 ) -> None:
     """Wait for tasks and print each one's id and state as it becomes final."""
-    session = Session(url, settings, json, verbose)
 
     async def command(backend: Backend) -> Exit:
         codes: list[Exit] = []
         async with aclosing(_finals(backend, ids, timeout)) as finals:
             async for _, record in finals:
-                codes.append(_exit(record))
                 if json:
                     print_line(as_json(record))
                 elif record.ready:
                     print_line(f"{record.id} {record.status}")
-                _explain(record, timeout, with_traceback=verbose > 0)
+                codes.append(_explain(record, timeout, verbose))
                 if first:
                     break
         return worst(codes)
 
-    session.run(command)
+    Session(url, settings, json, verbose).run(command)
 
 
 def watch(
@@ -92,15 +90,12 @@ def watch(
     verbose: Verbose = 0,
 ) -> None:
     """Show the states and the progress of tasks as they change, until all are final."""
-    session = Session(url, settings, json, verbose)
 
     async def command(backend: Backend) -> Exit:
         records = await watching.watch(_results(backend, ids), timeout, json=json)
-        for record in records:
-            _explain(record, timeout, with_traceback=verbose > 0)
-        return worst(map(_exit, records))
+        return worst([_explain(record, timeout, verbose) for record in records])
 
-    session.run(command)
+    Session(url, settings, json, verbose).run(command)
 
 
 def _results(backend: Backend, ids: Iterable[str]) -> list[Single]:
@@ -123,22 +118,15 @@ async def _finals(
             yield result, found.get(result.id) or Record(id=result.id)
 
 
-def _exit(record: Record) -> Exit:
+def _explain(record: Record, timeout: float | None, verbose: int) -> Exit:
+    """Say on standard error why ``record`` is not a success, and return the exit code that this means."""
     if record.error is not None:
+        print_error(str(record.error))
         return Exit.UNREADABLE
     if not record.ready:
+        print_error(f"task {record.id!r} was not final within {timeout or 0:g} s; its state is {record.status}")
         return Exit.TIMEOUT
-    return Exit.OK if record.successful else Exit.FAILED
-
-
-def _explain(record: Record, timeout: float | None, *, with_traceback: bool) -> None:
-    """Say on standard error why ``record`` is not a success."""
-    match _exit(record):
-        case Exit.UNREADABLE:
-            print_error(str(record.error))
-        case Exit.TIMEOUT:
-            print_error(f"task {record.id!r} was not final within {timeout or 0:g} s; its state is {record.status}")
-        case Exit.FAILED:
-            print_failure(record, with_traceback=with_traceback)
-        case _:
-            pass
+    if not record.successful:
+        print_failure(record, with_traceback=verbose > 0)
+        return Exit.FAILED
+    return Exit.OK

@@ -8,7 +8,7 @@ import math
 import os
 import sys
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Annotated, Any, NoReturn
 
 import msgspec
@@ -101,16 +101,13 @@ class Session(msgspec.Struct, frozen=True):
 
         self.execute(with_backend)
 
-    def execute(self, command: Callable[[], Awaitable[Exit]]) -> NoReturn:
+    def execute(self, command: Callable[[], Coroutine[Any, Any, Exit]]) -> NoReturn:
         """Run ``command`` and end with its exit code, or print its error in one line and end with that of the error."""
         level = {0: logging.WARNING, 1: logging.INFO}.get(self.verbose, logging.DEBUG)
         logging.basicConfig(level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
-        async def main() -> Exit:
-            return await command()
-
         try:
-            code = asyncio.run(main())
+            code = asyncio.run(command())
             sys.stdout.flush()
         except AioResultError as exc:
             print_error(f"{exc} (see: {exc.documentation})")

@@ -26,8 +26,8 @@ def create(url: Url = None, settings: Settings = None, json: Json = False, verbo
     While an index is built on a table that is there already, those who store results have to wait.
     """
 
-    async def change(store: Store) -> bool:
-        await _admin().create_tables(store)
+    async def change(admin: ModuleType, store: Store) -> bool:
+        await admin.create_tables(store)
         return True
 
     _change(Session(url, settings, json, verbose), change, "tables_ready", ("the tables are there",) * 2)
@@ -44,24 +44,17 @@ def install_trigger(
     verbose: Verbose = 0,
 ) -> None:
     """Install the PostgreSQL trigger that announces what Celery's workers store."""
-
-    async def change(store: Store) -> bool:
-        return bool(await _admin().install_trigger(store, all_states))
-
+    session = Session(url, settings, json, verbose)
     texts = ("the trigger is installed", "the trigger was installed already")
-    _change(Session(url, settings, json, verbose), change, "changed", texts)
+    _change(session, lambda admin, store: admin.install_trigger(store, all_states), "changed", texts)
 
 
 @app.command("uninstall-trigger")
 def uninstall_trigger(url: Url = None, settings: Settings = None, json: Json = False, verbose: Verbose = 0) -> None:
     """Remove the PostgreSQL trigger."""
-
-    async def change(store: Store) -> bool:
-        return bool(await _admin().uninstall_trigger(store))
-
-    _change(
-        Session(url, settings, json, verbose), change, "changed", ("the trigger is removed", "there was no trigger")
-    )
+    session = Session(url, settings, json, verbose)
+    texts = ("the trigger is removed", "there was no trigger")
+    _change(session, lambda admin, store: admin.uninstall_trigger(store), "changed", texts)
 
 
 def _admin() -> ModuleType:
@@ -76,9 +69,11 @@ def _admin() -> ModuleType:
         raise MissingDriver(message, name=exc.name) from exc
 
 
-def _change(session: Session, change: Callable[[Store], Awaitable[bool]], key: str, texts: tuple[str, str]) -> None:
+def _change(
+    session: Session, change: Callable[[ModuleType, Store], Awaitable[bool]], key: str, texts: tuple[str, str]
+) -> None:
     async def command(backend: Backend) -> Exit:
-        changed = await change(backend._runtime.store)
+        changed = await change(_admin(), backend._runtime.store)
         print_line(to_json({key: changed}) if session.json else texts[0 if changed else 1])
         return Exit.OK
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from typing import Annotated
 
+import msgspec
 import typer
 
 from aioresult.backend import Backend
 from aioresult.cli.exits import Exit
-from aioresult.cli.output import print_failure, print_line, to_json, value_text
+from aioresult.cli.output import object_to_json, print_failure, print_line, value_text
 from aioresult.cli.session import Id, Json, Session, Settings, Timeout, Url, Verbose
-from aioresult.stream import Item
 
 
 def tail(
@@ -29,7 +29,6 @@ def tail(
 
     Text is printed as it is, one piece after the other; everything else as JSON, on a line of its own.
     """
-    session = Session(url, settings, json, verbose)
 
     async def command(backend: Backend) -> Exit:
         result = backend.AsyncResult(task_id)
@@ -37,7 +36,7 @@ def tail(
         try:
             async for item in result.stream(after, timeout, propagate=False):
                 if json:
-                    print_line(_as_json(item))
+                    print_line(object_to_json(msgspec.structs.asdict(item)))
                 else:
                     text.write(item.value)
         finally:
@@ -48,12 +47,7 @@ def tail(
         print_failure(record, with_traceback=verbose > 0)
         return Exit.FAILED
 
-    session.run(command)
-
-
-def _as_json(item: Item) -> str:
-    fields = {"seq": item.seq, "value": item.value, "at": item.at, "attempt": item.attempt}
-    return "{" + ",".join(f"{to_json(name)}:{to_json(value)}" for name, value in fields.items()) + "}"
+    Session(url, settings, json, verbose).run(command)
 
 
 class _Text:

@@ -85,11 +85,9 @@ class _Board:
         self._began = time.monotonic()
 
     def update(self, record: Record) -> None:
-        """Take a new state."""
         self._records[record.id] = record
 
     def render(self) -> RenderableType:
-        """Draw the table as it is now."""
         records = list(self._records.values())
         ready = sum(record.ready for record in records)
         room = max(1, self._console.height - 4)
@@ -114,11 +112,10 @@ def _detail(record: Record) -> RenderableType:
     progress = progress_of(record)
     if record.error is not None:
         return Text(error_text(record.error))
-    if progress is None:
-        return Text(summary(record))
+    text = Text(summary(record))
+    if progress is None or progress[1] is None:
+        return text
     current, total = progress
-    if total is None:
-        return Text(f"{current:g}")
     grid = Table.grid(padding=(0, 1))
-    grid.add_row(ProgressBar(total=total, completed=current, width=_BAR), Text(f"{current:g}/{total:g}"))
+    grid.add_row(ProgressBar(total=total, completed=current, width=_BAR), text)
     return grid

@@ -13,9 +13,8 @@ from __future__ import annotations
 
 from aioresult.testing.feeds import FeedTests
 from aioresult.testing.fixtures import PATIENCE, Collected, eventually, fresh_id
-from aioresult.testing.groups import GroupTests
 from aioresult.testing.leases import LeaseTests
-from aioresult.testing.storing import StoringTests
+from aioresult.testing.storing import GroupTests, StoringTests
 from aioresult.testing.streams import StreamTests
 from aioresult.testing.waiting import WaitingTests
 

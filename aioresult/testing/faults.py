@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
 from aioresult.abc import Event, Feed, NewsSink
-from aioresult.errors import StoreUnavailable
-from aioresult.record import Record
+from aioresult.errors import AioResultError, StoreUnavailable
+from aioresult.record import Record, ResultTree
 from aioresult.settings import Settings, make_settings
 from aioresult.stores.memory import MemoryStore
-from aioresult.stream import News
+from aioresult.stream import Append, Chunk, Cursor, News
 
 
 class FaultyStore(MemoryStore):
@@ -51,34 +51,56 @@ class FaultyStore(MemoryStore):
             raise StoreUnavailable("memory:// is down on purpose")
 
     async def get_many(self, ids: Sequence[str]) -> Mapping[str, Record]:
-        """Read, unless the store is down."""
         self.reads.append(list(ids))
         self._check()
         return await super().get_many(ids)
 
     async def put_many(self, records: Sequence[Record]) -> Sequence[bool]:
-        """Write, unless the store is down."""
         self.writes.append([record.id for record in records])
         self._check()
         return await super().put_many(records)
 
+    async def delete_many(self, ids: Sequence[str]) -> None:
+        self._check()
+        await super().delete_many(ids)
+
+    async def append_many(self, appends: Sequence[Append]) -> Sequence[int | AioResultError]:
+        self._check()
+        return await super().append_many(appends)
+
+    async def read_many(self, cursors: Sequence[Cursor]) -> Sequence[Chunk]:
+        self._check()
+        return await super().read_many(cursors)
+
     async def renew_lease(self, runner: str, seconds: float) -> None:
-        """Renew a lease, unless the store is down."""
         self._check()
         await super().renew_lease(runner, seconds)
 
     async def end_lease(self, runner: str) -> None:
-        """End a lease, unless the store is down."""
         self._check()
         await super().end_lease(runner)
 
     async def ended_leases(self, runners: Sequence[str]) -> Collection[str]:
-        """Look for leases, unless the store is down."""
         self._check()
         return await super().ended_leases(runners)
 
+    async def purge(self) -> int:
+        self._check()
+        return await super().purge()
+
+    async def put_group(self, group_id: str, tree: ResultTree) -> None:
+        self._check()
+        await super().put_group(group_id, tree)
+
+    async def get_group(self, group_id: str) -> ResultTree | None:
+        self._check()
+        return await super().get_group(group_id)
+
+    async def delete_group(self, group_id: str) -> None:
+        self._check()
+        await super().delete_group(group_id)
+
     async def feed(self) -> Feed:
-        """Open a feed, unless the store is down."""
         self._check()
         self.feeds_opened += 1
         feed = FaultyFeed(self, await super().feed())
@@ -128,11 +150,9 @@ class FaultyFeed(Feed):
         following = False
 
     async def unfollow(self, ids: Collection[str]) -> None:
-        """Unfollow the streams of ``ids``."""
         await self._source.unfollow(ids)
 
     async def unwatch(self, ids: Collection[str]) -> None:
-        """Unwatch ``ids``."""
         await self._source.unwatch(ids)
 
     async def __aiter__(self) -> AsyncIterator[Event]:
@@ -145,6 +165,5 @@ class FaultyFeed(Feed):
             yield event
 
     async def aclose(self) -> None:
-        """Close the feed behind."""
         self._store.closed(self)
         await self._source.aclose()

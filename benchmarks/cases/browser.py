@@ -6,7 +6,7 @@ import time
 from typing import Final
 
 from benchmarks.cases.case import PUSH, Setting, Tally, fresh_run
-from benchmarks.stats import quantile
+from benchmarks.stats import milliseconds
 
 HANDLERS: Final = {PUSH: "aioresult", "handler that polls every 0.5 s": "poll", "handler with redis-py": "subscribe"}
 _PER_SECOND: Final = 500.0
@@ -43,9 +43,6 @@ def _measure(setting: Setting, tally: Tally, name: str, how: str, count: int) ->
         stored_at = producer.ask("append_each", run=run, count=count, per_second=_PER_SECOND)["stored_at"]
         arrived_at = browsers.ask("browse_end")["arrived_at"]
         spent = server.ask("serve_usage")["cpu"] - idle["cpu"]
-        samples = [(arrived - stored) / 1e6 for stored, arrived in zip(stored_at, arrived_at, strict=True)]
-        tally.add(name, "p50", "ms", quantile(samples, 0.5), count)
-        tally.add(name, "p99", "ms", quantile(samples, 0.99), count)
-        tally.add_samples(name, "p50", samples)
+        tally.add_latencies(name, milliseconds(stored_at, arrived_at))
         tally.add(name, "CPU per item", "us", 1e6 * spent / count, count)
         server.ask("serve_end")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 from uuid import uuid4
 
@@ -12,7 +13,7 @@ from benchmarks.plan import Plan
 from benchmarks.process import ChildFailed, Entrant
 from benchmarks.rivals import RivalEntrant
 from benchmarks.servers import Host
-from benchmarks.stats import summarise
+from benchmarks.stats import quantile, summarise
 
 PUSH: Final = "aioresult"
 SLOW_POLL: Final = "aioresult polling every 0.5 s"
@@ -20,34 +21,27 @@ QUICK_POLL: Final = "aioresult polling every 0.05 s"
 FLOOR: Final = "floor"
 
 
+@dataclass
 class Setting:
     """Where a case runs.
 
-    Args:
+    Attributes:
         store: its name.
         host: the running store.
         plan: how much to do.
         results: takes the figures.
         rivals: other libraries that take part on this store.
         tell: shows what is being done; called before each turn.
+        left_out: who does not take part, and why.
     """
 
-    def __init__(
-        self,
-        store: str,
-        host: Host,
-        plan: Plan,
-        results: Results,
-        rivals: Sequence[RivalEntrant],
-        tell: Callable[[str], None],
-    ) -> None:
-        self.store = store
-        self.host = host
-        self.plan = plan
-        self.results = results
-        self.rivals = list(rivals)
-        self.tell = tell
-        self.left_out: dict[str, str] = {}
+    store: str
+    host: Host
+    plan: Plan
+    results: Results
+    rivals: list[RivalEntrant]
+    tell: Callable[[str], None]
+    left_out: dict[str, str] = field(default_factory=dict)
 
     def leave_out(self, name: str, failure: ChildFailed, *, wrong_too: bool = False) -> None:
         """Go on without a rival that failed, unless it was by a wrong value, and not even ``wrong_too`` is accepted.
@@ -60,6 +54,11 @@ class Setting:
         self.rivals = [rival for rival in self.rivals if rival.name != name]
         self.left_out[name] = f"failed on {self.store}: {str(failure).strip().splitlines()[-1]}"
 
+    @property
+    def wakes(self) -> int:
+        """How many wake-ups there are in one turn of those who do not poll."""
+        return self.plan.wakes if self.store == "redis" else self.plan.slow_wakes
+
     # --- contestants ---
 
     def push(self) -> Entrant:
@@ -67,6 +66,10 @@ class Setting:
 
     def floor(self) -> Entrant:
         return Entrant(FLOOR, f"{self.store}-floor", self.host.url)
+
+    def producer(self, entrant: Entrant) -> Entrant:
+        """Return who stores: on Redis the bare protocol for everybody, so that the waiting side alone is compared."""
+        return self.floor() if self.store == "redis" else entrant.producer
 
     def polling(self) -> list[Entrant]:
         return [
@@ -97,9 +100,11 @@ class Tally:
         self._values[key].append(value)
         self._about[key] = (unit, n)
 
-    def add_samples(self, contestant: str, metric: str, samples: Sequence[float]) -> None:
-        """Take the single operations behind what is added under ``metric``."""
-        self._samples[contestant, metric].extend(samples)
+    def add_latencies(self, contestant: str, samples: Sequence[float]) -> None:
+        """Take the milliseconds of the single operations of one repetition."""
+        self.add(contestant, "p50", "ms", quantile(samples, 0.5), len(samples))
+        self.add(contestant, "p99", "ms", quantile(samples, 0.99), len(samples))
+        self._samples[contestant, "p50"].extend(samples)
 
     def drop(self, contestant: str) -> None:
         """Forget everything about ``contestant``."""

@@ -28,7 +28,7 @@ def _turn(setting: Setting, tally: Tally, entrant: Entrant, size: int) -> None:
     run = fresh_run()
     timeout = _TIMEOUT if entrant.name == WITH_TIMEOUT else None
     before = setting.host.load()
-    with entrant.start() as consumer, _producer(setting, entrant).start() as producer:
+    with entrant.start() as consumer, setting.producer(entrant).start() as producer:
         registered = consumer.ask("register", run=run, count=size, timeout=timeout)
         tally.add(entrant.name, "registration", "s", registered["seconds"], size)
         tally.add(entrant.name, "memory per waiter", "B", registered["memory"], size)
@@ -40,11 +40,6 @@ def _turn(setting: Setting, tally: Tally, entrant: Entrant, size: int) -> None:
         connections = setting.host.load().connections - before.connections
         tally.add(entrant.name, "connections", "", connections, size)
         _deliver(setting, tally, entrant.name, (consumer, producer), run, size)
-
-
-def _producer(setting: Setting, entrant: Entrant) -> Entrant:
-    """Return who stores: on Redis the bare protocol for everybody, so that the waiting side alone is compared."""
-    return setting.floor() if setting.store == "redis" else entrant.producer
 
 
 def _idle(setting: Setting, entrant: Entrant, consumer: Child) -> float | None:

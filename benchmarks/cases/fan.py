@@ -24,10 +24,9 @@ def run(setting: Setting) -> None:
 def _turn(setting: Setting, tally: Tally, entrant: Entrant, processes: int) -> None:
     run, share = fresh_run(), setting.plan.fan_results // processes
     total = share * processes
-    producer_entrant = setting.floor() if setting.store == "redis" else entrant.producer
     with ExitStack() as stack:
         consumers = [stack.enter_context(entrant.start()) for _ in range(processes)]
-        producer = stack.enter_context(producer_entrant.start())
+        producer = stack.enter_context(setting.producer(entrant).start())
         for number, consumer in enumerate(consumers):
             consumer.send("register", run=run, count=share, start=number * share)
         for consumer in consumers:

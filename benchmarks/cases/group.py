@@ -13,7 +13,7 @@ WAYS = ("gather", "as_completed", "GroupResult.join")
 def run(setting: Setting) -> None:
     """Measure each of this library's ways, and the floor's ``gather``."""
     plan, url = setting.plan, setting.host.url
-    producer = setting.floor() if setting.store == "redis" else setting.push()
+    producer = setting.producer(setting.push())
     entrants = [Entrant(f"aioresult, {way}", "aioresult", url, producer=producer, join=way) for way in WAYS]
     entrants.append(setting.floor())
     tally = Tally(setting, "group", f"{plan.members:,} members")

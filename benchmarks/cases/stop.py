@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack, closing
 from typing import Final
 
 from benchmarks.cases.case import PUSH, Setting, Tally, fresh_run
 from benchmarks.cases.streams import RESULT
 from benchmarks.cases.wake import PAUSE, PairWaker
 from benchmarks.process import Pair
-from benchmarks.stats import quantile
 
 ONE: Final = "1 task, stopped from another process"
 _WARM_UP: Final = 50
@@ -19,18 +17,6 @@ _WARM_UP: Final = 50
 def tasks_condition(count: int) -> str:
     """Return the name of the condition with so many tasks that run in one process."""
     return f"{count:,} running tasks"
-
-
-class Stopper(Pair):
-    """A process with a runner, and one that stops its tasks."""
-
-    def stop(self, run: str, count: int) -> list[float]:
-        """Return the milliseconds of ``count`` stops, one after the other."""
-        self.consumer.send("stop_consume", run=run, count=count)
-        self.producer.send("stop_produce", run=run, count=count, pause=PAUSE)
-        stored_at = self.producer.reply()["stored_at"]
-        resumed_at = self.consumer.reply()["resumed_at"]
-        return [(resumed - stored) / 1e6 for stored, resumed in zip(stored_at, resumed_at, strict=True)]
 
 
 def run(setting: Setting) -> None:
@@ -43,19 +29,19 @@ def run(setting: Setting) -> None:
 
 def _one(setting: Setting) -> None:
     tally = Tally(setting, "stop", ONE)
-    wakes = setting.plan.wakes if setting.store == "redis" else setting.plan.slow_wakes
-    with ExitStack() as stack:
-        stopper = stack.enter_context(closing(Stopper(setting.push())))
-        waker = stack.enter_context(closing(PairWaker(setting.push())))
+    wakes = setting.wakes
+    with Pair(setting.push()) as stopper, PairWaker(setting.push()) as waker:
         for repetition in range(-1, setting.plan.repetitions):
             count = min(wakes, _WARM_UP) if repetition < 0 else wakes  # a warm-up, whose figures are dropped
             for name in (PUSH, RESULT):
                 setting.tell(f"{ONE}, {name}")
-                samples = stopper.stop(fresh_run(), count) if name == PUSH else waker.wake(fresh_run(), count, 0, PAUSE)
+                run = fresh_run()
+                if name == PUSH:
+                    samples = stopper.latencies("stop_consume", "stop_produce", run=run, count=count, pause=PAUSE)
+                else:
+                    samples = waker.wake(run, count, 0, PAUSE)
                 if repetition >= 0:
-                    tally.add(name, "p50", "ms", quantile(samples, 0.5), count)
-                    tally.add(name, "p99", "ms", quantile(samples, 0.99), count)
-                    tally.add_samples(name, "p50", samples)
+                    tally.add_latencies(name, samples)
     tally.close()
 
 

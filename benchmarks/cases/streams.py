@@ -8,9 +8,9 @@ from typing import Final
 
 from benchmarks.cases.case import FLOOR, PUSH, Setting, Tally, fresh_run
 from benchmarks.cases.wake import PAUSE, PairWaker
-from benchmarks.process import ChildFailed, Entrant, Pair
+from benchmarks.process import ChildFailed, Entrant, Pair, Pause
 from benchmarks.rivals import RivalEntrant
-from benchmarks.stats import quantile
+from benchmarks.stats import milliseconds
 
 RESULT: Final = "aioresult, a result"
 XREAD: Final = "redis-py, XREAD BLOCK"
@@ -124,14 +124,13 @@ def _take_turns(
 
 def _paused(setting: Setting, pairs: list[Pair], result: PairWaker) -> None:
     """Measure one reader that is idle before each item, and beside it the wake-up of one who waits for a result."""
-    count = setting.plan.wakes if setting.store == "redis" else setting.plan.slow_wakes
 
     def measure(tally: Tally | None, pair: Pair) -> None:
-        turn = count if tally else min(count, _WARM_UP)
-        if pair is result:
-            _add_latencies(tally, RESULT, result.wake(fresh_run(), turn, 0, PAUSE))
-        else:
-            _add_latencies(tally, pair.name, _latencies(pair, 1, turn, PAUSE))
+        turn = setting.wakes if tally else min(setting.wakes, _WARM_UP)
+        own = pair is result
+        samples = result.wake(fresh_run(), turn, 0, PAUSE) if own else _latencies(pair, 1, turn, PAUSE)
+        if tally is not None:
+            tally.add_latencies(RESULT if own else pair.name, samples)
 
     everybody = [*pairs, result]
     _take_turns(setting, PAUSED, everybody, measure)
@@ -144,12 +143,14 @@ def _busy(setting: Setting, pairs: list[Pair], readers: int) -> None:
 
     def measure(tally: Tally | None, pair: Pair) -> None:
         turn = count if tally else min(count, _WARM_UP)
-        _add_latencies(tally, pair.name, _latencies(pair, readers, turn, (0.0, 0.0)))
+        samples = _latencies(pair, readers, turn, (0.0, 0.0))
+        if tally is not None:
+            tally.add_latencies(pair.name, samples)
 
     _take_turns(setting, readers_condition(readers), _with_room_for(setting, pairs, readers), measure)
 
 
-def _latencies(pair: Pair, readers: int, count: int, pause: tuple[float, float]) -> list[float]:
+def _latencies(pair: Pair, readers: int, count: int, pause: Pause) -> list[float]:
     """Return the milliseconds that each item took to each reader."""
     run = fresh_run()
     pair.producer.ask("begin", run=run, streams=1)
@@ -158,18 +159,8 @@ def _latencies(pair: Pair, readers: int, count: int, pause: tuple[float, float])
     pair.producer.send("say", run=run, count=count, pause=pause)
     pair.consumer.send("followed")
     appended_at = pair.producer.reply()["appended_at"]
-    return [
-        (received - appended) / 1e6
-        for received_at in pair.consumer.reply()["received_at"]
-        for appended, received in zip(appended_at, received_at, strict=True)
-    ]
-
-
-def _add_latencies(tally: Tally | None, name: str, samples: list[float]) -> None:
-    if tally is not None:
-        tally.add(name, "p50", "ms", quantile(samples, 0.5), len(samples))
-        tally.add(name, "p99", "ms", quantile(samples, 0.99), len(samples))
-        tally.add_samples(name, "p50", samples)
+    received_at = pair.consumer.reply()["received_at"]
+    return [sample for one in received_at for sample in milliseconds(appended_at, one)]
 
 
 # --- many streams ---

@@ -5,9 +5,8 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from benchmarks.cases.case import PUSH, Setting, Tally, fresh_run
-from benchmarks.cases.wake import PAUSE
-from benchmarks.process import Child, Pair
-from benchmarks.stats import quantile
+from benchmarks.cases.wake import PAUSE, PairWaker
+from benchmarks.process import Child
 
 SHIM = "aioresult.sync"
 
@@ -16,7 +15,7 @@ def run(setting: Setting) -> None:
     """Measure wake-ups and reads, in turns of both, and reads in many threads."""
     plan = setting.plan
     with ExitStack() as stack:
-        pairs = [stack.enter_context(Pair(setting.push())) for _ in (PUSH, SHIM)]
+        pairs = [stack.enter_context(PairWaker(setting.push())) for _ in (PUSH, SHIM)]
         asynchronous, blocking = pairs
         wakes = Tally(setting, "sync", "wake, 1 waiter")
         reads = Tally(setting, "sync", "get() of a finished task")
@@ -27,39 +26,28 @@ def run(setting: Setting) -> None:
             for name, pair in ((PUSH, asynchronous), (SHIM, blocking)):
                 setting.tell(f"wake, {name}")
                 samples = _wake(pair, counts, blocking=name == SHIM)
-                _note(wakes if note else None, name, samples)
+                if note:
+                    wakes.add_latencies(name, samples)
             for name, pair in ((PUSH, asynchronous), (SHIM, blocking)):
                 setting.tell(f"reads, {name}")
                 samples = _read(pair.consumer, counts, threads=1 if name == SHIM else 0)[0]
-                _note(reads if note else None, name, samples)
+                if note:
+                    reads.add_latencies(name, samples)
             setting.tell(f"{plan.threads} threads, {SHIM}")
             many = max(plan.threads, counts * 4)
             samples, seconds = _read(blocking.consumer, many, threads=plan.threads)
             if note:
-                _note(threaded, SHIM, samples)
+                threaded.add_latencies(SHIM, samples)
                 threaded.add(SHIM, "per second", "1/s", many / seconds, many)
         for tally in (wakes, reads, threaded):
             tally.close()
     setting.host.clear()
 
 
-def _note(tally: Tally | None, name: str, samples: list[float]) -> None:
-    if tally is not None:
-        tally.add(name, "p50", "ms", quantile(samples, 0.5), len(samples))
-        tally.add(name, "p99", "ms", quantile(samples, 0.99), len(samples))
-        tally.add_samples(name, "p50", samples)
-
-
-def _wake(pair: Pair, count: int, *, blocking: bool) -> list[float]:
-    run = fresh_run()
+def _wake(pair: PairWaker, count: int, *, blocking: bool) -> list[float]:
     if blocking:
-        pair.consumer.send("wake_blocking", run=run, count=count)
-    else:
-        pair.consumer.send("wake_consume", run=run, count=count, background=0)
-    pair.producer.send("wake_produce", run=run, count=count, pause=PAUSE)
-    stored_at = pair.producer.reply()["stored_at"]
-    resumed_at = pair.consumer.reply()["resumed_at"]
-    return [(resumed - stored) / 1e6 for stored, resumed in zip(stored_at, resumed_at, strict=True)]
+        return pair.latencies("wake_blocking", "wake_produce", run=fresh_run(), count=count, pause=PAUSE)
+    return pair.wake(fresh_run(), count, 0, PAUSE)
 
 
 def _read(child: Child, count: int, *, threads: int) -> tuple[list[float], float]:

@@ -6,9 +6,8 @@ from contextlib import ExitStack, closing
 from typing import Protocol
 
 from benchmarks.cases.case import QUICK_POLL, SLOW_POLL, Setting, Tally, fresh_run
-from benchmarks.process import ChildFailed, Entrant, Pair
+from benchmarks.process import ChildFailed, Entrant, Pair, Pause
 from benchmarks.rivals import WorkerWaker
-from benchmarks.stats import quantile
 
 PAUSE = (0.003, 0.009)
 """Seconds between two events, at random: the consumer and the connection are idle before each."""
@@ -20,7 +19,7 @@ class Waker(Protocol):
     name: str
     slow: bool
 
-    def wake(self, run: str, count: int, background: int, pause: tuple[float, float]) -> list[float]:
+    def wake(self, run: str, count: int, background: int, pause: Pause) -> list[float]:
         """Return the milliseconds of ``count`` wake-ups, one after the other."""
 
     def close(self) -> None: ...
@@ -31,12 +30,8 @@ class PairWaker(Pair):
 
     slow = False
 
-    def wake(self, run: str, count: int, background: int, pause: tuple[float, float]) -> list[float]:
-        self.consumer.send("wake_consume", run=run, count=count, background=background)
-        self.producer.send("wake_produce", run=run, count=count, pause=pause)
-        stored_at = self.producer.reply()["stored_at"]
-        resumed_at = self.consumer.reply()["resumed_at"]
-        return [(resumed - stored) / 1e6 for stored, resumed in zip(stored_at, resumed_at, strict=True)]
+    def wake(self, run: str, count: int, background: int, pause: Pause) -> list[float]:
+        return self.latencies("wake_consume", "wake_produce", run=run, count=count, pause=pause, background=background)
 
 
 def run(setting: Setting) -> None:
@@ -85,11 +80,12 @@ def _measure(setting: Setting, wakers: list[Waker], intervals: dict[str, float],
     plan = setting.plan
     condition = "1 waiter" if not others else f"{others:,} others waiting"
     tally = Tally(setting, "wake", condition)
-    pushed = plan.wakes if setting.store == "redis" else plan.slow_wakes
     for repetition in range(-1, plan.repetitions):
         for waker in list(wakers):
             interval = intervals.get(waker.name, 0.0)
-            count = plan.polled_wakes if interval else min(pushed, plan.slow_wakes) if waker.slow else pushed
+            count = (
+                plan.polled_wakes if interval else min(setting.wakes, plan.slow_wakes) if waker.slow else setting.wakes
+            )
             if repetition < 0:
                 count = 2 if interval else min(count, 50)  # a warm-up, whose figures are dropped
             setting.tell(f"{condition}, {waker.name}")
@@ -103,7 +99,5 @@ def _measure(setting: Setting, wakers: list[Waker], intervals: dict[str, float],
                 tally.drop(waker.name)
                 continue
             if repetition >= 0:
-                tally.add(waker.name, "p50", "ms", quantile(samples, 0.5), count)
-                tally.add(waker.name, "p99", "ms", quantile(samples, 0.99), count)
-                tally.add_samples(waker.name, "p50", samples)
+                tally.add_latencies(waker.name, samples)
     tally.close()

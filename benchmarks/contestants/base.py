@@ -37,7 +37,6 @@ class Contestant(ABC):
 
     def __init__(self, url: str, options: dict[str, Any]) -> None:
         self.url = url
-        self.options = options
 
     @abstractmethod
     async def open(self) -> None:

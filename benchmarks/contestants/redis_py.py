@@ -20,10 +20,8 @@ class PooledRedis(Contestant):
 
     def __init__(self, url: str, options: dict[str, Any]) -> None:
         super().__init__(url, options)
-        connections = options.get("connections", _CONNECTIONS)
-        self._client = redis.Redis.from_pool(
-            redis.BlockingConnectionPool.from_url(url, max_connections=connections, timeout=None)
-        )
+        pool = redis.BlockingConnectionPool.from_url(url, max_connections=_CONNECTIONS, timeout=None)
+        self._client = redis.Redis.from_pool(pool)
 
     async def open(self) -> None:
         await self._client.ping()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, Generic, TypeVar
+from urllib.parse import unquote, urlsplit
 
 import hiredis
 import msgspec
@@ -28,22 +28,29 @@ _decode = msgspec.json.Decoder(_Payload).decode
 MORE = object()
 
 
-class Commands(asyncio.Protocol):
-    """Commands and replies; what one turn of the loop asks for is sent in one buffer."""
+class Connection(asyncio.Protocol):
+    """A connection whose replies hiredis parses."""
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader(notEnoughData=MORE)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+
+class Commands(Connection):
+    """Commands and replies; what one turn of the loop asks for is sent in one buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
         self._expected: deque[tuple[asyncio.Future[object], int]] = deque()
         self._buffer: list[bytes] = []
         self._count = 0
         self._writable = asyncio.Event()
         self._writable.set()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
 
     def pause_writing(self) -> None:
         self._writable.clear()
@@ -77,19 +84,13 @@ class Commands(asyncio.Protocol):
                 expected.popleft()[0].set_result(reply)
 
 
-class _Subscriber(asyncio.Protocol):
+class _Subscriber(Connection):
     """Subscriptions and messages; a future for each waiter."""
 
     def __init__(self) -> None:
-        self.transport: asyncio.Transport
+        super().__init__()
         self.waiters: dict[bytes, asyncio.Future[object]] = {}
-        self._loop = asyncio.get_running_loop()
-        self._reader = hiredis.Reader(notEnoughData=MORE)
         self._fresh: list[bytes] = []
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
 
     def subscribe(self, channel: bytes) -> asyncio.Future[object]:
         if not self._fresh:
@@ -101,7 +102,7 @@ class _Subscriber(asyncio.Protocol):
     def _flush(self) -> None:
         fresh, self._fresh = self._fresh, []
         for start in range(0, len(fresh), _CHUNK):
-            self.transport.write(hiredis.pack_command((b"SUBSCRIBE", *fresh[start : start + _CHUNK])))  # type: ignore[arg-type]  # its stub knows tuples of one only
+            self.transport.write(pack("SUBSCRIBE", *fresh[start : start + _CHUNK]))
 
     def data_received(self, data: bytes) -> None:
         self._reader.feed(data)
@@ -111,19 +112,35 @@ class _Subscriber(asyncio.Protocol):
                 waiters.pop(message[1]).set_result(_decode(message[2]).result)
 
 
-class BareRedis(Contestant):
-    """``SET`` with expiry and ``PUBLISH`` to store, ``SUBSCRIBE`` to wait, ``GET`` to read."""
+Subscriber = TypeVar("Subscriber", bound=Connection)
+
+
+class OnRedis(Contestant, Generic[Subscriber]):
+    """Has one connection for commands, and one for subscriptions."""
+
+    subscriber: type[Subscriber]
 
     async def open(self) -> None:
         loop, url = asyncio.get_running_loop(), urlsplit(self.url)
         host, port = url.hostname or "localhost", url.port or 6379
         _, self._commands = await loop.create_connection(Commands, host, port)
-        _, self._subscriber = await loop.create_connection(_Subscriber, host, port)
+        _, self._subscriber = await loop.create_connection(self.subscriber, host, port)
+        if url.password:
+            login = pack("AUTH", unquote(url.username or "") or "default", unquote(url.password))
+            self._subscriber.transport.write(login)
+            await self._commands.call(login)
+        await self._commands.call(pack("SELECT", url.path.strip("/") or "0"))
 
     async def close(self) -> None:
         self._commands.transport.abort()
         self._subscriber.transport.abort()
         await asyncio.sleep(0)
+
+
+class BareRedis(OnRedis[_Subscriber]):
+    """``SET`` with expiry and ``PUBLISH`` to store, ``SUBSCRIBE`` to wait, ``GET`` to read."""
+
+    subscriber = _Subscriber
 
     async def wait(self, task: str, timeout: float | None = None) -> object:
         return await self._subscriber.subscribe((KEY + task).encode())

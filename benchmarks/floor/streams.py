@@ -6,13 +6,10 @@ import asyncio
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from typing import Any, Self
-from urllib.parse import urlsplit
 
-import hiredis
 import msgspec
 
-from benchmarks.contestants.base import Contestant
-from benchmarks.floor.redis import MORE, Commands, pack
+from benchmarks.floor.redis import MORE, Connection, OnRedis, pack
 
 _KEY = "floor-stream-"
 _EXPIRY = "86400000"
@@ -52,19 +49,13 @@ class _Reader:
         self._readers.discard(self)
 
 
-class _Subscriber(asyncio.Protocol):
+class _Subscriber(Connection):
     """Subscriptions, and a set of readers for each channel."""
 
     def __init__(self) -> None:
-        self.transport: asyncio.Transport
+        super().__init__()
         self._readers: defaultdict[bytes, set[_Reader]] = defaultdict(set)
-        self._loop = asyncio.get_running_loop()
-        self._parser = hiredis.Reader(notEnoughData=MORE)
         self._fresh: list[bytes] = []
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
 
     def follow(self, channel: bytes) -> _Reader:
         if channel not in self._readers:
@@ -78,8 +69,8 @@ class _Subscriber(asyncio.Protocol):
         self.transport.write(pack("SUBSCRIBE", *fresh))
 
     def data_received(self, data: bytes) -> None:
-        self._parser.feed(data)
-        gets, readers = self._parser.gets, self._readers
+        self._reader.feed(data)
+        gets, readers = self._reader.gets, self._readers
         while (message := gets()) is not MORE:
             if message[0] == b"message":
                 item = _decode(message[2])
@@ -87,19 +78,10 @@ class _Subscriber(asyncio.Protocol):
                     reader.take(item)
 
 
-class BareStreams(Contestant):
+class BareStreams(OnRedis[_Subscriber]):
     """No numbers, no gaps filled, no end, no second look: a message that is lost is lost."""
 
-    async def open(self) -> None:
-        loop, url = asyncio.get_running_loop(), urlsplit(self.url)
-        host, port = url.hostname or "localhost", url.port or 6379
-        _, self._commands = await loop.create_connection(Commands, host, port)
-        _, self._subscriber = await loop.create_connection(_Subscriber, host, port)
-
-    async def close(self) -> None:
-        self._commands.transport.abort()
-        self._subscriber.transport.abort()
-        await asyncio.sleep(0)
+    subscriber = _Subscriber
 
     def items(self, task: str) -> Any:
         return self._subscriber.follow((_KEY + task).encode())

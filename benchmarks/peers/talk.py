@@ -88,24 +88,19 @@ async def _serve_async(peer: AsyncPeer, answer: Callable[[dict[str, Any]], None]
         await asyncio.sleep(0.5)
         return {}
 
-    async def release() -> dict[str, Any]:
-        for task in hanging:
-            task.cancel()
-        await asyncio.gather(*hanging, return_exceptions=True)
-        hanging.clear()
-        return {}
-
     async def wake(count: int, pause: tuple[float, float]) -> dict[str, Any]:
         return await _wake_async(peer, count, pause)
 
-    operations: dict[str, Callable[..., Awaitable[dict[str, Any]]]] = {"wake": wake, "hang": hang, "release": release}
+    operations: dict[str, Callable[..., Awaitable[dict[str, Any]]]] = {"wake": wake, "hang": hang}
     while line := await requests.readline():
         request = json.loads(line)
         try:
             answer({"reply": await operations[request.pop("op")](**request)})
         except Exception:  # noqa: BLE001  (it is reported to the parent process, which fails the run)
             answer({"error": traceback.format_exc()})
-    await release()
+    for task in hanging:
+        task.cancel()
+    await asyncio.gather(*hanging, return_exceptions=True)
 
 
 def serve_async(peer: AsyncPeer) -> None:

@@ -30,3 +30,16 @@ class Transport(filesystem.Transport):
 
 
 TRANSPORT_ALIASES["folder"] = f"{__name__}:Transport"
+
+
+def queue_in(data: Path) -> dict[str, Any]:
+    """Return the settings of a Celery application whose queue is in the folder ``data``."""
+    queue = data / "queue"
+    queue.mkdir(parents=True, exist_ok=True)
+    options = {
+        "data_folder_in": str(queue),
+        "data_folder_out": str(queue),
+        "control_folder": str(data / "control"),
+        "polling_interval": 0.05,
+    }
+    return {"broker_url": "folder://", "broker_transport_options": options}

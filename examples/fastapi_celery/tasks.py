@@ -13,7 +13,7 @@ from typing import Any
 
 from celery import Celery
 
-from examples.fastapi_celery import folder  # noqa: F401  (makes folder:// known)
+from examples.fastapi_celery.folder import queue_in
 
 app = Celery("reports")
 
@@ -21,17 +21,7 @@ if redis_url := os.environ.get("REDIS_URL"):
     app.conf.update(broker_url=redis_url, result_backend=redis_url)
 else:
     data = Path(os.environ.get("DATA", "fastapi_celery_data")).absolute()
-    (data / "queue").mkdir(parents=True, exist_ok=True)
-    app.conf.update(
-        broker_url="folder://",
-        broker_transport_options={
-            "data_folder_in": str(data / "queue"),
-            "data_folder_out": str(data / "queue"),
-            "control_folder": str(data / "control"),
-            "polling_interval": 0.05,
-        },
-        result_backend=f"db+sqlite:///{data / 'results.db'}",
-    )
+    app.conf.update(queue_in(data), result_backend=f"db+sqlite:///{data / 'results.db'}")
 
 
 @app.task(bind=True)  # type: ignore[untyped-decorator]  # Celery has no types

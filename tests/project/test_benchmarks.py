@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import msgspec
 import pytest
+import redis
 
 from aioresult import Backend
 from benchmarks import cli, suite
@@ -24,6 +25,7 @@ from benchmarks.servers import RedisHost
 from benchmarks.stats import CURVE, median, paired_ratio, quantile, summarise
 from benchmarks.targets import TARGETS, judge
 from benchmarks.values import WrongValue, check_all, check_items, item_of, items_of, record_of, task_ids, value_of
+from tests.servers import RedisServer
 
 pytestmark = pytest.mark.once
 
@@ -196,6 +198,33 @@ def test_a_silent_child_is_given_up(redis_url: str) -> None:
         child.send("collect")
         with pytest.raises(ChildFailed, match="said nothing"):
             child.reply(patience=0.01)
+
+
+def test_only_the_database_of_the_url_is_emptied() -> None:
+    with RedisServer() as server:
+        url = f"{server.url.rpartition('/')[0]}/7"
+        with redis.Redis.from_url(server.url) as others, redis.Redis.from_url(url) as ours:
+            for client in (others, ours):
+                client.set("key", "value")
+            RedisHost(url).clear()
+            assert (others.get("key"), ours.get("key")) == (b"value", None)
+
+
+def test_the_floor_uses_the_database_and_the_password_of_the_url() -> None:
+    with RedisServer(password="secret") as server:
+        url = f"{server.url.rpartition('/')[0]}/7"
+        results, streams = Entrant(FLOOR, "redis-floor", url), Entrant(FLOOR, "redis-streams-floor", url)
+        with results.start() as consumer, results.start() as producer:
+            consumer.ask("register", run="floor", count=2)
+            producer.ask("prepare", run="floor", count=2)
+            producer.ask("produce")
+            assert consumer.ask("collect")["checked"] == 2
+        with streams.start() as consumer, streams.start() as producer:
+            consumer.ask("follow", run="floor", streams=1, readers=1, count=1, timed=False)
+            producer.ask("pour", run="floor", streams=1, count=1)
+            assert consumer.ask("followed")["checked"] == 1
+        with redis.Redis.from_url(url) as client:
+            assert client.dbsize() == 3
 
 
 # --- values ---

@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.text import Text
 
 from aioresult.backend import Backend
-from aioresult.cli.demo.display import Board, Phase, milliseconds, show_outcomes
+from aioresult.cli.demo.display import Phase, milliseconds, picture, show_outcomes
 from aioresult.cli.demo.phases import POLLING, Outcome, WrongValue, measure
 from aioresult.cli.demo.process import Worker, WorkerDied
 from aioresult.cli.exits import Exit
@@ -82,9 +82,9 @@ async def _demo(session: Session, count: int, *, temporary: bool) -> None:
 async def _both(console: Console, worker: Worker, backends: dict[str, Backend], count: int) -> dict[str, Outcome]:
     phases = {name: Phase(name, count) for name in backends}
     live = console.is_terminal and not console.quiet
-    board = Board(list(phases.values()))
     outcomes: dict[str, Outcome] = {}
-    with Live(console=console, get_renderable=board.render, refresh_per_second=10) if live else nullcontext():
+    shown = Live(console=console, get_renderable=lambda: picture(phases.values()), refresh_per_second=10)
+    with shown if live else nullcontext():
         for name, phase in phases.items():
             phase.begin()
             outcomes[name] = await measure(worker, backends[name], count, phase.listen, phase.wake_ups.append)

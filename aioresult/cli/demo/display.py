@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Collection
 from typing import Final
 
 from rich.console import Console, Group, RenderableType
@@ -36,15 +37,12 @@ class Phase:
         self._seconds: float | None = None
 
     def begin(self) -> None:
-        """Start the clock."""
         self._began = time.monotonic()
 
     def listen(self, number: int, record: Record) -> None:
-        """Take a task's new state."""
         self.records[number] = record
 
     def end(self) -> None:
-        """Stop the clock."""
         self._seconds = time.monotonic() - (self._began or 0)
 
     @property
@@ -66,24 +64,18 @@ class Phase:
         return Text(self.name, style="bold"), bar, Text(f"{done}/{self.count}"), note
 
 
-class Board:
-    """The live picture: a line for each phase, and below them the tasks that are running."""
-
-    def __init__(self, phases: list[Phase]) -> None:
-        self._phases = phases
-
-    def render(self) -> RenderableType:
-        """Draw the picture as it is now."""
-        top = Table.grid(padding=(0, 2, 0, 0))
-        for phase in self._phases:
-            top.add_row(*phase.row())
-        running = [entry for phase in self._phases for entry in phase.running]
-        tasks = Table.grid(padding=(0, 2, 0, 2))
-        for number, record in running[:_ROWS]:
-            current, total = progress_of(record) or (0.0, None)
-            bar = ProgressBar(total=total or 1, completed=current, width=_BAR, style="dim", complete_style="cyan")
-            tasks.add_row(Text(f"task {number}", style="dim"), bar, Text(record.status.lower(), style="dim"))
-        return Group(top, Text(""), tasks) if running else top
+def picture(phases: Collection[Phase]) -> RenderableType:
+    """Draw a line for each phase, and below them the tasks that are running."""
+    top = Table.grid(padding=(0, 2, 0, 0))
+    for phase in phases:
+        top.add_row(*phase.row())
+    running = [entry for phase in phases for entry in phase.running]
+    tasks = Table.grid(padding=(0, 2, 0, 2))
+    for number, record in running[:_ROWS]:
+        current, total = progress_of(record) or (0.0, None)
+        bar = ProgressBar(total=total or 1, completed=current, width=_BAR, style="dim", complete_style="cyan")
+        tasks.add_row(Text(f"task {number}", style="dim"), bar, Text(record.status.lower(), style="dim"))
+    return Group(top, Text(""), tasks) if running else top
 
 
 def show_outcomes(console: Console, push: Outcome, polling: Outcome) -> None:

@@ -33,8 +33,8 @@ class Worker:
 
     def __init__(self, url: str, settings: dict[str, Any]) -> None:
         self._environment = {**os.environ, "AIORESULT_URL": url, SETTINGS_VARIABLE: json.dumps(settings)}
-        self._process: asyncio.subprocess.Process | None = None
-        self._ended: asyncio.Task[str] | None = None
+        self._process: asyncio.subprocess.Process
+        self._ended: asyncio.Task[str]
 
     async def __aenter__(self) -> Self:
         process = self._process = await asyncio.create_subprocess_exec(
@@ -60,7 +60,7 @@ class Worker:
     @property
     def pid(self) -> int:
         """The process's id."""
-        return self._process.pid if self._process is not None else 0
+        return self._process.pid
 
     async def order(self, ids: Sequence[str], seed: str, at_once: int) -> None:
         """Let the worker run one task for each of ``ids``.
@@ -68,39 +68,32 @@ class Worker:
         Raises:
             WorkerDied: it has ended.
         """
-        process, ended = self._started()
+        stdin = _pipe(self._process.stdin)
         order = json.dumps({"ids": ids, "seed": seed, "at_once": at_once})
         try:
-            _pipe(process.stdin).write(order.encode() + b"\n")
-            await _pipe(process.stdin).drain()
+            stdin.write(order.encode() + b"\n")
+            await stdin.drain()
         except ConnectionError as exc:
-            raise WorkerDied(await ended) from exc
+            raise WorkerDied(await self._ended) from exc
 
     async def alive_during(self, waiting: asyncio.Future[T]) -> T:
         """Return the result of ``waiting``; raise ``WorkerDied`` if the worker ends before."""
-        _, ended = self._started()
-        either: list[asyncio.Future[Any]] = [waiting, ended]
+        either: list[asyncio.Future[Any]] = [waiting, self._ended]
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if not waiting.done():
-            raise WorkerDied(ended.result())
+            raise WorkerDied(self._ended.result())
         return waiting.result()
-
-    def _started(self) -> tuple[asyncio.subprocess.Process, asyncio.Task[str]]:
-        if self._process is None or self._ended is None:
-            raise WorkerDied("the worker was not started")
-        return self._process, self._ended
 
     async def close(self) -> None:
         """End the process: it ends with its input, and is killed if it does not."""
-        process, ended = self._started()
-        stdin = _pipe(process.stdin)
+        process, stdin = self._process, _pipe(self._process.stdin)
         stdin.close()
         try:
             async with asyncio.timeout(3):
-                await asyncio.shield(ended)
+                await asyncio.shield(self._ended)
         except TimeoutError:
             process.kill()
-            await ended
+            await self._ended
         await _pipe(process.stdout).read()  # to its end, which closes it
         with suppress(ConnectionError):
             await stdin.wait_closed()

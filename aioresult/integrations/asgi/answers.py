@@ -18,14 +18,7 @@ RETRY_AFTER: Final = 5
 
 
 class Refusal(Exception):
-    """Why a request is not served.
-
-    Attributes:
-        status: of HTTP.
-        code: with which a WebSocket is closed.
-        body: JSON.
-        headers: further headers.
-    """
+    """Why a request is not served. A WebSocket is closed with its ``code``; the rest is for HTTP."""
 
     def __init__(
         self, status: HTTPStatus, message: str, *, error: Exception | None = None, headers: Sequence[Header] = ()
@@ -43,15 +36,7 @@ class Refusal(Exception):
 async def answer(
     send: Send, status: HTTPStatus, body: bytes = b"", *, headers: Sequence[Header] = (), head: bool = False
 ) -> None:
-    """Send a whole answer.
-
-    Args:
-        send: of ASGI.
-        status: the status.
-        body: JSON, or nothing.
-        headers: further headers.
-        head: leave the body away, for HEAD.
-    """
+    """Send a whole answer, whose body is JSON or nothing; ``head`` leaves the body away."""
     content = [] if status == HTTPStatus.NO_CONTENT else [(b"content-length", b"%d" % len(body))]
     if body:
         content.insert(0, (b"content-type", b"application/json"))

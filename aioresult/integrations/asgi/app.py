@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from operator import attrgetter
 from typing import Final, Literal
 
 from aioresult.backend import Backend
-from aioresult.integrations.asgi import lifespan
 from aioresult.integrations.asgi.connections import Connections
 from aioresult.integrations.asgi.events import HEARTBEAT, RETRY
 from aioresult.integrations.asgi.exchange import Exchange
@@ -83,7 +83,7 @@ class ResultsApp:
             connections=self._connections,
             authorize=authorize,
             authorize_revoke=authorize_revoke,
-            client=client or _address,
+            client=client or attrgetter("client"),
             missing=unknown == "missing",
             heartbeat=heartbeat,
             retry=retry,
@@ -101,15 +101,21 @@ class ResultsApp:
             case "websocket":
                 await Socket(self._site, scope, receive, send).serve()
             case "lifespan":
-                await lifespan.serve(receive, send, self._connections.end_all)
+                await self._serve_lifespan(receive, send)
             case other:
                 raise ValueError(f"ResultsApp serves http, websocket and lifespan, not {other!r}")
+
+    async def _serve_lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await send({"type": "lifespan.startup.complete"})
+            elif message["type"] == "lifespan.shutdown":
+                self._connections.end_all()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
 
     @property
     def open_streams(self) -> int:
         """How many connections wait at present."""
         return len(self._connections)
-
-
-def _address(request: Request) -> str:
-    return request.client

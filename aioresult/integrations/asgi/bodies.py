@@ -72,13 +72,9 @@ def _shown(record: Record) -> Any:
 
 
 def state_body(record: Record, *, tracebacks: bool, error: BaseException | None = None, **more: Any) -> bytes:
-    """Return a record: its status, and its result or its error.
+    """Return a record: its status, and its result or its error, behind the fields of ``more``.
 
-    Args:
-        record: the record.
-        tracebacks: whether a failure's traceback is shown as well.
-        error: an error of ours, in place of the result.
-        more: further fields, in front.
+    ``error`` is one of ours, in place of the result.
     """
     form: dict[str, Any] = {**more, "status": _text(record.status)}
     result = error or record.error or _shown(record)

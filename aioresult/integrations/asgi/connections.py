@@ -22,11 +22,7 @@ _LEFT: Final = ("http.disconnect", "websocket.disconnect")
 
 
 class Connection:
-    """One open connection.
-
-    Attributes:
-        left: whether the client has left, so that nothing can be sent.
-    """
+    """One open connection; ``left`` says that the client has left, so that nothing can be sent."""
 
     __slots__ = ("client", "left", "limit")
 
@@ -42,12 +38,7 @@ class Connection:
 
 
 class Connections:
-    """Counts connections that stay open, and ends them.
-
-    Args:
-        most: how many there may be.
-        most_per_client: how many of one client.
-    """
+    """Counts connections that stay open, and ends them."""
 
     def __init__(self, most: int, most_per_client: int) -> None:
         self._most = most

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 import math
+from contextlib import aclosing
 from http import HTTPStatus
 from typing import Final
 
-from aioresult.integrations.asgi import eventsource
-from aioresult.integrations.asgi.answers import Refusal, answer
+from aioresult.errors import AioResultError
+from aioresult.integrations.asgi.answers import Header, Refusal, answer
 from aioresult.integrations.asgi.bodies import json_of, state_body
+from aioresult.integrations.asgi.connections import taken
+from aioresult.integrations.asgi.events import Events
 from aioresult.integrations.asgi.request import Receive, Request, Scope, Send
 from aioresult.integrations.asgi.routes import EVENTS, REVOKE, Route, route_of
 from aioresult.integrations.asgi.site import Site, not_found
 
+logger = logging.getLogger("aioresult")
 _READ: Final = ("GET", "HEAD")
+_EVENT_STREAM: Final[list[Header]] = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache, no-transform"),
+    (b"x-accel-buffering", b"no"),
+]
+"""``no-transform`` keeps proxies from compressing, ``X-Accel-Buffering`` keeps nginx from collecting."""
 
 
 class Exchange:
@@ -27,7 +38,6 @@ class Exchange:
         self._head = self._request.method == "HEAD"
 
     async def serve(self) -> None:
-        """Answer the request."""
         try:
             route = route_of(self._request.scope)
             if route is None or (route.what == REVOKE and self._site.authorize_revoke is None):
@@ -83,28 +93,49 @@ class Exchange:
     # --- events ---
 
     async def _events(self, task_id: str) -> None:
-        site, send = self._site, self._send
+        site = self._site
         events = site.events(task_id, self._request)
         if events.over:
-            await answer(send, HTTPStatus.NO_CONTENT)
+            await answer(self._send, HTTPStatus.NO_CONTENT)
             return
         if self._head:
             await site.check(events)
-            await eventsource.begin(send)
-            await eventsource.end(send)
+            await self._begin_events()
+            await self._end_events()
             return
         begun = False
         async with site.connections.opened(site.client(self._request), self._receive) as connection:
             await site.check(events)
             begun = True
-            await eventsource.begin(send)
-            if not await eventsource.send_events(events, send, site.send_timeout):
+            await self._begin_events()
+            if not await self._send_events(events):
                 return
         if connection.left:
             return
         if not begun:  # the server ends: an empty stream is what a browser comes back after
-            await eventsource.begin(send)
-        await eventsource.end(send)
+            await self._begin_events()
+        await self._end_events()
+
+    async def _begin_events(self) -> None:
+        await self._send({"type": "http.response.start", "status": int(HTTPStatus.OK), "headers": _EVENT_STREAM})
+
+    async def _send_events(self, events: Events) -> bool:
+        """Send the events as they come, and return whether the client takes them.
+
+        What the client does not take yet is not made either: the next events are asked for when ``send`` has returned.
+        """
+        async with aclosing(events.batches()) as batches:
+            try:
+                async for batch in batches:
+                    message = {"type": "http.response.body", "body": b"".join(batch), "more_body": True}
+                    if not await taken(self._send(message), self._site.send_timeout):
+                        return False
+            except AioResultError as exc:
+                logger.warning("a stream of events ends early, and its client will connect again: %s", exc)
+        return True
+
+    async def _end_events(self) -> None:
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
     # --- stopping ---
 

@@ -113,7 +113,6 @@ class StreamFollower(Reader):
         channel.check()
 
     def close(self) -> None:
-        """Leave the task."""
         if self._channel is not None:
             self._runtime.hub.leave((self._id,), self)
         super().close()
@@ -143,11 +142,9 @@ class StateFollower:
         return record
 
     def wake(self) -> None:
-        """Have ``step`` return now."""
         self._inbox.wake()
 
     def close(self) -> None:
-        """Leave the task."""
         self._runtime.hub.leave((self._id,), self._inbox)
 
 

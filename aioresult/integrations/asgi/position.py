@@ -36,11 +36,6 @@ class Position(msgspec.Struct, frozen=True):
         """Whether the end was seen, so that nothing can follow."""
         return self.state == END
 
-    @property
-    def begun(self) -> bool:
-        """Whether anything was seen."""
-        return bool(self.seq or self.state)
-
     def __str__(self) -> str:
         return f"{self.seq}-{self.state}" if self.state else str(self.seq)
 

@@ -13,12 +13,7 @@ REVOKE: Final = "revoke"
 
 
 class Route(NamedTuple):
-    """A path, taken apart.
-
-    Attributes:
-        task_id: the task's id.
-        what: ``SNAPSHOT``, ``EVENTS`` or ``REVOKE``.
-    """
+    """A path, taken apart: ``what`` is ``SNAPSHOT``, ``EVENTS`` or ``REVOKE``."""
 
     task_id: str
     what: str

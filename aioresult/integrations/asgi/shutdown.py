@@ -57,7 +57,6 @@ class Shutdown:
         return handle
 
     def leave(self, ended: Ended) -> None:
-        """Stop listening."""
         self._forget(WeakMethod(ended))
         if self._listening or threading.current_thread() is not threading.main_thread():
             return

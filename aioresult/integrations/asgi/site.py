@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import logging
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
@@ -62,9 +63,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     async def check_revoke(self, request: Request, task_id: str) -> None:
         """Refuse to stop a task that the one who asks may not see, or not stop."""
         permitted = await self.permitted(request, task_id) == task_id
-        if not permitted or self.authorize_revoke is None:
-            raise not_found()
-        if not await _allows(self.authorize_revoke, request, task_id):
+        if not (permitted and self.authorize_revoke and await _allows(self.authorize_revoke, request, task_id)):
             raise not_found()
         self.check_origin(request)
 
@@ -91,39 +90,29 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     async def check(self, events: Events) -> None:
         """Refuse events that cannot be sent from where the client is."""
         try:
-            record = await events.check()
-            await self._refuse_missing(record)
+            with _asking():
+                await self._refuse_missing(await events.check())
         except StreamGap as exc:
             gap = StreamGap("what was sent before is not stored any more: events cannot go on from there", exc.first)
             raise Refusal(HTTPStatus.GONE, str(gap), error=gap) from exc
-        except StoreUnavailable as exc:
-            raise _unavailable(exc) from exc
 
     async def record(self, task_id: str) -> Record:
         """Return the record as it is now."""
-        try:
+        with _asking():
             record = await self.backend._runtime.look(task_id) or Record(id=task_id)
             await self._refuse_missing(record)
-        except StoreUnavailable as exc:
-            raise _unavailable(exc) from exc
         return record
 
     async def final(self, task_id: str, wait: float) -> None:
         """Wait until the task is final, or for ``wait`` seconds."""
-        try:
+        with suppress(ResultTimeout), _asking():
             await self.backend._runtime.final(task_id, wait, deadline_after(wait))
-        except ResultTimeout:
-            return
-        except StoreUnavailable as exc:
-            raise _unavailable(exc) from exc
 
     async def revoke(self, task_id: str) -> bool:
         """Stop the task, and return whether it was stopped: not where it was final."""
         await self.record(task_id)
-        try:
+        with _asking():
             return await self.backend.AsyncResult(task_id).revoke()
-        except StoreUnavailable as exc:
-            raise _unavailable(exc) from exc
 
     async def _refuse_missing(self, record: Record) -> None:
         if not self.missing or record.status != PENDING:
@@ -152,7 +141,12 @@ def not_found() -> Refusal:
     return Refusal(HTTPStatus.NOT_FOUND, "there is nothing here")
 
 
-def _unavailable(error: StoreUnavailable) -> Refusal:
-    """Return a refusal that does not tell a browser where the store is."""
-    logger.warning("the result store is unavailable: %s", error)
-    return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "the result store cannot be reached at the moment; try again later")
+@contextmanager
+def _asking() -> Iterator[None]:
+    """Refuse where the store that is asked in the block is away. A browser is not told where it is."""
+    try:
+        yield
+    except StoreUnavailable as exc:
+        logger.warning("the result store is unavailable: %s", exc)
+        text = "the result store cannot be reached at the moment; try again later"
+        raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, text) from exc

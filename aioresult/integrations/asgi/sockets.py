@@ -38,7 +38,6 @@ class Socket:
         self._send = send
 
     async def serve(self) -> None:
-        """Accept it, send the events, and close it."""
         if (await self._receive())["type"] != "websocket.connect":
             return
         try:
