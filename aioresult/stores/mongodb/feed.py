@@ -12,13 +12,11 @@ from typing import Any, Final
 
 from aioresult.abc import Event, Feed, NewsSink, Sink
 from aioresult.record import Record
-from aioresult.stores.mongodb.changes import Changes, Request, request
+from aioresult.stores.mongodb.changes import Changes
 from aioresult.stores.mongodb.documents import Document
 from aioresult.stores.mongodb.pieces import news_of
 from aioresult.stream import LOOK, Chunk, Cursor, News
 
-RECORDS: Final[Request] = request(["insert", "replace", "update"], carried=4096)
-PIECES: Final[Request] = request(["insert"], carried=16_384)
 _HEARING: Final = 0.2
 """Seconds that a reader has for its clean-up before it is cancelled again."""
 
