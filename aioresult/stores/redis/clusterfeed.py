@@ -10,10 +10,11 @@ from functools import partial
 from aioresult.abc import NewsSink
 from aioresult.background import owned_task
 from aioresult.errors import AioResultError, StoreUnavailable
+from aioresult.stores.redis.connect import Address
 from aioresult.stores.redis.errors import ServerError
-from aioresult.stores.redis.events import EventFeed, Source, chunks
+from aioresult.stores.redis.feed import EventFeed, Source, chunks
 from aioresult.stores.redis.router import Router
-from aioresult.stores.redis.subscriptions import Subscriber
+from aioresult.stores.redis.subscriptions import SubscriberWire
 from aioresult.stores.redis.topology import Place, Topology
 from aioresult.stores.redis.wire import Reply, pack
 
@@ -21,9 +22,10 @@ from aioresult.stores.redis.wire import Reply, pack
 class _Node:
     """One node's connection, with the ids whose reads and unsubscriptions it has not confirmed yet."""
 
-    def __init__(self, place: Place, subscriber: Subscriber) -> None:
+    def __init__(self, place: Place, address: Address) -> None:
         self.place = place
-        self.subscriber = subscriber
+        self.address = address
+        self.wire: SubscriberWire
         self.reads: deque[str] = deque()
         self.unsubscribing: dict[str, int] = {}
 
@@ -85,22 +87,30 @@ class ClusterFeed(EventFeed):
             return node
 
     async def _open(self, place: Place) -> _Node:
-        node = _Node(place, Subscriber(self._router.address_of(place), self._source.meter))
+        node = _Node(place, self._router.address_of(place))
         try:
-            resp = await node.subscriber.open(
-                partial(self._pushed, node), partial(self._replied, node), partial(self._lost, node)
-            )
+            node.wire = await node.address.open(partial(self._make_wire, node))
         except StoreUnavailable:
             self._outdate()
             raise
-        self._reading = self._reading and resp >= 3
+        self._reading = self._reading and node.wire.resp >= 3
         return node
+
+    def _make_wire(self, node: _Node, resp: int) -> SubscriberWire:
+        return SubscriberWire(
+            resp,
+            self._source.meter,
+            node.address,
+            on_push=partial(self._pushed, node),
+            on_reply=partial(self._replied, node),
+            on_end=partial(self._lost, node),
+        )
 
     def _subscribe(self, node: _Node, ids: list[str]) -> None:
         for task_id in ids:
             before = self._watched.get(task_id)
             if before is not None and before is not node:
-                before.subscriber.send([pack("UNSUBSCRIBE", self._source.prefix + task_id)])
+                before.wire.send([pack("UNSUBSCRIBE", self._source.prefix + task_id)])
             self._watched[task_id] = node
         commands = []
         for chunk in chunks(ids):
@@ -111,7 +121,7 @@ class ClusterFeed(EventFeed):
             if self._reading:
                 node.reads.extend(chunk)
                 commands += [pack("GET", key) for key in keys]
-        node.subscriber.send(commands)
+        node.wire.send(commands)
 
     async def unwatch(self, ids: Collection[str]) -> None:
         """Unsubscribe from ``ids``; what still arrives for them is ignored."""
@@ -132,7 +142,7 @@ class ClusterFeed(EventFeed):
                 for task_id in chunk:
                     node.unsubscribing[task_id] = node.unsubscribing.get(task_id, 0) + 1
                 commands += [pack("SUNSUBSCRIBE", key) for key in keys]
-        node.subscriber.send(commands)
+        node.wire.send(commands)
 
     async def follow(self, ids: Collection[str], tell: NewsSink) -> None:
         """Subscribe to the streams of ``ids`` at the nodes that hold them."""
@@ -151,12 +161,12 @@ class ClusterFeed(EventFeed):
     async def _send_to_owners(self, command: str, channels: Iterable[str]) -> None:
         topology = self._topology = await self._router.topology()
         for channel in channels:
-            (await self._node(topology.owner(channel))).subscriber.send([pack(command, channel)])
+            (await self._node(topology.owner(channel))).wire.send([pack(command, channel)])
 
     def _stream_pushed(self, node: _Node, kind: bytes, task_id: str, payload: bytes) -> None:
         if kind == b"sunsubscribe":  # its slot has moved: everything is looked for anew
             self._outdate()
-            location = node.subscriber.address.location
+            location = node.address.location
             self._fail(StoreUnavailable(f"Redis at {location} is unavailable: it does not hold {task_id!r} any more"))
         elif kind != b"unsubscribe":
             self._told(task_id, payload if kind in (b"smessage", b"message") else b"")
@@ -181,18 +191,19 @@ class ClusterFeed(EventFeed):
         elif kind == self._confirms and not self._reading:
             self._sink(task_id, None)
 
-    def _replied(self, node: _Node, reply: Reply) -> None:
+    def _replied(self, node: _Node, reply: Reply) -> ServerError | None:
         if node.reads and (reply is None or isinstance(reply, bytes)):
             self._found(node.reads.popleft(), reply)
         elif node.reads and type(reply) is ServerError and reply.code == "ASK":
             self._sink(node.reads.popleft(), None)  # it was a read, since nothing else is redirected like that
         else:
             self._outdate()
-            self._refused(reply, node.subscriber)
+            return self._refused(reply, node.address)
+        return None
 
     def _lost(self, node: _Node, reason: Exception) -> None:
         self._outdate()
-        self._ended(reason, node.subscriber.address, reading=bool(node.reads))
+        self._ended(reason, node.address, reading=bool(node.reads))
 
     def _outdate(self) -> None:
         if self._topology is not None:
@@ -225,4 +236,4 @@ class ClusterFeed(EventFeed):
             self._moving.cancel()
             await asyncio.wait([self._moving])
         for node in self._nodes.values():
-            await node.subscriber.aclose()
+            await node.wire.aclose()

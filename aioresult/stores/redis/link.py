@@ -117,16 +117,7 @@ class Link:
             await self._open()
 
     def _make_wire(self, resp: int) -> CommandWire:
-        address = self.address
-        return CommandWire(
-            resp,
-            self._meter,
-            timeout=address.reply_timeout,
-            repeat=address.retry_on_timeout,
-            idle_limit=address.probe_interval,
-            ping_timeout=self._silence_limit,
-            on_silence=self._test_silent,
-        )
+        return CommandWire(resp, self._meter, self.address, self._silence_limit, self._test_silent)
 
     def _test_silent(self) -> None:
         if self._wire is not None and (self._test is None or self._test.done()):

@@ -15,8 +15,7 @@ from aioresult.settings import Settings
 from aioresult.stores.notices import warn_once
 from aioresult.stores.redis.connect import Address, from_client
 from aioresult.stores.redis.errors import ServerError, answers_ping, is_denied, refused
-from aioresult.stores.redis.events import EventFeed, Source, chunks
-from aioresult.stores.redis.feed import RedisFeed
+from aioresult.stores.redis.feed import EventFeed, RedisFeed, Source, chunks
 from aioresult.stores.redis.leases import Leases
 from aioresult.stores.redis.link import Link
 from aioresult.stores.redis.scripts import PUT, SWAP, lifetime
