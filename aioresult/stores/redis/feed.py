@@ -12,7 +12,8 @@ from aioresult.errors import StoreUnavailable
 from aioresult.record import Record
 from aioresult.stores.redis.connect import Address
 from aioresult.stores.redis.errors import ServerError, unexpected, why_polled
-from aioresult.stores.redis.streams import STREAM_KEY, news_of
+from aioresult.stores.redis.keyed import RESULT_KEY, STREAM_KEY
+from aioresult.stores.redis.streams import news_of
 from aioresult.stores.redis.subscriptions import SubscriberWire
 from aioresult.stores.redis.wire import Meter, Reply, pack
 from aioresult.stream import LOOK
@@ -44,10 +45,10 @@ class Source:
     next_try: float = 60.0
     """Seconds after a refusal until it is worthwhile to subscribe again: somebody may have granted the right."""
 
-    def __init__(self, keyprefix: str, name: str, decode: Callable[[str, bytes], Record], meter: Meter) -> None:
+    def __init__(self, keyprefix: str, decode: Callable[[str, bytes], Record], meter: Meter) -> None:
         self.keyprefix = keyprefix
-        self.prefix = prefix = keyprefix + name
-        self.prefix_length = len(prefix.encode())
+        self.prefix = keyprefix + RESULT_KEY
+        self.prefix_length = len(self.prefix.encode())
         self.stream_prefix = keyprefix + STREAM_KEY
         self.decode = decode
         self.meter = meter
