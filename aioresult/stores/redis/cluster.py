@@ -16,13 +16,12 @@ from aioresult.settings import Settings
 from aioresult.stores.redis.clusterfeed import ClusterFeed
 from aioresult.stores.redis.connect import Address, clients_options
 from aioresult.stores.redis.errors import is_denied
-from aioresult.stores.redis.router import Router
+from aioresult.stores.redis.router import Place, Router
 from aioresult.stores.redis.scripts import CLASSIC, SHARDED
 from aioresult.stores.redis.servers import QUESTIONS, details
 from aioresult.stores.redis.store import RedisStore
 from aioresult.stores.redis.streams import StreamStore, sharing_slot
-from aioresult.stores.redis.topology import Place
-from aioresult.stores.redis.urls import as_redis, authenticate, common, database, hosts, query_options, secure, split
+from aioresult.stores.redis.urls import connection_of, database, hosts, query_options, split
 from aioresult.stores.redis.wire import Reply, pack
 from aioresult.stores.redis.writes import Write
 
@@ -45,10 +44,8 @@ class RedisClusterStore(RedisStore):
         if database(options, parts.path, settings):
             raise SettingsError("a Redis Cluster has no database but 0")
         places = [(host or "localhost", port or 6379) for host, port in hosts(parts.netloc)]
-        encrypted = as_redis(parts.scheme).startswith("rediss")
-        connection_class = secure(encrypted, options, settings, driver.Connection, driver.SSLConnection)
-        authenticate(parts, options, settings)
-        self._connect_to(places or [("localhost", 6379)], connection_class, common(options, settings), sharded=sharded)
+        connection_class, options = connection_of(parts, options, settings)
+        self._connect_to(places or [("localhost", 6379)], connection_class, options, sharded=sharded)
 
     @classmethod
     def from_client(cls, client: object, settings: Settings) -> Self:

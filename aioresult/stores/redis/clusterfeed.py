@@ -13,9 +13,8 @@ from aioresult.errors import AioResultError, StoreUnavailable
 from aioresult.stores.redis.connect import Address
 from aioresult.stores.redis.errors import ServerError
 from aioresult.stores.redis.feed import EventFeed, Source, chunks
-from aioresult.stores.redis.router import Router
+from aioresult.stores.redis.router import Place, Router, Topology
 from aioresult.stores.redis.subscriptions import SubscriberWire
-from aioresult.stores.redis.topology import Place, Topology
 from aioresult.stores.redis.wire import Reply, pack
 
 
