@@ -91,7 +91,7 @@ class RedisClusterStore(RedisStore):
         Raises:
             InvalidTaskId: there is no such key.
         """
-        return sharing_slot(self._record_key(task_id), super()._stream_key(task_id), task_id)
+        return sharing_slot(self._prefix + task_id, super()._stream_key(task_id), task_id)
 
     def _server_of(self, key: str) -> Hashable:
         return self._router.place_of(key)
@@ -124,11 +124,11 @@ class RedisClusterStore(RedisStore):
 
     async def delete_many(self, ids: Sequence[str]) -> None:
         """Delete by one ``DEL`` each, in one buffer for each node."""
-        commands = [(self._record_key(task_id), pack("DEL", *self._keys(task_id))) for task_id in ids]
+        commands = [(self._prefix + task_id, pack("DEL", *self._keys(task_id))) for task_id in ids]
         self._check_all(ids, await self._run(commands), {})
 
     def _keys(self, task_id: str) -> list[str]:
-        key = self._record_key(task_id)
+        key = self._prefix + task_id
         try:
             return [key, self._stream_key(task_id)]
         except InvalidTaskId:  # such a task has no stream

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable
 from functools import partial
 
 from aioresult.abc import NewsSink
-from aioresult.background import owned_task
+from aioresult.background import Background
 from aioresult.errors import AioResultError, StoreUnavailable
 from aioresult.stores.redis.connect import Address
 from aioresult.stores.redis.errors import ServerError
@@ -57,7 +57,7 @@ class ClusterFeed(EventFeed):
         self._topology: Topology | None = None
         self._opening: defaultdict[Place, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._moved: dict[str, Place] = {}
-        self._moving: asyncio.Task[None] | None = None
+        self._moving = Background(self._move, "aioresult follows slots that move", pending=lambda: False)
         self._confirms = b"ssubscribe" if sharded else b"subscribe"
 
     async def watch(self, ids: Collection[str]) -> None:
@@ -75,37 +75,7 @@ class ClusterFeed(EventFeed):
                 raise outcome
 
     async def _watch_at(self, place: Place, ids: list[str]) -> None:
-        self._subscribe(await self._node(place), ids)
-
-    async def _node(self, place: Place) -> _Node:
-        async with self._opening[place]:
-            node = self._nodes.get(place)
-            if node is None:
-                node = await self._open(place)
-                self._nodes[place] = node
-            return node
-
-    async def _open(self, place: Place) -> _Node:
-        node = _Node(place, self._router.address_of(place))
-        try:
-            node.wire = await node.address.open(partial(self._make_wire, node))
-        except StoreUnavailable:
-            self._outdate()
-            raise
-        self._reading = self._reading and node.wire.resp >= 3
-        return node
-
-    def _make_wire(self, node: _Node, resp: int) -> SubscriberWire:
-        return SubscriberWire(
-            resp,
-            self._source.meter,
-            node.address,
-            on_push=partial(self._pushed, node),
-            on_reply=partial(self._replied, node),
-            on_end=partial(self._lost, node),
-        )
-
-    def _subscribe(self, node: _Node, ids: list[str]) -> None:
+        node = await self._node(place)
         for task_id in ids:
             before = self._watched.get(task_id)
             if before is not None and before is not node:
@@ -121,6 +91,30 @@ class ClusterFeed(EventFeed):
                 node.reads.extend(chunk)
                 commands += [pack("GET", key) for key in keys]
         node.wire.send(commands)
+
+    async def _node(self, place: Place) -> _Node:
+        async with self._opening[place]:
+            node = self._nodes.get(place)
+            if node is None:
+                node = _Node(place, self._router.address_of(place))
+                try:
+                    node.wire = await node.address.open(partial(self._make_wire, node))
+                except StoreUnavailable:
+                    self._outdate()
+                    raise
+                self._reading = self._reading and node.wire.resp >= 3
+                self._nodes[place] = node
+            return node
+
+    def _make_wire(self, node: _Node, resp: int) -> SubscriberWire:
+        return SubscriberWire(
+            resp,
+            self._source.meter,
+            node.address,
+            on_push=partial(self._pushed, node),
+            on_reply=partial(self._replied, node),
+            on_end=partial(self._lost, node),
+        )
 
     async def unwatch(self, ids: Collection[str]) -> None:
         """Unsubscribe from ``ids``; what still arrives for them is ignored."""
@@ -213,8 +207,8 @@ class ClusterFeed(EventFeed):
     def _watch_elsewhere(self, task_id: str, node: _Node) -> None:
         """Watch an id, whose slot has moved away from ``node``, where it is now."""
         self._moved[task_id] = node.place
-        if (self._moving is None or self._moving.done()) and not self._closed:
-            self._moving = owned_task(self._move(), "aioresult follows slots that move")
+        if not self._closed:
+            self._moving.begin()
 
     async def _move(self) -> None:
         try:
@@ -224,15 +218,11 @@ class ClusterFeed(EventFeed):
                 await self.watch([task_id for task_id in moved if task_id in self._watched])
         except AioResultError as exc:
             self._fail(exc)
-        finally:
-            self._moving = None
 
     async def aclose(self) -> None:
         """Close all connections, which ends their subscriptions."""
         self._closed = True
         self._changed.set()
-        if self._moving is not None:
-            self._moving.cancel()
-            await asyncio.wait([self._moving])
+        await self._moving.cancel()
         for node in self._nodes.values():
             await node.wire.aclose()

@@ -31,9 +31,6 @@ class KeyedStore(Store):
         self._group_prefix = settings.keyprefix + _GROUP_KEY
         self._lease_prefix = settings.keyprefix + _LEASE_KEY
 
-    def _record_key(self, task_id: str) -> str:
-        return self._prefix + task_id
-
     def _stream_key(self, task_id: str) -> str:
         return self.settings.keyprefix + STREAM_KEY + task_id
 

@@ -9,7 +9,7 @@ from typing import Final
 
 import redis.exceptions
 
-from aioresult.background import owned_task
+from aioresult.background import Background
 from aioresult.errors import AioResultError, StoreUnavailable
 from aioresult.stores.redis.commands import CommandWire
 from aioresult.stores.redis.connect import Address
@@ -44,8 +44,8 @@ class Link:
         self._silence_limit = address.connect_timeout if waits else address.connect_timeout / 2
         self._wire: CommandWire | None = None
         self._opening = asyncio.Lock()
-        self._test: asyncio.Task[None] | None = None
-        self._attempt: asyncio.Task[None] | None = None
+        self._test = Background(self._try_another, "aioresult tests a silent connection", pending=lambda: False)
+        self._attempt = Background(self._try, "aioresult reconnects to a silent server", pending=lambda: False)
         self._outage = ""
         """Why the server could not be reached the last time, if finding that out took a whole timeout."""
         self._outage_ends = 0.0
@@ -108,8 +108,7 @@ class Link:
     def _check_outage(self) -> None:
         """Raise ``StoreUnavailable`` if the server could not be reached lately, and try again in the background."""
         if self._outage and asyncio.get_running_loop().time() < self._outage_ends:
-            if self._attempt is None or self._attempt.done():
-                self._attempt = owned_task(self._try(), "aioresult reconnects to a silent server")
+            self._attempt.begin()
             raise StoreUnavailable(self._outage)
 
     async def _try(self) -> None:
@@ -117,14 +116,13 @@ class Link:
             await self._open()
 
     def _make_wire(self, resp: int) -> CommandWire:
-        return CommandWire(resp, self._meter, self.address, self._silence_limit, self._test_silent)
+        return CommandWire(resp, self._meter, self.address, self._silence_limit, self._test.begin)
 
-    def _test_silent(self) -> None:
-        if self._wire is not None and (self._test is None or self._test.done()):
-            self._test = owned_task(self._try_another(self._wire), "aioresult tests a silent connection")
-
-    async def _try_another(self, silent: CommandWire) -> None:
-        """Open another connection, and replace ``silent`` by it if that is silent still."""
+    async def _try_another(self) -> None:
+        """Open another connection, and replace the present one by it if that is silent still."""
+        silent = self._wire
+        if silent is None:
+            return
         try:
             async with asyncio.timeout(None if self._waits else self._silence_limit):
                 fresh = await self.address.open(self._make_wire)
@@ -149,9 +147,7 @@ class Link:
 
     async def aclose(self) -> None:
         """Close the connection, if there is one; the next call opens another."""
-        for task in (self._test, self._attempt):
-            if task is not None:
-                task.cancel()
-                await asyncio.wait([task])
+        await self._test.cancel()
+        await self._attempt.cancel()
         if self._wire is not None:
             await self._wire.aclose()

@@ -104,7 +104,7 @@ class StreamStore(KeyedStore):
     def _packed(self, call: _Call) -> tuple[str, bytes]:
         append, items = call.append, call.append.items
         key = self._stream_key(append.id)
-        stream, record = key.encode(), self._record_key(append.id).encode()
+        stream, record = key.encode(), (self._prefix + append.id).encode()
         names = b"$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(stream), stream, len(record), record)
         special = append.repeated or call.expected
         rest = bulk("1" if append.repeated else "", call.expected) if special else _NOTHING_SPECIAL
