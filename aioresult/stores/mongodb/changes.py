@@ -61,17 +61,14 @@ class Changes:
             events cost nothing more.
         stream: effective already.
         opened_at: the server's time when it was opened.
-        silence: seconds after which the server answers although there is nothing to tell. Where it has not done so
-            ``connect_timeout`` seconds later, the resuming of a lost stream included, the connection counts as dead.
     """
 
-    def __init__(
-        self, connection: Connection, stream: clients.ChangeStream, opened_at: Timestamp | None, silence: float
-    ) -> None:
+    def __init__(self, connection: Connection, stream: clients.ChangeStream, opened_at: Timestamp | None) -> None:
         self._connection = connection
         self._stream = stream
         self._opened_at = opened_at
-        self._patience = silence + connection.settings.connect_timeout
+        self._patience = connection.silence + connection.settings.connect_timeout
+        """Seconds within which the server must have answered, the resuming of a lost stream included."""
 
     async def read(self, take: Callable[[Mapping[str, Any]], None]) -> None:
         """Hand each change to ``take``; ends by an error.
@@ -113,17 +110,17 @@ class Changes:
             pass  # the connection is gone, and the server drops the cursor by itself
 
 
-async def open_records(connection: Connection, silence: float) -> Changes | str:
-    """Open the stream of what happens to results, or return why there is none; for ``silence`` see ``Changes``."""
+async def open_records(connection: Connection) -> Changes | str:
+    """Open the stream of what happens to results, or return why there is none."""
     hello = await _hello(connection)
     if "setName" not in hello and hello.get("msg") != "isdbgrid":
         return "a standalone server has no change streams; run it as a replica set, of one member if need be"
-    return await _open(connection, connection.at.tasks, _RECORDS, hello, silence)
+    return await _open(connection, connection.at.tasks, _RECORDS, hello)
 
 
-async def open_pieces(connection: Connection, silence: float) -> Changes | None:
+async def open_pieces(connection: Connection) -> Changes | None:
     """Open the stream of what happens to items; where the server refuses that, warn, and return ``None``."""
-    pieces = await _open(connection, connection.at.streams, _PIECES, await _hello(connection), silence)
+    pieces = await _open(connection, connection.at.streams, _PIECES, await _hello(connection))
     if isinstance(pieces, str):
         warn_once(connection.location, f"cannot push items of streams, so that they are polled for: {pieces}")
         return None
@@ -135,7 +132,7 @@ async def _hello(connection: Connection) -> Document:
 
 
 async def _open(
-    connection: Connection, collection: clients.Collection, wanted: _Request, hello: Document, silence: float
+    connection: Connection, collection: clients.Collection, wanted: _Request, hello: Document
 ) -> Changes | str:
     """Open the stream of writes to ``collection``, effective on return, or return why the server refuses that.
 
@@ -143,7 +140,7 @@ async def _open(
     server's history goes back so far.
     """
     now: Timestamp | None = hello.get("operationTime")
-    options: Document = {"max_await_time_ms": round(silence * 1000), "batch_size": _BATCH}
+    options: Document = {"max_await_time_ms": round(connection.silence * 1000), "batch_size": _BATCH}
     starts: list[Document] = [{}]
     if now is not None:
         starts.insert(0, {"start_at_operation_time": Timestamp(now.time - _OVERLAP, 1)})
@@ -162,4 +159,4 @@ async def _open(
         return refusals[0]
 
     stream = await connection.call(request)
-    return stream if isinstance(stream, str) else Changes(connection, stream, now, silence)
+    return stream if isinstance(stream, str) else Changes(connection, stream, now)

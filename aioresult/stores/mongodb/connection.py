@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import sleep as pause
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
 from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError, ServerSelectionTimeoutError
@@ -13,6 +13,7 @@ from aioresult.settings import Settings
 from aioresult.stores.mongodb import clients
 from aioresult.stores.mongodb.documents import Document
 from aioresult.stores.mongodb.failures import TRANSIENT, reason_of, throttled, unavailable
+from aioresult.stores.mongodb.ranges import chunks
 from aioresult.stores.notices import warn_once
 
 ATTEMPTS: Final = 10
@@ -30,6 +31,7 @@ class Connection:
         settings: the store's.
         location: hosts and database, for messages.
         count: called for each request.
+        silence: seconds after which the server answers a change stream although there is nothing to tell.
     """
 
     def __init__(
@@ -37,12 +39,14 @@ class Connection:
         target: clients.Target,
         settings: Settings,
         count: Callable[[], None],
+        silence: float,
         client: clients.Client | None = None,
     ) -> None:
         self.target = target
         self.settings = settings
         self.location = target.location
         self.count = count
+        self.silence = silence
         self._client = client
         self._owns_client = client is None
         self._handles: clients.Handles | None = None
@@ -87,6 +91,13 @@ class Connection:
     ) -> list[Document]:
         """Return the documents for which ``condition`` holds, or these ``fields`` of them."""
         return await self.call(lambda: collection.find(condition, fields, batch_size=_BATCH).to_list(None))
+
+    async def find_ids(
+        self, collection: clients.Collection, ids: Sequence[str], condition: Document, fields: Document | None = None
+    ) -> list[Document]:
+        """Return those of the documents of ``ids`` for which ``condition`` holds, by as many queries as that takes."""
+        filters = [{"_id": {"$in": chunk}, **condition} for chunk in chunks(ids)]
+        return [document for each in filters for document in await self.find(collection, each, fields)]
 
     async def delete(self, collection: clients.Collection, condition: Document) -> int:
         """Delete the documents for which ``condition`` holds, and return how many."""

@@ -17,7 +17,7 @@ from aioresult.record import Encoded, Record, ResultTree
 from aioresult.settings import Settings
 from aioresult.states import FAILURE, SUCCESS
 from aioresult.stores.mongodb import clients, writes
-from aioresult.stores.mongodb.changes import open_pieces, open_records
+from aioresult.stores.mongodb.changes import open_records
 from aioresult.stores.mongodb.connection import ATTEMPTS, Connection, together
 from aioresult.stores.mongodb.documents import Document, Documents, is_over
 from aioresult.stores.mongodb.failures import is_refusal, reason_of, throttled
@@ -51,7 +51,8 @@ class MongoStore(Store):
     def _use(self, target: clients.Target, client: clients.Client | None = None) -> None:
         self.location = target.location
         self._target = target
-        self._connection = Connection(target, self.settings, self._count, client)
+        silence = min(self.silence, self.motor_silence) if target.motor else self.silence
+        self._connection = Connection(target, self.settings, self._count, silence, client)
         self._streams = Streams(self._connection)
 
     @classmethod
@@ -84,17 +85,8 @@ class MongoStore(Store):
         return msgspec.structs.replace(record, result=self._documents.encode(record))
 
     async def get_many(self, ids: Sequence[str]) -> Mapping[str, Record]:
-        found: dict[str, Record] = {}
-        for chunk in chunks(ids):
-            documents = await self._find(chunk)
-            now = datetime.now(UTC)
-            for document in documents:
-                if not is_over(document, now):
-                    found[document["_id"]] = self._documents.decode(document)
-        return found
-
-    async def _find(self, ids: Sequence[str]) -> list[Document]:
-        return await self._connection.find(self._at.tasks, {"_id": {"$in": ids}})
+        documents, now = await self._connection.find_ids(self._at.tasks, ids, {}), datetime.now(UTC)
+        return {each["_id"]: self._documents.decode(each) for each in documents if not is_over(each, now)}
 
     async def put_many(self, records: Sequence[Record]) -> Sequence[bool]:
         encoded = {record.id: self.encode(record) for record in records}
@@ -107,7 +99,8 @@ class MongoStore(Store):
             refused += [task_id for task_id in operations if task_id in silent]
             if not refused:
                 return [outcome[record.id] for record in records]
-            stored = {document["_id"]: document for chunk in chunks(refused) for document in await self._find(chunk)}
+            found = await self._connection.find_ids(self._at.tasks, refused, {})
+            stored = {document["_id"]: document for document in found}
             operations = {}
             for task_id in refused:
                 document = stored.get(task_id)
@@ -171,10 +164,9 @@ class MongoStore(Store):
         await self._connection.delete(self._at.runners, {"_id": runner})
 
     async def ended_leases(self, runners: Sequence[str]) -> Collection[str]:
-        alive: set[str] = set()
-        for chunk in chunks(runners):
-            in_effect = {"_id": {"$in": chunk}, "$expr": {"$gt": ["$expires_at", "$$NOW"]}}
-            alive.update(lease["_id"] for lease in await self._connection.find(self._at.runners, in_effect, {"_id": 1}))
+        in_effect = {"$expr": {"$gt": ["$expires_at", "$$NOW"]}}
+        found = await self._connection.find_ids(self._at.runners, runners, in_effect, {"_id": 1})
+        alive = {lease["_id"] for lease in found}
         return [runner for runner in runners if runner not in alive]
 
     # --- expiry ---
@@ -200,20 +192,10 @@ class MongoStore(Store):
 
     async def _open_feed(self) -> MongoFeed | str:
         """Open a feed, or return why there is none."""
-        records = await open_records(self._connection, self._quiet())
+        records = await open_records(self._connection)
         if isinstance(records, str):
             return records
-        return MongoFeed(
-            records,
-            decode=self._announced,
-            open_pieces=partial(open_pieces, self._connection, self._quiet()),
-            read_many=self.read_many,
-            interval=self.settings.poll_interval,
-        )
-
-    def _quiet(self) -> float:
-        """Return after how many seconds of silence the server is to answer."""
-        return min(self.silence, self.motor_silence) if self._target.motor else self.silence
+        return MongoFeed(self._connection, records, self._announced, self.read_many)
 
     def _announced(self, document: Document) -> Record | None:
         return None if is_over(document, datetime.now(UTC)) else self._documents.decode(document)

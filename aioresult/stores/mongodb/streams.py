@@ -115,13 +115,9 @@ class Streams:
 
     async def _ended(self, ids: Sequence[str]) -> set[str]:
         """Return which tasks are final."""
-        ended: set[str] = set()
-        for chunk in chunks(ids):
-            final = {"_id": {"$in": chunk}, "status": {"$in": sorted(READY_STATES)}}
-            documents = await self._connection.find(self._connection.at.tasks, final, {"expires_at": 1})
-            now = datetime.now(UTC)
-            ended.update(document["_id"] for document in documents if not is_over(document, now))
-        return ended
+        final, tasks = {"status": {"$in": sorted(READY_STATES)}}, self._connection.at.tasks
+        documents, now = await self._connection.find_ids(tasks, ids, final, {"expires_at": 1}), datetime.now(UTC)
+        return {document["_id"] for document in documents if not is_over(document, now)}
 
     async def _kept_alive(self, task_id: str, head: Head | None) -> Head | None:
         """Return ``head``, or ``None`` where the stream has expired; what is about to expire lives on."""

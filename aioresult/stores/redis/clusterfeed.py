@@ -145,7 +145,6 @@ class ClusterFeed(EventFeed):
         await self._send_to_owners("SSUBSCRIBE" if self._sharded else "SUBSCRIBE", channels)
 
     async def unfollow(self, ids: Collection[str]) -> None:
-        """Unsubscribe from the streams of ``ids``."""
         channels = [self._stream_key(task_id) for task_id in ids]
         for channel in channels:
             self._streams.pop(channel.encode(), None)

@@ -188,7 +188,10 @@ class Address:
         try:
             await connection.connect()  # type: ignore[no-untyped-call]  # redis-py's fault
         except BaseException:
-            _discard(connection)
+            writer = connection._writer
+            connection._reader = connection._writer = None
+            if writer is not None:
+                writer.transport.abort()
             raise
         return connection
 
@@ -198,13 +201,6 @@ def _is_too_old(exc: redis.exceptions.RedisError) -> bool:
     cause = exc.__cause__ if isinstance(exc.__cause__, redis.exceptions.RedisError) else exc
     text = str(cause).upper()
     return type(cause) is redis.exceptions.ResponseError and ("UNKNOWN COMMAND" in text or "NOPROTO" in text)
-
-
-def _discard(connection: driver.AbstractConnection) -> None:
-    writer = connection._writer
-    connection._reader = connection._writer = None
-    if writer is not None:
-        writer.transport.abort()
 
 
 def from_client(client: object, settings: Settings) -> Address:

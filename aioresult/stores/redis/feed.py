@@ -11,7 +11,7 @@ from aioresult.abc import Event, Feed, NewsSink, Sink
 from aioresult.errors import StoreUnavailable
 from aioresult.record import Record
 from aioresult.stores.redis.connect import Address
-from aioresult.stores.redis.errors import ServerError, unexpected, why_polled
+from aioresult.stores.redis.errors import ServerError, why_polled
 from aioresult.stores.redis.keyed import RESULT_KEY, STREAM_KEY
 from aioresult.stores.redis.streams import news_of
 from aioresult.stores.redis.subscriptions import SubscriberWire
@@ -129,7 +129,7 @@ class EventFeed(Feed):
         Where subscribing was refused, the hub is told that the store is unavailable, so that it asks for another feed.
         The store then knows of the refusal, and has it poll.
         """
-        error = reply if type(reply) is ServerError else unexpected(reply)
+        error = reply if type(reply) is ServerError else ServerError(f"UNEXPECTED {reply!r:.100}")
         if reason := why_polled(error, self._source.keyprefix):
             self._source.refuse(reason)
             self._fail(StoreUnavailable(f"Redis at {address.location} cannot push: {reason}"))
@@ -197,7 +197,6 @@ class RedisFeed(EventFeed):
         self._wire.send([pack("SUBSCRIBE", *keys) for keys in chunks(self._stream_prefix + i for i in ids)])
 
     async def unfollow(self, ids: Collection[str]) -> None:
-        """Unsubscribe from the streams of ``ids``."""
         self._wire.send([pack("UNSUBSCRIBE", *keys) for keys in chunks(self._stream_prefix + i for i in ids)])
 
     def _pushed(self, kind: bytes, channel: bytes, payload: bytes) -> None:

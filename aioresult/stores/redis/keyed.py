@@ -82,13 +82,11 @@ class KeyedStore(Store):
         return ("SET", key, payload, option, number) if option else ("SET", key, payload)
 
     async def get_group(self, group_id: str) -> ResultTree | None:
-        """Read a group by ``GET``."""
         key = self._group_prefix + group_id
         payload = await self._ask(key, "GET", key)
         return self.codec.decode_group(group_id, payload) if isinstance(payload, bytes) and payload else None
 
     async def delete_group(self, group_id: str) -> None:
-        """Delete a group by ``DEL``."""
         key = self._group_prefix + group_id
         await self._ask(key, "DEL", key)
 

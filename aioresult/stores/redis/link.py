@@ -79,7 +79,7 @@ class Link:
         else:
             if not any(type(reply) is ServerError and reply.code in _DEMOTED for reply in replies):
                 return replies
-            self._drop()
+            wire.abort(ConnectionLost("the server was demoted"))  # others repeat what they have under way on it
             if once:
                 raise StoreUnavailable(f"Redis at {self.address.location} is unavailable: it was demoted")
         try:
@@ -139,11 +139,6 @@ class Link:
             silent.abort(ConnectionLost("it has fallen silent, while a new connection opens"))
         else:
             await fresh.aclose()
-
-    def _drop(self) -> None:
-        """End the present connection. Other callers repeat what they have under way on it."""
-        if self._wire is not None:
-            self._wire.abort(ConnectionLost("the server was demoted"))
 
     async def aclose(self) -> None:
         """Close the connection, if there is one; the next call opens another."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hashlib import sha1
 from typing import Final
 
+from aioresult.stores.redis.wire import pack
 from aioresult.stream import REPEATED_AMONG
 
 _PUT: Final = """\
@@ -178,12 +179,8 @@ record, where its state cannot be seen from outside (another serializer than JSO
 
 
 def bulk(*parts: str | bytes) -> bytes:
-    """Return parts of a command as they are sent."""
-    return b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in map(_bytes, parts))
-
-
-def _bytes(part: str | bytes) -> bytes:
-    return part.encode() if isinstance(part, str) else part
+    """Return parts of a command as they are sent, without their number."""
+    return pack(*parts).partition(b"\r\n")[2]
 
 
 class Script:

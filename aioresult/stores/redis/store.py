@@ -172,7 +172,6 @@ class RedisStore(StreamStore):
         return ["aioresult-probe"]
 
     async def capabilities(self) -> Capabilities:
-        """Say which server and protocol these are, whether it pushes, and what may drop results there."""
         found = await self._facts()
         await self._try_to_subscribe()
         if reason := self._source.refusal:
