@@ -65,9 +65,7 @@ def opener(url_or_store: object, settings: Settings) -> Callable[[], Store]:
             "expected a URL, a Store, or a client of redis-py, PyMongo, Motor or SQLAlchemy, "
             f"not {type(url_or_store).__name__}"
         )
-    client = url_or_store
-    store_class = _load(*target)
-    return lambda: store_class.from_client(client, settings)
+    return partial(_load(*target).from_client, url_or_store, settings)
 
 
 def _for_this_loop(store: Store) -> Store:

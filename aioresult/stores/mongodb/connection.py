@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 
 from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError, ServerSelectionTimeoutError
 
+from aioresult.errors import SettingsError
 from aioresult.settings import Settings
 from aioresult.stores.mongodb import clients
 from aioresult.stores.mongodb.documents import Document
@@ -57,7 +58,8 @@ class Connection:
         """The collections.
 
         Raises:
-            StoreUnavailable: the driver refuses the options in the URL.
+            StoreUnavailable: the driver finds no server by the URL, or options that exclude each other.
+            SettingsError: it finds a value that does not fit another.
         """
         if self._handles is None:
             try:
@@ -66,6 +68,8 @@ class Connection:
                 self._handles = clients.open_handles(self._client, self.target)
             except PyMongoError as exc:
                 raise unavailable(exc, self.location) from exc
+            except ValueError as exc:
+                raise SettingsError(f"{self.location} cannot be used: {exc}") from exc
         return self._handles
 
     async def call(self, request: Callable[[], Awaitable[_T]]) -> _T:
