@@ -37,12 +37,6 @@ class ClusterFeed(EventFeed):
 
     A node that loses a slot says so for each channel; these ids are then watched at the new place. Whatever else
     happens to a node or the topology ends the feed, and the next one begins with a fresh look at the cluster.
-
-    Args:
-        router: knows the cluster.
-        source: what the store gives to its feeds.
-        stream_key: makes the key of a stream, which is also its channel.
-        sharded: whether there are sharded channels.
     """
 
     def __init__(self, router: Router, source: Source, stream_key: Callable[[str], str], *, sharded: bool) -> None:

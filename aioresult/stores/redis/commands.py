@@ -33,8 +33,6 @@ class CommandWire(Wire):
     """Requests and replies, any number in flight; one future for all the replies to one buffer.
 
     Args:
-        resp: the protocol's version that was agreed on.
-        meter: counts commands.
         address: where it leads; it says how long to wait for replies, too, and when to send a ``PING`` first.
         ping_timeout: seconds that its answer may take.
         on_silence: called after each ``ping_timeout`` seconds in which replies were outstanding and none came.

@@ -27,14 +27,9 @@ class Link:
     that opens, perhaps to the successor of a primary that is frozen, the silent one is dead and what is under way on it
     is repeated. Where it does not, the server may be busy, and is waited for as long as the settings say.
 
-    A server that is one of several must not hold up what is meant for the others. It is tested after half of that time,
-    and given up after the whole of it. For as long again, calls fail at once, while a new connection is tried in the
-    background.
-
-    Args:
-        address: where to connect.
-        meter: counts commands.
-        waits: whether to wait for a server that accepts no connection; not so where it is one of several.
+    A server that is one of several (``waits=False``) must not hold up what is meant for the others. It is tested after
+    half of that time, and given up after the whole of it. For as long again, calls fail at once, while a new connection
+    is tried in the background.
     """
 
     def __init__(self, address: Address, meter: Meter, *, waits: bool = True) -> None:

@@ -16,7 +16,6 @@ class SubscriberWire(Wire):
 
     Args:
         resp: the protocol's version that was agreed on; below 3, every list is a push.
-        meter: counts commands.
         address: where it leads; it says when to send a ``PING``, too.
         on_push: takes kind, channel and payload (or count) of each push.
         on_reply: takes any other reply, but the answers to probes; returns why the connection is of no use any more, if
