@@ -69,7 +69,7 @@ class Connection:
             except PyMongoError as exc:
                 raise unavailable(exc, self.location) from exc
             except ValueError as exc:
-                raise SettingsError(f"{self.location} cannot be used: {exc}") from exc
+                raise SettingsError(f"the options for {self.location} cannot be used: {exc}") from exc
         return self._handles
 
     async def call(self, request: Callable[[], Awaitable[_T]]) -> _T:
