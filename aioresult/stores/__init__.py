@@ -19,25 +19,15 @@ _REDIS: Final = ("aioresult.stores.redis:RedisStore", "redis")
 _CLUSTER: Final = ("aioresult.stores.redis.cluster:RedisClusterStore", "redis")
 _MONGODB: Final = ("aioresult.stores.mongodb:MongoStore", "mongodb")
 _SQL: Final = ("aioresult.stores.sqlalchemy:SQLStore", "sqlalchemy")
-_POSTGRESQL: Final = (_SQL[0], "postgresql")
-_MYSQL: Final = (_SQL[0], "mysql")
 
 _BUILT_IN: Final[dict[str, tuple[str, str | None]]] = {
     "memory": ("aioresult.stores.memory:MemoryStore", None),
     "disabled": ("aioresult.stores.disabled:DisabledStore", None),
-    "redis": _REDIS,
-    "rediss": _REDIS,
-    "valkey": _REDIS,
-    "valkeys": _REDIS,
-    "unix": _REDIS,
-    "socket": _REDIS,
-    "sentinel": _REDIS,
+    **dict.fromkeys(("redis", "rediss", "valkey", "valkeys", "unix", "socket", "sentinel"), _REDIS),
     "mongodb": _MONGODB,
     "sqlite": _SQL,
-    "postgresql": _POSTGRESQL,
-    "postgres": _POSTGRESQL,
-    "mysql": _MYSQL,
-    "mariadb": _MYSQL,
+    **dict.fromkeys(("postgresql", "postgres"), (_SQL[0], "postgresql")),
+    **dict.fromkeys(("mysql", "mariadb"), (_SQL[0], "mysql")),
 }
 _BUILT_IN_FULL: Final = {f"{kind}+cluster": _CLUSTER for kind in ("redis", "rediss", "valkey", "valkeys")}
 _SPELLINGS: Final = (
@@ -75,9 +65,7 @@ def opener(url_or_store: object, settings: Settings) -> Callable[[], Store]:
             "expected a URL, a Store, or a client of redis-py, PyMongo, Motor or SQLAlchemy, "
             f"not {type(url_or_store).__name__}"
         )
-    client = url_or_store
-    store_class = _load(*target)
-    return lambda: store_class.from_client(client, settings)
+    return partial(_load(*target).from_client, url_or_store, settings)
 
 
 def _for_this_loop(store: Store) -> Store:

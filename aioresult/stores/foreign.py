@@ -12,20 +12,16 @@ _DJANGO: Final = "uses the connections of Django, which block the event loop"
 
 _KINDS: Final[dict[str, tuple[str, str]]] = {
     "rpc": ("Celery's backend over the broker", _BROKER),
-    "amqp": ("Celery's former backend over the broker", _BROKER),
-    "amqps": ("Celery's former backend over the broker", _BROKER),
-    "pyamqp": ("Celery's former backend over the broker", _BROKER),
+    **dict.fromkeys(("amqp", "amqps", "pyamqp"), ("Celery's former backend over the broker", _BROKER)),
     "cache": ("Celery's cache backend", _CACHE),
-    "memcached": ("memcached", _CACHE),
-    "memcache": ("memcached", _CACHE),
-    "pylibmc": ("memcached", _CACHE),
+    **dict.fromkeys(("memcached", "memcache", "pylibmc"), ("memcached", _CACHE)),
     "django-db": ("django-celery-results' database backend", f"{_DJANGO}; its table is not Celery's own"),
     "django-cache": ("django-celery-results' cache backend", f"{_DJANGO}, and a cache {_CACHE}"),
-    "file": ("Celery's backend in a shared folder", "cannot say when a result is stored"),
-    "filesystem": ("Celery's backend in a shared folder", "cannot say when a result is stored"),
+    **dict.fromkeys(
+        ("file", "filesystem"), ("Celery's backend in a shared folder", "cannot say when a result is stored")
+    ),
     "s3": ("Amazon S3", _CLOUD),
-    "gs": ("Google Cloud Storage", _CLOUD),
-    "gcs": ("Google Cloud Storage", _CLOUD),
+    **dict.fromkeys(("gs", "gcs"), ("Google Cloud Storage", _CLOUD)),
     "azureblockblob": ("Azure Blob Storage", _CLOUD),
     "dynamodb": ("Amazon DynamoDB", _CLOUD),
     "cosmosdbsql": ("Azure Cosmos DB by its SQL interface", _CLOUD),

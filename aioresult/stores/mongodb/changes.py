@@ -17,9 +17,10 @@ from pymongo.errors import OperationFailure, PyMongoError
 
 from aioresult.errors import StoreUnavailable
 from aioresult.stores.mongodb import clients
-from aioresult.stores.mongodb.awaiting import heeding
+from aioresult.stores.mongodb.connection import Connection, heeding
 from aioresult.stores.mongodb.documents import Document
-from aioresult.stores.mongodb.failures import UNAUTHORIZED, is_refusal, unavailable
+from aioresult.stores.mongodb.failures import UNAUTHORIZED, is_refusal, reason_of, unavailable
+from aioresult.stores.notices import warn_once
 
 _BATCH: Final = 500
 """Most events of one reply, which are handled without giving way to other tasks."""
@@ -29,11 +30,11 @@ _IDS: Final[Document] = {"$project": {"documentKey": 1, "clusterTime": 1}}
 _COSMOS_WRITES: Final[Document] = {"$match": {"operationType": {"$in": ["insert", "replace", "update"]}}}
 _COSMOS: Final[Document] = {"$project": {"_id": 1, "fullDocument": 1, "ns": 1, "documentKey": 1}}
 
-Request = tuple[Document, ...]
+_Request = tuple[Document, ...]
 """What to ask for, the best first."""
 
 
-def request(operations: list[str], carried: int) -> Request:
+def _request(operations: list[str], carried: int) -> _Request:
     """Return how to ask for writes by ``operations``, with the documents that have at most ``carried`` bytes.
 
     Every process that listens hears of every document, so that big ones are left to be looked up. Not every server that
@@ -48,62 +49,26 @@ def request(operations: list[str], carried: int) -> Request:
     )
 
 
-async def open_stream(
-    collection: clients.Collection, wanted: Request, now: Timestamp | None, silence: float
-) -> clients.ChangeStream:
-    """Open the stream of writes to ``collection``, effective on return: the best that the server does not refuse.
-
-    It begins a little in the past, where the server's history goes back so far.
-
-    Args:
-        collection: where the documents are.
-        wanted: what to ask for.
-        now: the server's present time.
-        silence: seconds after which the server answers although there is nothing to tell.
-
-    Raises:
-        OperationFailure: the server refuses all of them; what it says of the first.
-    """
-    options: Document = {"max_await_time_ms": round(silence * 1000), "batch_size": _BATCH}
-    starts: list[Document] = [{}]
-    if now is not None:
-        starts.insert(0, {"start_at_operation_time": Timestamp(now.time - _OVERLAP, 1)})
-    refusals: list[OperationFailure] = []
-    for stream, start in product(wanted, starts):
-        try:
-            return await clients.open_stream(collection, **stream, **start, **options)
-        except OperationFailure as exc:
-            if exc.code == UNAUTHORIZED or not is_refusal(exc):
-                raise
-            refusals.append(exc)
-    raise refusals[0]
+_RECORDS: Final = _request(["insert", "replace", "update"], carried=4096)
+_PIECES: Final = _request(["insert"], carried=16_384)
 
 
 class Changes:
     """An open change stream.
 
     Args:
+        connection: by which it was opened; counts those requests that were answered by silence, since those that bring
+            events cost nothing more.
         stream: effective already.
         opened_at: the server's time when it was opened.
-        patience: seconds within which the server must have answered, the resuming of a lost stream included.
-        location: named in errors.
-        count: called for each request that was answered by silence; those that bring events cost nothing more.
     """
 
-    def __init__(
-        self,
-        stream: clients.ChangeStream,
-        *,
-        opened_at: Timestamp | None,
-        patience: float,
-        location: str,
-        count: Callable[[], None],
-    ) -> None:
+    def __init__(self, connection: Connection, stream: clients.ChangeStream, opened_at: Timestamp | None) -> None:
+        self._connection = connection
         self._stream = stream
         self._opened_at = opened_at
-        self._patience = patience
-        self._location = location
-        self._count = count
+        self._patience = connection.silence + connection.settings.connect_timeout
+        """Seconds within which the server must have answered, the resuming of a lost stream included."""
 
     async def read(self, take: Callable[[Mapping[str, Any]], None]) -> None:
         """Hand each change to ``take``; ends by an error.
@@ -111,18 +76,19 @@ class Changes:
         Raises:
             StoreUnavailable: the stream is lost, and cannot be resumed.
         """
+        location = self._connection.location
         while True:
             try:
                 with pymongo.timeout(self._patience):
                     change = await heeding(self._stream.try_next())
             except PyMongoError as exc:
-                raise unavailable(exc, self._location) from exc
+                raise unavailable(exc, location) from exc
             if change is not None:
                 take(change)
                 continue
-            self._count()
+            self._connection.count()
             if not self._stream.alive:
-                raise StoreUnavailable(f"{self._location}: the collection was dropped or renamed, its stream ended")
+                raise StoreUnavailable(f"{location}: the collection was dropped or renamed, its stream ended")
 
     def document_of(self, change: Mapping[str, Any]) -> Document | None:
         """Return the document that was written, or ``None`` where it has to be looked up.
@@ -142,3 +108,55 @@ class Changes:
                 await self._stream.close()
         except PyMongoError:
             pass  # the connection is gone, and the server drops the cursor by itself
+
+
+async def open_records(connection: Connection) -> Changes | str:
+    """Open the stream of what happens to results, or return why there is none."""
+    hello = await _hello(connection)
+    if "setName" not in hello and hello.get("msg") != "isdbgrid":
+        return "a standalone server has no change streams; run it as a replica set, of one member if need be"
+    return await _open(connection, connection.at.tasks, _RECORDS, hello)
+
+
+async def open_pieces(connection: Connection) -> Changes | None:
+    """Open the stream of what happens to items; where the server refuses that, warn, and return ``None``."""
+    pieces = await _open(connection, connection.at.streams, _PIECES, await _hello(connection))
+    if isinstance(pieces, str):
+        warn_once(connection.location, f"cannot push items of streams, so that they are polled for: {pieces}")
+        return None
+    return pieces
+
+
+async def _hello(connection: Connection) -> Document:
+    return await connection.call(lambda: clients.hello(connection.at.database))
+
+
+async def _open(
+    connection: Connection, collection: clients.Collection, wanted: _Request, hello: Document
+) -> Changes | str:
+    """Open the stream of writes to ``collection``, effective on return, or return why the server refuses that.
+
+    It is the best of what is ``wanted`` that the server does not refuse, and begins a little in the past, where the
+    server's history goes back so far.
+    """
+    now: Timestamp | None = hello.get("operationTime")
+    options: Document = {"max_await_time_ms": round(connection.silence * 1000), "batch_size": _BATCH}
+    starts: list[Document] = [{}]
+    if now is not None:
+        starts.insert(0, {"start_at_operation_time": Timestamp(now.time - _OVERLAP, 1)})
+
+    async def request() -> clients.ChangeStream | str:
+        refusals: list[str] = []
+        for stream, start in product(wanted, starts):
+            try:
+                return await clients.open_stream(collection, **stream, **start, **options)
+            except OperationFailure as exc:
+                if not is_refusal(exc):
+                    raise
+                refusals.append(f"the server refuses change streams ({reason_of(exc)})")
+                if exc.code == UNAUTHORIZED:
+                    return refusals[-1]
+        return refusals[0]
+
+    stream = await connection.call(request)
+    return stream if isinstance(stream, str) else Changes(connection, stream, now)

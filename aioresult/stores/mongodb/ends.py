@@ -46,11 +46,6 @@ async def close(streams: clients.Collection, ids: Iterable[str], heads: Mapping[
     return True
 
 
-async def reopen(streams: clients.Collection, task_id: str, head: Head) -> None:
-    """Delete the end of a stream whose task is not final any more: somebody has begun it again."""
-    await streams.delete_one({"_id": key(task_id, head.last + 1), "ended": True})
-
-
 def _end(task_id: str, head: Head | None, ttl: float | None) -> Document:
     last, oldest = (head.last, head.oldest) if head is not None else (0, 1)
     end: Document = {"_id": key(task_id, last + 1), "last": last, "oldest": oldest, "items": [], "ended": True}

@@ -12,13 +12,12 @@ from typing import Any, Final
 
 from aioresult.abc import Event, Feed, NewsSink, Sink
 from aioresult.record import Record
-from aioresult.stores.mongodb.changes import Changes, Request, request
+from aioresult.stores.mongodb.changes import Changes, open_pieces
+from aioresult.stores.mongodb.connection import Connection
 from aioresult.stores.mongodb.documents import Document
 from aioresult.stores.mongodb.pieces import news_of
-from aioresult.stream import LOOK, Chunk, Cursor, News
+from aioresult.stream import LOOK, Chunk, Cursor
 
-RECORDS: Final[Request] = request(["insert", "replace", "update"], carried=4096)
-PIECES: Final[Request] = request(["insert"], carried=16_384)
 _HEARING: Final = 0.2
 """Seconds that a reader has for its clean-up before it is cancelled again."""
 
@@ -29,32 +28,28 @@ class MongoFeed(Feed):
     """Turns open change streams into events.
 
     Args:
+        connection: by which the changes of streams are opened. Where the server refuses that, they are polled.
         records: the changes of records; effective already, so that an event may be owed and given at once.
         decode: gives the record of a document, or ``None`` where it is to be looked up.
-        open_pieces: opens the changes of streams; ``None`` where the server refuses that. They are polled then.
-        read_many: polls them.
-        interval: seconds between two polls.
+        read_many: polls streams.
     """
 
     def __init__(
         self,
+        connection: Connection,
         records: Changes,
-        *,
         decode: Callable[[Document], Record | None],
-        open_pieces: Callable[[], Awaitable[Changes | None]],
         read_many: ReadMany,
-        interval: float,
     ) -> None:
+        self._connection = connection
         self._records = records
         self._decode = decode
-        self._open_pieces = open_pieces
         self._pieces: Changes | None = None
         self._read_many = read_many
-        self._interval = interval
         self._watched: set[str] = set()
         self._followed: dict[str, int | None] = {}
         """The streams that are followed, and the number of the last item when they were polled the last time."""
-        self._tell: NewsSink = _tell_nobody
+        self._tell: NewsSink = lambda *_: None
         self._readers: set[asyncio.Task[None]] = set()
         self._following: asyncio.Task[None] | None = None
         self._events: asyncio.Queue[Event | None] = asyncio.Queue()
@@ -75,7 +70,7 @@ class MongoFeed(Feed):
         self._tell = tell
         self._followed.update(dict.fromkeys(ids))
         if self._following is None:
-            self._pieces = await self._open_pieces()
+            self._pieces = await open_pieces(self._connection)
             reading = self._poll() if self._pieces is None else self._pieces.read(self._take_piece)
             self._following = self._begin(reading, "aioresult MongoDB change stream of streams")
         for task_id in ids:
@@ -124,7 +119,7 @@ class MongoFeed(Feed):
 
     async def _poll(self) -> None:
         while True:
-            await asyncio.sleep(self._interval)
+            await asyncio.sleep(self._connection.settings.poll_interval)
             cursors = [Cursor(task_id, 0, 0) for task_id in self._followed]
             for cursor, chunk in zip(cursors, await self._read_many(cursors), strict=True):
                 if self._followed.get(cursor.id, chunk.last) != chunk.last:
@@ -140,10 +135,6 @@ class MongoFeed(Feed):
         await self._end_readers()
         await self._close_pieces()
         await self._records.aclose()
-
-
-def _tell_nobody(task_id: str, news: News) -> None:
-    """Drop news: nothing is followed yet."""
 
 
 async def _end(reader: asyncio.Task[None]) -> None:

@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
-from asyncio import sleep as pause
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
-from typing import ClassVar, Final, Self, TypeVar
+from typing import ClassVar, Self
 
 import msgspec
-from pymongo.errors import AutoReconnect, BulkWriteError, PyMongoError, ServerSelectionTimeoutError
+from pymongo.errors import BulkWriteError, OperationFailure
 
 from aioresult.abc import Capabilities, Feed, Store
-from aioresult.errors import AioResultError, SettingsError, StoreUnavailable
+from aioresult.errors import AioResultError, SettingsError, StoreUnavailable, Unsupported
 from aioresult.record import Encoded, Record, ResultTree
 from aioresult.settings import Settings
 from aioresult.states import FAILURE, SUCCESS
 from aioresult.stores.mongodb import clients, writes
-from aioresult.stores.mongodb.awaiting import heeding, together
+from aioresult.stores.mongodb.changes import open_records
+from aioresult.stores.mongodb.connection import ATTEMPTS, Connection, together
 from aioresult.stores.mongodb.documents import Document, Documents, is_over
-from aioresult.stores.mongodb.failures import throttled, unavailable
+from aioresult.stores.mongodb.failures import is_refusal, reason_of, throttled
 from aioresult.stores.mongodb.feed import MongoFeed
-from aioresult.stores.mongodb.groups import Groups
-from aioresult.stores.mongodb.indexes import create_ttl_index
-from aioresult.stores.mongodb.leases import Leases
 from aioresult.stores.mongodb.ranges import chunks
 from aioresult.stores.mongodb.streams import Streams
-from aioresult.stores.mongodb.watching import Watching
 from aioresult.stores.notices import warn_once
 from aioresult.stream import Append, Chunk, Cursor
-
-_ATTEMPTS: Final = 10
-_T = TypeVar("_T")
 
 
 class MongoStore(Store):
@@ -53,20 +46,14 @@ class MongoStore(Store):
     def __init__(self, url: str, settings: Settings) -> None:
         super().__init__(url, settings)
         self._documents = Documents(self.codec, settings)
-        self._client: clients.Client | None = None
-        self._handles: clients.Handles | None = None
-        self._owns_client = True
-        self._expiring: set[str] = set()
-        self._streams = Streams(self, lambda: self._at, self._call)
-        self._groups = Groups(self._documents, lambda: self._at, self._call)
         self._use(clients.target_of(url, settings))
 
-    def _use(self, target: clients.Target) -> None:
+    def _use(self, target: clients.Target, client: clients.Client | None = None) -> None:
+        self.location = target.location
         self._target = target
-        self.location = where = target.location
-        patience = self.settings.connect_timeout
-        self._watching = Watching(where, lambda: self._at, self._call, self._count, self._quiet, patience)
-        self._leases = Leases(where, lambda: self._at, self._call)
+        silence = min(self.silence, self.motor_silence) if target.motor else self.silence
+        self._connection = Connection(target, self.settings, self._count, silence, client)
+        self._streams = Streams(self._connection)
 
     @classmethod
     def from_client(cls, client: object, settings: Settings) -> Self:
@@ -76,50 +63,19 @@ class MongoStore(Store):
                 f"{type(client).__name__}; a blocking client would stop the event loop"
             )
         store = cls("mongodb://", settings)
-        store._adopt(client)
+        store._made_from = client
+        store._use(clients.target_of_client(client, store._target, settings), client)
         return store
-
-    def _adopt(self, client: clients.Client) -> None:
-        self._made_from = client
-        self._use(clients.target_of_client(client, self._target, self.settings))
-        self._client = client
-        self._owns_client = False
-
-    # --- connections and requests ---
 
     @property
     def _at(self) -> clients.Handles:
-        if self._handles is None:
-            if self._client is None:
-                self._client = clients.open_client(self._target)
-            self._handles = clients.open_handles(self._client, self._target)
-        return self._handles
-
-    async def _call(self, request: Callable[[], Awaitable[_T]]) -> _T:
-        """Make a request, once more if the connection that it took was dead, and again when the server says so."""
-        repeated, asked_to_wait = False, 0
-        while True:
-            self._count()
-            try:
-                return await heeding(request())
-            except PyMongoError as exc:
-                seconds = throttled(exc)
-                if seconds is not None and asked_to_wait < _ATTEMPTS:
-                    asked_to_wait += 1
-                    await pause(seconds)
-                    continue
-                dead = isinstance(exc, AutoReconnect) and not isinstance(exc, ServerSelectionTimeoutError)
-                if repeated or not dead:
-                    raise unavailable(exc, self.location) from exc
-                repeated = True
+        return self._connection.at
 
     def _count(self) -> None:
         self.commands += 1
 
     async def aclose(self) -> None:
-        client, self._client, self._handles = self._client, None, None
-        if client is not None and self._owns_client:
-            await clients.close_client(client, self.settings.connect_timeout)
+        await self._connection.aclose()
 
     # --- records ---
 
@@ -129,18 +85,8 @@ class MongoStore(Store):
         return msgspec.structs.replace(record, result=self._documents.encode(record))
 
     async def get_many(self, ids: Sequence[str]) -> Mapping[str, Record]:
-        found: dict[str, Record] = {}
-        for chunk in chunks(ids):
-            documents = await self._find(chunk)
-            now = datetime.now(UTC)
-            for document in documents:
-                if not is_over(document, now):
-                    found[document["_id"]] = self._documents.decode(document)
-        return found
-
-    async def _find(self, ids: Sequence[str]) -> list[Document]:
-        one_reply = len(ids) + 1  # with less, the server would keep the cursor and wait to be asked again
-        return await self._call(lambda: self._at.tasks.find({"_id": {"$in": ids}}, batch_size=one_reply).to_list(None))
+        documents, now = await self._connection.find_ids(self._at.tasks, ids, {}), datetime.now(UTC)
+        return {each["_id"]: self._documents.decode(each) for each in documents if not is_over(each, now)}
 
     async def put_many(self, records: Sequence[Record]) -> Sequence[bool]:
         encoded = {record.id: self.encode(record) for record in records}
@@ -148,12 +94,13 @@ class MongoStore(Store):
         outcome = dict.fromkeys(encoded, True)
         operations = {task_id: writes.replacement(record) for task_id, record in encoded.items()}
         silent = {task_id for task_id, record in encoded.items() if writes.is_refused_silently(record)}
-        for _ in range(_ATTEMPTS):
-            refused = await self._call(partial(self._write, operations)) if operations else []
+        for _ in range(ATTEMPTS):
+            refused = await self._connection.call(partial(self._write, operations)) if operations else []
             refused += [task_id for task_id in operations if task_id in silent]
             if not refused:
                 return [outcome[record.id] for record in records]
-            stored = {document["_id"]: document for chunk in chunks(refused) for document in await self._find(chunk)}
+            found = await self._connection.find_ids(self._at.tasks, refused, {})
+            stored = {document["_id"]: document for document in found}
             operations = {}
             for task_id in refused:
                 document = stored.get(task_id)
@@ -182,10 +129,7 @@ class MongoStore(Store):
 
     async def _delete_records(self, ids: Sequence[str]) -> None:
         for chunk in chunks(ids):
-            await self._call(partial(self._delete, self._at.tasks, {"_id": {"$in": chunk}}))
-
-    async def _delete(self, collection: clients.Collection, condition: Document) -> int:
-        return (await collection.delete_many(condition)).deleted_count
+            await self._connection.delete(self._at.tasks, {"_id": {"$in": chunk}})
 
     # --- streams ---
 
@@ -196,32 +140,46 @@ class MongoStore(Store):
     async def read_many(self, cursors: Sequence[Cursor]) -> Sequence[Chunk]:
         return await self._streams.read_many(cursors)
 
-    # --- leases ---
+    # --- leases: a document for each, whose end the server computes by its own clock ---
 
     async def renew_lease(self, runner: str, seconds: float) -> None:
-        await self._let_expire(self._at.runners)
-        await self._leases.renew(runner, seconds)
+        runners = self._at.runners
+        await self._connection.let_expire(runners)
+        end = {"$add": ["$$NOW", max(1, round(seconds * 1000))]}
+
+        async def request() -> None:
+            try:
+                await runners.update_one({"_id": runner}, [{"$set": {"expires_at": end}}], upsert=True)
+            except OperationFailure as exc:
+                if is_refusal(exc):
+                    raise Unsupported(
+                        f"a runner can keep no lease: {self.location} refuses to write to the collection "
+                        f"{runners.name} ({reason_of(exc)}); this takes MongoDB 4.2 and the role readWrite"
+                    ) from exc
+                raise
+
+        await self._connection.call(request)
 
     async def end_lease(self, runner: str) -> None:
-        await self._leases.end(runner)
+        await self._connection.delete(self._at.runners, {"_id": runner})
 
     async def ended_leases(self, runners: Sequence[str]) -> Collection[str]:
-        return await self._leases.ended(runners)
+        in_effect = {"$expr": {"$gt": ["$expires_at", "$$NOW"]}}
+        found = await self._connection.find_ids(self._at.runners, runners, in_effect, {"_id": 1})
+        alive = {lease["_id"] for lease in found}
+        return [runner for runner in runners if runner not in alive]
 
     # --- expiry ---
 
     async def _let_expire(self, collection: clients.Collection) -> None:
-        """Make sure of the index by which MongoDB deletes what has expired."""
-        results = self.settings.expires_for(SUCCESS) or self.settings.expires_for(FAILURE)
-        if (results or collection is self._at.runners) and collection.name not in self._expiring:
-            await self._call(partial(create_ttl_index, collection, self.location))
-            self._expiring.add(collection.name)
+        if self.settings.expires_for(SUCCESS) or self.settings.expires_for(FAILURE):
+            await self._connection.let_expire(collection)
 
     async def purge(self) -> int:
         condition = self._documents.expired(datetime.now(UTC))
         await self._streams.purge()
-        tasks = await self._call(partial(self._delete, self._at.tasks, condition))
-        return tasks + await self._call(partial(self._delete, self._at.groups, condition))
+        tasks = await self._connection.delete(self._at.tasks, condition)
+        return tasks + await self._connection.delete(self._at.groups, condition)
 
     # --- push ---
 
@@ -234,20 +192,10 @@ class MongoStore(Store):
 
     async def _open_feed(self) -> MongoFeed | str:
         """Open a feed, or return why there is none."""
-        records = await self._watching.records()
+        records = await open_records(self._connection)
         if isinstance(records, str):
             return records
-        return MongoFeed(
-            records,
-            decode=self._announced,
-            open_pieces=self._watching.pieces,
-            read_many=self.read_many,
-            interval=self.settings.poll_interval,
-        )
-
-    def _quiet(self) -> float:
-        """Return after how many seconds of silence the server is to answer."""
-        return min(self.silence, self.motor_silence) if self._target.motor else self.silence
+        return MongoFeed(self._connection, records, self._announced, self.read_many)
 
     def _announced(self, document: Document) -> Record | None:
         return None if is_over(document, datetime.now(UTC)) else self._documents.decode(document)
@@ -256,7 +204,7 @@ class MongoStore(Store):
         feed = await self._open_feed()
         if not isinstance(feed, str):
             await feed.aclose()
-        build = await self._call(lambda: self._at.database.command("buildInfo"))
+        build = await self._connection.call(lambda: self._at.database.command("buildInfo"))
         driver = "motor" if self._target.motor else "pymongo"
         details = {
             "server": f"MongoDB {build['version']}",
@@ -272,11 +220,16 @@ class MongoStore(Store):
     # --- groups ---
 
     async def put_group(self, group_id: str, tree: ResultTree) -> None:
-        await self._let_expire(self._at.groups)
-        await self._groups.put(group_id, tree)
+        groups, document = self._at.groups, self._documents.encode_group(group_id, tree)
+        await self._let_expire(groups)
+        await self._connection.call(lambda: groups.replace_one({"_id": group_id}, document, upsert=True))
 
     async def get_group(self, group_id: str) -> ResultTree | None:
-        return await self._groups.get(group_id)
+        groups = self._at.groups
+        document = await self._connection.call(lambda: groups.find_one({"_id": group_id}))
+        if document is None or is_over(document, datetime.now(UTC)):
+            return None
+        return self._documents.decode_group(document)
 
     async def delete_group(self, group_id: str) -> None:
-        await self._groups.delete(group_id)
+        await self._connection.delete(self._at.groups, {"_id": group_id})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from asyncio import sleep as pause
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from time import monotonic
@@ -16,22 +16,19 @@ from typing import Any, Final
 
 from pymongo.errors import BulkWriteError
 
-from aioresult.abc import Store
 from aioresult.errors import AioResultError, StoreUnavailable
 from aioresult.states import READY_STATES
 from aioresult.stores.mongodb import clients
-from aioresult.stores.mongodb.awaiting import Call, together
+from aioresult.stores.mongodb.connection import Connection, together
 from aioresult.stores.mongodb.documents import Document, expiry, is_over
-from aioresult.stores.mongodb.ends import close, reopen
+from aioresult.stores.mongodb.ends import close
 from aioresult.stores.mongodb.failures import DUPLICATE_KEY, TRANSIENT, throttled
 from aioresult.stores.mongodb.pieces import HEAD_FIELDS, HEADS, Head, heads_of, numbered, piece_of, taken
-from aioresult.stores.mongodb.ranges import LAST, any_of, beginning_in, chunks, whole
+from aioresult.stores.mongodb.ranges import LAST, any_of, beginning_in, chunks, key, whole
 from aioresult.stream import EMPTY, REPEATED_AMONG, Append, Chunk, Cursor, stream_ended
 
 _ATTEMPTS: Final = 100
 """How often a number may be taken by somebody else before it is an error."""
-_BATCH: Final = 10_000
-"""Most documents of one reply: with the usual hundred, the server would have to be asked again."""
 _KNOWN: Final = 10_000
 """Most streams of which this process remembers the newest piece."""
 _FRESH: Final = 30.0
@@ -60,20 +57,16 @@ class _Known:
 
 
 class Streams:
-    """The streams of one store.
+    """The streams of one store."""
 
-    Args:
-        store: whose settings count, and which is named in errors.
-        at: gives the collections.
-        call: makes a request, and repeats it once where the connection was dead.
-    """
-
-    def __init__(self, store: Store, at: Callable[[], clients.Handles], call: Call) -> None:
-        self._store = store
-        self._settings = store.settings
-        self._at = at
-        self._call = call
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._settings = connection.settings
         self._known: dict[str, _Known] = {}
+
+    @property
+    def _collection(self) -> clients.Collection:
+        return self._connection.at.streams
 
     # --- appending ---
 
@@ -90,7 +83,7 @@ class Streams:
             await pause(random.uniform(0, 0.001 * min(attempt, 20)))
         for append in pending:
             outcomes[append.id] = StoreUnavailable(
-                f"{self._store.location}: other writers were in the way again and again: "
+                f"{self._connection.location}: other writers were in the way again and again: "
                 f"the stream of task {append.id!r}"
             )
         return [outcomes[append.id] for append in appends]
@@ -106,8 +99,8 @@ class Streams:
                 outcomes[append.id] = stream_ended(append.id)
                 continue
             head = await self._kept_alive(append.id, heads.get(append.id))
-            if head is not None and head.ended:
-                await self._call(partial(reopen, self._at().streams, append.id, head))
+            if head is not None and head.ended:  # its task is not final any more: somebody has begun it again
+                await self._delete({"_id": key(append.id, head.last + 1), "ended": True})
             stored = await self._newest(append.id, head) if append.repeated and head is not None else {}
             items = [item for item in append.items if item not in stored] if stored else append.items
             if not items:
@@ -122,33 +115,29 @@ class Streams:
 
     async def _ended(self, ids: Sequence[str]) -> set[str]:
         """Return which tasks are final."""
-        ended: set[str] = set()
-        for chunk in chunks(ids):
-            final = {"_id": {"$in": chunk}, "status": {"$in": sorted(READY_STATES)}}
-            documents = await self._call(partial(self._find, self._at().tasks, final, {"expires_at": 1}))
-            now = datetime.now(UTC)
-            ended.update(document["_id"] for document in documents if not is_over(document, now))
-        return ended
+        final, tasks = {"status": {"$in": sorted(READY_STATES)}}, self._connection.at.tasks
+        documents, now = await self._connection.find_ids(tasks, ids, final, {"expires_at": 1}), datetime.now(UTC)
+        return {document["_id"] for document in documents if not is_over(document, now)}
 
     async def _kept_alive(self, task_id: str, head: Head | None) -> Head | None:
         """Return ``head``, or ``None`` where the stream has expired; what is about to expire lives on."""
         if head is None:
             return None
-        now, streams = datetime.now(UTC), self._at().streams
+        now, streams = datetime.now(UTC), self._collection
         if head.ends is not None and head.ends <= now:
             expired = {**whole(task_id), "expires_at": {"$lte": now}}
-            await self._call(partial(self._delete, expired))
+            await self._delete(expired)
             self._known.pop(task_id, None)
             return None
         ends = expiry(self._settings.result_expires or None).get("expires_at")
         known = self._known.get(task_id) or _Known(head)
         if ends is not None and known.ends_first is not None and known.ends_first - now < (ends - now) / 2:
             older = {**whole(task_id), "expires_at": {"$lt": ends}}
-            await self._call(lambda: streams.update_many(older, {"$set": {"expires_at": ends}}))
+            await self._connection.call(lambda: streams.update_many(older, {"$set": {"expires_at": ends}}))
             known.ends_first = ends
         if head.oldest > 1 and monotonic() - known.swept >= _SWEEP:
             trimmed = {**whole(task_id), "last": {"$lt": head.oldest}, "at": {"$lt": now - _KEPT}}
-            await self._call(partial(self._delete, trimmed))
+            await self._delete(trimmed)
             known.swept = monotonic()
         return head
 
@@ -170,14 +159,14 @@ class Streams:
             nonlocal sent
             sent += 1
             try:
-                await self._at().streams.insert_many([piece for _, piece, _ in pieces], ordered=False)
+                await self._collection.insert_many([piece for _, piece, _ in pieces], ordered=False)
             except BulkWriteError as exc:
                 if throttled(exc) is not None:
                     raise
                 return dict(exc.details)
             return {}
 
-        answer = await self._call(insert)
+        answer = await self._connection.call(insert)
         failed = {error["index"]: error for error in answer.get("writeErrors", ())}
         unconfirmed = answer.get("writeConcernErrors")
         for index, (append, _, last) in enumerate(pieces):
@@ -191,7 +180,7 @@ class Streams:
 
     def _refused(self, append: Append, error: Document, *, lost: bool) -> AioResultError:
         text = f"{str(error.get('errmsg'))[:300]} (code {error.get('code')})"
-        location = self._store.location
+        location = self._connection.location
         if lost:
             return StoreUnavailable(f"task {append.id!r}: {location} could not confirm a write: {text}")
         if error.get("code") in TRANSIENT:
@@ -208,7 +197,7 @@ class Streams:
         while True:
             heads, found = await together(self._heads(ids), self._stored(ranges))
             ttl = self._settings.result_expires or None
-            if not final or await self._call(partial(close, self._at().streams, final, heads, ttl)):
+            if not final or await self._connection.call(partial(close, self._collection, final, heads, ttl)):
                 break  # otherwise somebody has appended meanwhile, or closed the stream
         pieces: dict[str, list[Document]] = {task_id: [] for task_id in ids}
         for piece in found:
@@ -240,14 +229,14 @@ class Streams:
         known = {task_id: self._known[task_id].first for task_id in ids if task_id in self._known}
         for chunk in chunks(list(known)):
             ranges = any_of([beginning_in(task_id, known[task_id], LAST) for task_id in chunk])
-            newest = await self._call(partial(self._find, self._at().streams, ranges, HEAD_FIELDS))
+            newest = await self._connection.find(self._collection, ranges, HEAD_FIELDS)
             heads |= heads_of(newest)  # a query is twice as fast as the pipeline below
         for task_id in known:
             if task_id in heads and task_id in self._known:
                 self._known[task_id].first = heads[task_id].first
         for chunk in chunks([task_id for task_id in ids if task_id not in heads]):
             pipeline = [{"$match": any_of([whole(task_id) for task_id in chunk])}, HEADS]
-            rows = await self._call(partial(clients.aggregate, self._at().streams, pipeline, len(chunk) + 1))
+            rows = await self._connection.call(partial(clients.aggregate, self._collection, pipeline, len(chunk) + 1))
             for row in rows:
                 task_id = row.pop("_id")
                 heads[task_id] = Head(**row)
@@ -264,19 +253,20 @@ class Streams:
         """Return the pieces in ``ranges``, in their order."""
         if not ranges:
             return []
-        pieces = await self._call(partial(self._find, self._at().streams, any_of(ranges), {"items": 1, "last": 1}))
+        pieces = await self._connection.find(self._collection, any_of(ranges), {"items": 1, "last": 1})
         return sorted(pieces, key=lambda piece: piece["_id"]["first"])
 
     async def _piece_with(self, task_id: str, seq: int) -> list[Document]:
         """Return the piece that holds item ``seq``, or else the next one; none where there is neither."""
-        streams, before, after = self._at().streams, beginning_in(task_id, 0, seq), beginning_in(task_id, seq, LAST)
-        pieces: list[Document] = await self._call(lambda: streams.find(before).sort("_id", -1).limit(1).to_list(None))
-        if not pieces or pieces[0]["last"] < seq:
-            pieces = await self._call(lambda: streams.find(after).sort("_id", 1).limit(1).to_list(None))
-        return pieces
+        before, after = beginning_in(task_id, 0, seq), beginning_in(task_id, seq, LAST)
+        pieces = await self._first(before, -1)
+        return pieces if pieces and pieces[0]["last"] >= seq else await self._first(after, 1)
 
-    async def _find(self, collection: clients.Collection, condition: Document, fields: Document) -> list[Document]:
-        return await collection.find(condition, fields, batch_size=_BATCH).to_list(None)
+    async def _first(self, condition: Document, direction: int) -> list[Document]:
+        streams = self._collection
+        return await self._connection.call(
+            lambda: streams.find(condition).sort("_id", direction).limit(1).to_list(None)
+        )
 
     # --- deleting ---
 
@@ -285,13 +275,11 @@ class Streams:
         for task_id in ids:
             self._known.pop(task_id, None)
         for chunk in chunks(ids):
-            condition = any_of([whole(task_id) for task_id in chunk])
-            await self._call(partial(self._delete, condition))
+            await self._delete(any_of([whole(task_id) for task_id in chunk]))
 
     async def purge(self) -> None:
         """Delete what has expired."""
-        condition = {"expires_at": {"$lte": datetime.now(UTC)}}
-        await self._call(partial(self._delete, condition))
+        await self._delete({"expires_at": {"$lte": datetime.now(UTC)}})
 
     async def _delete(self, condition: Document) -> None:
-        await self._at().streams.delete_many(condition)
+        await self._connection.delete(self._collection, condition)

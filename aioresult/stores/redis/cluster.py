@@ -9,7 +9,6 @@ from typing import Any, Final, Self
 import redis.asyncio.connection as driver
 from redis.asyncio import RedisCluster
 
-from aioresult.abc import Store
 from aioresult.errors import InvalidTaskId, SettingsError, StoreUnavailable
 from aioresult.partly import PartlyUnavailable
 from aioresult.record import Record, ResultTree
@@ -17,13 +16,12 @@ from aioresult.settings import Settings
 from aioresult.stores.redis.clusterfeed import ClusterFeed
 from aioresult.stores.redis.connect import Address, clients_options
 from aioresult.stores.redis.errors import is_denied
-from aioresult.stores.redis.router import Router
-from aioresult.stores.redis.scripts import PUT, PUT_SHARDED, SWAP, SWAP_SHARDED
+from aioresult.stores.redis.router import Place, Router
+from aioresult.stores.redis.scripts import CLASSIC, SHARDED
 from aioresult.stores.redis.servers import QUESTIONS, details
 from aioresult.stores.redis.store import RedisStore
-from aioresult.stores.redis.streams import APPEND, APPEND_SHARDED, sharing_slot
-from aioresult.stores.redis.topology import Place
-from aioresult.stores.redis.urls import as_redis, authenticate, common, database, hosts, query_options, secure, split
+from aioresult.stores.redis.streams import StreamStore, sharing_slot
+from aioresult.stores.redis.urls import connection_of, database, hosts, query_options, split
 from aioresult.stores.redis.wire import Reply, pack
 from aioresult.stores.redis.writes import Write
 
@@ -39,17 +37,15 @@ class RedisClusterStore(RedisStore):
     """
 
     def __init__(self, url: str, settings: Settings) -> None:
-        Store.__init__(self, url, settings)
+        StreamStore.__init__(self, url, settings)
         parts = split(url)
         options = query_options(parts)
         sharded = str(options.pop("sharded", "true")).lower() not in _FALSE
         if database(options, parts.path, settings):
             raise SettingsError("a Redis Cluster has no database but 0")
         places = [(host or "localhost", port or 6379) for host, port in hosts(parts.netloc)]
-        encrypted = as_redis(parts.scheme).startswith("rediss")
-        connection_class = secure(encrypted, options, settings, driver.Connection, driver.SSLConnection)
-        authenticate(parts, options, settings)
-        self._connect_to(places or [("localhost", 6379)], connection_class, common(options, settings), sharded=sharded)
+        connection_class, options = connection_of(parts, options, settings)
+        self._connect_to(places or [("localhost", 6379)], connection_class, options, sharded=sharded)
 
     @classmethod
     def from_client(cls, client: object, settings: Settings) -> Self:
@@ -61,7 +57,7 @@ class RedisClusterStore(RedisStore):
             )
         nodes: list[Any] = list(client.nodes_manager.startup_nodes.values())
         store = cls.__new__(cls)
-        Store.__init__(store, "redis+cluster://", settings)
+        StreamStore.__init__(store, "redis+cluster://", settings)
         store._made_from = client
         places = [(node.host, int(node.port)) for node in nodes]
         options = clients_options(nodes[0].connection_kwargs)
@@ -78,10 +74,7 @@ class RedisClusterStore(RedisStore):
     ) -> None:
         self.location = ",".join(f"{host}:{port}" for host, port in places) + " (cluster)"
         self._sharded = sharded
-        self._script = PUT_SHARDED if sharded else PUT
-        self._swap_script = SWAP_SHARDED if sharded else SWAP
-        self._append_script = APPEND_SHARDED if sharded else APPEND
-        self._prepare()
+        self._scripts = SHARDED if sharded else CLASSIC
 
         def address_of(place: Place) -> Address:
             return Address(connection_class, {**options, "host": place[0], "port": place[1]}, self.settings)
@@ -89,7 +82,7 @@ class RedisClusterStore(RedisStore):
         address_of(places[0]).check()
         self._router = Router(places, address_of, self.location, self._count)
 
-    async def _run(self, commands: Sequence[tuple[str, bytes]], once: bool = False) -> list[Reply]:
+    async def _run(self, commands: Sequence[tuple[str, bytes]], *, once: bool = False) -> list[Reply]:
         return await self._router.run(commands, once=once)
 
     def _stream_key(self, task_id: str) -> str:
@@ -98,7 +91,7 @@ class RedisClusterStore(RedisStore):
         Raises:
             InvalidTaskId: there is no such key.
         """
-        return sharing_slot(self._record_key(task_id), super()._stream_key(task_id), task_id)
+        return sharing_slot(self._prefix + task_id, super()._stream_key(task_id), task_id)
 
     def _server_of(self, key: str) -> Hashable:
         return self._router.place_of(key)
@@ -131,11 +124,11 @@ class RedisClusterStore(RedisStore):
 
     async def delete_many(self, ids: Sequence[str]) -> None:
         """Delete by one ``DEL`` each, in one buffer for each node."""
-        commands = [(self._record_key(task_id), pack("DEL", *self._keys(task_id))) for task_id in ids]
+        commands = [(self._prefix + task_id, pack("DEL", *self._keys(task_id))) for task_id in ids]
         self._check_all(ids, await self._run(commands), {})
 
     def _keys(self, task_id: str) -> list[str]:
-        key = self._record_key(task_id)
+        key = self._prefix + task_id
         try:
             return [key, self._stream_key(task_id)]
         except InvalidTaskId:  # such a task has no stream

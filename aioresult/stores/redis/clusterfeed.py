@@ -8,22 +8,23 @@ from collections.abc import Callable, Collection, Iterable
 from functools import partial
 
 from aioresult.abc import NewsSink
-from aioresult.background import owned_task
+from aioresult.background import Background
 from aioresult.errors import AioResultError, StoreUnavailable
+from aioresult.stores.redis.connect import Address
 from aioresult.stores.redis.errors import ServerError
-from aioresult.stores.redis.events import EventFeed, Source, chunks
-from aioresult.stores.redis.router import Router
-from aioresult.stores.redis.subscriptions import Subscriber
-from aioresult.stores.redis.topology import Place, Topology
+from aioresult.stores.redis.feed import EventFeed, Source, chunks
+from aioresult.stores.redis.router import Place, Router, Topology
+from aioresult.stores.redis.subscriptions import SubscriberWire
 from aioresult.stores.redis.wire import Reply, pack
 
 
 class _Node:
     """One node's connection, with the ids whose reads and unsubscriptions it has not confirmed yet."""
 
-    def __init__(self, place: Place, subscriber: Subscriber) -> None:
+    def __init__(self, place: Place, address: Address) -> None:
         self.place = place
-        self.subscriber = subscriber
+        self.address = address
+        self.wire: SubscriberWire
         self.reads: deque[str] = deque()
         self.unsubscribing: dict[str, int] = {}
 
@@ -36,12 +37,6 @@ class ClusterFeed(EventFeed):
 
     A node that loses a slot says so for each channel; these ids are then watched at the new place. Whatever else
     happens to a node or the topology ends the feed, and the next one begins with a fresh look at the cluster.
-
-    Args:
-        router: knows the cluster.
-        source: what the store gives to its feeds.
-        stream_key: makes the key of a stream, which is also its channel.
-        sharded: whether there are sharded channels.
     """
 
     def __init__(self, router: Router, source: Source, stream_key: Callable[[str], str], *, sharded: bool) -> None:
@@ -56,7 +51,7 @@ class ClusterFeed(EventFeed):
         self._topology: Topology | None = None
         self._opening: defaultdict[Place, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._moved: dict[str, Place] = {}
-        self._moving: asyncio.Task[None] | None = None
+        self._moving = Background(self._move, "aioresult follows slots that move", pending=lambda: False)
         self._confirms = b"ssubscribe" if sharded else b"subscribe"
 
     async def watch(self, ids: Collection[str]) -> None:
@@ -74,33 +69,11 @@ class ClusterFeed(EventFeed):
                 raise outcome
 
     async def _watch_at(self, place: Place, ids: list[str]) -> None:
-        self._subscribe(await self._node(place), ids)
-
-    async def _node(self, place: Place) -> _Node:
-        async with self._opening[place]:
-            node = self._nodes.get(place)
-            if node is None:
-                node = await self._open(place)
-                self._nodes[place] = node
-            return node
-
-    async def _open(self, place: Place) -> _Node:
-        node = _Node(place, Subscriber(self._router.address_of(place), self._source.meter))
-        try:
-            resp = await node.subscriber.open(
-                partial(self._pushed, node), partial(self._replied, node), partial(self._lost, node)
-            )
-        except StoreUnavailable:
-            self._outdate()
-            raise
-        self._reading = self._reading and resp >= 3
-        return node
-
-    def _subscribe(self, node: _Node, ids: list[str]) -> None:
+        node = await self._node(place)
         for task_id in ids:
             before = self._watched.get(task_id)
             if before is not None and before is not node:
-                before.subscriber.send([pack("UNSUBSCRIBE", self._source.prefix + task_id)])
+                before.wire.send([pack("UNSUBSCRIBE", self._source.prefix + task_id)])
             self._watched[task_id] = node
         commands = []
         for chunk in chunks(ids):
@@ -111,7 +84,31 @@ class ClusterFeed(EventFeed):
             if self._reading:
                 node.reads.extend(chunk)
                 commands += [pack("GET", key) for key in keys]
-        node.subscriber.send(commands)
+        node.wire.send(commands)
+
+    async def _node(self, place: Place) -> _Node:
+        async with self._opening[place]:
+            node = self._nodes.get(place)
+            if node is None:
+                node = _Node(place, self._router.address_of(place))
+                try:
+                    node.wire = await node.address.open(partial(self._make_wire, node))
+                except StoreUnavailable:
+                    self._outdate()
+                    raise
+                self._reading = self._reading and node.wire.resp >= 3
+                self._nodes[place] = node
+            return node
+
+    def _make_wire(self, node: _Node, resp: int) -> SubscriberWire:
+        return SubscriberWire(
+            resp,
+            self._source.meter,
+            node.address,
+            on_push=partial(self._pushed, node),
+            on_reply=partial(self._replied, node),
+            on_end=partial(self._lost, node),
+        )
 
     async def unwatch(self, ids: Collection[str]) -> None:
         """Unsubscribe from ``ids``; what still arrives for them is ignored."""
@@ -132,7 +129,7 @@ class ClusterFeed(EventFeed):
                 for task_id in chunk:
                     node.unsubscribing[task_id] = node.unsubscribing.get(task_id, 0) + 1
                 commands += [pack("SUNSUBSCRIBE", key) for key in keys]
-        node.subscriber.send(commands)
+        node.wire.send(commands)
 
     async def follow(self, ids: Collection[str], tell: NewsSink) -> None:
         """Subscribe to the streams of ``ids`` at the nodes that hold them."""
@@ -142,7 +139,6 @@ class ClusterFeed(EventFeed):
         await self._send_to_owners("SSUBSCRIBE" if self._sharded else "SUBSCRIBE", channels)
 
     async def unfollow(self, ids: Collection[str]) -> None:
-        """Unsubscribe from the streams of ``ids``."""
         channels = [self._stream_key(task_id) for task_id in ids]
         for channel in channels:
             self._streams.pop(channel.encode(), None)
@@ -151,12 +147,12 @@ class ClusterFeed(EventFeed):
     async def _send_to_owners(self, command: str, channels: Iterable[str]) -> None:
         topology = self._topology = await self._router.topology()
         for channel in channels:
-            (await self._node(topology.owner(channel))).subscriber.send([pack(command, channel)])
+            (await self._node(topology.owner(channel))).wire.send([pack(command, channel)])
 
     def _stream_pushed(self, node: _Node, kind: bytes, task_id: str, payload: bytes) -> None:
         if kind == b"sunsubscribe":  # its slot has moved: everything is looked for anew
             self._outdate()
-            location = node.subscriber.address.location
+            location = node.address.location
             self._fail(StoreUnavailable(f"Redis at {location} is unavailable: it does not hold {task_id!r} any more"))
         elif kind != b"unsubscribe":
             self._told(task_id, payload if kind in (b"smessage", b"message") else b"")
@@ -181,18 +177,19 @@ class ClusterFeed(EventFeed):
         elif kind == self._confirms and not self._reading:
             self._sink(task_id, None)
 
-    def _replied(self, node: _Node, reply: Reply) -> None:
+    def _replied(self, node: _Node, reply: Reply) -> ServerError | None:
         if node.reads and (reply is None or isinstance(reply, bytes)):
             self._found(node.reads.popleft(), reply)
         elif node.reads and type(reply) is ServerError and reply.code == "ASK":
             self._sink(node.reads.popleft(), None)  # it was a read, since nothing else is redirected like that
         else:
             self._outdate()
-            self._refused(reply, node.subscriber)
+            return self._refused(reply, node.address)
+        return None
 
     def _lost(self, node: _Node, reason: Exception) -> None:
         self._outdate()
-        self._ended(reason, node.subscriber.address, reading=bool(node.reads))
+        self._ended(reason, node.address, reading=bool(node.reads))
 
     def _outdate(self) -> None:
         if self._topology is not None:
@@ -203,8 +200,8 @@ class ClusterFeed(EventFeed):
     def _watch_elsewhere(self, task_id: str, node: _Node) -> None:
         """Watch an id, whose slot has moved away from ``node``, where it is now."""
         self._moved[task_id] = node.place
-        if (self._moving is None or self._moving.done()) and not self._closed:
-            self._moving = owned_task(self._move(), "aioresult follows slots that move")
+        if not self._closed:
+            self._moving.begin()
 
     async def _move(self) -> None:
         try:
@@ -214,15 +211,11 @@ class ClusterFeed(EventFeed):
                 await self.watch([task_id for task_id in moved if task_id in self._watched])
         except AioResultError as exc:
             self._fail(exc)
-        finally:
-            self._moving = None
 
     async def aclose(self) -> None:
         """Close all connections, which ends their subscriptions."""
         self._closed = True
         self._changed.set()
-        if self._moving is not None:
-            self._moving.cancel()
-            await asyncio.wait([self._moving])
+        await self._moving.cancel()
         for node in self._nodes.values():
-            await node.subscriber.aclose()
+            await node.wire.aclose()

@@ -8,7 +8,9 @@ from collections.abc import Callable, Collection
 from typing import Final
 
 import hiredis
+import msgspec
 
+from aioresult.stores.redis.connect import Address
 from aioresult.stores.redis.errors import ConnectionLost
 from aioresult.stores.redis.wire import INCOMPLETE, PING, Meter, Reply, Wire
 
@@ -16,56 +18,34 @@ _SHORTEST: Final = 0.001
 """Seconds; a timer that runs slightly too early must not turn into a busy loop."""
 
 
-class _Batch:
+class _Batch(msgspec.Struct, eq=False):
     """The replies to the commands of one buffer."""
 
-    __slots__ = ("count", "future", "repeat", "replies", "sent_at", "timeout")
-
-    def __init__(
-        self,
-        count: int,
-        future: asyncio.Future[list[Reply]] | None,
-        sent_at: float,
-        timeout: float | None,
-        repeat: bool,
-    ) -> None:
-        self.count = count
-        self.replies: list[Reply] = []
-        self.future = future
-        self.sent_at = sent_at
-        self.timeout = timeout
-        self.repeat = repeat
+    count: int
+    future: asyncio.Future[list[Reply]] | None
+    sent_at: float
+    timeout: float | None
+    repeat: bool
+    replies: list[Reply] = []
 
 
 class CommandWire(Wire):
     """Requests and replies, any number in flight; one future for all the replies to one buffer.
 
     Args:
-        resp: the protocol's version that was agreed on.
-        meter: counts commands.
-        timeout: seconds without a byte from the server, while replies are outstanding, after which it is given up.
-        repeat: whether the commands may be sent again after that.
-        idle_limit: seconds without traffic after which the next request sends a ``PING`` first.
+        address: where it leads; it says how long to wait for replies, too, and when to send a ``PING`` first.
         ping_timeout: seconds that its answer may take.
         on_silence: called after each ``ping_timeout`` seconds in which replies were outstanding and none came.
     """
 
     def __init__(
-        self,
-        resp: int,
-        meter: Meter,
-        *,
-        timeout: float | None,
-        repeat: bool,
-        idle_limit: float,
-        ping_timeout: float,
-        on_silence: Callable[[], None],
+        self, resp: int, meter: Meter, address: Address, ping_timeout: float, on_silence: Callable[[], None]
     ) -> None:
         super().__init__(resp, meter)
         self._on_silence = on_silence
-        self._timeout = timeout
-        self._repeat = repeat
-        self._idle_limit = idle_limit
+        self._timeout = address.reply_timeout
+        self._repeat = address.retry_on_timeout
+        self._idle_limit = address.probe_interval
         self._ping_timeout = ping_timeout
         self._received_at = self._loop.time()
         self._batches: deque[_Batch] = deque()

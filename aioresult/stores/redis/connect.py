@@ -54,9 +54,8 @@ class Address:
         if interval is None:
             interval = settings.redis_backend_health_check_interval
         self.probe_interval: float = _PROBE_INTERVAL if interval is None else interval
-        self.connect_timeout: float = _first(
-            self.options.get("socket_connect_timeout"), settings.redis_socket_connect_timeout, settings.connect_timeout
-        )
+        timeouts = self.options.get("socket_connect_timeout"), settings.redis_socket_connect_timeout
+        self.connect_timeout: float = next((each for each in timeouts if each is not None), settings.connect_timeout)
         self.reply_timeout: float | None = self.options.get("socket_timeout", settings.redis_socket_timeout)
         self.retry_on_timeout = bool(self.options.pop("retry_on_timeout", settings.redis_retry_on_timeout))
         self.options.update(socket_timeout=None, socket_connect_timeout=None)  # one deadline bounds the whole
@@ -189,7 +188,10 @@ class Address:
         try:
             await connection.connect()  # type: ignore[no-untyped-call]  # redis-py's fault
         except BaseException:
-            _discard(connection)
+            writer = connection._writer
+            connection._reader = connection._writer = None
+            if writer is not None:
+                writer.transport.abort()
             raise
         return connection
 
@@ -199,17 +201,6 @@ def _is_too_old(exc: redis.exceptions.RedisError) -> bool:
     cause = exc.__cause__ if isinstance(exc.__cause__, redis.exceptions.RedisError) else exc
     text = str(cause).upper()
     return type(cause) is redis.exceptions.ResponseError and ("UNKNOWN COMMAND" in text or "NOPROTO" in text)
-
-
-def _discard(connection: driver.AbstractConnection) -> None:
-    writer = connection._writer
-    connection._reader = connection._writer = None
-    if writer is not None:
-        writer.transport.abort()
-
-
-def _first(*values: float | None) -> float:
-    return next(value for value in values if value is not None)
 
 
 def from_client(client: object, settings: Settings) -> Address:

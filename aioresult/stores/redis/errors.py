@@ -42,11 +42,6 @@ class ServerError(Exception):
         return str(self).partition(" ")[0]
 
 
-def unexpected(reply: object) -> ServerError:
-    """Return the error for a reply that no command has asked for."""
-    return ServerError(f"UNEXPECTED {reply!r:.100}")
-
-
 class ConnectionLost(ConnectionError):
     """The end of a connection.
 

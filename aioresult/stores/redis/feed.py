@@ -1,15 +1,146 @@
-"""The feed of one server: a subscriber connection, on which every watched task's channel is subscribed."""
+"""How feeds deliver events, and how they end; and the feed of one server, which subscribes to each task's channel."""
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections import deque
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
 
-from aioresult.abc import NewsSink
+from aioresult.abc import Event, Feed, NewsSink, Sink
+from aioresult.errors import StoreUnavailable
+from aioresult.record import Record
 from aioresult.stores.redis.connect import Address
-from aioresult.stores.redis.events import EventFeed, Source, chunks
-from aioresult.stores.redis.subscriptions import Subscriber
-from aioresult.stores.redis.wire import Reply, pack
+from aioresult.stores.redis.errors import ServerError, why_polled
+from aioresult.stores.redis.keyed import RESULT_KEY, STREAM_KEY
+from aioresult.stores.redis.streams import news_of
+from aioresult.stores.redis.subscriptions import SubscriberWire
+from aioresult.stores.redis.wire import Meter, Reply, pack
+from aioresult.stream import LOOK
+
+CHUNK = 1024
+"""Most ids in one command. A longer one, and its reply, would keep the server and this process busy for too long."""
+
+
+def chunks(ids: Iterable[str]) -> Iterator[list[str]]:
+    """Split ``ids`` into lists that fit one command."""
+    listed = list(ids)
+    for start in range(0, len(listed), CHUNK):
+        yield listed[start : start + CHUNK]
+
+
+class Source:
+    """What a store gives to the feeds that it opens, and what one of them leaves for the next.
+
+    Attributes:
+        keyprefix: what stands before the names of all keys.
+        prefix: what stands before an id in its key and channel, ``keyprefix`` included.
+        prefix_length: how many bytes that is.
+        stream_prefix: what stands before an id in the key and channel of its stream.
+        decode: makes records of messages.
+        meter: counts commands.
+        reads: whether the next feed reads on its subscriber connections, too.
+    """
+
+    next_try: float = 60.0
+    """Seconds after a refusal until it is worthwhile to subscribe again: somebody may have granted the right."""
+
+    def __init__(self, keyprefix: str, decode: Callable[[str, bytes], Record], meter: Meter) -> None:
+        self.keyprefix = keyprefix
+        self.prefix = keyprefix + RESULT_KEY
+        self.prefix_length = len(self.prefix.encode())
+        self.stream_prefix = keyprefix + STREAM_KEY
+        self.decode = decode
+        self.meter = meter
+        self.reads = True
+        self._refusal = ""
+        self._refused_at = 0.0
+
+    def refuse(self, reason: str) -> None:
+        """Take note of why a subscription was refused."""
+        self._refusal, self._refused_at = reason, time.monotonic()
+
+    @property
+    def refusal(self) -> str:
+        """Why a subscription was refused lately; empty if none was, or if it is time to try again."""
+        return self._refusal if time.monotonic() < self._refused_at + self.next_try else ""
+
+
+class EventFeed(Feed):
+    """Passes events to the sink, or keeps them for the iteration; the iteration ends when a connection does.
+
+    A reply that outgrows what the server lets a subscriber's buffer hold gets the connection cut; the feed that follows
+    one which was cut while reading therefore leaves the reading to the command connection.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._prefix_length = source.prefix_length
+        self._decode = source.decode
+        self._reading = source.reads
+        self._stream_prefix = source.stream_prefix
+        self._stream_start = source.stream_prefix.encode()
+        self._closed = False
+        self._sink: Sink = self._enqueue
+        self._tell: NewsSink | None = None
+        self._queue: deque[Event] = deque()
+        self._changed = asyncio.Event()
+        self._failure: Exception | None = None
+        source.reads = True
+
+    def attach(self, sink: Sink) -> None:
+        """Call ``sink`` for each event, from within the protocol."""
+        self._sink = sink
+
+    def _told(self, task_id: str, message: bytes) -> None:
+        """Pass on what a message on a stream's channel says."""
+        if self._tell is not None:
+            self._tell(task_id, news_of(message) if message else LOOK)
+
+    def _enqueue(self, task_id: str, record: Record | None) -> None:
+        self._queue.append((task_id, record))
+        self._changed.set()
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        while True:
+            while self._queue:
+                yield self._queue.popleft()
+            if self._failure is not None:
+                raise self._failure
+            if self._closed:
+                return
+            self._changed.clear()
+            await self._changed.wait()
+
+    def _found(self, task_id: str, payload: bytes | None) -> None:
+        """Emit what a read has found."""
+        self._sink(task_id, self._decode(task_id, payload) if payload else Record(id=task_id))
+
+    def _ended(self, reason: Exception, address: Address, reading: bool) -> None:
+        """Take note of a connection's end; ``reading`` says whether replies to reads were outstanding."""
+        if self._closed or self._failure is not None:
+            return
+        self._source.reads = not reading
+        self._fail(address.unreachable(reason) if isinstance(reason, OSError) else reason)
+
+    def _refused(self, reply: Reply, address: Address) -> ServerError:
+        """End the feed because of an error, or of a reply that belongs to nothing; return that error.
+
+        Where subscribing was refused, the hub is told that the store is unavailable, so that it asks for another feed.
+        The store then knows of the refusal, and has it poll.
+        """
+        error = reply if type(reply) is ServerError else ServerError(f"UNEXPECTED {reply!r:.100}")
+        if reason := why_polled(error, self._source.keyprefix):
+            self._source.refuse(reason)
+            self._fail(StoreUnavailable(f"Redis at {address.location} cannot push: {reason}"))
+        else:
+            self._fail(address.refused(error))
+        return error
+
+    def _fail(self, failure: Exception) -> None:
+        if self._failure is None:
+            self._failure = failure
+            self._changed.set()
 
 
 class RedisFeed(EventFeed):
@@ -26,7 +157,7 @@ class RedisFeed(EventFeed):
         self._address = address
         self._reads: deque[list[str]] = deque()
         self._unsubscribing: set[str] = set()
-        self._subscriber = Subscriber(address, source.meter)
+        self._wire: SubscriberWire
 
     async def open(self) -> None:
         """Connect.
@@ -34,8 +165,12 @@ class RedisFeed(EventFeed):
         Raises:
             StoreUnavailable: that failed.
         """
-        resp = await self._subscriber.open(self._pushed, self._replied, self._lost)
-        self._reading = self._reading and resp >= 3
+        self._wire = await self._address.open(self._make_wire)
+        self._reading = self._reading and self._wire.resp >= 3
+
+    def _make_wire(self, resp: int) -> SubscriberWire:
+        meter, address = self._source.meter, self._address
+        return SubscriberWire(resp, meter, address, on_push=self._pushed, on_reply=self._replied, on_end=self._lost)
 
     async def watch(self, ids: Collection[str]) -> None:
         """Subscribe to ``ids`` and read them, unless the hub is to read them."""
@@ -48,22 +183,21 @@ class RedisFeed(EventFeed):
             if self._reading:
                 self._reads.append(chunk)
                 commands.append(pack("MGET", *keys))
-        self._subscriber.send(commands)
+        self._wire.send(commands)
 
     async def unwatch(self, ids: Collection[str]) -> None:
         """Unsubscribe from ``ids``; what still arrives for them is ignored."""
         self._unsubscribing.update(ids)
         prefix = self._source.prefix
-        self._subscriber.send([pack("UNSUBSCRIBE", *[prefix + task_id for task_id in chunk]) for chunk in chunks(ids)])
+        self._wire.send([pack("UNSUBSCRIBE", *[prefix + task_id for task_id in chunk]) for chunk in chunks(ids)])
 
     async def follow(self, ids: Collection[str], tell: NewsSink) -> None:
         """Subscribe to the streams of ``ids``; they are to be read once that is confirmed."""
         self._tell = tell
-        self._subscriber.send([pack("SUBSCRIBE", *keys) for keys in chunks(self._stream_prefix + i for i in ids)])
+        self._wire.send([pack("SUBSCRIBE", *keys) for keys in chunks(self._stream_prefix + i for i in ids)])
 
     async def unfollow(self, ids: Collection[str]) -> None:
-        """Unsubscribe from the streams of ``ids``."""
-        self._subscriber.send([pack("UNSUBSCRIBE", *keys) for keys in chunks(self._stream_prefix + i for i in ids)])
+        self._wire.send([pack("UNSUBSCRIBE", *keys) for keys in chunks(self._stream_prefix + i for i in ids)])
 
     def _pushed(self, kind: bytes, channel: bytes, payload: bytes) -> None:
         if channel.startswith(self._stream_start):
@@ -78,12 +212,12 @@ class RedisFeed(EventFeed):
         elif kind == b"subscribe" and not self._reading:
             self._sink(channel[self._prefix_length :].decode(), None)
 
-    def _replied(self, reply: Reply) -> None:
-        if type(reply) is list and self._reads:
-            for task_id, payload in zip(self._reads.popleft(), reply, strict=True):
-                self._found(task_id, payload)
-        else:
-            self._refused(reply, self._subscriber)
+    def _replied(self, reply: Reply) -> ServerError | None:
+        if type(reply) is not list or not self._reads:
+            return self._refused(reply, self._address)
+        for task_id, payload in zip(self._reads.popleft(), reply, strict=True):
+            self._found(task_id, payload)
+        return None
 
     def _lost(self, reason: Exception) -> None:
         self._ended(reason, self._address, reading=bool(self._reads))
@@ -92,4 +226,4 @@ class RedisFeed(EventFeed):
         """Close the connection, which ends all its subscriptions."""
         self._closed = True
         self._changed.set()
-        await self._subscriber.aclose()
+        await self._wire.aclose()

@@ -9,7 +9,7 @@ from typing import Final
 
 import redis.exceptions
 
-from aioresult.background import owned_task
+from aioresult.background import Background
 from aioresult.errors import AioResultError, StoreUnavailable
 from aioresult.stores.redis.commands import CommandWire
 from aioresult.stores.redis.connect import Address
@@ -27,14 +27,9 @@ class Link:
     that opens, perhaps to the successor of a primary that is frozen, the silent one is dead and what is under way on it
     is repeated. Where it does not, the server may be busy, and is waited for as long as the settings say.
 
-    A server that is one of several must not hold up what is meant for the others. It is tested after half of that time,
-    and given up after the whole of it. For as long again, calls fail at once, while a new connection is tried in the
-    background.
-
-    Args:
-        address: where to connect.
-        meter: counts commands.
-        waits: whether to wait for a server that accepts no connection; not so where it is one of several.
+    A server that is one of several (``waits=False``) must not hold up what is meant for the others. It is tested after
+    half of that time, and given up after the whole of it. For as long again, calls fail at once, while a new connection
+    is tried in the background.
     """
 
     def __init__(self, address: Address, meter: Meter, *, waits: bool = True) -> None:
@@ -44,8 +39,8 @@ class Link:
         self._silence_limit = address.connect_timeout if waits else address.connect_timeout / 2
         self._wire: CommandWire | None = None
         self._opening = asyncio.Lock()
-        self._test: asyncio.Task[None] | None = None
-        self._attempt: asyncio.Task[None] | None = None
+        self._test = Background(self._try_another, "aioresult tests a silent connection", pending=lambda: False)
+        self._attempt = Background(self._try, "aioresult reconnects to a silent server", pending=lambda: False)
         self._outage = ""
         """Why the server could not be reached the last time, if finding that out took a whole timeout."""
         self._outage_ends = 0.0
@@ -79,7 +74,7 @@ class Link:
         else:
             if not any(type(reply) is ServerError and reply.code in _DEMOTED for reply in replies):
                 return replies
-            self._drop()
+            wire.abort(ConnectionLost("the server was demoted"))  # others repeat what they have under way on it
             if once:
                 raise StoreUnavailable(f"Redis at {self.address.location} is unavailable: it was demoted")
         try:
@@ -108,8 +103,7 @@ class Link:
     def _check_outage(self) -> None:
         """Raise ``StoreUnavailable`` if the server could not be reached lately, and try again in the background."""
         if self._outage and asyncio.get_running_loop().time() < self._outage_ends:
-            if self._attempt is None or self._attempt.done():
-                self._attempt = owned_task(self._try(), "aioresult reconnects to a silent server")
+            self._attempt.begin()
             raise StoreUnavailable(self._outage)
 
     async def _try(self) -> None:
@@ -117,23 +111,13 @@ class Link:
             await self._open()
 
     def _make_wire(self, resp: int) -> CommandWire:
-        address = self.address
-        return CommandWire(
-            resp,
-            self._meter,
-            timeout=address.reply_timeout,
-            repeat=address.retry_on_timeout,
-            idle_limit=address.probe_interval,
-            ping_timeout=self._silence_limit,
-            on_silence=self._test_silent,
-        )
+        return CommandWire(resp, self._meter, self.address, self._silence_limit, self._test.begin)
 
-    def _test_silent(self) -> None:
-        if self._wire is not None and (self._test is None or self._test.done()):
-            self._test = owned_task(self._try_another(self._wire), "aioresult tests a silent connection")
-
-    async def _try_another(self, silent: CommandWire) -> None:
-        """Open another connection, and replace ``silent`` by it if that is silent still."""
+    async def _try_another(self) -> None:
+        """Open another connection, and replace the present one by it if that is silent still."""
+        silent = self._wire
+        if silent is None:
+            return
         try:
             async with asyncio.timeout(None if self._waits else self._silence_limit):
                 fresh = await self.address.open(self._make_wire)
@@ -151,16 +135,9 @@ class Link:
         else:
             await fresh.aclose()
 
-    def _drop(self) -> None:
-        """End the present connection. Other callers repeat what they have under way on it."""
-        if self._wire is not None:
-            self._wire.abort(ConnectionLost("the server was demoted"))
-
     async def aclose(self) -> None:
         """Close the connection, if there is one; the next call opens another."""
-        for task in (self._test, self._attempt):
-            if task is not None:
-                task.cancel()
-                await asyncio.wait([task])
+        await self._test.cancel()
+        await self._attempt.cancel()
         if self._wire is not None:
             await self._wire.aclose()

@@ -1,22 +1,113 @@
-"""Sends each command to the node of a cluster that holds its key, and finds out which node that is."""
+"""Which node of a cluster holds which slot, and sending each command to the node that holds its key."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
+
+import msgspec
+from redis.crc import key_slot
 
 from aioresult.errors import AioResultError, StoreUnavailable
 from aioresult.stores.redis.connect import Address
 from aioresult.stores.redis.errors import ServerError
 from aioresult.stores.redis.link import Link
-from aioresult.stores.redis.topology import Place, Topology, parse_slots, redirected, without_repetition
 from aioresult.stores.redis.wire import Meter, Reply, pack
 
 _ROUNDS: Final = 5
 """How often a command is sent elsewhere before its redirection counts as an answer."""
 _ASKING: Final = pack("ASKING")
+_SLOTS: Final = 16384
+Place = tuple[str, int]
+"""Host and port of a node."""
+
+
+class Topology:
+    """The primaries and their slots, as one node saw them at one moment.
+
+    Attributes:
+        primaries: where they are; those without a slot are left out.
+    """
+
+    def __init__(self, ranges: Iterable[tuple[int, int, Place]], location: str) -> None:
+        self._location = location
+        self._owners: list[Place | None] = [None] * _SLOTS
+        for first, last, place in ranges:
+            self._owners[first : last + 1] = [place] * (last + 1 - first)
+        self.primaries: tuple[Place, ...] = tuple(sorted({place for place in self._owners if place is not None}))
+
+    def owner(self, key: str) -> Place:
+        """Return the primary that holds ``key``.
+
+        Raises:
+            StoreUnavailable: nobody does.
+        """
+        slot = key_slot(key.encode(), _SLOTS)
+        place = self._owners[slot]
+        if place is None:
+            raise StoreUnavailable(f"Redis at {self._location} is unavailable: no node holds slot {slot}")
+        return place
+
+
+def _parse_slots(reply: Reply, asked: Place) -> list[tuple[int, int, Place]]:
+    """Return the ranges in a reply to ``CLUSTER SLOTS``; a node that does not know its own name means the one asked."""
+    ranges: list[tuple[int, int, Place]] = []
+    if not isinstance(reply, list):
+        return ranges
+    for entry in reply:
+        match entry:
+            case [int(first), int(last), [(bytes() | None) as host, int(port), *_], *_]:
+                name = host.decode() if host else ""
+                ranges.append((first, last, (name if name not in ("", "?") else asked[0], port)))
+    return ranges
+
+
+def _redirected(reply: ServerError, asked: Place) -> Place | None:
+    """Return where a ``MOVED`` or ``ASK`` reply points to; without a host, it is that of the node asked."""
+    place = str(reply).rpartition(" ")[2]
+    host, _, port = place.rpartition(":")
+    return (host or asked[0], int(port)) if port.isdecimal() else None
+
+
+class _Request(msgspec.Struct, eq=False):
+    """One command, with its reply and what is known of the node to send it to.
+
+    Attributes:
+        retried: whether it is not sent again where no node could be reached.
+        place: the node that has replied.
+        asked: the node to send it to, this time only.
+        moved_to: the node that holds its key now.
+    """
+
+    key: str
+    command: bytes
+    retried: bool
+    reply: Reply = None
+    place: Place = ("", 0)
+    asked: Place | None = None
+    moved_to: Place | None = None
+
+    def take(self, reply: Reply, place: Place) -> None:
+        """Take the reply of the node at ``place``, or the error of the attempt."""
+        self.reply = reply
+        self.place = place
+        self.asked = self.moved_to = None
+
+    def is_to_be_repeated(self) -> bool:
+        """Return whether to send it again: to ``asked``, which concerns this attempt only, or by a newer topology."""
+        reply = self.reply
+        if type(reply) is ServerError:
+            if reply.code == "ASK":
+                self.asked = _redirected(reply, self.place)
+            elif reply.code == "MOVED":
+                self.moved_to = _redirected(reply, self.place)
+            return reply.code in ("ASK", "MOVED")
+        if isinstance(reply, StoreUnavailable) and not self.retried:
+            self.retried = True
+            return True
+        return False
 
 
 class Router:
@@ -71,7 +162,8 @@ class Router:
         primaries = list(self._topology.primaries) if self._topology is not None else []
         random.shuffle(primaries)  # many processes do not all ask the same node
         problems = []
-        for place in without_repetition([*first, *primaries, *self._seeds]):
+        places = [place for place in (*first, *primaries, *self._seeds) if place is not None]
+        for place in dict.fromkeys(places):
             try:
                 return await self._ask_for_slots(place)
             except StoreUnavailable as exc:
@@ -85,7 +177,7 @@ class Router:
             (reply,) = await link.call((pack("CLUSTER", "SLOTS"),))
             if isinstance(reply, ServerError):
                 raise link.address.refused(reply)
-            topology = Topology(parse_slots(reply, place), self.location)
+            topology = Topology(_parse_slots(reply, place), self.location)
             if not topology.primaries:
                 raise StoreUnavailable(
                     f"Redis at {link.address.location} is unavailable: it knows no node that holds a slot"
@@ -109,11 +201,11 @@ class Router:
         Raises:
             StoreUnavailable: it cannot be found out which nodes are needed.
         """
-        requests = [_Request(key, command, once=once) for key, command in commands]
+        requests = [_Request(key, command, once) for key, command in commands]
         todo = requests
         for _ in range(_ROUNDS):
             topology = await self.topology()
-            await self._send_all(self._by_place(todo, topology))
+            await self._send_all(self._by_place(todo, topology), once)
             todo = [request for request in todo if request.is_to_be_repeated()]
             if not todo:
                 break
@@ -134,14 +226,14 @@ class Router:
             raise
         return groups
 
-    async def _send_all(self, groups: Mapping[Place, Sequence[_Request]]) -> None:
+    async def _send_all(self, groups: Mapping[Place, Sequence[_Request]], once: bool) -> None:
         if len(groups) == 1:
             for place, requests in groups.items():
-                await self._send(place, requests)
+                await self._send(place, requests, once)
         else:
-            await asyncio.gather(*(self._send(place, requests) for place, requests in groups.items()))
+            await asyncio.gather(*(self._send(place, requests, once) for place, requests in groups.items()))
 
-    async def _send(self, place: Place, requests: Sequence[_Request]) -> None:
+    async def _send(self, place: Place, requests: Sequence[_Request], once: bool) -> None:
         """Send the requests of one node, and give them their replies, or the error."""
         link = self._links.get(place)
         if link is None:
@@ -150,7 +242,7 @@ class Router:
         for request in requests:
             commands += [_ASKING, request.command] if request.asked else [request.command]
         try:
-            replies = iter(await link.call(commands, once=requests[0].once))
+            replies = iter(await link.call(commands, once=once))
         except AioResultError as exc:
             for request in requests:
                 request.take(exc, place)
@@ -164,39 +256,3 @@ class Router:
         """Close all links; the next call opens new ones."""
         for link in self._links.values():
             await link.aclose()
-
-
-class _Request:
-    """One command, with its reply and what is known of the node to send it to."""
-
-    __slots__ = ("asked", "command", "key", "moved_to", "once", "place", "reply", "retried")
-
-    def __init__(self, key: str, command: bytes, *, once: bool) -> None:
-        self.once = once
-        self.key = key
-        self.command = command
-        self.reply: Reply = None
-        self.place: Place = ("", 0)
-        self.asked: Place | None = None
-        self.moved_to: Place | None = None
-        self.retried = once
-
-    def take(self, reply: Reply, place: Place) -> None:
-        """Take the reply of the node at ``place``, or the error of the attempt."""
-        self.reply = reply
-        self.place = place
-        self.asked = self.moved_to = None
-
-    def is_to_be_repeated(self) -> bool:
-        """Return whether to send it again: to ``asked``, which concerns this attempt only, or by a newer topology."""
-        reply = self.reply
-        if type(reply) is ServerError:
-            if reply.code == "ASK":
-                self.asked = redirected(reply, self.place)
-            elif reply.code == "MOVED":
-                self.moved_to = redirected(reply, self.place)
-            return reply.code in ("ASK", "MOVED")
-        if isinstance(reply, StoreUnavailable) and not self.retried:
-            self.retried = True
-            return True
-        return False

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Final
 
 _PATIENCE: Final = 1.0
@@ -20,37 +18,25 @@ _REPLIES: Final = (b"+", b"-")
 async def advice(host: str, port: int, *, encrypted: bool) -> str:
     """Return what to change in the URL where the port speaks the other way, and nothing where that is not it."""
     if encrypted:
-        plain = await _answers(host, port)
+        plain = await _speaks(host, port, None)
         return "; this port speaks no TLS: use redis:// in place of rediss://, without redis_backend_use_ssl" * plain
-    return "; this port speaks TLS: use rediss:// in place of redis://" * await _shakes_hands(host, port)
-
-
-async def _answers(host: str, port: int) -> bool:
-    try:
-        async with asyncio.timeout(_PATIENCE), _connection(host, port, None) as (reader, writer):
-            writer.write(b"PING\r\n")
-            return await reader.read(1) in _REPLIES
-    except OSError:
-        return False
-
-
-async def _shakes_hands(host: str, port: int) -> bool:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False  # nothing is sent, hence nobody needs to be trusted
     context.verify_mode = ssl.CERT_NONE
+    return "; this port speaks TLS: use rediss:// in place of redis://" * await _speaks(host, port, context)
+
+
+async def _speaks(host: str, port: int, context: ssl.SSLContext | None) -> bool:
+    """Return whether the port does TLS or, without a context, answers as a Redis does that wants none."""
     try:
-        async with asyncio.timeout(_PATIENCE), _connection(host, port, context):
-            return True
+        async with asyncio.timeout(_PATIENCE):
+            reader, writer = await asyncio.open_connection(host, port, ssl=context)
+            try:
+                if context is not None:
+                    return True
+                writer.write(b"PING\r\n")
+                return await reader.read(1) in _REPLIES
+            finally:
+                writer.transport.abort()
     except OSError:
         return False
-
-
-@asynccontextmanager
-async def _connection(
-    host: str, port: int, context: ssl.SSLContext | None
-) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    reader, writer = await asyncio.open_connection(host, port, ssl=context)
-    try:
-        yield reader, writer
-    finally:
-        writer.transport.abort()

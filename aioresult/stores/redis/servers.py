@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 from aioresult.stores.redis.errors import is_denied
@@ -16,7 +15,10 @@ _DENIED: Final = "not permitted (the user lacks {})"
 def details(info: Reply, policy: Reply, resp: int) -> dict[str, str]:
     """Return what an operator wants to know, from the replies to ``QUESTIONS``, which may be errors."""
     facts = _parsed(info)
-    found = {"server": _version(facts), "protocol": f"RESP{resp}", "role": facts.get("role", "unknown")}
+    version = f"Redis {facts.get('redis_version', 'of unknown version')}"
+    if "valkey_version" in facts:
+        version = f"Valkey {facts['valkey_version']}"
+    found = {"server": version, "protocol": f"RESP{resp}", "role": facts.get("role", "unknown")}
     if is_denied(info):
         found["server"] = found["role"] = _DENIED.format("+info")
     if is_denied(policy):
@@ -36,12 +38,6 @@ def _parsed(reply: Reply) -> dict[str, str]:
     """Return the facts in a reply to ``INFO``."""
     text = reply.decode("utf-8", "replace") if isinstance(reply, bytes) else ""
     return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-
-
-def _version(facts: Mapping[str, str]) -> str:
-    if "valkey_version" in facts:
-        return f"Valkey {facts['valkey_version']}"
-    return f"Redis {facts.get('redis_version', 'of unknown version')}"
 
 
 def _setting(reply: Reply) -> str | None:

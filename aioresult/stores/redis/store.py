@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from functools import cached_property
 from hashlib import sha1
-from typing import Any, Final, Self
+from typing import Self
 
 from redis.asyncio import RedisCluster
 
-from aioresult.abc import Capabilities, Store
-from aioresult.errors import AioResultError, SettingsError, StoreUnavailable
-from aioresult.record import Conditional, Record, ResultTree
+from aioresult.abc import Capabilities
+from aioresult.errors import SettingsError, StoreUnavailable
+from aioresult.record import Record
 from aioresult.settings import Settings
 from aioresult.stores.notices import warn_once
 from aioresult.stores.redis.connect import Address, from_client
-from aioresult.stores.redis.errors import ServerError, answers_ping, is_denied, refused
-from aioresult.stores.redis.events import EventFeed, Source, chunks
-from aioresult.stores.redis.feed import RedisFeed
-from aioresult.stores.redis.leases import Leases
+from aioresult.stores.redis.errors import ServerError, is_denied
+from aioresult.stores.redis.feed import EventFeed, RedisFeed, Source, chunks
 from aioresult.stores.redis.link import Link
-from aioresult.stores.redis.scripts import PUT, SWAP, lifetime
 from aioresult.stores.redis.servers import QUESTIONS, details, is_in_cluster
-from aioresult.stores.redis.streams import APPEND, STREAM_KEY, Streams
+from aioresult.stores.redis.streams import StreamStore
 from aioresult.stores.redis.urls import from_url
-from aioresult.stores.redis.wire import PING, Reply, pack
-from aioresult.stores.redis.writes import Write
-from aioresult.stream import Append, Chunk, Cursor
-
-RESULT_KEY: Final = "celery-task-meta-"
-GROUP_KEY: Final = "celery-taskset-meta-"
+from aioresult.stores.redis.wire import Reply, pack
+from aioresult.stores.redis.writes import Write, write_of
 
 
-class RedisStore(Store):
+class RedisStore(StreamStore):
     """Results on Redis (or Valkey, or another server of its protocol), exactly where and as Celery keeps them.
 
     A record's key is also its channel, and the message is the record itself. Channels, unlike keys, do not belong to a
@@ -39,16 +33,10 @@ class RedisStore(Store):
     meet; ``global_keyprefix`` keeps chosen ones apart).
     """
 
-    keeps_streams = True
-    keeps_leases = True
     lanes = 2
-    _script = PUT
-    _swap_script = SWAP
-    _append_script = APPEND
 
     def __init__(self, url: str, settings: Settings) -> None:
         super().__init__(url, settings)
-        self._prepare()
         self._use(from_url(url, settings))
 
     @classmethod
@@ -59,30 +47,20 @@ class RedisStore(Store):
                 "expected a client of one server, not of a cluster: hand it to Backend, or to RedisClusterStore"
             )
         store = cls.__new__(cls)
-        Store.__init__(store, "redis://", settings)
+        StreamStore.__init__(store, "redis://", settings)
         store._made_from = client
-        store._prepare()
         store._use(from_client(client, settings))
         return store
-
-    def _prepare(self) -> None:
-        self._prefix = self.settings.keyprefix + RESULT_KEY
-        self._group_prefix = self.settings.keyprefix + GROUP_KEY
-        self._streams = Streams(self, self._record_key, self._stream_key, self._run, self._checked, self._append_script)
-        self._leases = Leases(self.settings.keyprefix, self._run, self._checked)
-        self._source = Source(self.settings.keyprefix, RESULT_KEY, self.codec.decode_record, self._count)
-
-    def _record_key(self, task_id: str) -> str:
-        return self._prefix + task_id
-
-    def _stream_key(self, task_id: str) -> str:
-        return self.settings.keyprefix + STREAM_KEY + task_id
 
     def _use(self, address: Address) -> None:
         address.check()
         self.location = address.location
         self._address = address
         self._link = Link(address, self._count)
+
+    @cached_property
+    def _source(self) -> Source:
+        return Source(self.settings.keyprefix, self.codec.decode_record, self._count)
 
     def _count(self, commands: int) -> None:
         self.commands += commands
@@ -99,30 +77,12 @@ class RedisStore(Store):
                     records[task_id] = decode(task_id, payload)
         return records
 
-    async def _run(self, commands: Sequence[tuple[str, bytes]], once: bool = False) -> list[Reply]:
-        """Send packed commands, each with the key that it is about, and return their replies.
-
-        Where ``once`` is set, they are not sent again by themselves after a connection was lost.
-        """
+    async def _run(self, commands: Sequence[tuple[str, bytes]], *, once: bool = False) -> list[Reply]:
         return await self._link.call([command for _, command in commands], once=once)
 
     def _server_of(self, key: str) -> Hashable:
         """Return a value that tells the server which holds ``key`` from others."""
         return None
-
-    def _checked(self, reply: Reply) -> Reply:
-        """Return ``reply``, or raise what it means: it is an error reply, or there is none."""
-        if type(reply) is ServerError:
-            raise refused(reply, self.location, self.settings.keyprefix) from reply
-        if isinstance(reply, StoreUnavailable):
-            raise reply
-        return reply
-
-    def _list(self, reply: Reply) -> list[Any]:
-        reply = self._checked(reply)
-        if not isinstance(reply, list):
-            raise AioResultError(f"Redis at {self.location} answered with {type(reply).__name__}, not a list")
-        return reply
 
     async def put_many(self, records: Sequence[Record]) -> Sequence[bool]:
         """Write each record by one call of a script, all in one buffer; again where an old value must be decoded."""
@@ -138,12 +98,8 @@ class RedisStore(Store):
         return [write.written for write in writes]
 
     def _write(self, record: Record) -> Write:
-        payload = self.codec.encode_record(record)
-        ttl = self.settings.expires_for(record.status)
-        write = Write(record, self._prefix + record.id, payload, ttl, self._script)
-        if isinstance(record, Conditional):
-            write.compare(record, self._swap_script)
-        return write
+        payload, ttl = self.codec.encode_record(record), self.settings.expires_for(record.status)
+        return write_of(record, self._prefix + record.id, payload, ttl, self._scripts)
 
     def _settle(self, writes: list[Write], replies: list[Reply]) -> list[Write]:
         """Take note of the outcomes, and return the writes that have to be sent again."""
@@ -183,26 +139,6 @@ class RedisStore(Store):
         for reply in await self._link.call(commands):
             self._checked(reply)
 
-    async def append_many(self, appends: Sequence[Append]) -> Sequence[int | AioResultError]:
-        """Append by one call of a script for each stream, all in one buffer."""
-        return await self._streams.append_many(appends)
-
-    async def read_many(self, cursors: Sequence[Cursor]) -> Sequence[Chunk]:
-        """Read by ``LRANGE``."""
-        return await self._streams.read_many(cursors)
-
-    async def renew_lease(self, runner: str, seconds: float) -> None:
-        """Set a key that the server deletes."""
-        await self._leases.renew(runner, seconds)
-
-    async def end_lease(self, runner: str) -> None:
-        """Delete that key."""
-        await self._leases.end(runner)
-
-    async def ended_leases(self, runners: Sequence[str]) -> Collection[str]:
-        """Look for those keys."""
-        return await self._leases.ended(runners)
-
     async def feed(self) -> EventFeed | None:
         """Open a feed, unless subscribing was refused lately: then results are polled for."""
         if refusal := self._source.refusal:
@@ -235,19 +171,7 @@ class RedisStore(Store):
         """Return ids, which belong to no task: one for each server."""
         return ["aioresult-probe"]
 
-    async def _ask(self, key: str, *command: str | bytes) -> Reply:
-        """Send one command that is about ``key`` and return its reply; an error reply is raised."""
-        (reply,) = await self._run([(key, pack(*command))])
-        return self._checked(reply)
-
-    async def ping(self) -> None:
-        """Make one round trip; a server that denies ``PING`` has answered, too."""
-        (reply,) = await self._run([(self._prefix, PING)])
-        if not answers_ping(reply):
-            self._checked(reply)
-
     async def capabilities(self) -> Capabilities:
-        """Say which server and protocol these are, whether it pushes, and what may drop results there."""
         found = await self._facts()
         await self._try_to_subscribe()
         if reason := self._source.refusal:
@@ -269,30 +193,6 @@ class RedisStore(Store):
         if is_in_cluster(info):
             found["cluster"] = "this server is part of a cluster; use a redis+cluster:// URL"
         return found
-
-    async def put_group(self, group_id: str, tree: ResultTree) -> None:
-        """Save and announce a group in one transaction, as Celery does."""
-        key, payload = self._group_prefix + group_id, self.codec.encode_group(tree)
-        commands = [("MULTI",), self._set(key, payload), ("PUBLISH", key, payload), ("EXEC",)]
-        replies = await self._link.call([pack(*command) for command in commands])
-        for reply in (*replies[:3], *self._list(replies[3])):
-            self._checked(reply)
-
-    def _set(self, key: str, payload: bytes) -> tuple[str | bytes, ...]:
-        """Return the command that stores a group."""
-        option, number = lifetime(self.settings.expires_for(""))
-        return ("SET", key, payload, option, number) if option else ("SET", key, payload)
-
-    async def get_group(self, group_id: str) -> ResultTree | None:
-        """Read a group by ``GET``."""
-        key = self._group_prefix + group_id
-        payload = await self._ask(key, "GET", key)
-        return self.codec.decode_group(group_id, payload) if isinstance(payload, bytes) and payload else None
-
-    async def delete_group(self, group_id: str) -> None:
-        """Delete a group by ``DEL``."""
-        key = self._group_prefix + group_id
-        await self._ask(key, "DEL", key)
 
     async def aclose(self) -> None:
         """Close the command connection; feeds are closed by those who opened them."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 import hiredis
 
 from aioresult.stores.redis.connect import Address
-from aioresult.stores.redis.errors import ConnectionLost, ServerError, answers_ping
+from aioresult.stores.redis.errors import ConnectionLost, answers_ping
 from aioresult.stores.redis.wire import INCOMPLETE, PING, Meter, Reply, Wire
 
 
@@ -16,32 +16,31 @@ class SubscriberWire(Wire):
 
     Args:
         resp: the protocol's version that was agreed on; below 3, every list is a push.
-        meter: counts commands.
+        address: where it leads; it says when to send a ``PING``, too.
         on_push: takes kind, channel and payload (or count) of each push.
-        on_reply: takes any other reply, but the answers to probes.
+        on_reply: takes any other reply, but the answers to probes; returns why the connection is of no use any more, if
+            it is not.
         on_end: takes the reason of the end, once.
-        interval: seconds without traffic after which a ``PING`` is sent; 0 for never.
-        timeout: seconds that its answer may take.
     """
 
     def __init__(
         self,
         resp: int,
         meter: Meter,
+        address: Address,
         *,
         on_push: Callable[[bytes, bytes, bytes], None],
-        on_reply: Callable[[Reply], None],
+        on_reply: Callable[[Reply], Exception | None],
         on_end: Callable[[Exception], None],
-        interval: float,
-        timeout: float,
     ) -> None:
         super().__init__(resp, meter)
         self._push_type = hiredis.PushNotification if resp >= 3 else list
         self._on_push = on_push
         self._on_reply = on_reply
         self._on_end = on_end
-        self._interval = interval
-        self._timeout = timeout
+        self._address = address
+        self._interval = interval = address.probe_interval
+        self._timeout = address.connect_timeout
         self._received = True
         self._timer = self._loop.call_later(interval, self._probe) if interval else None
 
@@ -49,9 +48,14 @@ class SubscriberWire(Wire):
         """Send packed commands.
 
         Raises:
-            ConnectionLost: the connection has ended.
+            StoreUnavailable: the connection has ended.
         """
-        self.write(b"".join(commands), len(commands))
+        if not commands:
+            return
+        try:
+            self.write(b"".join(commands), len(commands))
+        except ConnectionLost as exc:
+            raise self._address.unreachable(exc) from exc
 
     def _dispatch(self) -> None:
         """Pass every complete frame on."""
@@ -65,10 +69,9 @@ class SubscriberWire(Wire):
                     self._answered()  # RESP2's form of PONG
             elif answers_ping(frame):
                 self._answered()
-            else:
-                self._on_reply(frame)
-                if self.lost is not None:
-                    return  # it was an error, after which the feed is of no use
+            elif (reason := self._on_reply(frame)) is not None:
+                self.abort(reason)
+                return
 
     def _probe(self) -> None:
         """Send a ``PING`` if nothing has arrived since the last time."""
@@ -94,66 +97,3 @@ class SubscriberWire(Wire):
         if self._timer is not None:
             self._timer.cancel()
         self._on_end(reason)
-
-
-class Subscriber:
-    """One subscriber connection of a feed."""
-
-    def __init__(self, address: Address, meter: Meter) -> None:
-        self.address = address
-        self._meter = meter
-        self._wire: SubscriberWire | None = None
-
-    async def open(
-        self,
-        on_push: Callable[[bytes, bytes, bytes], None],
-        on_reply: Callable[[Reply], None],
-        on_end: Callable[[Exception], None],
-    ) -> int:
-        """Connect and return the protocol's version.
-
-        Args:
-            on_push: takes the kind, channel and payload of each push.
-            on_reply: takes any other reply.
-            on_end: takes the reason of the end.
-
-        Raises:
-            StoreUnavailable: that failed.
-        """
-
-        def make_wire(resp: int) -> SubscriberWire:
-            return SubscriberWire(
-                resp,
-                self._meter,
-                on_push=on_push,
-                on_reply=on_reply,
-                on_end=on_end,
-                interval=self.address.probe_interval,
-                timeout=self.address.connect_timeout,
-            )
-
-        self._wire = await self.address.open(make_wire)
-        return self._wire.resp
-
-    def send(self, commands: list[bytes]) -> None:
-        """Send packed commands.
-
-        Raises:
-            StoreUnavailable: the connection has ended.
-        """
-        if self._wire is None or not commands:
-            return
-        try:
-            self._wire.send(commands)
-        except ConnectionLost as exc:
-            raise self.address.unreachable(exc) from exc
-
-    def abort(self, reason: ServerError) -> None:
-        """End the connection now."""
-        if self._wire is not None:
-            self._wire.abort(reason)
-
-    async def aclose(self) -> None:
-        """End the connection and wait until its socket is closed."""
-        if self._wire is not None:
-            await self._wire.aclose()

@@ -17,12 +17,9 @@ from aioresult.stores.redis.connect import NOT_FOR_CONNECTIONS, Address
 from aioresult.stores.redis.sentinel import SentinelAddress
 
 _SENTINEL_SCHEMES: Final = ("sentinel", "redis+sentinel", "rediss+sentinel")
+_SOCKET_SCHEMES: Final = ("unix", "socket", "redis+unix", "redis+socket")
 _SENTINEL_OPTIONS: Final = (
-    "master_name",
-    "min_other_sentinels",
-    "sentinel_kwargs",
-    "sentinel_username",
-    "sentinel_password",
+    *("master_name", "min_other_sentinels", "sentinel_kwargs", "sentinel_username", "sentinel_password"),
 )
 _MAY_HOLD_AT: Final = ("name", "password")
 """Ends of the names of options whose value may hold an ``@`` as it is, as may those of TLS, which name files."""
@@ -51,9 +48,7 @@ def from_url(url: str, settings: Settings) -> Address:
     parts = split(url)
     host, port = _place(parts)
     options = query_options(parts)
-    connection_class: type[driver.AbstractConnection] = driver.Connection
-    if scheme in ("redis+unix", "redis+socket", "unix", "socket"):
-        connection_class = driver.UnixDomainSocketConnection
+    if scheme in _SOCKET_SCHEMES:
         options["path"] = unquote(parts.path)
         if not parts.path.strip("/") or host:
             raise SettingsError(
@@ -65,11 +60,22 @@ def from_url(url: str, settings: Settings) -> Address:
         options["host"] = host or settings.redis_host or "localhost"
         options["port"] = port or settings.redis_port or 6379
         options["db"] = database(options, parts.path, settings)
-        connection_class = secure(scheme == "rediss", options, settings, driver.Connection, driver.SSLConnection)
     else:
         raise SettingsError(f"no Redis URL begins with {parts.scheme}://; use redis://, rediss:// or unix://")
-    authenticate(parts, options, settings)
-    return Address(connection_class, common(options, settings), settings)
+    return Address(*connection_of(parts, options, settings), settings)
+
+
+def connection_of(
+    parts: SplitResult, options: dict[str, Any], settings: Settings
+) -> tuple[type[driver.AbstractConnection], dict[str, Any]]:
+    """Return the class of the connections of a URL, and ``options`` with user, password, TLS and what settings add."""
+    connection_class = _connection_class(as_redis(parts.scheme), options, settings)
+    _authenticate(parts, options, settings)
+    if settings.redis_client_name is not None:
+        options.setdefault("client_name", settings.redis_client_name)
+    if settings.redis_socket_keepalive and "path" not in options:
+        options.setdefault("socket_keepalive", True)
+    return connection_class, {name: value for name, value in options.items() if name not in NOT_FOR_CONNECTIONS}
 
 
 def _sentinels(url: str, settings: Settings) -> SentinelAddress:
@@ -98,16 +104,12 @@ def _sentinels(url: str, settings: Settings) -> SentinelAddress:
     for name in _SENTINEL_OPTIONS:
         options.pop(name, None)
     options["db"] = database(options, number, settings)
-    wanted = as_redis(first.scheme).startswith("rediss")
-    connection_class = secure(wanted, options, settings, driver.Connection, driver.SSLConnection)
-    authenticate(first, options, settings)
     return SentinelAddress(
         [(host, port or 26379) for chunk in chunks for host, port in hosts(chunk.netloc)],
         str(service),
         _number(given.get("min_other_sentinels") or 0, "the option 'min_other_sentinels'"),
         own,
-        connection_class,
-        common(options, settings),
+        *connection_of(first, options, settings),
         settings,
     )
 
@@ -188,7 +190,7 @@ def _number(value: object, what: str) -> int:
     return int(str(value))
 
 
-def authenticate(parts: SplitResult, options: dict[str, Any], settings: Settings) -> None:
+def _authenticate(parts: SplitResult, options: dict[str, Any], settings: Settings) -> None:
     """Add user and password, or the provider of credentials, which wins over them."""
     provider = options.pop("credential_provider", None) or settings.redis_backend_credential_provider
     if provider is not None:
@@ -218,14 +220,10 @@ def _provider(value: object) -> CredentialProvider:
     return value
 
 
-def secure(
-    wanted: bool,
-    options: dict[str, Any],
-    settings: Settings,
-    plain: type[driver.AbstractConnection],
-    encrypted: type[driver.AbstractConnection],
-) -> type[driver.AbstractConnection]:
+def _connection_class(scheme: str, options: dict[str, Any], settings: Settings) -> type[driver.AbstractConnection]:
     """Return the class to connect by, and add the options of TLS; certificates are verified unless told otherwise."""
+    if scheme in _SOCKET_SCHEMES:
+        return driver.UnixDomainSocketConnection
     extra = settings.redis_backend_use_ssl
     if extra is not None and not isinstance(extra, Mapping | bool):
         raise SettingsError(
@@ -234,17 +232,17 @@ def secure(
     if isinstance(extra, Mapping):
         for name, value in extra.items():
             options.setdefault(name if name.startswith("ssl_") else f"ssl_{name}", value)
-    if not wanted and not extra:
+    if not scheme.startswith("rediss") and not extra:
         if stray := [name for name in options if name.startswith("ssl_")]:
             raise SettingsError(
                 f"the Redis URL: the option {stray[0]!r} is for rediss://, but this URL begins with redis://"
             )
-        return plain
+        return driver.Connection
     if "ssl_cert_reqs" in options:
         options["ssl_cert_reqs"] = _cert_reqs(options["ssl_cert_reqs"])
     if options.get("ssl_cert_reqs") != "none":
         options.setdefault("ssl_check_hostname", True)  # redis-py's own default only from 6.0 on
-    return encrypted
+    return driver.SSLConnection
 
 
 def _cert_reqs(value: object) -> str:
@@ -255,12 +253,3 @@ def _cert_reqs(value: object) -> str:
             f"not {value!r}"
         )
     return _CERT_REQS[text]
-
-
-def common(options: dict[str, Any], settings: Settings) -> dict[str, Any]:
-    """Add what all kinds of connection have in common, and drop what only a pool of redis-py understands."""
-    if settings.redis_client_name is not None:
-        options.setdefault("client_name", settings.redis_client_name)
-    if settings.redis_socket_keepalive and "path" not in options:
-        options.setdefault("socket_keepalive", True)
-    return {name: value for name, value in options.items() if name not in NOT_FOR_CONNECTIONS}

@@ -2,37 +2,56 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
+import msgspec
+
 from aioresult.errors import StoreUnavailable
 from aioresult.record import ABSENT, UNFINISHED, Conditional, Record
 from aioresult.states import READY_STATES
-from aioresult.stores.redis.scripts import ANYTHING, Put, rest
+from aioresult.stores.redis.scripts import ANYTHING, Script, Scripts, bulk, lifetime
 
 
-class Write:
-    """One record that is being written."""
+class Write(msgspec.Struct, eq=False):
+    """One record that is being written.
 
-    __slots__ = ("expected", "failure", "final", "key", "payload", "record", "script", "ttl", "whole", "written")
+    Attributes:
+        final: whether it may replace a final state.
+        expected: the SHA1 of the old value that it may replace.
+        whole: whether to send the text of the script.
+    """
 
-    def __init__(self, record: Record, key: str, payload: bytes, ttl: float | None, script: Put) -> None:
-        self.record = record
-        self.key = key
-        self.payload = payload
-        self.ttl = ttl
-        self.script = script
-        self.final = record.status in READY_STATES
-        """Whether it may replace a final state."""
-        self.expected = ""
-        self.whole = False
-        self.written = False
-        self.failure: StoreUnavailable | None = None
+    record: Record
+    key: str
+    payload: bytes
+    ttl: float | None
+    script: Script
+    final: bool
+    expected: str = ""
+    whole: bool = False
+    written: bool = False
+    failure: StoreUnavailable | None = None
 
     def packed(self) -> bytes:
-        """Return the call of the script."""
-        return self.script.pack(self.key, self.payload, rest(self.final, self.ttl, self.expected), whole=self.whole)
+        """Return the call of the script.
 
-    def compare(self, record: Conditional, swap: Put) -> None:
-        """Let the write depend on what is stored."""
-        self.final = False
-        if record.over != UNFINISHED:
-            self.script = swap
-            self.expected = "" if record.over == ABSENT else ANYTHING
+        What is the same in thousands of calls is packed once: it takes a third of the time of packing each as a whole.
+        """
+        head = self.script.whole if self.whole else self.script.known
+        name, value, rest = self.key.encode(), self.payload, _rest(self.final, self.ttl, self.expected)
+        return b"*9\r\n%b$%d\r\n%b\r\n$%d\r\n%b\r\n%b" % (head, len(name), name, len(value), value, rest)
+
+
+def write_of(record: Record, key: str, payload: bytes, ttl: float | None, scripts: Scripts) -> Write:
+    """Return what stores ``record``; a conditional one depends on what is stored."""
+    if not isinstance(record, Conditional):
+        return Write(record, key, payload, ttl, scripts.put, record.status in READY_STATES)
+    if record.over == UNFINISHED:
+        return Write(record, key, payload, ttl, scripts.put, False)
+    return Write(record, key, payload, ttl, scripts.swap, False, "" if record.over == ABSENT else ANYTHING)
+
+
+@lru_cache(maxsize=256)
+def _rest(final: bool, ttl: float | None, expected: str) -> bytes:
+    """Return the packed arguments behind key and value."""
+    return bulk("1" if final else "", *lifetime(ttl), expected)

@@ -13,7 +13,7 @@ from aioresult import Backend, Record
 from aioresult.abc import Feed
 from aioresult.errors import StoreUnavailable
 from aioresult.stores.mongodb import MongoStore
-from aioresult.stores.mongodb.awaiting import heeding
+from aioresult.stores.mongodb.connection import heeding
 from aioresult.testing.conformance import eventually
 from tests.servers import MongoReplicaSet, TcpProxy
 from tests.servers.mongo import drop_database

@@ -10,7 +10,7 @@ import pytest
 
 from aioresult import Backend, subscription
 from aioresult.errors import StoreUnavailable
-from aioresult.stores.mongodb import store as stores
+from aioresult.stores.mongodb import connection
 from aioresult.testing.conformance import eventually
 from tests.servers.mongoproxy import AnsweringMongoProxy, refusal
 from tests.stores.mongodb.drivers import DRIVERS, PATIENCE, Document, by_driver, until_watched
@@ -152,7 +152,7 @@ async def test_a_throttled_write_is_repeated_after_the_pause_that_the_server_nam
         pauses.append(seconds)
 
     async with AnsweringMongoProxy(mongo_url, answer) as proxy, Backend(proxy.url) as backend:
-        monkeypatch.setattr(stores, "pause", pause)
+        monkeypatch.setattr(connection, "pause", pause)
         results = await asyncio.gather(*(backend.store_result(f"id-{n}", n, "SUCCESS") for n in range(3)))
         assert results == [True] * 3
         assert pauses == [0.021] * 3
@@ -168,7 +168,7 @@ async def test_a_server_that_throttles_for_too_long_is_unavailable(
     def answer(request: Document) -> Document | None:
         return refusal(16500, "Request rate is large") if "find" in request or "update" in request else None
 
-    monkeypatch.setattr(stores, "pause", pause)
+    monkeypatch.setattr(connection, "pause", pause)
     async with AnsweringMongoProxy(mongo_url, answer) as proxy, Backend(proxy.url) as backend:
         with pytest.raises(StoreUnavailable, match="rate is large"):
             await backend.fetch("a")

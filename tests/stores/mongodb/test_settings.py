@@ -144,6 +144,24 @@ def test_an_option_that_the_client_does_not_know_is_refused_by_name(mongodb: dic
         target("mongodb://h", **mongodb)
 
 
+@pytest.mark.parametrize("scheme", DRIVERS)
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"directConnection": True, "loadBalanced": True}, StoreUnavailable),
+        ({"minPoolSize": 50}, SettingsError),
+    ],
+)
+async def test_options_that_exclude_each_other_are_refused_by_whatever_call_comes_first(
+    scheme: str, options: dict[str, Any], error: type[Exception]
+) -> None:
+    async with Backend(f"{scheme}://localhost", mongodb_backend_settings={"options": options}) as backend:
+        with pytest.raises(error, match="mongodb://localhost/celery cannot be used: "):
+            await backend.store_result("a", 1, "SUCCESS")
+        with pytest.raises(error, match="mongodb://localhost/celery cannot be used: "):
+            await backend.fetch("a")
+
+
 def test_credentials_are_in_no_representation() -> None:
     url = f"mongodb://user:{SECRET}@host/db"
     store = MongoStore(url, make_settings({"mongodb_backend_settings": {"password": SECRET}}))

@@ -356,7 +356,7 @@ async def test_what_nobody_asked_for_ends_the_connection_and_nothing_else(redis_
     feed = await store.open_feed()
     assert isinstance(feed, RedisFeed)
     await store.ping()
-    for wire in (store._link._wire, feed._subscriber._wire):
+    for wire in (store._link._wire, feed._wire):
         assert wire is not None
         wire.get_buffer(-1)[: len(nonsense)] = nonsense
         wire.buffer_updated(len(nonsense))

@@ -16,7 +16,7 @@ from aioresult.stores import notices
 from aioresult.stores.redis import RedisStore
 from aioresult.stores.redis.cluster import RedisClusterStore
 from aioresult.stores.redis.errors import CLUSTER_RIGHTS, RIGHTS, ServerError, refused
-from aioresult.stores.redis.events import Source
+from aioresult.stores.redis.feed import Source
 from aioresult.testing.conformance import PATIENCE, Collected, eventually, fresh_id
 from tests.servers import RedisClusterServers, RedisSentinels, RedisServer
 
