@@ -7,7 +7,8 @@ it within a transaction; and a locking read sees what is stored now in any case.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from operator import itemgetter
 from typing import Any, Final
@@ -200,17 +201,10 @@ class MySQLDialect(Dialect):
             await link.run(f"DELETE FROM {self._task} WHERE {self._exactly('task_id', chunk)}")
 
     async def purge(self, link: Link, table: str, cutoff: datetime) -> int | None:
-        lock = literal(lock_name(self.facts["database"], table))
-        if not await link.value(f"SELECT GET_LOCK({lock}, 0)"):
-            return None
-        try:
-            before = literal(self.dates.to_column(cutoff))
-            return await link.run(
-                f"DELETE FROM {escaped(table)} WHERE date_done < {before} ORDER BY date_done LIMIT {PURGE_BATCH}"
-            )
-        finally:
-            if not link.connection.invalidated:  # the lock ends with its connection
-                await link.value(f"SELECT RELEASE_LOCK({lock})")
+        before = literal(self.dates.to_column(cutoff))
+        statement = f"DELETE FROM {escaped(table)} WHERE date_done < {before} ORDER BY date_done LIMIT {PURGE_BATCH}"
+        async with turn_to_purge(link, self.facts["database"], table) as ours:
+            return await link.run(statement) if ours else None
 
     async def write_group(self, link: Link, group_id: str, payload: bytes, date: datetime) -> None:
         id_column, id_value = _id_of(self.layout.group_next_id)
@@ -268,6 +262,20 @@ def escaped(name: str) -> str:
 def lock_name(database: str, table: str) -> str:
     """Return the name of the lock for purging; such locks are those of the whole server."""
     return f"aioresult purge {hashlib.sha256(f'{database}.{table}'.encode()).hexdigest()[:32]}"
+
+
+@asynccontextmanager
+async def turn_to_purge(link: Link, database: str, table: str) -> AsyncIterator[bool]:
+    """Give whether nobody else is purging ``table``; if so, nobody else does until this ends."""
+    lock = literal(lock_name(database, table))
+    if not await link.value(f"SELECT GET_LOCK({lock}, 0)"):
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        if not link.connection.invalidated:  # the lock ends with its connection
+            await link.value(f"SELECT RELEASE_LOCK({lock})")
 
 
 def _chunks(rows: Sequence[Row], limit: int) -> list[list[Row]]:

@@ -62,8 +62,7 @@ class Streams:
     def _on(self, dialect: Dialect) -> StreamStatements:
         made = self._made.get(dialect)
         if made is None:
-            settings = self._database.settings
-            made = self._made[dialect] = self._class(dialect.layout, dialect.dates, dialect.facts, settings)
+            made = self._made[dialect] = self._class(dialect, self._database.settings)
         return made
 
     async def append_many(self, appends: Sequence[Append]) -> Sequence[int | AioResultError]:

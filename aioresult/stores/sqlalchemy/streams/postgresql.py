@@ -7,7 +7,6 @@ by a statement of its own, before another one looks: that is a transaction.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -16,8 +15,7 @@ from sqlalchemy import text
 
 from aioresult.settings import Settings
 from aioresult.states import PENDING
-from aioresult.stores.sqlalchemy.dates import Dates
-from aioresult.stores.sqlalchemy.dialects.port import READY_LIST
+from aioresult.stores.sqlalchemy.dialects.port import PURGE_BATCH, READY_LIST, Dialect
 from aioresult.stores.sqlalchemy.dialects.postgresql import (
     channel_expression,
     channel_prefix,
@@ -27,41 +25,41 @@ from aioresult.stores.sqlalchemy.dialects.postgresql import (
 from aioresult.stores.sqlalchemy.failures import code_of
 from aioresult.stores.sqlalchemy.link import Link
 from aioresult.stores.sqlalchemy.streams.port import (
-    NEWEST,
-    PURGED_AT_ONCE,
     Found,
     Known,
     Stored,
     StreamStatements,
     chunk_of,
     missing,
+    placed_keys,
 )
-from aioresult.stores.sqlalchemy.tables import Layout, in_text
-from aioresult.stream import Append, Chunk, Cursor
+from aioresult.stores.sqlalchemy.tables import in_text
+from aioresult.stream import REPEATED_AMONG, Append, Chunk, Cursor
 
 _TAKEN: Final = "23505"
 """SQLSTATE of a key that is there already."""
 _REMEMBERED: Final = 10_000
 """Most tasks without a row that are remembered."""
-_LARGEST_ID: Final = 2**31 - 1
 
 
 class PostgreSQLStreams(StreamStatements):
     """By asyncpg or psycopg."""
 
-    def __init__(self, layout: Layout, dates: Dates, facts: dict[str, str], settings: Settings) -> None:
-        super().__init__(layout, dates, facts, settings)
-        task, stream = in_text(layout.task), in_text(layout.stream)
-        prefix = channel_prefix(facts["schema"], facts["table"])
+    def __init__(self, dialect: Dialect, settings: Settings) -> None:
+        super().__init__(dialect, settings)
+        task, stream = in_text(self.layout.task), in_text(self.layout.stream)
+        prefix = channel_prefix(self.facts["schema"], self.facts["table"])
         one, many = (_append_statement(task, stream, prefix, self._room(), many=many) for many in (False, True))
         self._append_one, self._append_many = text(one), text(many)
         self._lock_one, self._lock_many = (text(_lock_statement(task, many=many)) for many in (False, True))
-        self._newest = text(f"SELECT item, seq FROM {stream} WHERE task_id = :id ORDER BY seq DESC LIMIT {NEWEST}")
+        self._newest = text(
+            f"SELECT item, seq FROM {stream} WHERE task_id = :id ORDER BY seq DESC LIMIT {REPEATED_AMONG}"
+        )
         self._read_one, self._read_many = (text(_read_statement(stream, many=many)) for many in (False, True))
         delete = f"DELETE FROM {stream} WHERE task_id = ANY(CAST(:ids AS text[])) RETURNING 1"
         self._delete = text(f"WITH gone AS ({delete}) SELECT count(*) FROM gone")
         self._purge = text(_purge_statement(stream))
-        self._purge_key = lock_key(f"purge {facts['schema']}.{layout.stream}")
+        self._purge_key = lock_key(f"purge {self.facts['schema']}.{self.layout.stream}")
         self._rowless: set[str] = set()
         """Tasks that had no row the last time: with them, a transaction is begun at once."""
 
@@ -88,7 +86,7 @@ class PostgreSQLStreams(StreamStatements):
                         items[append.id] = missing(append, known[append.id])
                 own = {append.id: items[append.id] for append in rest}
                 found.update(await self._append(link, own, date, placed))
-        return [self.stored(one, items[one.id], found[one.id], known.get(one.id, {})) for one in appends]
+        return [self.stored(one, found[one.id], known.get(one.id, {})) for one in appends]
 
     async def _append_at_once(
         self, link: Link, items: Mapping[str, Sequence[bytes]], appends: Sequence[Append], date: datetime
@@ -118,8 +116,9 @@ class PostgreSQLStreams(StreamStatements):
                 "id": ids[0],
                 "item": items[ids[0]][0],
                 "placed": placed[0] if placed else None,
+                "date": date,
             }
-            rows = await link.hot_rows(self._append_one, {**parameters, "date": date})
+            rows = await link.hot_rows(self._append_one, parameters)
         else:
             own = [
                 (n, number, item) for n, task_id in enumerate(ids, 1) for number, item in enumerate(items[task_id], 1)
@@ -135,7 +134,7 @@ class PostgreSQLStreams(StreamStatements):
         placed: list[int] = []
         left = list(ids)
         while left:  # again for a row that was stored between the statement's beginning and its end
-            keys = [-key for key in random.sample(range(1, _LARGEST_ID), len(left))]
+            keys = placed_keys(len(left))
             if len(left) == 1:
                 rows = await link.hot_rows(self._lock_one, {"id": left[0], "key": keys[0]})
             else:
@@ -149,11 +148,8 @@ class PostgreSQLStreams(StreamStatements):
     def _remember(self, locked: Mapping[str, int | None]) -> None:
         if len(self._rowless) > _REMEMBERED:
             self._rowless.clear()
-        for task_id, key in locked.items():
-            if key is None:
-                self._rowless.discard(task_id)
-            else:
-                self._rowless.add(task_id)
+        self._rowless.difference_update(locked)
+        self._rowless.update(task_id for task_id, key in locked.items() if key is not None)
 
     async def read(self, link: Link, cursors: Sequence[Cursor]) -> Sequence[Chunk]:
         if len(cursors) == 1:
@@ -257,8 +253,8 @@ def _purge_statement(stream: str) -> str:
     return (
         f"WITH turn AS MATERIALIZED (SELECT pg_try_advisory_xact_lock(:key) AS ours), "
         f"over AS MATERIALIZED (SELECT task_id FROM {stream} AS newest WHERE (SELECT ours FROM turn) "
-        f"AND date < CAST(CAST(:cutoff AS timestamptz) AS timestamp) AND NOT EXISTS ({later}) LIMIT {PURGED_AT_ONCE}), "
+        f"AND date < CAST(CAST(:cutoff AS timestamptz) AS timestamp) AND NOT EXISTS ({later}) LIMIT {PURGE_BATCH}), "
         f"oldest AS (SELECT task_id, seq FROM {stream} WHERE task_id IN (SELECT task_id FROM over) "
-        f"ORDER BY task_id, seq LIMIT {PURGED_AT_ONCE}) "
+        f"ORDER BY task_id, seq LIMIT {PURGE_BATCH}) "
         f"DELETE FROM {stream} AS gone USING oldest WHERE gone.task_id = oldest.task_id AND gone.seq = oldest.seq"
     )

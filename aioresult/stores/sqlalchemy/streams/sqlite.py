@@ -10,20 +10,10 @@ from functools import partial
 from typing import TypeVar
 
 from aioresult.settings import Settings
-from aioresult.stores.sqlalchemy.dates import Dates
+from aioresult.stores.sqlalchemy.dialects.port import PURGE_BATCH, Dialect
 from aioresult.stores.sqlalchemy.link import Link
-from aioresult.stores.sqlalchemy.streams.port import (
-    NEWEST,
-    PURGED_AT_ONCE,
-    Found,
-    Known,
-    Stored,
-    StreamStatements,
-    chunk_of,
-    missing,
-)
-from aioresult.stores.sqlalchemy.tables import Layout
-from aioresult.stream import Append, Chunk, Cursor
+from aioresult.stores.sqlalchemy.streams.port import Found, Known, Stored, StreamStatements, chunk_of
+from aioresult.stream import REPEATED_AMONG, Append, Chunk, Cursor
 
 Outcome = TypeVar("Outcome")
 
@@ -31,10 +21,10 @@ Outcome = TypeVar("Outcome")
 class SQLiteStreams(StreamStatements):
     """There is one writer at a time, so that nothing has to be locked but the database."""
 
-    def __init__(self, layout: Layout, dates: Dates, facts: dict[str, str], settings: Settings) -> None:
-        super().__init__(layout, dates, facts, settings)
-        table = layout.stream
-        self._status = f"SELECT status FROM {layout.task} WHERE task_id = ?"
+    def __init__(self, dialect: Dialect, settings: Settings) -> None:
+        super().__init__(dialect, settings)
+        table = self.layout.stream
+        self._status = f"SELECT status FROM {self.layout.task} WHERE task_id = ?"
         # Two queries, each of which takes its number from one end of the key: one with both would go through it all.
         self._ends = (
             f"SELECT (SELECT min(seq) FROM {table} WHERE task_id = ?), (SELECT max(seq) FROM {table} WHERE task_id = ?)"
@@ -47,8 +37,8 @@ class SQLiteStreams(StreamStatements):
         self._purge = (
             f"DELETE FROM {table} WHERE rowid IN (SELECT kept.rowid FROM {table} AS kept WHERE kept.task_id IN "
             f"(SELECT task_id FROM {table} AS newest WHERE date < ? AND NOT EXISTS (SELECT 1 FROM {table} AS later "
-            f"WHERE later.task_id = newest.task_id AND later.seq > newest.seq) LIMIT {PURGED_AT_ONCE}) "
-            f"ORDER BY kept.task_id, kept.seq LIMIT {PURGED_AT_ONCE})"
+            f"WHERE later.task_id = newest.task_id AND later.seq > newest.seq) LIMIT {PURGE_BATCH}) "
+            f"ORDER BY kept.task_id, kept.seq LIMIT {PURGE_BATCH})"
         )
 
     async def append(self, link: Link, appends: Sequence[Append], date: datetime) -> Sequence[Stored]:
@@ -63,9 +53,9 @@ class SQLiteStreams(StreamStatements):
         status = connection.execute(self._status, (append.id,)).fetchone()
         oldest, last = connection.execute(self._ends, (append.id, append.id)).fetchone()
         found = Found(status and status[0], oldest or 1, last or 0)
-        newest = connection.execute(self._newest, (append.id, found.last - NEWEST)) if append.repeated else ()
+        newest = connection.execute(self._newest, (append.id, found.last - REPEATED_AMONG)) if append.repeated else ()
         known: Known = dict(newest)
-        stored = self.stored(append, missing(append, known), found, known)
+        stored = self.stored(append, found, known)
         before = self.trimmed(stored)
         new = ((append.id, seq, item, date) for seq, item in enumerate(stored.items, found.last + 1) if seq > before)
         connection.executemany(self._insert, new)
