@@ -33,6 +33,13 @@ _REPEATS: Final = 1
 """How often a call is made again after a connection was found dead."""
 _CONFLICT_REPEATS: Final = 8
 """The same after a deadlock with another writer."""
+_FEW: Final = 1000
+_LITTLE: Final = 2**20
+
+
+def is_small(rows: int, octets: int = 0) -> bool:
+    """Return whether a database finds or writes so much within moments."""
+    return rows <= _FEW and octets <= _LITTLE
 
 
 class Database:
@@ -128,10 +135,6 @@ class Database:
         """Return the same after opening the database if need be; raises as ``run``."""
         found = self._opening.usable(None)
         return found if found is not None else await to_its_end(self.run(_dialect), _nothing)
-
-    async def facts(self) -> dict[str, str]:
-        """Return what was found when the database was opened, for operators."""
-        return (await self.ready()).facts
 
     async def driver_connection(self) -> Any:
         """Return a driver's connection for lasting use, which leaves the pool; whoever asks for it closes it.

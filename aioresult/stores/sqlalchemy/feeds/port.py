@@ -16,11 +16,8 @@ class Push:
     def __init__(self, database: Database) -> None:
         self.database = database
 
-    def announce(self, rows: Sequence[Row]) -> None:
-        """Tell of ``rows``, which have just been committed, where the database itself does not; never waits."""
-
-    def tell(self, news: Sequence[tuple[str, News]]) -> None:
-        """The same for items of streams."""
+    def announce(self, rows: Sequence[Row] = (), news: Sequence[tuple[str, News]] = ()) -> None:
+        """Tell of rows or items that have just been committed, where the database itself does not; never waits."""
 
     async def open(self) -> Feed | None:
         """Open a feed, or return ``None`` where there can be none.
@@ -34,9 +31,6 @@ class Push:
         """Say what ``open`` would do, and why."""
         raise NotImplementedError
 
-    async def aclose(self) -> None:
-        """Give back what was opened, feeds excepted."""
-
 
 class Polling(Push):
     """For databases that cannot notify: the hub reads everything that is waited for, in one query per tick."""
@@ -46,5 +40,5 @@ class Polling(Push):
             push=False,
             mechanism="polling, one indexed query for all waiters",
             reason="this kind of database cannot notify its clients",
-            details=(await self.database.facts()),
+            details=(await self.database.ready()).facts,
         )
