@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import nullcontext
 from functools import partial
-from typing import Final
+from typing import Final, get_args
 
 from sqlalchemy import Dialect as SQLDialect
 from sqlalchemy import Table
@@ -21,14 +21,6 @@ from aioresult.stores.sqlalchemy.tables import Kind, Tables
 logger = logging.getLogger("aioresult")
 
 _CELERYS: Final[frozenset[Kind]] = frozenset({"task", "group"})
-_KINDS: Final[tuple[Kind, ...]] = ("task", "group", "stream", "runner")
-_NEEDED: Final[dict[Kind, tuple[Kind, ...]]] = {
-    "task": ("task",),
-    "group": ("group",),
-    "stream": ("task", "stream"),
-    "runner": ("runner",),
-}
-"""Which tables have to be there to write to one."""
 _ATTEMPTS: Final = 10
 
 
@@ -38,7 +30,7 @@ async def create_all(link: Link, tables: Tables, chosen: type[Dialect]) -> None:
     Raises:
         DBAPIError: that is not allowed.
     """
-    for kind in _KINDS:
+    for kind in get_args(Kind):
         await _create(link, tables, kind, chosen, indexes=True)
         await link.connection.run_sync(schema.complete, tables.of(kind))
 
@@ -50,7 +42,8 @@ async def create_for(link: Link, tables: Tables, writes: Kind, chosen: type[Dial
         DBAPIError: the table is missing, and may not be created.
         SettingsError: the same for a table that only this library creates: how somebody else may do it.
     """
-    for kind in _NEEDED[writes]:
+    needed: tuple[Kind, ...] = ("task", "stream") if writes == "stream" else (writes,)
+    for kind in needed:
         try:
             created = await _create(link, tables, kind, chosen)
         except DBAPIError as exc:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Column, Connection, Dialect, Index, Sequence, Table, inspect
 from sqlalchemy.exc import DBAPIError
@@ -21,17 +21,8 @@ from aioresult.stores.sqlalchemy.tables import COLUMNS, EXTENDED, Kind, Layout, 
 
 logger = logging.getLogger("aioresult")
 
-Columns = Mapping[str, Any]
-"""The columns of one table as it is, by name, as SQLAlchemy describes them; none where there is no table."""
-
-_KEYS = {"task": ("task_id",), "group": ("taskset_id",), "stream": ("task_id", "seq"), "runner": ("runner",)}
-_BINARY: dict[Kind, tuple[str, ...]] = {"group": ("result",), "stream": ("item",), "runner": ()}
-_NEEDED = {
-    "task": ("id", "task_id", "status", "result", "date_done", "traceback"),
-    "group": ("id", "taskset_id", "result", "date_done"),
-    "stream": ("task_id", "seq", "item", "date"),
-    "runner": ("runner", "expires"),
-}
+_DISPENSABLE: Final = EXTENDED | {"children"}
+"""Columns that tables of older generations lack."""
 
 
 def examine(
@@ -62,8 +53,8 @@ def examine(
             raise SettingsError(missing_table(table))
         if not columns and writes == "stream":  # whose producers lock their tasks' rows
             raise SettingsError(missing_table(tables.task))
-        names = _BINARY.get(writes, written)
-        check_fitness(connection, table, {name: found[name]["type"] for name in names}, _KEYS[writes], binary=binary)
+        kinds = {name: found[name]["type"] for name in (written if writes == "task" else table.columns.keys())}
+        check_fitness(connection, table, kinds, binary=binary)
         if writes in ("task", "group"):
             next_ids[f"{writes}_next_id"] = _next_id(connection, table, found["id"])
     readings = {name: reading_of(name, task[name]["type"], dialect) for name in columns}
@@ -142,7 +133,8 @@ def _add(connection: Connection, table: Table, column: Column[Any]) -> None:
         )
 
 
-def _columns(connection: Connection, tables: Tables, kind: Kind) -> Columns:
+def _columns(connection: Connection, tables: Tables, kind: Kind) -> Mapping[str, Any]:
+    """Return the columns of one table as it is, by name, as SQLAlchemy describes them; none where there is no table."""
     table, inspector = tables.of(kind), inspect(connection)
     if table.schema and not inspector.has_schema(table.schema):
         raise SettingsError(
@@ -152,7 +144,7 @@ def _columns(connection: Connection, tables: Tables, kind: Kind) -> Columns:
     if not inspector.has_table(table.name, schema=table.schema):
         return {}
     columns = {column["name"]: column for column in inspector.get_columns(table.name, schema=table.schema)}
-    missing = [name for name in _NEEDED[kind] if name not in columns]
+    missing = [column.name for column in table.columns if column.name not in columns.keys() | _DISPENSABLE]
     if missing:
         whose = {"stream": "was not made for streams", "runner": "was not made for leases"}.get(
             kind, "is none of Celery's"
