@@ -43,14 +43,9 @@ def is_small(rows: int, octets: int = 0) -> bool:
 
 
 class Database:
-    """Where the statements of one store go.
+    """Where the statements of one store go, each of which is counted by ``count``.
 
-    Args:
-        target: what the URL means.
-        settings: the store's settings.
-        codec: the store's codec.
-        count: called once for each statement sent.
-        client: an engine that the caller owns, and that stays open; without it one is made.
+    An engine that is given as ``client`` is the caller's, and stays open; without it one is made.
     """
 
     def __init__(

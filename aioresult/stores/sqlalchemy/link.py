@@ -23,11 +23,9 @@ PREPARED: Final = "aioresult's prepared statements"
 
 
 class Link:
-    """Sends statements over a connection in autocommit mode.
+    """Sends statements over an open connection in autocommit mode, and calls ``count`` for each.
 
-    Args:
-        connection: an open connection.
-        count: called once for each statement.
+    Attributes:
         together: whether several statements can be one transaction, for all that is known.
     """
 

@@ -23,15 +23,8 @@ from aioresult.stores.sqlalchemy.tables import Kind, Tables
 class Opening:
     """Finds the tables of one database, and remembers what was found.
 
-    Args:
-        chosen: the kind of database.
-        location: of the database, for messages.
-        settings: the store's settings.
-        tables: what they should be.
-        rows: how rows are made.
-        link: gives a connection; ``counting`` says whether its statements are part of the cost of waiting.
-        reopen: closes all connections.
-        distrust: has all connections replaced before they are used again; ``None`` where they are the caller's.
+    ``link`` gives a connection, ``reopen`` closes all of them, and ``distrust`` has them replaced before they are used
+    again; it is ``None`` where they are the caller's.
 
     Attributes:
         writes: whether anything was to be stored so far.

@@ -188,11 +188,7 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.columns)
 
     def select_list(self, date_done: str = "date_done") -> str:
-        """Return all of ``COLUMNS`` for a SELECT, with NULL in place of those that are missing.
-
-        Args:
-            date_done: the expression for that column.
-        """
+        """Return all of ``COLUMNS`` for a SELECT, with NULL in place of those that are missing."""
         found = {name: self.reading(name) for name in self.columns} | {"date_done": date_done}
         return ", ".join(found.get(name, "NULL") for name in COLUMNS)
 

@@ -136,11 +136,7 @@ def _present(context: ssl.SSLContext, cert: str, key: str | None, password: str 
 
 
 def advice_on_tls(words: str) -> str:
-    """Return what to change in the URL where only one side speaks TLS, or a certificate is not trusted, else nothing.
-
-    Args:
-        words: what the driver says.
-    """
+    """Return what to change in the URL where a driver's ``words`` are about TLS on one side only, or about trust."""
     lower = words.lower()
     for advice, signs in _ADVICE.items():
         if any(sign in lower for sign in signs):

@@ -66,12 +66,7 @@ async def _look(link: Link, dialect: Dialect) -> tuple[str, bool]:
 
 
 async def install(link: Link, dialect: Dialect, *, all_states: bool = False) -> bool:
-    """Install the trigger and return whether anything had to be changed.
-
-    Args:
-        link: to the database.
-        dialect: of the database.
-        all_states: announce progress too, and not only what is final.
+    """Install the trigger, for ``all_states`` or only for those that are final; return whether anything was changed.
 
     Raises:
         Unsupported: it is no PostgreSQL.

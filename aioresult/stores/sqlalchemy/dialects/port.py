@@ -110,9 +110,7 @@ class Dialect(ABC):
     def prepare_engine(engine: AsyncEngine, writes: Callable[[], bool]) -> None:
         """Arrange what every new connection of an engine of ours needs: by default, nothing.
 
-        Args:
-            engine: the engine.
-            writes: tells whether a new connection is for a store that writes: what only reads changes nothing.
+        ``writes`` tells whether a new connection is for a store that writes: what only reads changes nothing.
         """
         del engine, writes
 

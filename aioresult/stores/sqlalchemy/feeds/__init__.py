@@ -10,9 +10,7 @@ from aioresult.stores.sqlalchemy.feeds.port import Polling, Push
 def push_of(database: Database, read: Read) -> Push:
     """Return the way in which the stores of this kind of database announce what they write, and hear of it.
 
-    Args:
-        database: where they store it.
-        read: reads many records, where something has to be polled beside a push.
+    Where something has to be polled beside a push, that is done by ``read``.
     """
     if database.target.family == "sqlite":
         from aioresult.stores.sqlalchemy.feeds.sqlite import SQLitePush

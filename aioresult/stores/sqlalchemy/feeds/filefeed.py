@@ -49,7 +49,7 @@ class FileFeed(LocalFeed):
         self._use(dialect)
         # Whichever of them is written to in the present mode: a writer that comes may change it.
         names = frozenset(self._path.name + suffix for suffix in ("", "-wal", "-journal"))
-        self._files = files.FileWatch(self._path.parent, written=names, present=names, changed=self._on_change)
+        self._files = files.FileWatch(self._path.parent, names, self._on_change)
         self._connection: aiosqlite.Connection | None = None
         self._inode = self._path.stat().st_ino
         self._version = self._last = 0
@@ -236,12 +236,8 @@ class FileFeed(LocalFeed):
             except sqlite3.OperationalError as exc:
                 if NOT_UTF8 not in str(exc):
                     raise
-                connection.text_factory = _text_of  # for good: it costs more, but is good for every text
+                # For good: it costs more, but is good for every text.
+                connection.text_factory = lambda octets: octets.decode(errors="replace")
                 return list(await connection.execute_fetchall(statement, parameters))
         except (sqlite3.Error, ValueError) as exc:
             raise StoreUnavailable(f"{self._database.location}: {exc}") from exc
-
-
-def _text_of(octets: bytes) -> str:
-    """Return a text, whatever it is made of."""
-    return octets.decode(errors="replace")

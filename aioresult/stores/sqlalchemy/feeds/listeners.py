@@ -49,13 +49,7 @@ class Refused(StoreUnavailable):
 
 
 class Listener(ABC):
-    """Owns one connection, on which nothing else is done than to listen.
-
-    Args:
-        location: of the database, for errors.
-        heard: called for each notification.
-        lost: called when the connection has ended.
-    """
+    """Owns one connection, on which nothing else is done than to listen."""
 
     def __init__(self, location: str, heard: Heard, lost: Lost) -> None:
         self._location = location

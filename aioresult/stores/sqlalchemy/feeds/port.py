@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from aioresult.abc import Capabilities, Feed
 from aioresult.stores.sqlalchemy.database import Database
 from aioresult.stores.sqlalchemy.rows import Row
 from aioresult.stream import News
+
+POLLING: Final = "polling, one indexed query for all waiters"
 
 
 class Push:
@@ -38,7 +41,7 @@ class Polling(Push):
     async def capabilities(self) -> Capabilities:
         return Capabilities(
             push=False,
-            mechanism="polling, one indexed query for all waiters",
+            mechanism=POLLING,
             reason="this kind of database cannot notify its clients",
             details=(await self.database.ready()).facts,
         )

@@ -40,12 +40,7 @@ _HIGHEST: Final = 2**63 - 1
 
 
 class Streams:
-    """Keeps items in a table of their own, which is created when the first one is stored.
-
-    Args:
-        database: where.
-        push: tells of new items where the database itself does not.
-    """
+    """Keeps items in a table of their own, which is created when the first one is stored."""
 
     def __init__(self, database: Database, push: Push) -> None:
         self._database = database
