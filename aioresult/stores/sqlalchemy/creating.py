@@ -7,8 +7,6 @@ from contextlib import nullcontext
 from functools import partial
 from typing import Final, get_args
 
-from sqlalchemy import Dialect as SQLDialect
-from sqlalchemy import Table
 from sqlalchemy.exc import DBAPIError
 
 from aioresult.errors import SettingsError
@@ -47,23 +45,19 @@ async def create_for(link: Link, tables: Tables, writes: Kind, chosen: type[Dial
         try:
             created = await _create(link, tables, kind, chosen)
         except DBAPIError as exc:
-            _explain(exc, tables.of(kind), kind, link.connection.dialect)
-            raise
+            table = tables.of(kind)
+            if kind in _CELERYS or not isinstance(judge(exc, table.fullname).error, SettingsError):
+                raise
+            whose = {"stream": "streams need", "runner": "leases of runners need"}[kind]
+            raise SettingsError(
+                f"{whose} the table {table.fullname}, which the database account is not allowed to create "
+                f"({exc.orig}); results work without it; whoever may do it: `aioresult sql create`, or "
+                f"{schema.definition(table, link.connection.dialect)}"
+            ) from exc
         if created and kind in _CELERYS:
             for other in _CELERYS - {kind}:
                 await create_quietly(link, tables, other, chosen)
         await link.connection.run_sync(schema.complete, tables.of(kind))
-
-
-def _explain(exc: DBAPIError, table: Table, kind: Kind, dialect: SQLDialect) -> None:
-    """Raise how to get a table that Celery does not have, where this account may not create it."""
-    if kind not in _CELERYS and isinstance(judge(exc, table.fullname).error, SettingsError):
-        whose = {"stream": "streams need", "runner": "leases of runners need"}[kind]
-        raise SettingsError(
-            f"{whose} the table {table.fullname}, which the database account is not allowed to create ({exc.orig}); "
-            f"results work without it; whoever may do it: `aioresult sql create`, or "
-            f"{schema.definition(table, dialect)}"
-        ) from exc
 
 
 async def create_quietly(link: Link, tables: Tables, kind: Kind, chosen: type[Dialect]) -> None:

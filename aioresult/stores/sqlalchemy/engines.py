@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from pkgutil import resolve_name
 from typing import Any, Final
 
 from sqlalchemy.exc import ArgumentError
@@ -99,9 +100,8 @@ def _meaningful(given: Mapping[str, Any]) -> dict[str, Any]:
 def _resolved(callback: Any) -> Callable[[Any], object]:
     """Return the function that ``database_engine_callback`` is or names, as ``"module:function"`` or with a dot."""
     if isinstance(callback, str):
-        module, _, name = callback.partition(":") if ":" in callback else callback.rpartition(".")
         try:
-            callback = getattr(__import__(module, fromlist=[name]), name)
+            callback = resolve_name(callback)
         except (ImportError, AttributeError, ValueError) as exc:
             raise SettingsError(f"setting database_engine_callback: cannot import {callback!r}") from exc
     if not callable(callback):

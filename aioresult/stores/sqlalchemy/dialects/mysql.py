@@ -19,7 +19,7 @@ from aioresult.settings import Settings
 from aioresult.states import PENDING
 from aioresult.stores.sqlalchemy.dates import Dates, WallDates
 from aioresult.stores.sqlalchemy.dialects.literals import listed, literal
-from aioresult.stores.sqlalchemy.dialects.port import PURGE_BATCH, Dialect
+from aioresult.stores.sqlalchemy.dialects.port import PURGE_BATCH, Dialect, parts_of
 from aioresult.stores.sqlalchemy.failures import code_of, text_of
 from aioresult.stores.sqlalchemy.link import Link
 from aioresult.stores.sqlalchemy.rows import Row
@@ -90,9 +90,8 @@ class MySQLDialect(Dialect):
 
     async def read(self, link: Link, ids: Sequence[str]) -> Sequence[Row]:
         rows: list[Row] = []
-        for start in range(0, len(ids), _CHUNK):
-            chunk = listed(ids[start : start + _CHUNK])
-            rows += await link.rows(f"{self._select} WHERE task_id IN ({chunk})")
+        for some in parts_of(ids, _CHUNK):
+            rows += await link.rows(f"{self._select} WHERE task_id IN ({listed(some)})")
         return rows
 
     async def write(self, link: Link, rows: Sequence[Row], cutoff: datetime | None, over: str = "") -> set[str]:
@@ -101,8 +100,8 @@ class MySQLDialect(Dialect):
         rows = [self._fitting(row) for row in sorted(rows, key=itemgetter(0))]  # locked in the same order by everybody
         written: set[str] = set()
         async with link.transaction(self.begin):
-            for chunk in _chunks(rows, self._packet // 4):
-                written |= await self._write_some(link, chunk, cutoff, over)
+            for some in _chunks(rows, self._packet // 4):
+                written |= await self._write_some(link, some, cutoff, over)
         return written
 
     async def _write_some(self, link: Link, rows: Sequence[Row], cutoff: datetime | None, over: str) -> set[str]:
@@ -195,10 +194,8 @@ class MySQLDialect(Dialect):
         return value.encode("ascii", "backslashreplace").decode()
 
     async def delete(self, link: Link, ids: Sequence[str]) -> None:
-        ids = sorted(ids)
-        for start in range(0, len(ids), _CHUNK):
-            chunk = ids[start : start + _CHUNK]
-            await link.run(f"DELETE FROM {self._task} WHERE {self._exactly('task_id', chunk)}")
+        for some in parts_of(sorted(ids), _CHUNK):
+            await link.run(f"DELETE FROM {self._task} WHERE {self._exactly('task_id', some)}")
 
     async def purge(self, link: Link, table: str, cutoff: datetime) -> int | None:
         before = literal(self.dates.to_column(cutoff))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -20,6 +20,8 @@ from aioresult.stores.sqlalchemy.rows import Row
 from aioresult.stores.sqlalchemy.tables import Layout, Tables, in_text
 from aioresult.stores.sqlalchemy.urls import Target
 
+Part = TypeVar("Part")
+
 READY_LIST = ", ".join(f"'{state}'" for state in sorted(READY_STATES))
 PURGE_BATCH = 1000
 """Rows that one transaction of ``purge`` deletes: others wait for it no longer than that takes."""
@@ -27,6 +29,11 @@ ZONES_APART = timedelta(days=1)
 """How far the wall times of two zones may be apart."""
 LONGEST = 1e10
 """Seconds, some three centuries: the longest lifetime that keeps within what dates can hold."""
+
+
+def parts_of(items: Sequence[Part], size: int) -> Iterator[Sequence[Part]]:
+    """Give ``items`` in parts of ``size`` of them at most."""
+    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def condition(over: str, old: str, given: str, expired: str, same: str, mark: str) -> str:

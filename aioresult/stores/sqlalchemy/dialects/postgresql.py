@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from aioresult.record import RUNNER
 from aioresult.settings import Settings
 from aioresult.stores.sqlalchemy.dates import AwareDates, Dates
-from aioresult.stores.sqlalchemy.dialects.port import PURGE_BATCH, Dialect, condition
+from aioresult.stores.sqlalchemy.dialects.port import PURGE_BATCH, Dialect, condition, parts_of
 from aioresult.stores.sqlalchemy.failures import code_of, is_refusal
 from aioresult.stores.sqlalchemy.link import PREPARED, Link
 from aioresult.stores.sqlalchemy.rows import Row
@@ -162,8 +162,8 @@ class PostgreSQLDialect(Dialect):
     async def write(self, link: Link, rows: Sequence[Row], cutoff: datetime | None, over: str = "") -> set[str]:
         rows = sorted(rows, key=itemgetter(0))  # rows are locked in the same order by everybody
         written: set[str] = set()
-        for start in range(0, len(rows), _CHUNK):
-            written |= await self._write_some(link, rows[start : start + _CHUNK], cutoff, over)
+        for some in parts_of(rows, _CHUNK):
+            written |= await self._write_some(link, some, cutoff, over)
         return written
 
     async def _write_some(self, link: Link, rows: Sequence[Row], cutoff: datetime | None, over: str) -> set[str]:

@@ -24,7 +24,7 @@ from aioresult.patches import original, patched_by_gevent
 from aioresult.record import ABSENT, RUNNER, UNFINISHED
 from aioresult.settings import Settings
 from aioresult.stores.sqlalchemy.dates import Dates, TextDates
-from aioresult.stores.sqlalchemy.dialects.port import PURGE_BATCH, Dialect, condition
+from aioresult.stores.sqlalchemy.dialects.port import PURGE_BATCH, Dialect, condition, parts_of
 from aioresult.stores.sqlalchemy.feeds import files
 from aioresult.stores.sqlalchemy.link import Link
 from aioresult.stores.sqlalchemy.rows import Row
@@ -143,8 +143,8 @@ class SQLiteDialect(Dialect):
             return await self._write(link, rows, limit, over)
         written: set[str] = set()
         async with link.transaction(self.begin):
-            for start in range(0, len(rows), _CHUNK):
-                written |= await self._write(link, rows[start : start + _CHUNK], limit, over)
+            for some in parts_of(rows, _CHUNK):
+                written |= await self._write(link, some, limit, over)
         return written
 
     async def _write(self, link: Link, rows: Sequence[Row], limit: object, over: str) -> set[str]:

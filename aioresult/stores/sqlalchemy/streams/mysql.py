@@ -15,7 +15,7 @@ from aioresult.settings import Settings
 from aioresult.states import PENDING
 from aioresult.stores.sqlalchemy.dialects.literals import listed, literal
 from aioresult.stores.sqlalchemy.dialects.mysql import MySQLDialect, escaped, mistaken, too_large, turn_to_purge
-from aioresult.stores.sqlalchemy.dialects.port import PURGE_BATCH, Dialect
+from aioresult.stores.sqlalchemy.dialects.port import PURGE_BATCH, Dialect, parts_of
 from aioresult.stores.sqlalchemy.link import Link
 from aioresult.stores.sqlalchemy.streams.port import Found, Known, Stored, StreamStatements, chunk_of, placed_keys
 from aioresult.stream import EMPTY, REPEATED_AMONG, Append, Chunk, Cursor
@@ -37,10 +37,9 @@ class MySQLStreams(StreamStatements):
     async def append(self, link: Link, appends: Sequence[Append], date: datetime) -> Sequence[Stored]:
         stored = {append.id: Stored(error) for append in appends if (error := self._too_large(append))}
         rest = [append for append in appends if append.id not in stored]
-        for start in range(0, len(rest), _CHUNK):
-            chunk = rest[start : start + _CHUNK]
+        for some in parts_of(rest, _CHUNK):
             async with link.transaction(MySQLDialect.begin):
-                stored.update(await self._append_some(link, chunk, date))
+                stored.update(await self._append_some(link, some, date))
         return [stored[append.id] for append in appends]
 
     def _too_large(self, append: Append) -> ResultTooLarge | None:
@@ -123,8 +122,8 @@ class MySQLStreams(StreamStatements):
 
     async def read(self, link: Link, cursors: Sequence[Cursor]) -> Sequence[Chunk]:
         chunks: list[Chunk] = []
-        for start in range(0, len(cursors), _CHUNK):
-            chunks += await self._read_some(link, cursors[start : start + _CHUNK])
+        for some in parts_of(cursors, _CHUNK):
+            chunks += await self._read_some(link, some)
         return chunks
 
     async def _read_some(self, link: Link, cursors: Sequence[Cursor]) -> list[Chunk]:
@@ -148,9 +147,8 @@ class MySQLStreams(StreamStatements):
         ]
 
     async def delete(self, link: Link, ids: Sequence[str]) -> None:
-        ids = sorted(ids)
-        for start in range(0, len(ids), _CHUNK):
-            await link.run(f"DELETE FROM {self._stream} WHERE task_id IN ({listed(ids[start : start + _CHUNK])})")
+        for some in parts_of(sorted(ids), _CHUNK):
+            await link.run(f"DELETE FROM {self._stream} WHERE task_id IN ({listed(some)})")
 
     async def purge(self, link: Link, cutoff: datetime) -> int | None:
         async with turn_to_purge(link, self.facts["database"], self.layout.stream) as ours:
