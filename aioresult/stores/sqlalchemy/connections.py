@@ -44,8 +44,10 @@ class Connections:
         self._chosen = chosen
         self._owned = owned
         self._recycle = recycle if recycle >= 0 else math.inf
-        self._most = _size_of(engine) if owned and chosen.greets else 0
+        self._most: float = 0
         """How many connections are kept here, out of the engine's pool; 0 where that one keeps them."""
+        if owned and chosen.greets and isinstance(engine.pool, QueuePool):  # other kinds of pools keep none
+            self._most = engine.pool.size() or math.inf
         self._known = 0
         """How many of those there are, in use or idle."""
         self._idle: list[AsyncConnection] = []
@@ -202,9 +204,3 @@ class Connections:
         # cancelled before it begins where the loop is just ending).
         closing = connection.close()
         await (closing if self._owned else asyncio.shield(closing))
-
-
-def _size_of(engine: AsyncEngine) -> float:
-    """Return how many connections the pool of ``engine`` keeps: none, some of its kinds."""
-    pool = engine.pool
-    return pool.size() or math.inf if isinstance(pool, QueuePool) else 0

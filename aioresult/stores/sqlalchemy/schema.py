@@ -159,15 +159,12 @@ def _next_id(connection: Connection, table: Table, column: Mapping[str, Any]) ->
     sequence = table.c.id.default
     if fills_itself or not connection.dialect.supports_sequences or not isinstance(sequence, Sequence):
         return None
+    dialect = connection.dialect
     if inspect(connection).has_sequence(sequence.name, schema=sequence.schema):
-        return _next_value(sequence, connection.dialect)
+        if dialect.name in ("mysql", "mariadb"):
+            return undoubled(f"nextval({dialect.preparer(dialect).format_sequence(sequence)})", dialect)
+        return undoubled(str(sequence.next_value().compile(dialect=dialect)), dialect)
     hidden = ""
-    if connection.dialect.name != "postgresql":  # MariaDB shows nobody what he has no right on
+    if dialect.name != "postgresql":  # MariaDB shows nobody what he has no right on
         hidden = f", or which this database account may not use: GRANT SELECT, INSERT ON {sequence.name} TO it"
     raise SettingsError(f"table {table.fullname} needs the sequence {sequence.name}, which does not exist{hidden}")
-
-
-def _next_value(sequence: Sequence, dialect: Dialect) -> str:
-    if dialect.name in ("mysql", "mariadb"):
-        return undoubled(f"nextval({dialect.preparer(dialect).format_sequence(sequence)})", dialect)
-    return undoubled(str(sequence.next_value().compile(dialect=dialect)), dialect)

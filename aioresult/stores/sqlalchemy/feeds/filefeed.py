@@ -85,8 +85,7 @@ class FileFeed(LocalFeed):
         self._connection = connection
         await self._files.open()
         self._version = (await self._query("PRAGMA data_version"))[0][0]
-        if self._there:
-            self._last = (await self._query(self._last_id))[0][0] or 0
+        await self._catch_up()
 
     async def unwatch(self, ids: Collection[str]) -> None:
         await super().unwatch(ids)
@@ -155,7 +154,8 @@ class FileFeed(LocalFeed):
         """Pay what is owed to ``ids``: what is stored of them, or that nothing is."""
         found = set()
         if not self._there:  # somebody may have created the table since the feed was opened
-            await self._look_for_the_table()
+            self._use(await self._database.ready())
+            await self._catch_up()
         rows = await self._query(self._by_task, json.dumps(list(ids))) if self._there else []
         for row_id, *row in rows:
             if row[0] in self._watched:
@@ -171,7 +171,7 @@ class FileFeed(LocalFeed):
             await self._look_at(list(self._watched))
             return
         if not self._watched:
-            self._last = (await self._query(self._last_id))[0][0] or 0
+            await self._catch_up()
             return
         if self._ids_grow:
             candidates = [row_id for row_id, _ in self._known.values()] + await self._arrivals()
@@ -184,9 +184,8 @@ class FileFeed(LocalFeed):
             if row[0] in self._watched and self._note(row_id, tuple(row)):
                 self._emit(row[0], self._rows.to_record(row))
 
-    async def _look_for_the_table(self) -> None:
-        """Find out whether somebody has created the table, and how far it is by now."""
-        self._use(await self._database.ready())
+    async def _catch_up(self) -> None:
+        """Take what the table holds by now for known."""
         if self._there:
             self._last = (await self._query(self._last_id))[0][0] or 0
 

@@ -15,10 +15,10 @@ from sqlalchemy import text
 
 from aioresult.settings import Settings
 from aioresult.states import PENDING
-from aioresult.stores.sqlalchemy.dialects.port import PURGE_BATCH, READY_LIST, Dialect
+from aioresult.stores.sqlalchemy.dialects.port import PURGE_BATCH, READY_LIST
 from aioresult.stores.sqlalchemy.dialects.postgresql import (
+    PostgreSQLDialect,
     channel_expression,
-    channel_prefix,
     lock_key,
     stream_payload,
 )
@@ -45,10 +45,10 @@ _REMEMBERED: Final = 10_000
 class PostgreSQLStreams(StreamStatements):
     """By asyncpg or psycopg."""
 
-    def __init__(self, dialect: Dialect, settings: Settings) -> None:
+    def __init__(self, dialect: PostgreSQLDialect, settings: Settings) -> None:
         super().__init__(dialect, settings)
         task, stream = in_text(self.layout.task), in_text(self.layout.stream)
-        prefix = channel_prefix(self.facts["schema"], self.facts["table"])
+        prefix = dialect.channel_prefix
         one, many = (_append_statement(task, stream, prefix, self._room(), many=many) for many in (False, True))
         self._append_one, self._append_many = text(one), text(many)
         self._lock_one, self._lock_many = (text(_lock_statement(task, many=many)) for many in (False, True))
@@ -140,16 +140,14 @@ class PostgreSQLStreams(StreamStatements):
             else:
                 rows = await link.hot_rows(self._lock_many, {"ids": left, "keys": keys})
             own: dict[str, int | None] = dict(tuple(row) for row in rows)
-            placed += [key for key in own.values() if key is not None]
-            self._remember(own)
+            made = {task_id: key for task_id, key in own.items() if key is not None}
+            placed += made.values()
+            if len(self._rowless) > _REMEMBERED:
+                self._rowless.clear()
+            self._rowless.difference_update(own)
+            self._rowless.update(made)
             left = [task_id for task_id in left if task_id not in own]
         return placed
-
-    def _remember(self, locked: Mapping[str, int | None]) -> None:
-        if len(self._rowless) > _REMEMBERED:
-            self._rowless.clear()
-        self._rowless.difference_update(locked)
-        self._rowless.update(task_id for task_id, key in locked.items() if key is not None)
 
     async def read(self, link: Link, cursors: Sequence[Cursor]) -> Sequence[Chunk]:
         if len(cursors) == 1:

@@ -6,7 +6,6 @@ import json
 import sqlite3
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from functools import partial
 from typing import TypeVar
 
 from aioresult.settings import Settings
@@ -43,11 +42,9 @@ class SQLiteStreams(StreamStatements):
 
     async def append(self, link: Link, appends: Sequence[Append], date: datetime) -> Sequence[Stored]:
         when = self.dates.to_column(date)
-
-        def append_all(connection: sqlite3.Connection) -> list[Stored]:
-            return [self._append(connection, append, when) for append in appends]
-
-        return await link.in_thread(partial(_transaction, "BEGIN IMMEDIATE", append_all))
+        return await _transaction(
+            link, "BEGIN IMMEDIATE", lambda connection: [self._append(connection, append, when) for append in appends]
+        )
 
     def _append(self, connection: sqlite3.Connection, append: Append, date: object) -> Stored:
         status = connection.execute(self._status, (append.id,)).fetchone()
@@ -64,10 +61,9 @@ class SQLiteStreams(StreamStatements):
         return stored
 
     async def read(self, link: Link, cursors: Sequence[Cursor]) -> Sequence[Chunk]:
-        def read_all(connection: sqlite3.Connection) -> list[Chunk]:
-            return [self._read(connection, cursor) for cursor in cursors]
-
-        return await link.in_thread(partial(_transaction, "BEGIN", read_all))
+        return await _transaction(
+            link, "BEGIN", lambda connection: [self._read(connection, cursor) for cursor in cursors]
+        )
 
     def _read(self, connection: sqlite3.Connection, cursor: Cursor) -> Chunk:
         oldest, last = connection.execute(self._ends, (cursor.id, cursor.id)).fetchone()
@@ -81,15 +77,14 @@ class SQLiteStreams(StreamStatements):
         return await link.run(self._purge, (self.dates.to_column(cutoff),))
 
 
-def _transaction(begin: str, work: Callable[[sqlite3.Connection], Outcome], connection: sqlite3.Connection) -> Outcome:
+async def _transaction(link: Link, begin: str, work: Callable[[sqlite3.Connection], Outcome]) -> Outcome:
     """Do ``work`` in one transaction; within one that is open already, on a connection that everybody shares."""
-    if connection.in_transaction:
-        return work(connection)
-    connection.execute(begin)
-    try:
-        outcome = work(connection)
-        connection.commit()
-    except BaseException:
-        connection.rollback()
-        raise
-    return outcome
+
+    def call(connection: sqlite3.Connection) -> Outcome:
+        if connection.in_transaction:
+            return work(connection)
+        connection.execute(begin)
+        with connection:  # commits, or rolls back
+            return work(connection)
+
+    return await link.in_thread(call)
