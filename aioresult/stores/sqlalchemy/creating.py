@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from contextlib import nullcontext
-from functools import partial
 from typing import Final, get_args
 
 from sqlalchemy.exc import DBAPIError
@@ -75,12 +74,12 @@ async def _create(link: Link, tables: Tables, kind: Kind, chosen: type[Dialect],
     """
     table = tables.of(kind)
     attempt, missing = 0, False
-    while await link.connection.run_sync(partial(schema.lacks, table=table, indexes=indexes)):
+    while await link.connection.run_sync(schema.lacks, table, indexes=indexes):
         missing = True
         try:
             async with link.transaction(chosen.begin) if link.together else nullcontext():
                 await chosen.lock_for_creating(link)
-                await link.connection.run_sync(partial(schema.create, table=table, indexes=indexes))
+                await link.connection.run_sync(schema.create, table, indexes=indexes)
         except DBAPIError as exc:  # a Celery worker was faster, perhaps: the next look finds what it created
             attempt += 1
             if attempt == _ATTEMPTS or link.connection.invalidated or judge(exc, "").alone:

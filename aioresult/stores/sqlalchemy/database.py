@@ -17,7 +17,7 @@ from aioresult.settings import Settings
 from aioresult.stores.sqlalchemy import creating
 from aioresult.stores.sqlalchemy.awaiting import answered, to_its_end
 from aioresult.stores.sqlalchemy.connections import Connections
-from aioresult.stores.sqlalchemy.dialects.choice import dialect_class
+from aioresult.stores.sqlalchemy.dialects import dialect_class
 from aioresult.stores.sqlalchemy.dialects.port import Dialect
 from aioresult.stores.sqlalchemy.engines import make_engine, recycle_of
 from aioresult.stores.sqlalchemy.failures import Lost, Verdict, judge, text_of

@@ -13,7 +13,7 @@ from sqlalchemy.pool import QueuePool, SingletonThreadPool
 
 from aioresult.errors import SettingsError
 from aioresult.settings import Settings
-from aioresult.stores.sqlalchemy.dialects.choice import dialect_class
+from aioresult.stores.sqlalchemy.dialects import dialect_class
 from aioresult.stores.sqlalchemy.link import Link, link_class
 from aioresult.stores.sqlalchemy.options import Given, connect_args, finished
 from aioresult.stores.sqlalchemy.urls import Target

@@ -6,7 +6,6 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from functools import partial
 
 from aioresult.errors import SettingsError
 from aioresult.settings import Settings
@@ -102,9 +101,9 @@ class Opening:
 
     async def _is_there_now(self) -> bool:
         """Return whether the results' table, which was missing, exists by now; costs as much as reading from it."""
-        look = partial(schema.lacks, table=self._tables.task, indexes=False)
-        async with self._link(counting=True) as link:
-            return not await answered(link.connection.run_sync(look), self._chosen.patience)
+        async with self._link() as link:
+            look = link.connection.run_sync(schema.lacks, self._tables.task)
+            return not await answered(look, self._chosen.patience)
 
     async def _open(self, writes: Kind | None) -> Dialect:
         if writes is not None and not self.writes:
@@ -117,9 +116,12 @@ class Opening:
                     await creating.create_for(link, self._tables, writes, self._chosen)
                 elif self._settings.database_trigger:  # which takes a table to be installed on
                     await creating.create_quietly(link, self._tables, "task", self._chosen)
-            extended, binary = self._settings.result_extended, self._rows.binary
             layout = await link.connection.run_sync(
-                partial(schema.examine, tables=self._tables, extended=extended, writes=writes, binary=binary)
+                schema.examine,
+                self._tables,
+                extended=self._settings.result_extended,
+                writes=writes,
+                binary=self._rows.binary,
             )
             if writes is None and not layout.there and not self._settings.database_create_tables_at_setup:
                 raise SettingsError(schema.missing_table(self._tables.task))

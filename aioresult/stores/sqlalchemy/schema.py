@@ -25,9 +25,7 @@ _DISPENSABLE: Final = EXTENDED | {"children"}
 """Columns that tables of older generations lack."""
 
 
-def examine(
-    connection: Connection, tables: Tables, *, extended: bool, writes: Kind | None = None, binary: bool = False
-) -> Layout:
+def examine(connection: Connection, tables: Tables, *, extended: bool, writes: Kind | None, binary: bool) -> Layout:
     """Return what the database has of ``tables``; without ``writes``, the results' table need not exist.
 
     Args:
@@ -81,7 +79,7 @@ def definition(table: Table, dialect: Dialect) -> str:
     return "; ".join(undoubled(" ".join(str(one.compile(dialect=dialect)).split()), dialect) for one in statements)
 
 
-def lacks(connection: Connection, table: Table, *, indexes: bool) -> bool:
+def lacks(connection: Connection, table: Table, *, indexes: bool = False) -> bool:
     """Return whether ``table`` is missing, or, where ``indexes`` are asked for, one of these."""
     if not inspect(connection).has_table(table.name, schema=table.schema):
         return True

@@ -8,7 +8,6 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import partial
 from operator import attrgetter
 from typing import Final
 from weakref import WeakKeyDictionary
@@ -116,9 +115,11 @@ class Streams:
     async def _is_there(self) -> bool:
         """Return whether the table exists, which costs a look as long as it does not."""
         if not self._seen:
-            lacks = partial(schema.lacks, table=self._database.tables.stream, indexes=False)
+            table = self._database.tables.stream
             self._database.count()
-            self._seen = not await self._database.run(lambda link, _: link.connection.run_sync(lacks), small=True)
+            self._seen = not await self._database.run(
+                lambda link, _: link.connection.run_sync(schema.lacks, table), small=True
+            )
         return self._seen
 
     @contextmanager
