@@ -36,7 +36,7 @@ async def install_trigger(store: Store, all_states: bool = False) -> bool:
     database = _sql(store).database
     if not (await database.ready()).layout.there:
         await database.create()
-    return await database.run(lambda link, dialect: triggers.install(link, dialect, all_states=all_states))
+    return await database.run(lambda link, dialect: triggers.install(link, dialect, all_states))
 
 
 async def uninstall_trigger(store: Store) -> bool:

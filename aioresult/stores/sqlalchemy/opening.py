@@ -142,7 +142,7 @@ class Opening:
         try:
             if not link.together:
                 raise SettingsError(NO_TRANSACTIONS)
-            await triggers.ensure(link, dialect)
+            await triggers.install(link, dialect)
         except SettingsError as exc:
             warn_once(self._location, f"database_trigger: {exc}; what other writers store is polled meanwhile")
 

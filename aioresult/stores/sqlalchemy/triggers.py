@@ -6,7 +6,7 @@ within the same transaction, which the server sends once.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import product
 from typing import Final
@@ -65,23 +65,17 @@ async def _look(link: Link, dialect: Dialect) -> tuple[str, bool]:
     return (states if enabled in _ENABLED else "disabled"), enabled == _ALWAYS
 
 
-async def install(link: Link, dialect: Dialect, *, all_states: bool = False) -> bool:
+async def install(link: Link, dialect: Dialect, all_states: bool | None = None) -> bool:
     """Install the trigger, for ``all_states`` or only for those that are final; return whether anything was changed.
+
+    Without a wish, nothing is done where results are announced already, be it with progress.
 
     Raises:
         Unsupported: it is no PostgreSQL.
         SettingsError: the account lacks the right.
     """
     wanted = _ALL if all_states else _READY
-    return await _install(link, dialect, wanted, frozenset({(wanted, True)}))
-
-
-async def ensure(link: Link, dialect: Dialect) -> bool:
-    """Install the trigger unless results are announced already, be it with progress; else as ``install``."""
-    return await _install(link, dialect, _READY, frozenset(product(ANNOUNCING, (True, False))))
-
-
-async def _install(link: Link, dialect: Dialect, wanted: str, enough: Collection[tuple[str, bool]]) -> bool:
+    enough = list(product(ANNOUNCING, (True, False))) if all_states is None else [(wanted, True)]
     if await _look(link, dialect) in enough:
         return False
     async with _changing(link, dialect, "install-trigger"):

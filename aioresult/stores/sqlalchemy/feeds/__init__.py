@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aioresult.polling import Read
 from aioresult.stores.sqlalchemy.database import Database
-from aioresult.stores.sqlalchemy.feeds.port import Polling, Push
+from aioresult.stores.sqlalchemy.feeds.port import Push
 
 
 def push_of(database: Database, read: Read) -> Push:
@@ -20,4 +20,4 @@ def push_of(database: Database, read: Read) -> Push:
         from aioresult.stores.sqlalchemy.feeds.postgresql import PostgreSQLPush
 
         return PostgreSQLPush(database, read)
-    return Polling(database)
+    return Push(database)

@@ -7,6 +7,7 @@ import ctypes
 import re
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
@@ -102,8 +103,8 @@ class FileWatch:
 
         inotify.add_watch(self._folder, flags.CREATE | flags.DELETE | flags.MOVED_TO | flags.MOVED_FROM)
         for name in self._names:
-            self._add(name)
-        self._loop.add_reader(inotify.fileno(), self._read)
+            self._add(inotify, name)
+        self._loop.add_reader(inotify.fileno(), self._read, inotify)
 
     def close(self) -> None:
         """End watching; harmless when called twice."""
@@ -113,23 +114,17 @@ class FileWatch:
                 self._loop.remove_reader(inotify.fileno())
             inotify.close()
 
-    def _add(self, name: str) -> None:
+    def _add(self, inotify: INotify, name: str) -> None:
         from inotify_simple import flags
 
-        if self._inotify is None:
-            return
-        try:
-            self._watches[self._inotify.add_watch(self._folder / name, flags.MODIFY)] = name
-        except FileNotFoundError:
-            return  # its creation will be an event of the folder
+        with suppress(FileNotFoundError):  # its creation will be an event of the folder
+            self._watches[inotify.add_watch(self._folder / name, flags.MODIFY)] = name
 
-    def _read(self) -> None:
+    def _read(self, inotify: INotify) -> None:
         from inotify_simple import flags
 
-        if self._inotify is None:
-            return
         changed: dict[str, None] = {}
-        for event in self._inotify.read(timeout=0):
+        for event in inotify.read(timeout=0):
             if event.mask & flags.Q_OVERFLOW:
                 changed[""] = None
             elif event.mask & flags.IGNORED:
@@ -138,7 +133,7 @@ class FileWatch:
                 changed[self._watches.get(event.wd, "")] = None
             elif event.name in self._names:
                 if event.mask & (flags.CREATE | flags.MOVED_TO):
-                    self._add(event.name)
+                    self._add(inotify, event.name)
                 changed[event.name] = None
         for name in changed:
             self._changed(name)

@@ -14,7 +14,11 @@ POLLING: Final = "polling, one indexed query for all waiters"
 
 
 class Push:
-    """Announces what a store has written, and opens feeds for its waiters."""
+    """Announces what a store has written, and opens feeds for its waiters.
+
+    By default there are none, since the database cannot notify: the hub reads everything that is waited for, in one
+    query per tick.
+    """
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -32,16 +36,6 @@ class Push:
 
     async def capabilities(self) -> Capabilities:
         """Say what ``open`` would do, and why."""
-        raise NotImplementedError
-
-
-class Polling(Push):
-    """For databases that cannot notify: the hub reads everything that is waited for, in one query per tick."""
-
-    async def capabilities(self) -> Capabilities:
-        return Capabilities(
-            push=False,
-            mechanism=POLLING,
-            reason="this kind of database cannot notify its clients",
-            details=(await self.database.ready()).facts,
-        )
+        reason = "this kind of database cannot notify its clients"
+        details = (await self.database.ready()).facts
+        return Capabilities(push=False, mechanism=POLLING, reason=reason, details=details)
