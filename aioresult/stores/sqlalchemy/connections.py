@@ -29,11 +29,8 @@ _PAUSE: Final = 1.0
 class Connections:
     """Hands out the connections of ``engine``.
 
-    Args:
-        engine: makes the connections.
-        chosen: the kind of database.
-        owned: whether the engine is ours. Those of others only lend their connections, which go back after each use.
-        recycle: seconds after which a connection is replaced by a new one; -1 for never.
+    One that is not ``owned`` only lends its connections, which go back after each use. Ours are replaced by new ones
+    after ``recycle`` seconds; -1 is for never.
 
     Attributes:
         pooled: whether the newest connection leads to a pooler instead of to the server itself.

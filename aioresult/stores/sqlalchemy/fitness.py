@@ -31,13 +31,7 @@ def reading_of(name: str, kind: Any, dialect: Dialect) -> str | None:
 
 
 def check_fitness(connection: Connection, table: Table, kinds: Mapping[str, Any], *, binary: bool) -> None:
-    """Check that ``table`` can be written to.
-
-    Args:
-        connection: to the database.
-        table: its definition.
-        kinds: types of the columns that are written.
-        binary: whether what is written is not text.
+    """Check that columns of ``table`` can be written to, which are of these ``kinds``; what is ``binary`` is no text.
 
     Raises:
         SettingsError: a column would make something else of our bytes, or nothing keeps an id from having two rows.

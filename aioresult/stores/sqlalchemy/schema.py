@@ -26,14 +26,9 @@ _DISPENSABLE: Final = EXTENDED | {"children"}
 
 
 def examine(connection: Connection, tables: Tables, *, extended: bool, writes: Kind | None, binary: bool) -> Layout:
-    """Return what the database has of ``tables``; without ``writes``, the results' table need not exist.
+    """Return what the database has of ``tables``; without one that it ``writes`` to, the results' need not exist.
 
-    Args:
-        connection: to the database.
-        tables: those that the settings name.
-        extended: whether the columns of ``result_extended`` are written.
-        writes: which of the tables is to be written to.
-        binary: whether what is written is not text.
+    ``extended`` says whether the columns of ``result_extended`` are written, ``binary`` whether that is not text.
 
     Raises:
         SettingsError: a table lacks a column that nothing works without; or the one to be written to does not exist,

@@ -160,10 +160,7 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
     """What a database has: the result of looking, not of wishing.
 
     Attributes:
-        task: the quoted name of the results' table, as the server takes it.
-        group: the quoted name of the groups' table.
-        stream: the quoted name of the streams' table.
-        runner: the quoted name of the leases' table.
+        task, group, stream, runner: the quoted names of the tables, as the server takes them.
         columns: those of ``COLUMNS`` that the results' table has; older generations lack some. None where there is no
             such table yet.
         written: those of them that are written, by the settings.
