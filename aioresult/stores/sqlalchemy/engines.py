@@ -15,7 +15,8 @@ from aioresult.errors import SettingsError
 from aioresult.settings import Settings
 from aioresult.stores.sqlalchemy.dialects import dialect_class
 from aioresult.stores.sqlalchemy.link import Link, link_class
-from aioresult.stores.sqlalchemy.options import Given, connect_args, finished
+from aioresult.stores.sqlalchemy.options import Given, connect_args
+from aioresult.stores.sqlalchemy.spellings import driver_called
 from aioresult.stores.sqlalchemy.urls import Target
 
 logger = logging.getLogger("aioresult")
@@ -60,7 +61,7 @@ def make_engine(
     )
     nameless = {} if named else chosen.nameless(target)
     try:
-        arguments = finished(driver, {**own.pop("connect_args", {}), **wanted, **nameless})
+        arguments = driver_called(driver).finish({**own.pop("connect_args", {}), **wanted, **nameless})
     except SettingsError as exc:  # of several options together, from the URL and the settings
         raise SettingsError(f"the options for {target.location} cannot be used: {exc}") from exc
     options = {

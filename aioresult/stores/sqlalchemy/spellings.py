@@ -24,7 +24,8 @@ class Driver(NamedTuple):
         rules: by option, what becomes of its value.
         without_meaning: options that other drivers need, and that can be left out here without any loss.
         elsewhere: options that another driver takes, whose name is in ``alternative``.
-        finish: makes arguments of the driver of all that was collected.
+        finish: makes arguments of the driver of all that was collected; raises ``SettingsError`` where files for TLS
+            are missing, or the options for TLS contradict each other.
         normalized: brings the names of options into the form that the tables have.
     """
 

@@ -108,17 +108,14 @@ async def connect_mysql(driver: str, *, preferred: bool, **options: Any) -> Any:
         if preferred and _NO_TLS in str(exc).lower():
             return await connect(**{**options, "ssl": None})
         raise
-    if not preferred and not await _encrypted(connection):
-        connection.close()
-        raise StoreUnavailable(f"the connection to {options.get('host')} is not encrypted{advice_on_tls(_NO_TLS)}")
+    if not preferred:
+        async with connection.cursor() as cursor:
+            await cursor.execute("SHOW STATUS LIKE 'Ssl_cipher'")
+            found = await cursor.fetchone()
+        if not (found and found[1]):
+            connection.close()
+            raise StoreUnavailable(f"the connection to {options.get('host')} is not encrypted{advice_on_tls(_NO_TLS)}")
     return connection
-
-
-async def _encrypted(connection: Any) -> bool:
-    async with connection.cursor() as cursor:
-        await cursor.execute("SHOW STATUS LIKE 'Ssl_cipher'")
-        found = await cursor.fetchone()
-    return bool(found and found[1])
 
 
 def _check_files(given: Mapping[str, Any], names: tuple[str, ...], prefix: str = "") -> None:

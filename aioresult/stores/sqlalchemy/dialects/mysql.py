@@ -57,7 +57,6 @@ class MySQLDialect(Dialect):
         self._select = f"SELECT {layout.select_list()} FROM {self._task}"
         id_column, self._id = _id_of(layout.task_next_id)
         self._into = f"INSERT INTO {self._task} ({id_column}{', '.join(layout.written)}) VALUES "
-        self._keeping = "task_id = task_id"
         self._replacing = ", ".join(f"{name} = VALUES({name})" for name in layout.written if name != "task_id")
 
     @staticmethod
@@ -112,7 +111,7 @@ class MySQLDialect(Dialect):
         """
         updates = over.startswith(RUNNER)
         if not updates:
-            await self._insert(link, rows, self._keeping)
+            await self._insert(link, rows, "task_id = task_id")  # keeps what is there
         there = {row[0]: row for row in await self._locked(link, rows)}
         if updates:
             rows = [row for row in rows if row[0] in there]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import text
@@ -48,9 +49,8 @@ class PostgreSQLStreams(StreamStatements):
     def __init__(self, dialect: PostgreSQLDialect, settings: Settings) -> None:
         super().__init__(dialect, settings)
         task, stream = in_text(self.layout.task), in_text(self.layout.stream)
-        prefix = dialect.channel_prefix
-        one, many = (_append_statement(task, stream, prefix, self._room(), many=many) for many in (False, True))
-        self._append_one, self._append_many = text(one), text(many)
+        append = partial(_append_statement, task, stream, dialect.channel_prefix, self.most, self.trims)
+        self._append_one, self._append_many = text(append(many=False)), text(append(many=True))
         self._lock_one, self._lock_many = (text(_lock_statement(task, many=many)) for many in (False, True))
         self._newest = text(
             f"SELECT item, seq FROM {stream} WHERE task_id = :id ORDER BY seq DESC LIMIT {REPEATED_AMONG}"
@@ -62,14 +62,6 @@ class PostgreSQLStreams(StreamStatements):
         self._purge_key = lock_key(f"purge {self.facts['schema']}.{self.layout.stream}")
         self._rowless: set[str] = set()
         """Tasks that had no row the last time: with them, a transaction is begun at once."""
-
-    def _room(self) -> tuple[str, int | None]:
-        """Return the condition that a stream has room, and how many items it keeps at most where it is trimmed."""
-        if self.most is None:
-            return "true", None
-        if self.trims:
-            return "true", self.most
-        return f"last - oldest + 1 + many <= {self.most}", None
 
     async def append(self, link: Link, appends: Sequence[Append], date: datetime) -> Sequence[Stored]:
         items = {append.id: append.items for append in appends}
@@ -168,12 +160,11 @@ class PostgreSQLStreams(StreamStatements):
         return await link.run(self._purge, {"key": self._purge_key, "cutoff": cutoff})
 
 
-def _append_statement(task: str, stream: str, prefix: str, room: tuple[str, int | None], *, many: bool) -> str:
+def _append_statement(task: str, stream: str, prefix: str, most: int | None, trims: bool, *, many: bool) -> str:
     """Return the statement that numbers and stores items, and tells of them, where the task's row says so.
 
     The one for a single item has no arrays: how long these will be the server cannot know, and plans anew each time.
     """
-    condition, most = room
     if many:
         given = "unnest(CAST(:ids AS text[]), CAST(:many AS bigint[])) WITH ORDINALITY AS given (task_id, many, n)"
         new = "unnest(CAST(:owners AS bigint[]), CAST(:numbers AS bigint[]), CAST(:items AS bytea[]))"
@@ -183,13 +174,15 @@ def _append_statement(task: str, stream: str, prefix: str, room: tuple[str, int 
         given = f"(VALUES (CAST(:id AS text), {one}, {one})) AS given (task_id, many, n)"
         new = f"(VALUES ({one}, {one}, CAST(:item AS bytea)))"
         placed = "CAST(:placed AS integer)"
-    kept = "" if most is None else f" WHERE new.number > allowed.many - {most}"
-    trimmed = (
-        ""
-        if most is None
-        else f"trimmed AS (DELETE FROM {stream} AS old USING allowed "
-        f"WHERE old.task_id = allowed.task_id AND old.seq <= allowed.last + allowed.many - {most}), "
-    )
+    room, kept, trimmed = "true", "", ""
+    if most is not None and trims:
+        kept = f" WHERE new.number > allowed.many - {most}"
+        trimmed = (
+            f"trimmed AS (DELETE FROM {stream} AS old USING allowed "
+            f"WHERE old.task_id = allowed.task_id AND old.seq <= allowed.last + allowed.many - {most}), "
+        )
+    elif most is not None:
+        room = f"last - oldest + 1 + many <= {most}"
     channel = channel_expression(f"'{prefix}'", "found.task_id")
     return (
         f"WITH given AS (SELECT * FROM {given}), "
@@ -197,7 +190,7 @@ def _append_statement(task: str, stream: str, prefix: str, room: tuple[str, int 
         f"JOIN {task} AS task ON task.task_id = given.task_id ORDER BY given.n FOR NO KEY UPDATE OF task), "
         f"found AS (SELECT locked.*, COALESCE({_end(stream, 'locked', 'ASC')}, 1) AS oldest, "
         f"COALESCE({_end(stream, 'locked', 'DESC')}, 0) AS last FROM locked), "
-        f"allowed AS (SELECT * FROM found WHERE (status IS NULL OR status NOT IN ({READY_LIST})) AND {condition}), "
+        f"allowed AS (SELECT * FROM found WHERE (status IS NULL OR status NOT IN ({READY_LIST})) AND {room}), "
         f"stored AS (INSERT INTO {stream} (task_id, seq, item, date) "
         f"SELECT allowed.task_id, allowed.last + new.number, new.item, "
         f"CAST(CAST(:date AS timestamptz) AS timestamp) "
