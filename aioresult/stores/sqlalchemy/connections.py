@@ -62,7 +62,9 @@ class Connections:
         """Return a connection, once there is one; ``release`` gives it back."""
         while True:
             connection = await (self._turn() if self._most else self._opened())
-            if self._is_usable(connection):
+            since: float = connection.info[_SINCE]
+            # It was not there yet when another one was found dead, and is not too old.
+            if since >= self._trusted_from and (not self._most or time.monotonic() < since + self._recycle):
                 return connection
             await self._discard(connection)
 
@@ -163,7 +165,8 @@ class Connections:
     async def _opened(self) -> AsyncConnection:
         """Check a connection out of the engine's pool; if it is new, wait for its first answer."""
         began = time.monotonic()
-        connection = await (to_its_end(self._connect(), self._put_back) if self._most else self._connect())
+        connecting = self._engine.connect().start()
+        connection = await (to_its_end(connecting, self._put_back) if self._most else connecting)
         if _SINCE not in connection.info:
             connection.info[_SINCE] = began
             if self._chosen.greets:
@@ -173,14 +176,6 @@ class Connections:
                     await self._drop(connection)
                     raise
         return connection
-
-    async def _connect(self) -> AsyncConnection:
-        return await self._engine.connect()
-
-    def _is_usable(self, connection: AsyncConnection) -> bool:
-        """Return whether ``connection`` was not there yet when another one was found dead, and is not too old."""
-        since: float = connection.info[_SINCE]
-        return since >= self._trusted_from and (not self._most or time.monotonic() < since + self._recycle)
 
     async def _discard(self, connection: AsyncConnection) -> None:
         try:

@@ -25,8 +25,6 @@ Part = TypeVar("Part")
 READY_LIST = ", ".join(f"'{state}'" for state in sorted(READY_STATES))
 PURGE_BATCH = 1000
 """Rows that one transaction of ``purge`` deletes: others wait for it no longer than that takes."""
-ZONES_APART = timedelta(days=1)
-"""How far the wall times of two zones may be apart."""
 LONGEST = 1e10
 """Seconds, some three centuries: the longest lifetime that keeps within what dates can hold."""
 
@@ -100,7 +98,7 @@ class Dialect(ABC):
         With dates that others may have written in another zone, a day is allowed for the difference: rather than
         deleting a fresh result, an old one is kept.
         """
-        slack = timedelta() if self.zone_is_certain else ZONES_APART
+        slack = timedelta(days=0 if self.zone_is_certain else 1)
         return datetime.now(UTC) - timedelta(seconds=min(lifetime, LONGEST)) - slack
 
     @staticmethod
