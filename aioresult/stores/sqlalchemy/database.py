@@ -201,10 +201,8 @@ class Database:
             await asyncio.sleep(random.uniform(0.001, 0.01) * 2**attempt)
 
     async def _reopen(self) -> None:
-        connections, self._connections = self._connections, None
         self._opening.forget(file=True)
-        if connections is not None:
-            await connections.aclose()
+        await self.aclose()
 
     def _made_connections(self) -> Connections:
         if self._connections is None:

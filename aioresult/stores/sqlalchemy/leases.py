@@ -9,7 +9,7 @@ from typing import Final
 
 from sqlalchemy import TextClause, text
 
-from aioresult.errors import SettingsError, StoreUnavailable, Unsupported
+from aioresult.errors import SettingsError, Unsupported
 from aioresult.stores.sqlalchemy.database import Database
 from aioresult.stores.sqlalchemy.dialects.port import Dialect
 from aioresult.stores.sqlalchemy.failures import MissingTable
@@ -73,12 +73,8 @@ class Leases:
 
         try:
             await self._database.run(delete, small=True)
-        except MissingTable:
-            return
-        except StoreUnavailable:
-            raise
         except SettingsError as exc:  # who may purge results need not have rights here
-            if condition is not None:
+            if condition is not None and not isinstance(exc, MissingTable):
                 raise Unsupported(f"a runner cannot delete its lease: {exc}") from exc
 
 

@@ -59,12 +59,10 @@ class MySQLStreams(StreamStatements):
                 continue
             there = found[append.id]
             known = await self._known(link, append, there.last) if append.repeated else {}
-            outcome = stored[append.id] = self.stored(append, there, known)
-            before = self.trimmed(outcome)
-            new = enumerate(outcome.items, there.last + 1)
-            rows += [(append.id, seq, item) for seq, item in new if seq > before]
-            if before >= there.oldest:
-                await link.run(f"DELETE FROM {self._of(append.id)} AND seq <= {before}")
+            stored[append.id], new, gone = self.rows(append, there, known)
+            rows += new
+            if gone:
+                await link.run(f"DELETE FROM {self._of(append.id)} AND seq <= {gone}")
         await self._insert(link, rows, literal(self.dates.to_column(date)))
         if placed:
             await link.run(f"DELETE FROM {self._task} WHERE id IN ({listed(placed)})")

@@ -94,11 +94,13 @@ class StreamStatements(ABC):
             return Stored(stream_full(append.id, self.most))
         return Stored(known.get(append.items[-1], found.last + len(items)), items)
 
-    def trimmed(self, stored: Stored) -> int:
-        """Return the number up to which items are to be deleted, and not even stored, once ``stored`` is."""
-        if self.most is None or not self.trims or not isinstance(stored.outcome, int):
-            return 0
-        return stored.outcome - self.most
+    def rows(self, append: Append, found: Found, known: Known) -> tuple[Stored, list[tuple[str, int, bytes]], int]:
+        """Return what becomes of ``append``, the rows to insert, and the number up to which others go; 0 for none."""
+        stored, gone = self.stored(append, found, known), 0
+        if self.most is not None and self.trims and isinstance(stored.outcome, int):
+            gone = stored.outcome - self.most
+        new = enumerate(stored.items, found.last + 1)
+        return stored, [(append.id, seq, item) for seq, item in new if seq > gone], gone if gone >= found.oldest else 0
 
 
 def missing(append: Append, known: Known) -> Sequence[bytes]:

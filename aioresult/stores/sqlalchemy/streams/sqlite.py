@@ -52,12 +52,10 @@ class SQLiteStreams(StreamStatements):
         found = Found(status and status[0], oldest or 1, last or 0)
         newest = connection.execute(self._newest, (append.id, found.last - REPEATED_AMONG)) if append.repeated else ()
         known: Known = dict(newest)
-        stored = self.stored(append, found, known)
-        before = self.trimmed(stored)
-        new = ((append.id, seq, item, date) for seq, item in enumerate(stored.items, found.last + 1) if seq > before)
-        connection.executemany(self._insert, new)
-        if before >= found.oldest:
-            connection.execute(self._trim, (append.id, before))
+        stored, rows, gone = self.rows(append, found, known)
+        connection.executemany(self._insert, ((*row, date) for row in rows))
+        if gone:
+            connection.execute(self._trim, (append.id, gone))
         return stored
 
     async def read(self, link: Link, cursors: Sequence[Cursor]) -> Sequence[Chunk]:
