@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import sqlite3
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -28,8 +27,6 @@ from aioresult.stores.sqlalchemy.failures import NOT_UTF8
 from aioresult.stores.sqlalchemy.feeds import files
 from aioresult.stores.sqlalchemy.feeds.local import LocalFeed
 from aioresult.stores.sqlalchemy.rows import Row
-
-logger = logging.getLogger("aioresult")
 
 _PAUSES: Final = (0.0005, 0.002, 0.008, 0.032, 0.128, 0.512, 2.048)
 """Seconds from one look to the next after an event of the files, as long as nothing has moved."""
