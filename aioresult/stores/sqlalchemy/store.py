@@ -175,7 +175,7 @@ class SQLStore(Store):
                 while deleted := await self._purge_some(table, cutoff):
                     total += deleted
                     await asyncio.sleep(0)
-        await self._streams.purge(self.settings)
+        await self._streams.purge(cutoff)
         await self._leases.purge()
         return total
 

@@ -21,10 +21,7 @@ MYSQL_MODES: Final = ("DISABLED", "PREFERRED", "REQUIRED", "VERIFY_CA", "VERIFY_
 _NO_TLS: Final = "wrong_version_number"
 """What OpenSSL says to an answer that is none of TLS."""
 _ADVICE: Final = {
-    "it speaks no TLS: say sslmode=disable in the URL": (
-        "rejected ssl upgrade",
-        "does not support ssl",
-    ),
+    "it speaks no TLS: say sslmode=disable in the URL": ("rejected ssl upgrade", "does not support ssl"),
     "it speaks no TLS: say ssl_mode=DISABLED in the URL": (_NO_TLS,),
     "it may want TLS: say sslmode=require in the URL": ("no encryption", "ssl off", "ssl required"),
     "name the authority in the URL: sslrootcert=/path/to/ca.pem, or sslrootcert=system with sslmode=verify-full": (

@@ -15,7 +15,6 @@ from weakref import WeakKeyDictionary
 import msgspec
 
 from aioresult.errors import AioResultError
-from aioresult.settings import Settings
 from aioresult.stores.sqlalchemy import schema
 from aioresult.stores.sqlalchemy.database import Database, is_small
 from aioresult.stores.sqlalchemy.dialects.port import Dialect
@@ -101,16 +100,13 @@ class Streams:
             with self._unless_missing():
                 await self._database.run(lambda link, dialect: self._on(dialect).delete(link, ids))
 
-    async def purge(self, settings: Settings) -> None:
-        """Delete the streams whose newest item is older than ``result_expires``, in small transactions."""
-        lifetime = settings.result_expires
-        if not lifetime or not await self._is_there():
-            return
-        cutoff = (await self._database.ready()).cutoff(lifetime)
-        with self._unless_missing():
-            while deleted := await self._database.run(lambda link, dialect: self._on(dialect).purge(link, cutoff)):
-                logger.debug("%s: %d items of expired streams were deleted", self._database.location, deleted)
-                await asyncio.sleep(0)
+    async def purge(self, cutoff: datetime) -> None:
+        """Delete the streams whose newest item is from before ``cutoff``, in small transactions."""
+        if await self._is_there():
+            with self._unless_missing():
+                while deleted := await self._database.run(lambda link, dialect: self._on(dialect).purge(link, cutoff)):
+                    logger.debug("%s: %d items of expired streams were deleted", self._database.location, deleted)
+                    await asyncio.sleep(0)
 
     async def _is_there(self) -> bool:
         """Return whether the table exists, which costs a look as long as it does not."""
