@@ -123,7 +123,7 @@ _MORE_THAN_ASYNCPG: Final = frozenset(
 _CACHES: Final = ("statement_cache_size", "prepared_statement_cache_size")
 _ASYNCPG: Final = Driver(
     rules={
-        **each("host port server_settings loop connection_class record_class"),
+        **each("host port loop connection_class record_class"),
         **each("async_creator_fn prepared_statement_name_func"),
         **each("user password database passfile service servicefile krbsrvname gsslib", str),
         **each("timeout command_timeout", number),
