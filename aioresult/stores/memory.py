@@ -11,7 +11,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from typing import ClassVar, Final
+from typing import ClassVar, Final, TypeVar
 from weakref import WeakValueDictionary
 
 from aioresult.abc import Capabilities, Event, Feed, NewsSink, Sink, Store
@@ -21,32 +21,36 @@ from aioresult.settings import Settings
 from aioresult.stream import EMPTY, LOOK, REPEATED_AMONG, Append, Chunk, Cursor, News, stream_ended, stream_full
 
 
-class _Item:
-    """An encoded record or group, what decides over its replacement, and the monotonic time of its expiry."""
+class _Expiring:
+    """What is over at a time of the monotonic clock."""
 
-    __slots__ = ("expires_at", "head", "payload")
+    __slots__ = ("_expires_at",)
+
+    def expire_in(self, ttl: float | None) -> None:
+        self._expires_at = math.inf if ttl is None else time.monotonic() + ttl
+
+    @property
+    def expired(self) -> bool:
+        return time.monotonic() >= self._expires_at
+
+
+class _Item(_Expiring):
+    """An encoded record or group, and what decides over its replacement."""
+
+    __slots__ = ("head", "payload")
 
     def __init__(self, payload: bytes, head: Record | None, ttl: float | None) -> None:
         self.payload = payload
         self.head = head
-        self.expires_at = None if ttl is None else time.monotonic() + ttl
-
-    @property
-    def expired(self) -> bool:
-        return self.expires_at is not None and time.monotonic() >= self.expires_at
+        self.expire_in(ttl)
 
 
-class _Stream:
-    """A stream's encoded items, how many before them were deleted, and the monotonic time of its expiry."""
+class _Stream(_Expiring):
+    """A stream's encoded items, and how many before them were deleted."""
 
     def __init__(self) -> None:
         self.items: list[bytes] = []
         self.trimmed = 0
-        self.expires_at: float | None = None
-
-    @property
-    def expired(self) -> bool:
-        return self.expires_at is not None and time.monotonic() >= self.expires_at
 
     @property
     def last(self) -> int:
@@ -84,6 +88,14 @@ def _space(name: str) -> _Space:
         return space
 
 
+_Kept = TypeVar("_Kept", bound=_Expiring)
+
+
+def _alive(kept: Mapping[str, _Kept], key: str) -> _Kept | None:
+    found = kept.get(key)
+    return None if found is None or found.expired else found
+
+
 class MemoryFeed(Feed):
     """Hears from the writers directly, with the record itself; writers may run in other threads."""
 
@@ -101,39 +113,36 @@ class MemoryFeed(Feed):
         self._sink = sink
 
     async def watch(self, ids: Collection[str]) -> None:
-        with self._space.lock:
-            for task_id in ids:
-                self._space.feeds[task_id].add(self)
-                self._watched.add(task_id)
+        self._listen(self._space.feeds, self._watched, ids)
         found = await self._store.get_many(list(ids))
         for task_id in ids:
             self._sink(task_id, found.get(task_id) or Record(id=task_id))
 
     async def follow(self, ids: Collection[str], tell: NewsSink) -> None:
         self._tell = tell
-        with self._space.lock:
-            for task_id in ids:
-                self._space.followers[task_id].add(self)
-                self._followed.add(task_id)
+        self._listen(self._space.followers, self._followed, ids)
         for task_id in ids:
             tell(task_id, LOOK)
 
     async def unwatch(self, ids: Collection[str]) -> None:
-        self._watched.difference_update(ids)
-        self._forget(self._space.feeds, ids)
+        self._forget(self._space.feeds, self._watched, ids)
 
     async def unfollow(self, ids: Collection[str]) -> None:
-        self._followed.difference_update(ids)
-        self._forget(self._space.followers, ids)
+        self._forget(self._space.followers, self._followed, ids)
 
-    def _forget(self, feeds: dict[str, set[MemoryFeed]], ids: Collection[str]) -> None:
+    def _listen(self, feeds: defaultdict[str, set[MemoryFeed]], own: set[str], ids: Collection[str]) -> None:
         with self._space.lock:
+            own.update(ids)
             for task_id in ids:
-                listeners = feeds.get(task_id)
-                if listeners is not None:
-                    listeners.discard(self)
-                    if not listeners:
-                        del feeds[task_id]
+                feeds[task_id].add(self)
+
+    def _forget(self, feeds: defaultdict[str, set[MemoryFeed]], own: set[str], ids: Collection[str]) -> None:
+        with self._space.lock:
+            for task_id in own.intersection(ids):
+                feeds[task_id].discard(self)
+                if not feeds[task_id]:
+                    del feeds[task_id]
+            own.difference_update(ids)
 
     def announce(self, task_id: str, written: bytes | News) -> None:
         """Take the news of a write, from any loop and thread."""
@@ -154,10 +163,8 @@ class MemoryFeed(Feed):
             yield event
 
     async def aclose(self) -> None:
-        self._forget(self._space.feeds, self._watched)
-        self._forget(self._space.followers, self._followed)
-        self._watched.clear()
-        self._followed.clear()
+        self._forget(self._space.feeds, self._watched, list(self._watched))
+        self._forget(self._space.followers, self._followed, list(self._followed))
         self._events.put_nowait(None)
 
 
@@ -178,9 +185,7 @@ class MemoryStore(Store):
     async def get_many(self, ids: Sequence[str]) -> Mapping[str, Record]:
         self.commands += 1
         with self._space.lock:
-            found = {
-                i: item.payload for i in ids if (item := self._space.items.get(i)) is not None and not item.expired
-            }
+            found = {i: item.payload for i in ids if (item := _alive(self._space.items, i)) is not None}
         return {task_id: self.codec.decode_record(task_id, payload) for task_id, payload in found.items()}
 
     async def put_many(self, records: Sequence[Record]) -> Sequence[bool]:
@@ -190,9 +195,7 @@ class MemoryStore(Store):
             return [self._put(record, payload) for record, payload in zip(records, payloads, strict=True)]
 
     def _put(self, record: Record, payload: bytes) -> bool:
-        old = self._space.items.get(record.id)
-        if old is not None and old.expired:
-            old = None
+        old = _alive(self._space.items, record.id)
         if not record.goes_over(None if old is None else old.head):
             return old is not None and old.payload == payload
         head = Record(id=record.id, status=record.status, traceback=record.traceback)
@@ -214,12 +217,10 @@ class MemoryStore(Store):
             return [self._append(append) for append in appends]
 
     def _append(self, append: Append) -> int | AioResultError:
-        record = self._space.items.get(append.id)
-        if record is not None and record.head is not None and record.head.ready and not record.expired:
+        record = _alive(self._space.items, append.id)
+        if record is not None and record.head is not None and record.head.ready:
             return stream_ended(append.id)
-        stream = self._space.streams.get(append.id)
-        if stream is None or stream.expired:
-            stream = _Stream()
+        stream = _alive(self._space.streams, append.id) or _Stream()
         items = append.items
         known: dict[bytes, int] = {}
         if append.repeated:
@@ -234,8 +235,7 @@ class MemoryStore(Store):
         if surplus > 0:
             del stream.items[: int(surplus)]
             stream.trimmed += int(surplus)
-        ttl = self.settings.result_expires
-        stream.expires_at = time.monotonic() + ttl if ttl else None
+        stream.expire_in(self.settings.result_expires or None)
         for feed in self._space.followers.get(append.id, ()):
             feed.announce(append.id, News(first, items) if items else LOOK)
         return known.get(append.items[-1], stream.last)
@@ -243,11 +243,8 @@ class MemoryStore(Store):
     async def read_many(self, cursors: Sequence[Cursor]) -> Sequence[Chunk]:
         self.commands += 1
         with self._space.lock:
-            streams = [self._space.streams.get(cursor.id) for cursor in cursors]
-            return [
-                EMPTY if stream is None or stream.expired else stream.after(cursor)
-                for stream, cursor in zip(streams, cursors, strict=True)
-            ]
+            streams = [_alive(self._space.streams, cursor.id) for cursor in cursors]
+            return [stream.after(cursor) if stream else EMPTY for stream, cursor in zip(streams, cursors, strict=True)]
 
     async def renew_lease(self, runner: str, seconds: float) -> None:
         self.commands += 1
@@ -291,8 +288,8 @@ class MemoryStore(Store):
     async def get_group(self, group_id: str) -> ResultTree | None:
         self.commands += 1
         with self._space.lock:
-            item = self._space.groups.get(group_id)
-        return None if item is None or item.expired else self.codec.decode_group(group_id, item.payload)
+            item = _alive(self._space.groups, group_id)
+        return None if item is None else self.codec.decode_group(group_id, item.payload)
 
     async def delete_group(self, group_id: str) -> None:
         self.commands += 1

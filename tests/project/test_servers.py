@@ -24,6 +24,7 @@ from tests.servers import (
     MongoReplicaSet,
     MongoServer,
     PostgresServer,
+    PostgresStandby,
     RedisClusterServers,
     RedisSentinels,
     RedisServer,
@@ -207,6 +208,19 @@ def test_a_missing_server_skips_locally_and_fails_in_ci(monkeypatch: pytest.Monk
     assert isinstance(missing("no such server"), pytest.skip.Exception)
     monkeypatch.setenv("CI", "true")
     assert isinstance(missing("no such server"), pytest.fail.Exception)
+
+
+def test_a_standby_that_comes_late_finds_what_its_primary_has_written_meanwhile() -> None:
+    class LateStandby(PostgresStandby):
+        def prepare(self) -> None:
+            super().prepare()
+            with self._primary.connect() as primary:
+                for _ in range(4):  # without a reason to keep it, the server deletes its log
+                    primary.execute("SELECT pg_logical_emit_message(false, 'test', 'a'), pg_switch_wal()")
+                    primary.execute("CHECKPOINT")
+
+    with PostgresServer() as primary, LateStandby(primary) as standby:
+        standby.catch_up()
 
 
 # --- proxy ------------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import secrets
 import shutil
 import signal
 import subprocess
@@ -151,6 +152,8 @@ class PostgresStandby(PostgresServer):
             f"--pgdata={self.folder / 'data'}",
             f"--dbname=postgresql://postgres@{HOST}:{self._primary.port}/postgres",
             "--write-recovery-conf",
+            "--create-slot",  # so that the primary keeps its log until this has read it
+            f"--slot=standby_{secrets.token_hex(4)}",
             "--checkpoint=fast",
             "--no-sync",
         )

@@ -5,8 +5,6 @@ from __future__ import annotations
 from aioresult.abc import Store
 from aioresult.errors import Unsupported
 from aioresult.stores.sqlalchemy import triggers
-from aioresult.stores.sqlalchemy.dialects.port import Dialect
-from aioresult.stores.sqlalchemy.link import Link
 from aioresult.stores.sqlalchemy.store import SQLStore
 
 
@@ -35,14 +33,10 @@ async def install_trigger(store: Store, all_states: bool = False) -> bool:
         SettingsError: the account lacks the right.
         StoreUnavailable: the database cannot be reached.
     """
-
-    async def install(link: Link, dialect: Dialect) -> bool:
-        return await triggers.install(link, dialect, all_states=all_states)
-
     database = _sql(store).database
     if not (await database.ready()).layout.there:
         await database.create()
-    return await database.run(install)
+    return await database.run(lambda link, dialect: triggers.install(link, dialect, all_states))
 
 
 async def uninstall_trigger(store: Store) -> bool:

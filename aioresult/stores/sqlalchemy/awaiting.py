@@ -23,7 +23,9 @@ async def answered(answer: Awaitable[Outcome], patience: float | None) -> Outcom
         raise
 
 
-async def to_its_end(opening: Coroutine[Any, Any, Outcome], discard: Callable[[Outcome], Awaitable[object]]) -> Outcome:
+async def to_its_end(
+    opening: Coroutine[Any, Any, Outcome], discard: Callable[[Outcome], Awaitable[object]] | None = None
+) -> Outcome:
     """Await ``opening`` to its end even if cancelled meanwhile, and then ``discard`` what came of it.
 
     A connection whose opening is interrupted at the wrong moment is lost to SQLAlchemy, but not closed.
@@ -33,6 +35,6 @@ async def to_its_end(opening: Coroutine[Any, Any, Outcome], discard: Callable[[O
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         await asyncio.wait([task])
-        if not task.cancelled() and task.exception() is None:
+        if not task.cancelled() and task.exception() is None and discard is not None:
             await discard(task.result())
         raise

@@ -29,11 +29,8 @@ _PAUSE: Final = 1.0
 class Connections:
     """Hands out the connections of ``engine``.
 
-    Args:
-        engine: makes the connections.
-        chosen: the kind of database.
-        owned: whether the engine is ours. Those of others only lend their connections, which go back after each use.
-        recycle: seconds after which a connection is replaced by a new one; -1 for never.
+    One that is not ``owned`` only lends its connections, which go back after each use. Ours are replaced by new ones
+    after ``recycle`` seconds; -1 is for never.
 
     Attributes:
         pooled: whether the newest connection leads to a pooler instead of to the server itself.
@@ -44,8 +41,10 @@ class Connections:
         self._chosen = chosen
         self._owned = owned
         self._recycle = recycle if recycle >= 0 else math.inf
-        self._most = _size_of(engine) if owned and chosen.greets else 0
+        self._most: float = 0
         """How many connections are kept here, out of the engine's pool; 0 where that one keeps them."""
+        if owned and chosen.greets and isinstance(engine.pool, QueuePool):  # other kinds of pools keep none
+            self._most = engine.pool.size() or math.inf
         self._known = 0
         """How many of those there are, in use or idle."""
         self._idle: list[AsyncConnection] = []
@@ -63,7 +62,9 @@ class Connections:
         """Return a connection, once there is one; ``release`` gives it back."""
         while True:
             connection = await (self._turn() if self._most else self._opened())
-            if self._is_usable(connection):
+            since: float = connection.info[_SINCE]
+            # It was not there yet when another one was found dead, and is not too old.
+            if since >= self._trusted_from and (not self._most or time.monotonic() < since + self._recycle):
                 return connection
             await self._discard(connection)
 
@@ -164,7 +165,8 @@ class Connections:
     async def _opened(self) -> AsyncConnection:
         """Check a connection out of the engine's pool; if it is new, wait for its first answer."""
         began = time.monotonic()
-        connection = await (to_its_end(self._connect(), self._put_back) if self._most else self._connect())
+        connecting = self._engine.connect().start()
+        connection = await (to_its_end(connecting, self._put_back) if self._most else connecting)
         if _SINCE not in connection.info:
             connection.info[_SINCE] = began
             if self._chosen.greets:
@@ -174,14 +176,6 @@ class Connections:
                     await self._drop(connection)
                     raise
         return connection
-
-    async def _connect(self) -> AsyncConnection:
-        return await self._engine.connect()
-
-    def _is_usable(self, connection: AsyncConnection) -> bool:
-        """Return whether ``connection`` was not there yet when another one was found dead, and is not too old."""
-        since: float = connection.info[_SINCE]
-        return since >= self._trusted_from and (not self._most or time.monotonic() < since + self._recycle)
 
     async def _discard(self, connection: AsyncConnection) -> None:
         try:
@@ -202,9 +196,3 @@ class Connections:
         # cancelled before it begins where the loop is just ending).
         closing = connection.close()
         await (closing if self._owned else asyncio.shield(closing))
-
-
-def _size_of(engine: AsyncEngine) -> float:
-    """Return how many connections the pool of ``engine`` keeps: none, some of its kinds."""
-    pool = engine.pool
-    return pool.size() or math.inf if isinstance(pool, QueuePool) else 0

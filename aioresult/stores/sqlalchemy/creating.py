@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import logging
 from contextlib import nullcontext
-from functools import partial
-from typing import Final
+from typing import Final, get_args
 
-from sqlalchemy import Dialect as SQLDialect
-from sqlalchemy import Table
 from sqlalchemy.exc import DBAPIError
 
 from aioresult.errors import SettingsError
@@ -21,14 +18,6 @@ from aioresult.stores.sqlalchemy.tables import Kind, Tables
 logger = logging.getLogger("aioresult")
 
 _CELERYS: Final[frozenset[Kind]] = frozenset({"task", "group"})
-_KINDS: Final[tuple[Kind, ...]] = ("task", "group", "stream", "runner")
-_NEEDED: Final[dict[Kind, tuple[Kind, ...]]] = {
-    "task": ("task",),
-    "group": ("group",),
-    "stream": ("task", "stream"),
-    "runner": ("runner",),
-}
-"""Which tables have to be there to write to one."""
 _ATTEMPTS: Final = 10
 
 
@@ -38,7 +27,7 @@ async def create_all(link: Link, tables: Tables, chosen: type[Dialect]) -> None:
     Raises:
         DBAPIError: that is not allowed.
     """
-    for kind in _KINDS:
+    for kind in get_args(Kind):
         await _create(link, tables, kind, chosen, indexes=True)
         await link.connection.run_sync(schema.complete, tables.of(kind))
 
@@ -50,27 +39,24 @@ async def create_for(link: Link, tables: Tables, writes: Kind, chosen: type[Dial
         DBAPIError: the table is missing, and may not be created.
         SettingsError: the same for a table that only this library creates: how somebody else may do it.
     """
-    for kind in _NEEDED[writes]:
+    needed: tuple[Kind, ...] = ("task", "stream") if writes == "stream" else (writes,)
+    for kind in needed:
         try:
             created = await _create(link, tables, kind, chosen)
         except DBAPIError as exc:
-            _explain(exc, tables.of(kind), kind, link.connection.dialect)
-            raise
+            table = tables.of(kind)
+            if kind in _CELERYS or not isinstance(judge(exc, table.fullname).error, SettingsError):
+                raise
+            whose = {"stream": "streams need", "runner": "leases of runners need"}[kind]
+            raise SettingsError(
+                f"{whose} the table {table.fullname}, which the database account is not allowed to create "
+                f"({exc.orig}); results work without it; whoever may do it: `aioresult sql create`, or "
+                f"{schema.definition(table, link.connection.dialect)}"
+            ) from exc
         if created and kind in _CELERYS:
             for other in _CELERYS - {kind}:
                 await create_quietly(link, tables, other, chosen)
         await link.connection.run_sync(schema.complete, tables.of(kind))
-
-
-def _explain(exc: DBAPIError, table: Table, kind: Kind, dialect: SQLDialect) -> None:
-    """Raise how to get a table that Celery does not have, where this account may not create it."""
-    if kind not in _CELERYS and isinstance(judge(exc, table.fullname).error, SettingsError):
-        whose = {"stream": "streams need", "runner": "leases of runners need"}[kind]
-        raise SettingsError(
-            f"{whose} the table {table.fullname}, which the database account is not allowed to create ({exc.orig}); "
-            f"results work without it; whoever may do it: `aioresult sql create`, or "
-            f"{schema.definition(table, dialect)}"
-        ) from exc
 
 
 async def create_quietly(link: Link, tables: Tables, kind: Kind, chosen: type[Dialect]) -> None:
@@ -88,12 +74,12 @@ async def _create(link: Link, tables: Tables, kind: Kind, chosen: type[Dialect],
     """
     table = tables.of(kind)
     attempt, missing = 0, False
-    while await link.connection.run_sync(partial(schema.lacks, table=table, indexes=indexes)):
+    while await link.connection.run_sync(schema.lacks, table, indexes=indexes):
         missing = True
         try:
             async with link.transaction(chosen.begin) if link.together else nullcontext():
                 await chosen.lock_for_creating(link)
-                await link.connection.run_sync(partial(schema.create, table=table, indexes=indexes))
+                await link.connection.run_sync(schema.create, table, indexes=indexes)
         except DBAPIError as exc:  # a Celery worker was faster, perhaps: the next look finds what it created
             attempt += 1
             if attempt == _ATTEMPTS or link.connection.invalidated or judge(exc, "").alone:

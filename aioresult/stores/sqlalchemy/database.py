@@ -17,7 +17,7 @@ from aioresult.settings import Settings
 from aioresult.stores.sqlalchemy import creating
 from aioresult.stores.sqlalchemy.awaiting import answered, to_its_end
 from aioresult.stores.sqlalchemy.connections import Connections
-from aioresult.stores.sqlalchemy.dialects.choice import dialect_class
+from aioresult.stores.sqlalchemy.dialects import dialect_class
 from aioresult.stores.sqlalchemy.dialects.port import Dialect
 from aioresult.stores.sqlalchemy.engines import make_engine, recycle_of
 from aioresult.stores.sqlalchemy.failures import Lost, Verdict, judge, text_of
@@ -33,17 +33,19 @@ _REPEATS: Final = 1
 """How often a call is made again after a connection was found dead."""
 _CONFLICT_REPEATS: Final = 8
 """The same after a deadlock with another writer."""
+_FEW: Final = 1000
+_LITTLE: Final = 2**20
+
+
+def is_small(rows: int, octets: int = 0) -> bool:
+    """Return whether a database finds or writes so much within moments."""
+    return rows <= _FEW and octets <= _LITTLE
 
 
 class Database:
-    """Where the statements of one store go.
+    """Where the statements of one store go, each of which is counted by ``count``.
 
-    Args:
-        target: what the URL means.
-        settings: the store's settings.
-        codec: the store's codec.
-        count: called once for each statement sent.
-        client: an engine that the caller owns, and that stays open; without it one is made.
+    An engine that is given as ``client`` is the caller's, and stays open; without it one is made.
     """
 
     def __init__(
@@ -53,7 +55,8 @@ class Database:
         self.settings = settings
         self.location = target.location
         self.tables = Tables(settings)
-        self.rows = Rows(settings, codec, dialect_class(target.family).dates_for(settings))
+        self._chosen = dialect_class(target.family)
+        self.rows = Rows(settings, codec, self._chosen.dates_for(settings))
         self.count = count
         self._client = client
         self._connections: Connections | None = None
@@ -61,7 +64,14 @@ class Database:
         self._named = self._together = True
         """Whether, for all that is known, statements may have names, and several may be one transaction."""
         self._opening = Opening(
-            target, settings, self.tables, self.rows, self._link, self._reopen, None if client else self.distrust
+            self._chosen,
+            self.location,
+            settings,
+            self.tables,
+            self.rows,
+            link=self._link,
+            reopen=self._reopen,
+            distrust=None if client else self.distrust,
         )
         self._errors: tuple[type[Exception], ...] = (SQLAlchemyError, OSError)  # asyncio's timeout is an OSError
 
@@ -80,13 +90,12 @@ class Database:
             SettingsError: the tables are missing, or the account may not use them.
             EncodeError: the database does not take a value.
         """
-        chosen = dialect_class(self.target.family)
-        patience = chosen.patience if small else None
+        patience = self._chosen.patience if small else None
 
         async def on_link() -> Outcome:
             nonlocal patience
             limit, patience = patience, None  # a second attempt has a new connection, and time
-            async with asyncio.timeout(chosen.deadline):
+            async with asyncio.timeout(self._chosen.deadline):
                 dialect = await self._opening.dialect(writes)
                 async with self._link() as link:
                     return await answered(work(link, dialect), limit)
@@ -98,7 +107,7 @@ class Database:
 
         async def on_link() -> None:
             async with self._link() as link:
-                await creating.create_all(link, self.tables, dialect_class(self.target.family))
+                await creating.create_all(link, self.tables, self._chosen)
             self._opening.forget()
 
         await self._insist(on_link)
@@ -116,7 +125,7 @@ class Database:
                 learned = (verdict.nameless and self._named) or (verdict.alone and self._together)
                 attempt += not learned
                 if not verdict.repeat or attempt > (_CONFLICT_REPEATS if verdict.conflict else _REPEATS):
-                    raise dialect_class(self.target.family).explained(verdict.error, self.target) from exc
+                    raise self._chosen.explained(verdict.error, self.target) from exc
             await self._recover(verdict, attempt)
 
     @property
@@ -127,11 +136,7 @@ class Database:
     async def ready(self) -> Dialect:
         """Return the same after opening the database if need be; raises as ``run``."""
         found = self._opening.usable(None)
-        return found if found is not None else await to_its_end(self.run(_dialect), _nothing)
-
-    async def facts(self) -> dict[str, str]:
-        """Return what was found when the database was opened, for operators."""
-        return (await self.ready()).facts
+        return found if found is not None else await to_its_end(self.run(_dialect))
 
     async def driver_connection(self) -> Any:
         """Return a driver's connection for lasting use, which leaves the pool; whoever asks for it closes it.
@@ -140,10 +145,10 @@ class Database:
             StoreUnavailable: the database cannot be reached.
         """
         await self.ready()
-        return await to_its_end(self._insist(self._detached), _closed)
+        return await to_its_end(self._insist(self._detached), lambda connection: connection.close())
 
     async def _detached(self) -> Any:
-        async with asyncio.timeout(dialect_class(self.target.family).deadline):
+        async with asyncio.timeout(self._chosen.deadline):
             return await self._made_connections().take()
 
     @property
@@ -171,12 +176,12 @@ class Database:
             connection = await connections.acquire()
         except TypeError as exc:  # what the driver says to an argument that it does not know
             raise SettingsError(f"setting database_engine_options or the URL's query: {exc}") from exc
-        count = self.count if counting else _nobody_counts
+        count = self.count if counting else lambda: None
         link = self._link_class(connection, count, together=self._together)
         try:
             yield link
         except self._errors as exc:
-            if await dialect_class(self.target.family).demoted(link, exc):
+            if await self._chosen.demoted(link, exc):
                 raise Lost(f"the server only reads, being no primary (any more): {text_of(exc)}") from exc
             raise
         finally:
@@ -196,10 +201,8 @@ class Database:
             await asyncio.sleep(random.uniform(0.001, 0.01) * 2**attempt)
 
     async def _reopen(self) -> None:
-        connections, self._connections = self._connections, None
         self._opening.forget(file=True)
-        if connections is not None:
-            await connections.aclose()
+        await self.aclose()
 
     def _made_connections(self) -> Connections:
         if self._connections is None:
@@ -209,26 +212,12 @@ class Database:
                 engine, self._link_class = make_engine(
                     self.target, self.settings, lambda: self._opening.writes, named=self._named
                 )
-            chosen = dialect_class(self.target.family)
             # SQLAlchemy wraps what goes wrong in a statement, but not in connecting, and not everything.
-            unwrapped = chosen.driver_errors(engine.dialect.driver)
+            unwrapped = self._chosen.driver_errors(engine.dialect.driver)
             self._errors = (SQLAlchemyError, OSError, engine.dialect.loaded_dbapi.Error, *unwrapped)
-            self._connections = Connections(
-                engine, chosen, owned=self._client is None, recycle=recycle_of(self.settings)
-            )
+            owned, recycle = self._client is None, recycle_of(self.settings)
+            self._connections = Connections(engine, self._chosen, owned=owned, recycle=recycle)
         return self._connections
-
-
-async def _closed(connection: Any) -> None:
-    await connection.close()
-
-
-def _nobody_counts() -> None:
-    pass
-
-
-async def _nothing(_outcome: object) -> None:
-    pass
 
 
 async def _dialect(_link: Link, dialect: Dialect) -> Dialect:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from pkgutil import resolve_name
 from typing import Any, Final
 
 from sqlalchemy.exc import ArgumentError
@@ -12,9 +13,10 @@ from sqlalchemy.pool import QueuePool, SingletonThreadPool
 
 from aioresult.errors import SettingsError
 from aioresult.settings import Settings
-from aioresult.stores.sqlalchemy.dialects.choice import dialect_class
+from aioresult.stores.sqlalchemy.dialects import dialect_class
 from aioresult.stores.sqlalchemy.link import Link, link_class
-from aioresult.stores.sqlalchemy.options import Given, connect_args, finished
+from aioresult.stores.sqlalchemy.options import Given, connect_args
+from aioresult.stores.sqlalchemy.spellings import driver_called
 from aioresult.stores.sqlalchemy.urls import Target
 
 logger = logging.getLogger("aioresult")
@@ -59,7 +61,7 @@ def make_engine(
     )
     nameless = {} if named else chosen.nameless(target)
     try:
-        arguments = finished(driver, {**own.pop("connect_args", {}), **wanted, **nameless})
+        arguments = driver_called(driver).finish({**own.pop("connect_args", {}), **wanted, **nameless})
     except SettingsError as exc:  # of several options together, from the URL and the settings
         raise SettingsError(f"the options for {target.location} cannot be used: {exc}") from exc
     options = {
@@ -99,9 +101,8 @@ def _meaningful(given: Mapping[str, Any]) -> dict[str, Any]:
 def _resolved(callback: Any) -> Callable[[Any], object]:
     """Return the function that ``database_engine_callback`` is or names, as ``"module:function"`` or with a dot."""
     if isinstance(callback, str):
-        module, _, name = callback.partition(":") if ":" in callback else callback.rpartition(".")
         try:
-            callback = getattr(__import__(module, fromlist=[name]), name)
+            callback = resolve_name(callback)
         except (ImportError, AttributeError, ValueError) as exc:
             raise SettingsError(f"setting database_engine_callback: cannot import {callback!r}") from exc
     if not callable(callback):

@@ -147,7 +147,8 @@ def _by_class(exc: Exception, code: str | int | None, text: str, location: str) 
     if isinstance(exc, PoolTimeout):
         return Verdict(error=StoreUnavailable(f"{location}: no connection became free in time: {text}"))
     unusable = code in _UNUSABLE or "not a database" in text or "ON CONFLICT" in text
-    if unusable or (_is_rejected(exc, code) and not lost):
+    rejected = isinstance(exc, ProgrammingError | IntegrityError) or _class_of(code) in ("23", "42")
+    if unusable or (rejected and not lost):
         error = SettingsError(f"{location}: the tables cannot be used as they are: {text}")
         return Verdict(error=error, repeat=True, reexamine=True)  # others may be in their place since we looked
     if isinstance(exc, TimeoutError):
@@ -159,10 +160,6 @@ def _by_class(exc: Exception, code: str | int | None, text: str, location: str) 
     unwrapped = not isinstance(exc, SQLAlchemyError | OSError)  # asyncpg's, of a connection that was cut just now
     cut = lost or (unwrapped and (code is None or code in _CUT or _class_of(code) == "08"))
     return Verdict(error=StoreUnavailable(f"{location}: {text}"), repeat=lost or unwrapped, distrust=cut)
-
-
-def _is_rejected(exc: Exception, code: str | int | None) -> bool:
-    return isinstance(exc, ProgrammingError | IntegrityError) or _class_of(code) in ("23", "42")
 
 
 def _class_of(code: str | int | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from sqlalchemy import CHAR, JSON, Connection, Dialect, Table, inspect
@@ -30,17 +30,8 @@ def reading_of(name: str, kind: Any, dialect: Dialect) -> str | None:
     return None
 
 
-def check_fitness(
-    connection: Connection, table: Table, kinds: Mapping[str, Any], key: Sequence[str], *, binary: bool
-) -> None:
-    """Check that ``table`` can be written to.
-
-    Args:
-        connection: to the database.
-        table: the table, named as it is.
-        kinds: types of the columns that are written.
-        key: the columns that tell one row from the other.
-        binary: whether what is written is not text.
+def check_fitness(connection: Connection, table: Table, kinds: Mapping[str, Any], *, binary: bool) -> None:
+    """Check that columns of ``table`` can be written to, which are of these ``kinds``; what is ``binary`` is no text.
 
     Raises:
         SettingsError: a column would make something else of our bytes, or nothing keeps an id from having two rows.
@@ -52,8 +43,9 @@ def check_fitness(
                 f"to be stored there, so that results can only be read; whoever may do it: "
                 f"{_remedy(table, name, connection.dialect)}"
             )
+    key = [column.name for column in table.columns if column.unique] or table.primary_key.columns.keys()
     # The others' own statements are refused without such a key; MySQL's would insert a second row.
-    if connection.dialect.name in _MYSQL and list(key) not in list(_unique_columns(connection, table)):
+    if connection.dialect.name in _MYSQL and key not in list(_unique_columns(connection, table)):
         names = ", ".join(key)
         raise SettingsError(
             f"table {table.fullname} has no unique key on {names} alone, so that one task could get two results; "

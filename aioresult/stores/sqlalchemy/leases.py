@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from typing import Final
 
 from sqlalchemy import TextClause, text
 
-from aioresult.errors import SettingsError, StoreUnavailable, Unsupported
+from aioresult.errors import SettingsError, Unsupported
 from aioresult.stores.sqlalchemy.database import Database
 from aioresult.stores.sqlalchemy.dialects.port import Dialect
 from aioresult.stores.sqlalchemy.failures import MissingTable
@@ -20,11 +21,7 @@ _FORM: Final = re.compile(r"[0-9A-Za-z-]{1,100}")
 
 
 class Leases:
-    """The leases of one store.
-
-    Args:
-        database: where they are.
-    """
+    """The leases of one store."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -35,13 +32,13 @@ class Leases:
         Raises:
             Unsupported: the table is missing, and this account may not create it or write to it.
         """
-        key = _key(runner)
-
-        async def renew(link: Link, dialect: Dialect) -> None:
-            await link.run(_statement(dialect.renewal(key, max(1, round(seconds * 1000)))))
-
+        key, milliseconds = _key(runner), max(1, round(seconds * 1000))
         try:
-            await self._database.run(renew, small=True, writes="runner")
+            await self._database.run(
+                lambda link, dialect: link.run(_statement(dialect.renewal(key, milliseconds))),
+                small=True,
+                writes="runner",
+            )
         except SettingsError as exc:
             raise Unsupported(f"a runner can keep no lease: {exc}") from exc
 
@@ -61,10 +58,8 @@ class Leases:
 
         alive: set[str] = set()
         if runners:
-            try:
+            with suppress(MissingTable):  # nobody has ever kept one
                 alive = await self._database.run(read, small=True)
-            except MissingTable:  # nobody has ever kept one
-                alive = set()
         return [runner for runner in runners if runner not in alive]
 
     async def purge(self) -> None:
@@ -78,12 +73,8 @@ class Leases:
 
         try:
             await self._database.run(delete, small=True)
-        except MissingTable:
-            return
-        except StoreUnavailable:
-            raise
         except SettingsError as exc:  # who may purge results need not have rights here
-            if condition is not None:
+            if condition is not None and not isinstance(exc, MissingTable):
                 raise Unsupported(f"a runner cannot delete its lease: {exc}") from exc
 
 

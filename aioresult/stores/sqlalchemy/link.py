@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -23,11 +23,9 @@ PREPARED: Final = "aioresult's prepared statements"
 
 
 class Link:
-    """Sends statements over a connection in autocommit mode.
+    """Sends statements over an open connection in autocommit mode, and calls ``count`` for each.
 
-    Args:
-        connection: an open connection.
-        count: called once for each statement.
+    Attributes:
         together: whether several statements can be one transaction, for all that is known.
     """
 
@@ -92,23 +90,19 @@ class AsyncpgLink(Link):
     """
 
     async def hot_rows(self, statement: TextClause, parameters: Mapping[str, Any]) -> Sequence[Any]:
-        self._count()
         sql, names = _compiled(statement, self.connection.dialect)
-        driver = await self._driver_connection()
         values = [parameters[name] for name in names]
-        try:
-            rows = await self._fetch(driver, sql, values)
-        except BaseException as exc:
-            if driver.is_closed() or getattr(exc, "sqlstate", None) is None:
-                await self.connection.invalidate()
-            raise
-        return rows
+        return await self._send(lambda driver: self._fetch(driver, sql, values))
 
     async def _command(self, command: str) -> None:
+        await self._send(lambda driver: driver.execute(command))
+
+    async def _send(self, send: Callable[[asyncpg.Connection], Awaitable[Outcome]]) -> Outcome:
         self._count()
-        driver = await self._driver_connection()
+        connected: Any = self.connection.sync_connection
+        driver = connected.connection.driver_connection
         try:
-            await driver.execute(command)
+            return await send(driver)
         except BaseException as exc:
             if driver.is_closed() or getattr(exc, "sqlstate", None) is None:
                 await self.connection.invalidate()
@@ -139,12 +133,6 @@ class AsyncpgLink(Link):
             prepared[sql] = await driver.prepare(sql, name=f"aioresult_{secrets.token_hex(8)}")
         found: list[Any] = await prepared[sql].fetch(*values)
         return found
-
-    async def _driver_connection(self) -> asyncpg.Connection:
-        open_already = self.connection.sync_connection
-        if open_already is None:
-            return (await self.connection.get_raw_connection()).driver_connection
-        return open_already.connection.driver_connection
 
 
 def link_class(driver: str, options: Iterable[str]) -> type[Link]:

@@ -6,40 +6,24 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from functools import partial
-from typing import Protocol
 
 from aioresult.errors import SettingsError
 from aioresult.settings import Settings
 from aioresult.stores.notices import warn_once
 from aioresult.stores.sqlalchemy import creating, schema
 from aioresult.stores.sqlalchemy.awaiting import answered
-from aioresult.stores.sqlalchemy.dialects.choice import dialect_class
 from aioresult.stores.sqlalchemy.dialects.port import Dialect
 from aioresult.stores.sqlalchemy.failures import NO_TRANSACTIONS
 from aioresult.stores.sqlalchemy.link import Link
 from aioresult.stores.sqlalchemy.rows import Rows
 from aioresult.stores.sqlalchemy.tables import Kind, Tables
-from aioresult.stores.sqlalchemy.urls import Target
-
-
-class Links(Protocol):
-    """Gives a connection; ``counting`` says whether its statements are part of the cost of waiting."""
-
-    def __call__(self, *, counting: bool = True) -> AbstractAsyncContextManager[Link]: ...
 
 
 class Opening:
     """Finds the tables of one database, and remembers what was found.
 
-    Args:
-        target: what the URL means.
-        settings: the store's settings.
-        tables: what they should be.
-        rows: how rows are made.
-        link: gives a connection.
-        reopen: closes all connections.
-        distrust: has all connections replaced before they are used again; ``None`` where they are the caller's.
+    ``link`` gives a connection, ``reopen`` closes all of them, and ``distrust`` has them replaced before they are used
+    again; it is ``None`` where they are the caller's.
 
     Attributes:
         writes: whether anything was to be stored so far.
@@ -47,15 +31,18 @@ class Opening:
 
     def __init__(
         self,
-        target: Target,
+        chosen: type[Dialect],
+        location: str,
         settings: Settings,
         tables: Tables,
         rows: Rows,
-        link: Links,
+        *,
+        link: Callable[..., AbstractAsyncContextManager[Link]],
         reopen: Callable[[], Awaitable[None]],
         distrust: Callable[[], None] | None,
     ) -> None:
-        self._target = target
+        self._chosen = chosen
+        self._location = location
         self._settings = settings
         self._tables = tables
         self._rows = rows
@@ -114,35 +101,36 @@ class Opening:
 
     async def _is_there_now(self) -> bool:
         """Return whether the results' table, which was missing, exists by now; costs as much as reading from it."""
-        look = partial(schema.lacks, table=self._tables.task, indexes=False)
-        async with self._link(counting=True) as link:
-            patience = dialect_class(self._target.family).patience
-            return not await answered(link.connection.run_sync(look), patience)
+        async with self._link() as link:
+            look = link.connection.run_sync(schema.lacks, self._tables.task)
+            return not await answered(look, self._chosen.patience)
 
     async def _open(self, writes: Kind | None) -> Dialect:
         if writes is not None and not self.writes:
             self.writes = True
             if self._file is not None and self._distrust is not None:
                 self._distrust()  # connections that were opened for reading leave the file's settings as they are
-        chosen = dialect_class(self._target.family)
         async with self._link(counting=False) as link:
             if self._settings.database_create_tables_at_setup:
                 if writes is not None:
-                    await creating.create_for(link, self._tables, writes, chosen)
+                    await creating.create_for(link, self._tables, writes, self._chosen)
                 elif self._settings.database_trigger:  # which takes a table to be installed on
-                    await creating.create_quietly(link, self._tables, "task", chosen)
-            extended, binary = self._settings.result_extended, self._rows.binary
+                    await creating.create_quietly(link, self._tables, "task", self._chosen)
             layout = await link.connection.run_sync(
-                partial(schema.examine, tables=self._tables, extended=extended, writes=writes, binary=binary)
+                schema.examine,
+                self._tables,
+                extended=self._settings.result_extended,
+                writes=writes,
+                binary=self._rows.binary,
             )
             if writes is None and not layout.there and not self._settings.database_create_tables_at_setup:
                 raise SettingsError(schema.missing_table(self._tables.task))
-            facts = await chosen.look(link, self._tables)
+            facts = await self._chosen.look(link, self._tables)
             if not layout.there:
                 facts["tables"] = f"{self._tables.task.fullname} is created when the first result is stored"
             if facts.get("file"):
                 self._file = _identity(facts["file"])
-            dialect = chosen(layout, self._rows.dates, facts)
+            dialect = self._chosen(layout, self._rows.dates, facts)
             if self._settings.database_trigger and layout.there:
                 await self._install_trigger(link, dialect)
         return dialect
@@ -154,9 +142,9 @@ class Opening:
         try:
             if not link.together:
                 raise SettingsError(NO_TRANSACTIONS)
-            await triggers.ensure(link, dialect)
+            await triggers.install(link, dialect)
         except SettingsError as exc:
-            warn_once(self._target.location, f"database_trigger: {exc}; what other writers store is polled meanwhile")
+            warn_once(self._location, f"database_trigger: {exc}; what other writers store is polled meanwhile")
 
     def _file_is_another(self) -> bool:
         """Return whether a database in a file was deleted or replaced behind our open connections."""

@@ -50,15 +50,6 @@ def connect_args(driver: str, *given: Given) -> dict[str, Any]:
     return found
 
 
-def finished(driver: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return arguments as the driver takes them, out of what ``connect_args`` has collected.
-
-    Raises:
-        SettingsError: files for TLS are missing, or the options for TLS contradict each other.
-    """
-    return driver_called(driver).finish(dict(arguments))
-
-
 def _advice(driver: Driver, name: str, shown: str) -> str:
     if name in driver.elsewhere:
         return f"more than {shown} can do; leave it out, or use {driver.alternative}, which can"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Column, Connection, Dialect, Index, Sequence, Table, inspect
 from sqlalchemy.exc import DBAPIError
@@ -21,30 +21,14 @@ from aioresult.stores.sqlalchemy.tables import COLUMNS, EXTENDED, Kind, Layout, 
 
 logger = logging.getLogger("aioresult")
 
-Columns = Mapping[str, Any]
-"""The columns of one table as it is, by name, as SQLAlchemy describes them; none where there is no table."""
-
-_KEYS = {"task": ("task_id",), "group": ("taskset_id",), "stream": ("task_id", "seq"), "runner": ("runner",)}
-_BINARY: dict[Kind, tuple[str, ...]] = {"group": ("result",), "stream": ("item",), "runner": ()}
-_NEEDED = {
-    "task": ("id", "task_id", "status", "result", "date_done", "traceback"),
-    "group": ("id", "taskset_id", "result", "date_done"),
-    "stream": ("task_id", "seq", "item", "date"),
-    "runner": ("runner", "expires"),
-}
+_DISPENSABLE: Final = EXTENDED | {"children"}
+"""Columns that tables of older generations lack."""
 
 
-def examine(
-    connection: Connection, tables: Tables, *, extended: bool, writes: Kind | None = None, binary: bool = False
-) -> Layout:
-    """Return what the database has of ``tables``; without ``writes``, the results' table need not exist.
+def examine(connection: Connection, tables: Tables, *, extended: bool, writes: Kind | None, binary: bool) -> Layout:
+    """Return what the database has of ``tables``; without one that it ``writes`` to, the results' need not exist.
 
-    Args:
-        connection: to the database.
-        tables: those that the settings name.
-        extended: whether the columns of ``result_extended`` are written.
-        writes: which of the tables is to be written to.
-        binary: whether what is written is not text.
+    ``extended`` says whether the columns of ``result_extended`` are written, ``binary`` whether that is not text.
 
     Raises:
         SettingsError: a table lacks a column that nothing works without; or the one to be written to does not exist,
@@ -62,8 +46,8 @@ def examine(
             raise SettingsError(missing_table(table))
         if not columns and writes == "stream":  # whose producers lock their tasks' rows
             raise SettingsError(missing_table(tables.task))
-        names = _BINARY.get(writes, written)
-        check_fitness(connection, table, {name: found[name]["type"] for name in names}, _KEYS[writes], binary=binary)
+        kinds = {name: found[name]["type"] for name in (written if writes == "task" else table.columns.keys())}
+        check_fitness(connection, table, kinds, binary=binary)
         if writes in ("task", "group"):
             next_ids[f"{writes}_next_id"] = _next_id(connection, table, found["id"])
     readings = {name: reading_of(name, task[name]["type"], dialect) for name in columns}
@@ -90,7 +74,7 @@ def definition(table: Table, dialect: Dialect) -> str:
     return "; ".join(undoubled(" ".join(str(one.compile(dialect=dialect)).split()), dialect) for one in statements)
 
 
-def lacks(connection: Connection, table: Table, *, indexes: bool) -> bool:
+def lacks(connection: Connection, table: Table, *, indexes: bool = False) -> bool:
     """Return whether ``table`` is missing, or, where ``indexes`` are asked for, one of these."""
     if not inspect(connection).has_table(table.name, schema=table.schema):
         return True
@@ -142,7 +126,8 @@ def _add(connection: Connection, table: Table, column: Column[Any]) -> None:
         )
 
 
-def _columns(connection: Connection, tables: Tables, kind: Kind) -> Columns:
+def _columns(connection: Connection, tables: Tables, kind: Kind) -> Mapping[str, Any]:
+    """Return the columns of one table as it is, by name, as SQLAlchemy describes them; none where there is no table."""
     table, inspector = tables.of(kind), inspect(connection)
     if table.schema and not inspector.has_schema(table.schema):
         raise SettingsError(
@@ -152,7 +137,7 @@ def _columns(connection: Connection, tables: Tables, kind: Kind) -> Columns:
     if not inspector.has_table(table.name, schema=table.schema):
         return {}
     columns = {column["name"]: column for column in inspector.get_columns(table.name, schema=table.schema)}
-    missing = [name for name in _NEEDED[kind] if name not in columns]
+    missing = [column.name for column in table.columns if column.name not in columns.keys() | _DISPENSABLE]
     if missing:
         whose = {"stream": "was not made for streams", "runner": "was not made for leases"}.get(
             kind, "is none of Celery's"
@@ -167,15 +152,12 @@ def _next_id(connection: Connection, table: Table, column: Mapping[str, Any]) ->
     sequence = table.c.id.default
     if fills_itself or not connection.dialect.supports_sequences or not isinstance(sequence, Sequence):
         return None
+    dialect = connection.dialect
     if inspect(connection).has_sequence(sequence.name, schema=sequence.schema):
-        return _next_value(sequence, connection.dialect)
+        if dialect.name in ("mysql", "mariadb"):
+            return undoubled(f"nextval({dialect.preparer(dialect).format_sequence(sequence)})", dialect)
+        return undoubled(str(sequence.next_value().compile(dialect=dialect)), dialect)
     hidden = ""
-    if connection.dialect.name != "postgresql":  # MariaDB shows nobody what he has no right on
+    if dialect.name != "postgresql":  # MariaDB shows nobody what he has no right on
         hidden = f", or which this database account may not use: GRANT SELECT, INSERT ON {sequence.name} TO it"
     raise SettingsError(f"table {table.fullname} needs the sequence {sequence.name}, which does not exist{hidden}")
-
-
-def _next_value(sequence: Sequence, dialect: Dialect) -> str:
-    if dialect.name in ("mysql", "mariadb"):
-        return undoubled(f"nextval({dialect.preparer(dialect).format_sequence(sequence)})", dialect)
-    return undoubled(str(sequence.next_value().compile(dialect=dialect)), dialect)

@@ -24,7 +24,8 @@ class Driver(NamedTuple):
         rules: by option, what becomes of its value.
         without_meaning: options that other drivers need, and that can be left out here without any loss.
         elsewhere: options that another driver takes, whose name is in ``alternative``.
-        finish: makes arguments of the driver of all that was collected.
+        finish: makes arguments of the driver of all that was collected; raises ``SettingsError`` where files for TLS
+            are missing, or the options for TLS contradict each other.
         normalized: brings the names of options into the form that the tables have.
     """
 
@@ -67,20 +68,12 @@ def _psycopgs_ssl(value: Any) -> dict[str, Any]:
     return {"sslmode": _postgresqls_ssl(value)["tls"]["sslmode"]}
 
 
-def _asyncpg_behind_pooler(value: Any) -> dict[str, Any]:
-    return {"statement_cache_size": 0, "prepared_statement_cache_size": 0} if truth(value) else {}
-
-
-def _psycopg_behind_pooler(value: Any) -> dict[str, Any]:
-    return {"prepare_threshold": None} if truth(value) else {}
+def _threshold(value: Any) -> int | None:
+    return None if str(value).lower() == "none" else whole(value)
 
 
 def _psycopgs_statements(value: Any) -> dict[str, Any]:
     return {} if whole(value) else {"prepare_threshold": None}
-
-
-def _threshold(value: Any) -> int | None:
-    return None if value is None or str(value).lower() == "none" else whole(value)
 
 
 def _mysqls_ssl(value: Any) -> dict[str, Any]:
@@ -127,13 +120,14 @@ _MORE_THAN_ASYNCPG: Final = frozenset(
 )
 """What protects more, or does another thing, and would be missed without a word."""
 
+_CACHES: Final = ("statement_cache_size", "prepared_statement_cache_size")
 _ASYNCPG: Final = Driver(
     rules={
-        **each("host port server_settings loop connection_class record_class"),
+        **each("host port loop connection_class record_class"),
         **each("async_creator_fn prepared_statement_name_func"),
         **each("user password database passfile service servicefile krbsrvname gsslib", str),
         **each("timeout command_timeout", number),
-        **each("statement_cache_size prepared_statement_cache_size", whole),
+        **each(" ".join(_CACHES), whole),
         **each("max_cached_statement_lifetime max_cacheable_statement_size", whole),
         **each("direct_tls", truth),
         **{name: within("tls", name) for name in _TLS_OF_LIBPQ},
@@ -148,7 +142,7 @@ _ASYNCPG: Final = Driver(
         # The server itself takes these apart, or the proxy before it, for which they may have a meaning of their own.
         "options": within("server_settings", "options"),
         "gssencmode": only("disable", "prefer"),
-        "pgbouncer": _asyncpg_behind_pooler,
+        "pgbouncer": lambda value: dict.fromkeys(_CACHES, 0) if truth(value) else {},
     },
     without_meaning=_OF_OTHERS
     | frozenset(
@@ -180,9 +174,8 @@ def _psycopg() -> Driver:
             "database": as_("dbname", str),
             "server_settings": _settings_of_sessions,
             "schema": within("server_settings", "search_path"),
-            "statement_cache_size": _psycopgs_statements,
-            "prepared_statement_cache_size": _psycopgs_statements,
-            "pgbouncer": _psycopg_behind_pooler,
+            **dict.fromkeys(_CACHES, _psycopgs_statements),
+            "pgbouncer": lambda value: {"prepare_threshold": None} if truth(value) else {},
         },
         without_meaning=_OF_OTHERS,
         finish=_with_settings_of_sessions,

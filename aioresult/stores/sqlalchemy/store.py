@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Final, Self
+from typing import ClassVar, Final, Self
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -21,8 +21,8 @@ from aioresult.abc import Capabilities, Feed, Store
 from aioresult.errors import AioResultError, DecodeError, SettingsError
 from aioresult.record import Conditional, Record, ResultTree
 from aioresult.settings import Settings
-from aioresult.stores.sqlalchemy.database import Database
-from aioresult.stores.sqlalchemy.dialects.choice import dialect_class
+from aioresult.stores.sqlalchemy.database import Database, is_small
+from aioresult.stores.sqlalchemy.dialects import dialect_class
 from aioresult.stores.sqlalchemy.dialects.port import Dialect
 from aioresult.stores.sqlalchemy.failures import UNREADABLE, MissingTable
 from aioresult.stores.sqlalchemy.feeds import push_of
@@ -34,10 +34,6 @@ from aioresult.stores.sqlalchemy.urls import Target, family_of, location_of, par
 from aioresult.stream import Append, Chunk, Cursor
 
 _PING: Final = text("SELECT 1")
-_FEW: Final = 1000
-"""Rows that a database finds or writes within moments."""
-_LITTLE: Final = 2**20
-"""Bytes that get to it within moments."""
 
 
 class SQLStore(Store):
@@ -74,19 +70,14 @@ class SQLStore(Store):
     def _use(self, target: Target, client: AsyncEngine | None) -> None:
         self.location = target.location
         self.lanes = dialect_class(target.family).lanes
-        self._database = Database(target, self.settings, self.codec, self._count, client)
-        self._rows = self._database.rows
-        self._push = push_of(self._database, self.get_many)
-        self._streams = Streams(self._database, self._push)
-        self._leases = Leases(self._database)
+        self.database = Database(target, self.settings, self.codec, self._count, client)
+        self._rows = self.database.rows
+        self._push = push_of(self.database, self.get_many)
+        self._streams = Streams(self.database, self._push)
+        self._leases = Leases(self.database)
 
     def _count(self) -> None:
         self.commands += 1
-
-    @property
-    def database(self) -> Database:
-        """The database beneath, for administration."""
-        return self._database
 
     def encode(self, record: Record) -> Record:
         return self._rows.encode(record)
@@ -100,7 +91,7 @@ class SQLStore(Store):
         if not wanted:
             return {}
         try:
-            rows = await self._database.run(read, small=len(wanted) <= _FEW)
+            rows = await self.database.run(read, small=is_small(len(wanted)))
         except UNREADABLE as exc:
             return await self._read_apart(sorted(wanted), exc)
         return {row[0]: self._rows.to_record(row) for row in rows if row[0] in wanted}
@@ -128,7 +119,8 @@ class SQLStore(Store):
         async def write(link: Link, dialect: Dialect) -> set[str]:
             return await dialect.write(link, rows, dialect.cutoff(lifetime) if lifetime else None, over)
 
-        written = await self._database.run(write, small=_is_small(rows), writes="task")
+        small = is_small(len(rows), sum(len(row[2] or b"") for row in rows))
+        written = await self.database.run(write, small=small, writes="task")
         self._push.announce([row for row in rows if row[0] in written])
         return written
 
@@ -140,7 +132,7 @@ class SQLStore(Store):
                 await dialect.delete(link, wanted)
 
         if wanted:
-            await self._database.run(delete, small=len(wanted) <= _FEW)
+            await self.database.run(delete, small=is_small(len(wanted)))
             await self._streams.delete_many(wanted)
 
     async def append_many(self, appends: Sequence[Append]) -> Sequence[int | AioResultError]:
@@ -166,10 +158,7 @@ class SQLStore(Store):
         return await self._push.capabilities()
 
     async def ping(self) -> None:
-        async def ping(link: Link, _dialect: Dialect) -> None:
-            await link.hot_rows(_PING, {})
-
-        await self._database.run(ping, small=True)
+        await self.database.run(lambda link, _: link.hot_rows(_PING, {}), small=True)
 
     async def purge(self) -> int:
         """Delete what has expired, results and groups, in small transactions.
@@ -178,7 +167,7 @@ class SQLStore(Store):
         """
         if not self.settings.result_expires:
             return 0
-        dialect = await self._database.ready()
+        dialect = await self.database.ready()
         cutoff = dialect.cutoff(self.settings.result_expires)
         total = 0
         for table in (dialect.layout.task, dialect.layout.group):
@@ -186,43 +175,34 @@ class SQLStore(Store):
                 while deleted := await self._purge_some(table, cutoff):
                     total += deleted
                     await asyncio.sleep(0)
-        await self._streams.purge(self.settings)
+        await self._streams.purge(cutoff)
         await self._leases.purge()
         return total
 
     async def _purge_some(self, table: str, cutoff: datetime) -> int | None:
-        async def purge(link: Link, dialect: Dialect) -> int | None:
-            return await dialect.purge(link, table, cutoff)
-
-        return await self._database.run(purge)
+        return await self.database.run(lambda link, dialect: dialect.purge(link, table, cutoff))
 
     async def put_group(self, group_id: str, tree: ResultTree) -> None:
         payload = self._rows.encode_group(group_id, tree)
         now = datetime.now(UTC)
-
-        async def write(link: Link, dialect: Dialect) -> None:
-            await dialect.write_group(link, group_id, payload, now)
-
-        await self._database.run(write, small=len(payload) <= _LITTLE, writes="group")
+        await self.database.run(
+            lambda link, dialect: dialect.write_group(link, group_id, payload, now),
+            small=is_small(1, len(payload)),
+            writes="group",
+        )
 
     async def get_group(self, group_id: str) -> ResultTree | None:
-        async def read(link: Link, dialect: Dialect) -> Any:
-            return await dialect.read_group(link, group_id)
-
         payload = None
         with self._unless_missing():
             try:
-                payload = await self._database.run(read, small=True)
+                payload = await self.database.run(lambda link, dialect: dialect.read_group(link, group_id), small=True)
             except UNREADABLE as exc:
                 raise DecodeError(f"the saved group {group_id!r} cannot be read: {exc!s:.400}") from exc
         return self._rows.decode_group(group_id, payload)
 
     async def delete_group(self, group_id: str) -> None:
-        async def delete(link: Link, dialect: Dialect) -> None:
-            await dialect.delete_group(link, group_id)
-
         with self._unless_missing():
-            await self._database.run(delete, small=True)
+            await self.database.run(lambda link, dialect: dialect.delete_group(link, group_id), small=True)
 
     @contextmanager
     def _unless_missing(self) -> Iterator[None]:
@@ -234,10 +214,4 @@ class SQLStore(Store):
                 raise
 
     async def aclose(self) -> None:
-        await self._push.aclose()
-        await self._database.aclose()
-
-
-def _is_small(rows: Sequence[Row]) -> bool:
-    """Return whether a database has written ``rows`` within moments."""
-    return len(rows) <= _FEW and sum(len(row[2] or b"") for row in rows) <= _LITTLE
+        await self.database.aclose()

@@ -27,20 +27,8 @@ from sqlalchemy.ext.compiler import compiles
 
 from aioresult.settings import Settings
 
-COLUMNS: Final = (
-    "task_id",
-    "status",
-    "result",
-    "date_done",
-    "traceback",
-    "children",
-    "name",
-    "args",
-    "kwargs",
-    "worker",
-    "retries",
-    "queue",
-    "stamps",
+COLUMNS: Final = tuple(
+    "task_id status result date_done traceback children name args kwargs worker retries queue stamps".split()
 )
 """The columns of a task's row, in the order in which rows are handled here; the ``id`` is left to the database."""
 
@@ -73,31 +61,18 @@ _TEXT = Text().with_variant(LONGTEXT, "mysql", "mariadb")
 _DATE = DateTime().with_variant(DATETIME(fsp=6), "mysql", "mariadb")
 """In tables that Celery has created on MySQL, results and tracebacks end at 64 KiB, and dates are whole seconds."""
 
-_CHARSET: Final[dict[str, Any]] = {"mysql_charset": "utf8mb4", "mariadb_charset": "utf8mb4"}
-_OPTIONS: Final[dict[str, Any]] = {"sqlite_autoincrement": True, **_CHARSET}
-
 
 class Tables:
     """Definitions of the tables for results, groups, streams and leases of runners, named as the settings say."""
 
     def __init__(self, settings: Settings) -> None:
-        names = settings.database_table_names or {}
-        schemas = settings.database_table_schemas or {}
-        self.metadata = MetaData()
-        self.task = self._task(names.get("task") or "celery_taskmeta", schemas.get("task"))
-        self.group = self._group(names.get("group") or "celery_tasksetmeta", schemas.get("group"))
-        self.stream = self._stream(names.get("stream") or "celery_taskstream", schemas.get("stream"))
-        self.runner = self._runner(names.get("runner") or "celery_taskrunner", schemas.get("runner"))
-
-    def of(self, kind: Kind) -> Table:
-        """Return the definition of one of them."""
-        return {"task": self.task, "group": self.group, "stream": self.stream, "runner": self.runner}[kind]
-
-    def _task(self, name: str, schema: str | None) -> Table:
-        table = Table(
-            name,
-            self.metadata,
-            Column("id", Integer, Sequence("task_id_sequence", schema=schema), primary_key=True, autoincrement=True),
+        self._names = settings.database_table_names or {}
+        self._schemas = settings.database_table_schemas or {}
+        self._metadata = MetaData()
+        self.task = self._table(
+            "task",
+            "celery_taskmeta",
+            self._id("task", "task_id_sequence"),
             Column("task_id", _ID, unique=True),
             Column("status", String(50)),
             Column("result", _BYTES),
@@ -111,51 +86,55 @@ class Tables:
             Column("retries", Integer),
             Column("queue", String(155)),
             Column("stamps", _BYTES),
-            schema=schema,
-            **_OPTIONS,
         )
-        Index(f"ix_{name}_date_done", table.c.date_done)
-        return table
-
-    def _group(self, name: str, schema: str | None) -> Table:
-        table = Table(
-            name,
-            self.metadata,
-            Column("id", Integer, Sequence("taskset_id_sequence", schema=schema), primary_key=True, autoincrement=True),
+        self.group = self._table(
+            "group",
+            "celery_tasksetmeta",
+            self._id("group", "taskset_id_sequence"),
             Column("taskset_id", _ID, unique=True),
             Column("result", _BYTES),
             Column("date_done", _DATE),
-            schema=schema,
-            **_OPTIONS,
         )
-        Index(f"ix_{name}_date_done", table.c.date_done)
-        return table
-
-    def _stream(self, name: str, schema: str | None) -> Table:
-        """Return the table that holds each item of each stream under its number."""
-        table = Table(
-            name,
-            self.metadata,
+        # Each item of each stream under its number.
+        self.stream = self._table(
+            "stream",
+            "celery_taskstream",
             Column("task_id", _ID, primary_key=True),
             Column("seq", BigInteger, primary_key=True, autoincrement=False),
             Column("item", _BYTES, nullable=False),
             Column("date", _DATE, nullable=False),
-            schema=schema,
-            **_CHARSET,
         )
-        Index(f"ix_{name}_date", table.c.date)
-        return table
-
-    def _runner(self, name: str, schema: str | None) -> Table:
-        """Return the table that holds when the lease of each runner ends."""
-        return Table(
-            name,
-            self.metadata,
+        # When the lease of each runner ends.
+        self.runner = self._table(
+            "runner",
+            "celery_taskrunner",
             Column("runner", String(100), primary_key=True),
             Column("expires", BigInteger, nullable=False),
-            schema=schema,
-            **_CHARSET,
         )
+
+    def of(self, kind: Kind) -> Table:
+        """Return the definition of one of them."""
+        return {"task": self.task, "group": self.group, "stream": self.stream, "runner": self.runner}[kind]
+
+    def _id(self, kind: Kind, sequence: str) -> Column[int]:
+        numbers = Sequence(sequence, schema=self._schemas.get(kind))
+        return Column("id", Integer, numbers, primary_key=True, autoincrement=True)
+
+    def _table(self, kind: Kind, usual_name: str, *columns: Column[Any]) -> Table:
+        name, schema = self._names.get(kind) or usual_name, self._schemas.get(kind)
+        table = Table(
+            name,
+            self._metadata,
+            *columns,
+            schema=schema,
+            sqlite_autoincrement=columns[0].name == "id",
+            mysql_charset="utf8mb4",
+            mariadb_charset="utf8mb4",
+        )
+        for column in columns:
+            if column.type is _DATE:
+                Index(f"ix_{name}_{column.name}", column)
+        return table
 
 
 def full_name(table: Table, dialect: Dialect) -> str:
@@ -181,10 +160,7 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
     """What a database has: the result of looking, not of wishing.
 
     Attributes:
-        task: the quoted name of the results' table, as the server takes it.
-        group: the quoted name of the groups' table.
-        stream: the quoted name of the streams' table.
-        runner: the quoted name of the leases' table.
+        task, group, stream, runner: the quoted names of the tables, as the server takes them.
         columns: those of ``COLUMNS`` that the results' table has; older generations lack some. None where there is no
             such table yet.
         written: those of them that are written, by the settings.
@@ -209,11 +185,7 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.columns)
 
     def select_list(self, date_done: str = "date_done") -> str:
-        """Return all of ``COLUMNS`` for a SELECT, with NULL in place of those that are missing.
-
-        Args:
-            date_done: the expression for that column.
-        """
+        """Return all of ``COLUMNS`` for a SELECT, with NULL in place of those that are missing."""
         found = {name: self.reading(name) for name in self.columns} | {"date_done": date_done}
         return ", ".join(found.get(name, "NULL") for name in COLUMNS)
 

@@ -21,10 +21,7 @@ MYSQL_MODES: Final = ("DISABLED", "PREFERRED", "REQUIRED", "VERIFY_CA", "VERIFY_
 _NO_TLS: Final = "wrong_version_number"
 """What OpenSSL says to an answer that is none of TLS."""
 _ADVICE: Final = {
-    "it speaks no TLS: say sslmode=disable in the URL": (
-        "rejected ssl upgrade",
-        "does not support ssl",
-    ),
+    "it speaks no TLS: say sslmode=disable in the URL": ("rejected ssl upgrade", "does not support ssl"),
     "it speaks no TLS: say ssl_mode=DISABLED in the URL": (_NO_TLS,),
     "it may want TLS: say sslmode=require in the URL": ("no encryption", "ssl off", "ssl required"),
     "name the authority in the URL: sslrootcert=/path/to/ca.pem, or sslrootcert=system with sslmode=verify-full": (
@@ -108,17 +105,14 @@ async def connect_mysql(driver: str, *, preferred: bool, **options: Any) -> Any:
         if preferred and _NO_TLS in str(exc).lower():
             return await connect(**{**options, "ssl": None})
         raise
-    if not preferred and not await _encrypted(connection):
-        connection.close()
-        raise StoreUnavailable(f"the connection to {options.get('host')} is not encrypted{advice_on_tls(_NO_TLS)}")
+    if not preferred:
+        async with connection.cursor() as cursor:
+            await cursor.execute("SHOW STATUS LIKE 'Ssl_cipher'")
+            found = await cursor.fetchone()
+        if not (found and found[1]):
+            connection.close()
+            raise StoreUnavailable(f"the connection to {options.get('host')} is not encrypted{advice_on_tls(_NO_TLS)}")
     return connection
-
-
-async def _encrypted(connection: Any) -> bool:
-    async with connection.cursor() as cursor:
-        await cursor.execute("SHOW STATUS LIKE 'Ssl_cipher'")
-        found = await cursor.fetchone()
-    return bool(found and found[1])
 
 
 def _check_files(given: Mapping[str, Any], names: tuple[str, ...], prefix: str = "") -> None:
@@ -136,11 +130,7 @@ def _present(context: ssl.SSLContext, cert: str, key: str | None, password: str 
 
 
 def advice_on_tls(words: str) -> str:
-    """Return what to change in the URL where only one side speaks TLS, or a certificate is not trusted, else nothing.
-
-    Args:
-        words: what the driver says.
-    """
+    """Return what to change in the URL where a driver's ``words`` are about TLS on one side only, or about trust."""
     lower = words.lower()
     for advice, signs in _ADVICE.items():
         if any(sign in lower for sign in signs):

@@ -6,7 +6,8 @@ within the same transaction, which the server sends once.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from itertools import product
 from typing import Final
 
@@ -64,41 +65,24 @@ async def _look(link: Link, dialect: Dialect) -> tuple[str, bool]:
     return (states if enabled in _ENABLED else "disabled"), enabled == _ALWAYS
 
 
-async def install(link: Link, dialect: Dialect, *, all_states: bool = False) -> bool:
-    """Install the trigger and return whether anything had to be changed.
+async def install(link: Link, dialect: Dialect, all_states: bool | None = None) -> bool:
+    """Install the trigger, for ``all_states`` or only for those that are final; return whether anything was changed.
 
-    Args:
-        link: to the database.
-        dialect: of the database.
-        all_states: announce progress too, and not only what is final.
+    Without a wish, nothing is done where results are announced already, be it with progress.
 
     Raises:
         Unsupported: it is no PostgreSQL.
         SettingsError: the account lacks the right.
     """
     wanted = _ALL if all_states else _READY
-    return await _install(link, dialect, wanted, frozenset({(wanted, True)}))
-
-
-async def ensure(link: Link, dialect: Dialect) -> bool:
-    """Install the trigger unless results are announced already, be it with progress; else as ``install``."""
-    return await _install(link, dialect, _READY, frozenset(product(ANNOUNCING, (True, False))))
-
-
-async def _install(link: Link, dialect: Dialect, wanted: str, enough: Collection[tuple[str, bool]]) -> bool:
+    enough = list(product(ANNOUNCING, (True, False))) if all_states is None else [(wanted, True)]
     if await _look(link, dialect) in enough:
         return False
-    try:
-        async with link.transaction():
-            await link.run(text("SELECT pg_advisory_xact_lock(:key)"), {"key": lock_key("trigger")})
-            if await _look(link, dialect) in enough:  # now, by somebody who was faster
-                return False
-            for statement in _statements(link, _only_postgresql(dialect), wanted):
-                await link.run(text(in_text(statement)))
-    except DBAPIError as exc:
-        if code_of(exc) not in _FORBIDDEN:
-            raise
-        raise _explained(dialect, "install-trigger") from exc
+    async with _changing(link, dialect, "install-trigger"):
+        if await _look(link, dialect) in enough:  # now, by somebody who was faster
+            return False
+        for statement in _statements(link, _only_postgresql(dialect), wanted):
+            await link.run(text(in_text(statement)))
     return True
 
 
@@ -130,17 +114,29 @@ async def uninstall(link: Link, dialect: Dialect) -> bool:
     _only_postgresql(dialect)
     table = dialect.layout.task
     there = await describe(link, dialect) != "not installed"
+    async with _changing(link, dialect, "uninstall-trigger"):
+        await link.run(text(in_text(f"DROP TRIGGER IF EXISTS {_NAME} ON {table}")))
+        if not await link.value(_USERS, {"schema": dialect.facts["schema"]}):
+            await link.run(text(in_text(f"DROP FUNCTION IF EXISTS {_function(link, dialect)}()")))
+    return there
+
+
+@asynccontextmanager
+async def _changing(link: Link, dialect: Dialect, command: str) -> AsyncIterator[None]:
+    """Make what is sent inside one transaction, one process after the other; tell whoever lacks the right."""
     try:
         async with link.transaction():
             await link.run(text("SELECT pg_advisory_xact_lock(:key)"), {"key": lock_key("trigger")})
-            await link.run(text(in_text(f"DROP TRIGGER IF EXISTS {_NAME} ON {table}")))
-            if not await link.value(_USERS, {"schema": dialect.facts["schema"]}):
-                await link.run(text(in_text(f"DROP FUNCTION IF EXISTS {_function(link, dialect)}()")))
+            yield
     except DBAPIError as exc:
         if code_of(exc) not in _FORBIDDEN:
             raise
-        raise _explained(dialect, "uninstall-trigger") from exc
-    return there
+        schema, table = dialect.facts["schema"], dialect.facts["table"]
+        raise SettingsError(
+            f"the database account is not allowed to install or remove the trigger: that takes the owner of the table "
+            f"{schema}.{table}, with the right CREATE on the schema {schema}; "
+            f"let the owner run `aioresult sql {command}` once"
+        ) from exc
 
 
 def _only_postgresql(dialect: Dialect) -> PostgreSQLDialect:
@@ -154,13 +150,3 @@ def _only_postgresql(dialect: Dialect) -> PostgreSQLDialect:
 def _function(link: Link, dialect: Dialect) -> str:
     sqlalchemys = link.connection.dialect
     return f"{undoubled(sqlalchemys.identifier_preparer.quote(dialect.facts['schema']), sqlalchemys)}.{_NAME}"
-
-
-def _explained(dialect: Dialect, command: str) -> SettingsError:
-    """Return what to tell whoever lacks the right."""
-    schema = dialect.facts["schema"]
-    return SettingsError(
-        f"the database account is not allowed to install or remove the trigger: that takes the owner of the table "
-        f"{schema}.{dialect.facts['table']}, with the right CREATE on the schema {schema}; "
-        f"let the owner run `aioresult sql {command}` once"
-    )

@@ -25,22 +25,13 @@ _FAMILIES: Final[dict[str, Family]] = {
     "mariadb": "mysql",
 }
 _DRIVERS: Final[dict[Family, dict[str, str]]] = {
-    "sqlite": {"": "aiosqlite", "aiosqlite": "aiosqlite", "pysqlite": "aiosqlite"},
+    "sqlite": dict.fromkeys(("", "aiosqlite", "pysqlite"), "aiosqlite"),
     "postgresql": {
-        "": "asyncpg",
-        "asyncpg": "asyncpg",
-        "psycopg": "psycopg",
-        "psycopg_async": "psycopg",
-        "psycopg2": "psycopg",
-        "psycopg2cffi": "psycopg",
+        **dict.fromkeys(("", "asyncpg"), "asyncpg"),
+        **dict.fromkeys(("psycopg", "psycopg_async", "psycopg2", "psycopg2cffi"), "psycopg"),
     },
     "mysql": {
-        "": "asyncmy",
-        "asyncmy": "asyncmy",
-        "pymysql": "asyncmy",
-        "mysqldb": "asyncmy",
-        "mysqlconnector": "asyncmy",
-        "mariadbconnector": "asyncmy",
+        **dict.fromkeys(("", "asyncmy", "pymysql", "mysqldb", "mysqlconnector", "mariadbconnector"), "asyncmy"),
         "aiomysql": "aiomysql",
     },
 }
@@ -171,10 +162,7 @@ def _listed(value: str | tuple[str, ...]) -> list[str]:
 
 
 def _require(driver: str, family: Family) -> None:
-    for module in (
-        driver,
-        "greenlet",
-    ):  # SQLAlchemy's asyncio part is built on greenlet, which it does not always install
+    for module in (driver, "greenlet"):  # SQLAlchemy's asyncio part needs this, but does not always install it
         if importlib.util.find_spec(module) is None:
             raise MissingDriver(
                 f"the package {module!r} is needed for this store and is not installed: "

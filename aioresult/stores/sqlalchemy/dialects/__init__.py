@@ -1,1 +1,22 @@
-"""What each kind of database does in its own words."""
+"""What each kind of database does in its own words, and which of them a URL asks for."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Final
+
+from aioresult.stores.sqlalchemy.dialects.port import Dialect
+from aioresult.stores.sqlalchemy.urls import Family
+
+_CLASSES: Final[dict[Family, str]] = {
+    "sqlite": "sqlite:SQLiteDialect",
+    "postgresql": "postgresql:PostgreSQLDialect",
+    "mysql": "mysql:MySQLDialect",
+}
+
+
+def dialect_class(family: Family) -> type[Dialect]:
+    """Return the dialect of ``family``; only this one is imported."""
+    module, _, name = _CLASSES[family].partition(":")
+    found: type[Dialect] = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    return found

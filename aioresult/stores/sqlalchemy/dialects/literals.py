@@ -30,7 +30,9 @@ def literal(value: Any) -> str:
     if isinstance(value, str):
         return f"_utf8mb4 x'{value.encode().hex()}'"
     if isinstance(value, bytes):
-        return _octets(value)
+        if value and not value.translate(None, _PLAIN):  # safe as it is, which JSON often is
+            return f"'{value.decode('ascii')}'"
+        return f"FROM_BASE64('{b64encode(value).decode('ascii')}')" if value else "x''"
     if isinstance(value, int):
         return str(int(value))
     if isinstance(value, datetime):
@@ -41,12 +43,3 @@ def literal(value: Any) -> str:
 def listed(values: Iterable[Any]) -> str:
     """Return ``values`` as literals with commas between them."""
     return ", ".join(map(literal, values))
-
-
-def _octets(value: bytes) -> str:
-    """Return octets as they are, where that is safe, which JSON often is; else in Base64, which is a third longer."""
-    if not value:
-        return "x''"
-    if not value.translate(None, _PLAIN):
-        return f"'{value.decode('ascii')}'"
-    return f"FROM_BASE64('{b64encode(value).decode('ascii')}')"

@@ -7,7 +7,8 @@ it within a transaction; and a locking read sees what is stored now in any case.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from operator import itemgetter
 from typing import Any, Final
@@ -18,7 +19,7 @@ from aioresult.settings import Settings
 from aioresult.states import PENDING
 from aioresult.stores.sqlalchemy.dates import Dates, WallDates
 from aioresult.stores.sqlalchemy.dialects.literals import listed, literal
-from aioresult.stores.sqlalchemy.dialects.port import PURGE_BATCH, Dialect
+from aioresult.stores.sqlalchemy.dialects.port import PURGE_BATCH, Dialect, parts_of
 from aioresult.stores.sqlalchemy.failures import code_of, text_of
 from aioresult.stores.sqlalchemy.link import Link
 from aioresult.stores.sqlalchemy.rows import Row
@@ -56,7 +57,6 @@ class MySQLDialect(Dialect):
         self._select = f"SELECT {layout.select_list()} FROM {self._task}"
         id_column, self._id = _id_of(layout.task_next_id)
         self._into = f"INSERT INTO {self._task} ({id_column}{', '.join(layout.written)}) VALUES "
-        self._keeping = "task_id = task_id"
         self._replacing = ", ".join(f"{name} = VALUES({name})" for name in layout.written if name != "task_id")
 
     @staticmethod
@@ -89,9 +89,8 @@ class MySQLDialect(Dialect):
 
     async def read(self, link: Link, ids: Sequence[str]) -> Sequence[Row]:
         rows: list[Row] = []
-        for start in range(0, len(ids), _CHUNK):
-            chunk = listed(ids[start : start + _CHUNK])
-            rows += await link.rows(f"{self._select} WHERE task_id IN ({chunk})")
+        for some in parts_of(ids, _CHUNK):
+            rows += await link.rows(f"{self._select} WHERE task_id IN ({listed(some)})")
         return rows
 
     async def write(self, link: Link, rows: Sequence[Row], cutoff: datetime | None, over: str = "") -> set[str]:
@@ -100,8 +99,8 @@ class MySQLDialect(Dialect):
         rows = [self._fitting(row) for row in sorted(rows, key=itemgetter(0))]  # locked in the same order by everybody
         written: set[str] = set()
         async with link.transaction(self.begin):
-            for chunk in _chunks(rows, self._packet // 4):
-                written |= await self._write_some(link, chunk, cutoff, over)
+            for some in _chunks(rows, self._packet // 4):
+                written |= await self._write_some(link, some, cutoff, over)
         return written
 
     async def _write_some(self, link: Link, rows: Sequence[Row], cutoff: datetime | None, over: str) -> set[str]:
@@ -112,7 +111,7 @@ class MySQLDialect(Dialect):
         """
         updates = over.startswith(RUNNER)
         if not updates:
-            await self._insert(link, rows, self._keeping)
+            await self._insert(link, rows, "task_id = task_id")  # keeps what is there
         there = {row[0]: row for row in await self._locked(link, rows)}
         if updates:
             rows = [row for row in rows if row[0] in there]
@@ -194,23 +193,14 @@ class MySQLDialect(Dialect):
         return value.encode("ascii", "backslashreplace").decode()
 
     async def delete(self, link: Link, ids: Sequence[str]) -> None:
-        ids = sorted(ids)
-        for start in range(0, len(ids), _CHUNK):
-            chunk = ids[start : start + _CHUNK]
-            await link.run(f"DELETE FROM {self._task} WHERE {self._exactly('task_id', chunk)}")
+        for some in parts_of(sorted(ids), _CHUNK):
+            await link.run(f"DELETE FROM {self._task} WHERE {self._exactly('task_id', some)}")
 
     async def purge(self, link: Link, table: str, cutoff: datetime) -> int | None:
-        lock = literal(lock_name(self.facts["database"], table))
-        if not await link.value(f"SELECT GET_LOCK({lock}, 0)"):
-            return None
-        try:
-            before = literal(self.dates.to_column(cutoff))
-            return await link.run(
-                f"DELETE FROM {escaped(table)} WHERE date_done < {before} ORDER BY date_done LIMIT {PURGE_BATCH}"
-            )
-        finally:
-            if not link.connection.invalidated:  # the lock ends with its connection
-                await link.value(f"SELECT RELEASE_LOCK({lock})")
+        before = literal(self.dates.to_column(cutoff))
+        statement = f"DELETE FROM {escaped(table)} WHERE date_done < {before} ORDER BY date_done LIMIT {PURGE_BATCH}"
+        async with turn_to_purge(link, self.facts["database"], table) as ours:
+            return await link.run(statement) if ours else None
 
     async def write_group(self, link: Link, group_id: str, payload: bytes, date: datetime) -> None:
         id_column, id_value = _id_of(self.layout.group_next_id)
@@ -268,6 +258,20 @@ def escaped(name: str) -> str:
 def lock_name(database: str, table: str) -> str:
     """Return the name of the lock for purging; such locks are those of the whole server."""
     return f"aioresult purge {hashlib.sha256(f'{database}.{table}'.encode()).hexdigest()[:32]}"
+
+
+@asynccontextmanager
+async def turn_to_purge(link: Link, database: str, table: str) -> AsyncIterator[bool]:
+    """Give whether nobody else is purging ``table``; if so, nobody else does until this ends."""
+    lock = literal(lock_name(database, table))
+    if not await link.value(f"SELECT GET_LOCK({lock}, 0)"):
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        if not link.connection.invalidated:  # the lock ends with its connection
+            await link.value(f"SELECT RELEASE_LOCK({lock})")
 
 
 def _chunks(rows: Sequence[Row], limit: int) -> list[list[Row]]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from aioresult.errors import AioResultError
@@ -16,17 +17,21 @@ from aioresult.states import PENDING, READY_STATES, SUCCESS
 from aioresult.stores.sqlalchemy.dates import Dates
 from aioresult.stores.sqlalchemy.link import Link
 from aioresult.stores.sqlalchemy.rows import Row
-from aioresult.stores.sqlalchemy.tables import Layout, Tables
+from aioresult.stores.sqlalchemy.tables import Layout, Tables, in_text
 from aioresult.stores.sqlalchemy.urls import Target
 
+Part = TypeVar("Part")
+
 READY_LIST = ", ".join(f"'{state}'" for state in sorted(READY_STATES))
-SUCCESS_TEXT = f"'{SUCCESS}'"
 PURGE_BATCH = 1000
 """Rows that one transaction of ``purge`` deletes: others wait for it no longer than that takes."""
-ZONES_APART = timedelta(days=1)
-"""How far the wall times of two zones may be apart."""
 LONGEST = 1e10
 """Seconds, some three centuries: the longest lifetime that keeps within what dates can hold."""
+
+
+def parts_of(items: Sequence[Part], size: int) -> Iterator[Sequence[Part]]:
+    """Give ``items`` in parts of ``size`` of them at most."""
+    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def condition(over: str, old: str, given: str, expired: str, same: str, mark: str) -> str:
@@ -48,7 +53,7 @@ def condition(over: str, old: str, given: str, expired: str, same: str, mark: st
     elif over == UNFINISHED:
         rule = unfinished
     else:
-        rule = f"({old}.status <> {SUCCESS_TEXT} AND ({unfinished} OR {given}.status IN ({READY_LIST})))"
+        rule = f"({old}.status <> '{SUCCESS}' AND ({unfinished} OR {given}.status IN ({READY_LIST})))"
     return f"{old}.status IS NULL OR {rule} OR {expired} OR ({same})"
 
 
@@ -66,6 +71,7 @@ class Dialect(ABC):
         lanes: how many batches may be under way at once, see ``Store.lanes``.
         clock: SQL for the server's time now, in milliseconds.
         greets: whether a connection counts only once it has answered, since a pooler may keep it waiting.
+        date_given: SQL for the parameter ``:date`` as the column takes it.
     """
 
     deadline: ClassVar[float | None] = 60.0
@@ -74,6 +80,7 @@ class Dialect(ABC):
     lanes: ClassVar[int] = 1
     clock: ClassVar[str]
     greets: ClassVar[bool] = False
+    date_given: ClassVar[str] = ":date"
 
     def __init__(self, layout: Layout, dates: Dates, facts: dict[str, str]) -> None:
         self.layout = layout
@@ -91,7 +98,7 @@ class Dialect(ABC):
         With dates that others may have written in another zone, a day is allowed for the difference: rather than
         deleting a fresh result, an old one is kept.
         """
-        slack = timedelta() if self.zone_is_certain else ZONES_APART
+        slack = timedelta(days=0 if self.zone_is_certain else 1)
         return datetime.now(UTC) - timedelta(seconds=min(lifetime, LONGEST)) - slack
 
     @staticmethod
@@ -108,28 +115,23 @@ class Dialect(ABC):
     def prepare_engine(engine: AsyncEngine, writes: Callable[[], bool]) -> None:
         """Arrange what every new connection of an engine of ours needs: by default, nothing.
 
-        Args:
-            engine: the engine.
-            writes: tells whether a new connection is for a store that writes: what only reads changes nothing.
+        ``writes`` tells whether a new connection is for a store that writes: what only reads changes nothing.
         """
         del engine, writes
 
     @staticmethod
     def explained(error: AioResultError, target: Target) -> AioResultError:
         """Return ``error``, with what this kind of database has to add: by default, nothing."""
-        del target
         return error
 
     @staticmethod
     def nameless(target: Target) -> dict[str, Any]:
         """Return the driver's arguments for statements that are not prepared under a name: by default, none are."""
-        del target
         return {}
 
     @staticmethod
     def driver_errors(driver: str) -> tuple[type[Exception], ...]:
         """Return errors of ``driver`` that SQLAlchemy lets through as they are."""
-        del driver
         return ()
 
     @staticmethod
@@ -140,7 +142,6 @@ class Dialect(ABC):
     @staticmethod
     async def demoted(link: Link, exc: Exception) -> bool:
         """Return whether ``exc`` says that the server takes no writes, whoever asks: by default, none says so."""
-        del link, exc
         return False
 
     @staticmethod
@@ -193,14 +194,22 @@ class Dialect(ABC):
             How many, or ``None`` where another process is at it.
         """
 
-    @abstractmethod
     async def write_group(self, link: Link, group_id: str, payload: bytes, date: datetime) -> None:
         """Store a group, replacing one of the same id."""
+        next_id = self.layout.group_next_id
+        column, value = ("id, ", f"{in_text(next_id)}, ") if next_id else ("", "")
+        statement = text(
+            f"INSERT INTO {in_text(self.layout.group)} ({column}taskset_id, result, date_done) "
+            f"VALUES ({value}:id, :payload, {self.date_given}) "
+            f"ON CONFLICT (taskset_id) DO UPDATE SET result = excluded.result, date_done = excluded.date_done"
+        )
+        await link.run(statement, {"id": group_id, "payload": payload, "date": self.dates.to_column(date)})
 
-    @abstractmethod
     async def read_group(self, link: Link, group_id: str) -> Any:
         """Return a group's payload as the driver gives it, or ``None``."""
+        statement = text(f"SELECT result FROM {in_text(self.layout.group)} WHERE taskset_id = :id")
+        return await link.value(statement, {"id": group_id})
 
-    @abstractmethod
     async def delete_group(self, link: Link, group_id: str) -> None:
         """Delete a group."""
+        await link.run(text(f"DELETE FROM {in_text(self.layout.group)} WHERE taskset_id = :id"), {"id": group_id})

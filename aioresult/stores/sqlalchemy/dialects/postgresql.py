@@ -15,7 +15,6 @@ from datetime import datetime
 from operator import itemgetter
 from typing import Any, ClassVar, Final
 
-import msgspec
 from sqlalchemy import TextClause, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -23,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from aioresult.record import RUNNER
 from aioresult.settings import Settings
 from aioresult.stores.sqlalchemy.dates import AwareDates, Dates
-from aioresult.stores.sqlalchemy.dialects.port import PURGE_BATCH, Dialect, condition
+from aioresult.stores.sqlalchemy.dialects.port import PURGE_BATCH, Dialect, condition, parts_of
 from aioresult.stores.sqlalchemy.failures import code_of, is_refusal
 from aioresult.stores.sqlalchemy.link import PREPARED, Link
 from aioresult.stores.sqlalchemy.rows import Row
@@ -60,23 +59,15 @@ class PostgreSQLDialect(Dialect):
     lanes: ClassVar[int] = 2
     clock: ClassVar[str] = "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS bigint)"
     greets: ClassVar[bool] = True
+    date_given: ClassVar[str] = "CAST(CAST(:date AS timestamptz) AS timestamp)"
 
     def __init__(self, layout: Layout, dates: Dates, facts: dict[str, str]) -> None:
         super().__init__(layout, dates, facts)
-        named = msgspec.structs.replace(
-            layout,
-            task=in_text(layout.task),
-            group=in_text(layout.group),
-            task_next_id=layout.task_next_id and in_text(layout.task_next_id),
-        )
-        table, self._group = named.task, named.group
-        self._group_next_id = layout.group_next_id and in_text(layout.group_next_id)
+        table = in_text(layout.task)
         self.channel_prefix = channel_prefix(facts["schema"], facts["table"])
         self._positions = {name: COLUMNS.index(name) for name in layout.written}
-        self._named = named
-        self._conditional: dict[tuple[str, bool], TextClause] = {}
-        self._write_one = self._writing("", many=False)
-        self._write_many = self._writing("", many=True)
+        self._writes: dict[tuple[str, bool], TextClause] = {}
+        """By rule, and whether for more than one row; made as they are needed."""
         select = f"SELECT {layout.select_list('CAST(date_done AS timestamptz)')} FROM {table}"
         self._read_one = text(f"{select} WHERE task_id = :id")
         self._read_many = text(f"{select} WHERE task_id = ANY(CAST(:ids AS text[]))")
@@ -168,38 +159,29 @@ class PostgreSQLDialect(Dialect):
             return await link.hot_rows(self._read_one, {"id": ids[0]})
         return await link.hot_rows(self._read_many, {"ids": list(ids)})
 
-    def _writing(self, over: str, *, many: bool) -> TextClause:
-        return text(_write_statement(self._named, self.channel_prefix, over, many=many))
-
     async def write(self, link: Link, rows: Sequence[Row], cutoff: datetime | None, over: str = "") -> set[str]:
         rows = sorted(rows, key=itemgetter(0))  # rows are locked in the same order by everybody
         written: set[str] = set()
-        for start in range(0, len(rows), _CHUNK):
-            written |= await self._write_some(link, rows[start : start + _CHUNK], cutoff, over)
+        for some in parts_of(rows, _CHUNK):
+            written |= await self._write_some(link, some, cutoff, over)
         return written
 
     async def _write_some(self, link: Link, rows: Sequence[Row], cutoff: datetime | None, over: str) -> set[str]:
-        if over:
-            return await self._write_over(link, rows, cutoff, over)
-        if len(rows) == 1:
-            return _written(await link.hot_rows(self._write_one, {**self._row(rows[0]), "cutoff": cutoff}))
-        return _written(await link.hot_rows(self._write_many, {**self._columns(rows), "cutoff": cutoff}))
-
-    async def _write_over(self, link: Link, rows: Sequence[Row], cutoff: datetime | None, over: str) -> set[str]:
-        """Write conditional rows, by statements that are made as they are needed."""
-        kind, extra = (RUNNER, {"mark": over}) if over.startswith(RUNNER) else (over, {"cutoff": cutoff})
         many = len(rows) > 1
-        statement = self._conditional.get((kind, many))
+        given = self._columns(rows) if many else {name: rows[0][place] for name, place in self._positions.items()}
+        if over.startswith(RUNNER):
+            rule, given["mark"] = RUNNER, over
+        else:
+            rule, given["cutoff"] = over, cutoff
+        statement = self._writes.get((rule, many))
         if statement is None:
-            statement = self._conditional[kind, many] = self._writing(kind, many=many)
-        values = self._columns(rows) if many else self._row(rows[0])
-        return _written(await link.hot_rows(statement, {**values, **extra}))
+            sql = _write_statement(self.layout, self.channel_prefix, rule, many=many)
+            statement = self._writes[rule, many] = text(sql)
+        ((written,),) = await link.hot_rows(statement, given)  # one array, or NULL for none
+        return set(written or ())
 
-    def _row(self, row: Row) -> dict[str, Any]:
-        return {name: row[position] for name, position in self._positions.items()}
-
-    def _columns(self, rows: Sequence[Row]) -> dict[str, list[Any] | None]:
-        columns: dict[str, list[Any] | None] = {}
+    def _columns(self, rows: Sequence[Row]) -> dict[str, Any]:
+        columns: dict[str, Any] = {}
         for name, position in self._positions.items():
             column = [row[position] for row in rows]
             columns[name] = column if column.count(None) < len(column) else None  # unnest() fills up with NULL
@@ -216,27 +198,6 @@ class PostgreSQLDialect(Dialect):
             f"AND date_done < CAST(CAST(:cutoff AS timestamptz) AS timestamp) LIMIT {PURGE_BATCH})"
         )
         return await link.run(statement, {"key": lock_key(f"purge {self.facts['schema']}.{table}"), "cutoff": cutoff})
-
-    async def write_group(self, link: Link, group_id: str, payload: bytes, date: datetime) -> None:
-        group, next_id = self._group, self._group_next_id
-        column, value = ("id, ", f"{next_id}, ") if next_id else ("", "")
-        statement = text(
-            f"INSERT INTO {group} ({column}taskset_id, result, date_done) "
-            f"VALUES ({value}:id, :payload, CAST(CAST(:date AS timestamptz) AS timestamp)) "
-            f"ON CONFLICT (taskset_id) DO UPDATE SET result = EXCLUDED.result, date_done = EXCLUDED.date_done"
-        )
-        await link.run(statement, {"id": group_id, "payload": payload, "date": date})
-
-    async def read_group(self, link: Link, group_id: str) -> Any:
-        return await link.value(text(f"SELECT result FROM {self._group} WHERE taskset_id = :id"), {"id": group_id})
-
-    async def delete_group(self, link: Link, group_id: str) -> None:
-        await link.run(text(f"DELETE FROM {self._group} WHERE taskset_id = :id"), {"id": group_id})
-
-
-def _written(rows: Sequence[Any]) -> set[str]:
-    """Return the ids in the one array that a statement has made of those that it has written, or ``NULL`` for none."""
-    return set(rows[0][0] or ())
 
 
 def channel_prefix(schema: str, table: str) -> str:
@@ -265,7 +226,7 @@ def lock_key(purpose: str) -> int:
 
 
 def _write_statement(layout: Layout, prefix: str, over: str, *, many: bool) -> str:
-    names = layout.written
+    names, task = layout.written, in_text(layout.task)
     types = [f"{_TYPES.get(name, 'text')}{'[]' if many else ''}" for name in names]
     parameters = ", ".join(f"CAST(:{name} AS {kind})" for name, kind in zip(names, types, strict=True))
     source = f"unnest({parameters})" if many else f"(VALUES ({parameters}))"
@@ -274,19 +235,19 @@ def _write_statement(layout: Layout, prefix: str, over: str, *, many: bool) -> s
     if layout.task_next_id:
         # A task that is there already keeps its id, and does not use up one of the sequence with each of its states.
         columns.insert(0, "id")
-        existing = f"SELECT present.id FROM {layout.task} AS present WHERE present.task_id = given.task_id"
-        values.insert(0, f"COALESCE(({existing}), {layout.task_next_id})")
+        existing = f"SELECT present.id FROM {task} AS present WHERE present.task_id = given.task_id"
+        values.insert(0, f"COALESCE(({existing}), {in_text(layout.task_next_id)})")
     assignments = ", ".join(f"{name} = EXCLUDED.{name}" for name in names if name != "task_id")
     compared = ("status", "result", "date_done", "traceback")
     same = " AND ".join(f"kept.{name} IS NOT DISTINCT FROM EXCLUDED.{name}" for name in compared)
     channel = channel_expression(f"'{prefix}'", "task_id")
     expired = "kept.date_done < CAST(CAST(:cutoff AS timestamptz) AS timestamp)"
     replaceable = condition(over, "kept", "EXCLUDED", expired, same, ":mark")
-    there = f"EXISTS (SELECT 1 FROM {layout.task} AS present WHERE present.task_id = given.task_id)"
+    there = f"EXISTS (SELECT 1 FROM {task} AS present WHERE present.task_id = given.task_id)"
     chosen = f"given WHERE {there}" if over.startswith(RUNNER) else "given"
     return (
         f"WITH given AS (SELECT * FROM {source} AS given ({', '.join(names)})), "
-        f"written AS (INSERT INTO {layout.task} AS kept ({', '.join(columns)}) "
+        f"written AS (INSERT INTO {task} AS kept ({', '.join(columns)}) "
         f"SELECT {', '.join(values)} FROM {chosen} "
         f"ON CONFLICT (task_id) DO UPDATE SET {assignments} WHERE {replaceable} RETURNING kept.task_id) "
         f"SELECT array_agg(task_id) FROM (SELECT task_id, pg_notify({channel}, task_id) FROM written) AS told"

@@ -24,7 +24,7 @@ from aioresult.patches import original, patched_by_gevent
 from aioresult.record import ABSENT, RUNNER, UNFINISHED
 from aioresult.settings import Settings
 from aioresult.stores.sqlalchemy.dates import Dates, TextDates
-from aioresult.stores.sqlalchemy.dialects.port import PURGE_BATCH, Dialect, condition
+from aioresult.stores.sqlalchemy.dialects.port import PURGE_BATCH, Dialect, condition, parts_of
 from aioresult.stores.sqlalchemy.feeds import files
 from aioresult.stores.sqlalchemy.link import Link
 from aioresult.stores.sqlalchemy.rows import Row
@@ -78,7 +78,34 @@ class SQLiteDialect(Dialect):
 
     @staticmethod
     def prepare_engine(engine: AsyncEngine, writes: Callable[[], bool]) -> None:
-        _prefer_write_ahead_log(engine, writes)
+        """Let readers and the writer work side by side.
+
+        The mode is kept in the file, so that it is chosen where that is new, or once there is a writer here.
+        A commit then survives the end of the process, but the last ones may be lost with a power failure, as SQLite's
+        own documentation recommends for this mode. The log needs memory that all processes share, so the mode stays as
+        it is on network file systems (and in memory). It is set once only, so that a ``database_engine_callback`` that
+        prefers another one has the last word.
+        """
+        path = files.path_of(engine.url)
+        shared = path is not None and not files.network_of(path)
+        decided = False
+
+        def on_connect(connection: Any, _record: object) -> None:
+            nonlocal decided
+            cursor = connection.cursor()
+            switching = path is not None and shared and not decided and (writes() or _is_new(path))
+            decided = decided or switching
+            try:
+                cursor.execute("PRAGMA journal_mode = WAL" if switching else "PRAGMA journal_mode")
+                if cursor.fetchone()[0] == "wal":
+                    cursor.execute("PRAGMA synchronous = NORMAL")
+            except sqlite3.OperationalError:
+                said = "the journal mode of the SQLite database stays as it is: read-only, or in use"
+                logger.debug(said, exc_info=True)
+            finally:
+                cursor.close()
+
+        event.listen(engine.sync_engine, "connect", on_connect)
 
     @staticmethod
     def explained(error: AioResultError, target: Target) -> AioResultError:
@@ -116,8 +143,8 @@ class SQLiteDialect(Dialect):
             return await self._write(link, rows, limit, over)
         written: set[str] = set()
         async with link.transaction(self.begin):
-            for start in range(0, len(rows), _CHUNK):
-                written |= await self._write(link, rows[start : start + _CHUNK], limit, over)
+            for some in parts_of(rows, _CHUNK):
+                written |= await self._write(link, some, limit, over)
         return written
 
     async def _write(self, link: Link, rows: Sequence[Row], limit: object, over: str) -> set[str]:
@@ -135,19 +162,6 @@ class SQLiteDialect(Dialect):
     async def purge(self, link: Link, table: str, cutoff: datetime) -> int | None:
         statement = f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE {_OLD} LIMIT {PURGE_BATCH})"
         return await link.run(statement, (self.dates.to_column(cutoff),))  # waits for its turn: one writer at a time
-
-    async def write_group(self, link: Link, group_id: str, payload: bytes, date: datetime) -> None:
-        statement = (
-            f"INSERT INTO {self.layout.group} (taskset_id, result, date_done) VALUES (?, ?, ?) "
-            f"ON CONFLICT (taskset_id) DO UPDATE SET result = excluded.result, date_done = excluded.date_done"
-        )
-        await link.run(statement, (group_id, payload, self.dates.to_column(date)))
-
-    async def read_group(self, link: Link, group_id: str) -> Any:
-        return await link.value(f"SELECT result FROM {self.layout.group} WHERE taskset_id = ?", (group_id,))
-
-    async def delete_group(self, link: Link, group_id: str) -> None:
-        await link.run(f"DELETE FROM {self.layout.group} WHERE taskset_id = ?", (group_id,))
 
 
 async def _connect(*where: Any, **options: Any) -> aiosqlite.Connection:
@@ -248,33 +262,3 @@ def _is_new(path: Path) -> bool:
         return path.stat().st_size == 0
     except OSError:
         return True
-
-
-def _prefer_write_ahead_log(engine: AsyncEngine, writes: Callable[[], bool]) -> None:
-    """Let readers and the writer work side by side.
-
-    The mode is kept in the file, so that it is chosen where that is new, or once there is a writer here.
-    A commit then survives the end of the process, but the last ones may be lost with a power failure, as SQLite's own
-    documentation recommends for this mode. The log needs memory that all processes share, so the mode stays as it is
-    on network file systems (and in memory). It is set once only, so that a ``database_engine_callback`` that prefers
-    another one has the last word.
-    """
-    path = files.path_of(engine.url)
-    shared = path is not None and not files.network_of(path)
-    decided = False
-
-    def on_connect(connection: Any, _record: object) -> None:
-        nonlocal decided
-        cursor = connection.cursor()
-        switching = path is not None and shared and not decided and (writes() or _is_new(path))
-        decided = decided or switching
-        try:
-            cursor.execute("PRAGMA journal_mode = WAL" if switching else "PRAGMA journal_mode")
-            if cursor.fetchone()[0] == "wal":
-                cursor.execute("PRAGMA synchronous = NORMAL")
-        except sqlite3.OperationalError:
-            logger.debug("the journal mode of the SQLite database stays as it is: read-only, or in use", exc_info=True)
-        finally:
-            cursor.close()
-
-    event.listen(engine.sync_engine, "connect", on_connect)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from aioresult.polling import Read
 from aioresult.stores.sqlalchemy.database import Database
-from aioresult.stores.sqlalchemy.feeds.port import Polling, Push
+from aioresult.stores.sqlalchemy.feeds.port import Push
 
 
 def push_of(database: Database, read: Read) -> Push:
     """Return the way in which the stores of this kind of database announce what they write, and hear of it.
 
-    Args:
-        database: where they store it.
-        read: reads many records, where something has to be polled beside a push.
+    Where something has to be polled beside a push, that is done by ``read``.
     """
     if database.target.family == "sqlite":
         from aioresult.stores.sqlalchemy.feeds.sqlite import SQLitePush
@@ -22,4 +20,4 @@ def push_of(database: Database, read: Read) -> Push:
         from aioresult.stores.sqlalchemy.feeds.postgresql import PostgreSQLPush
 
         return PostgreSQLPush(database, read)
-    return Polling(database)
+    return Push(database)

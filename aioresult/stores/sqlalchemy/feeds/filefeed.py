@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import sqlite3
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -28,8 +27,6 @@ from aioresult.stores.sqlalchemy.failures import NOT_UTF8
 from aioresult.stores.sqlalchemy.feeds import files
 from aioresult.stores.sqlalchemy.feeds.local import LocalFeed
 from aioresult.stores.sqlalchemy.rows import Row
-
-logger = logging.getLogger("aioresult")
 
 _PAUSES: Final = (0.0005, 0.002, 0.008, 0.032, 0.128, 0.512, 2.048)
 """Seconds from one look to the next after an event of the files, as long as nothing has moved."""
@@ -49,7 +46,7 @@ class FileFeed(LocalFeed):
         self._use(dialect)
         # Whichever of them is written to in the present mode: a writer that comes may change it.
         names = frozenset(self._path.name + suffix for suffix in ("", "-wal", "-journal"))
-        self._files = files.FileWatch(self._path.parent, written=names, present=names, changed=self._on_change)
+        self._files = files.FileWatch(self._path.parent, names, self._on_change)
         self._connection: aiosqlite.Connection | None = None
         self._inode = self._path.stat().st_ino
         self._version = self._last = 0
@@ -85,8 +82,7 @@ class FileFeed(LocalFeed):
         self._connection = connection
         await self._files.open()
         self._version = (await self._query("PRAGMA data_version"))[0][0]
-        if self._there:
-            self._last = (await self._query(self._last_id))[0][0] or 0
+        await self._catch_up()
 
     async def unwatch(self, ids: Collection[str]) -> None:
         await super().unwatch(ids)
@@ -155,7 +151,8 @@ class FileFeed(LocalFeed):
         """Pay what is owed to ``ids``: what is stored of them, or that nothing is."""
         found = set()
         if not self._there:  # somebody may have created the table since the feed was opened
-            await self._look_for_the_table()
+            self._use(await self._database.ready())
+            await self._catch_up()
         rows = await self._query(self._by_task, json.dumps(list(ids))) if self._there else []
         for row_id, *row in rows:
             if row[0] in self._watched:
@@ -171,7 +168,7 @@ class FileFeed(LocalFeed):
             await self._look_at(list(self._watched))
             return
         if not self._watched:
-            self._last = (await self._query(self._last_id))[0][0] or 0
+            await self._catch_up()
             return
         if self._ids_grow:
             candidates = [row_id for row_id, _ in self._known.values()] + await self._arrivals()
@@ -184,9 +181,8 @@ class FileFeed(LocalFeed):
             if row[0] in self._watched and self._note(row_id, tuple(row)):
                 self._emit(row[0], self._rows.to_record(row))
 
-    async def _look_for_the_table(self) -> None:
-        """Find out whether somebody has created the table, and how far it is by now."""
-        self._use(await self._database.ready())
+    async def _catch_up(self) -> None:
+        """Take what the table holds by now for known."""
         if self._there:
             self._last = (await self._query(self._last_id))[0][0] or 0
 
@@ -236,12 +232,8 @@ class FileFeed(LocalFeed):
             except sqlite3.OperationalError as exc:
                 if NOT_UTF8 not in str(exc):
                     raise
-                connection.text_factory = _text_of  # for good: it costs more, but is good for every text
+                # For good: it costs more, but is good for every text.
+                connection.text_factory = lambda octets: octets.decode(errors="replace")
                 return list(await connection.execute_fetchall(statement, parameters))
         except (sqlite3.Error, ValueError) as exc:
             raise StoreUnavailable(f"{self._database.location}: {exc}") from exc
-
-
-def _text_of(octets: bytes) -> str:
-    """Return a text, whatever it is made of."""
-    return octets.decode(errors="replace")

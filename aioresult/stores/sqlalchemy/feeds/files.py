@@ -7,6 +7,7 @@ import ctypes
 import re
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
@@ -31,15 +32,14 @@ _MOUNTS: Final = Path("/proc/self/mountinfo")
 
 def path_of(url: URL) -> Path | None:
     """Return where the database of ``url`` is, or ``None`` for one in memory."""
-    name = url.database
-    if not name or name == ":memory:" or url.query.get("mode") == "memory":
-        return None
-    if not name.startswith("file:"):
-        return Path(name)
+    name = url.database or ""
+    is_uri = name.startswith("file:")
     name = name.removeprefix("file:")
-    return (
-        None if name in ("", ":memory:") else Path(unquote(name.removeprefix("//") if name.startswith("///") else name))
-    )
+    if name in ("", ":memory:") or url.query.get("mode") == "memory":
+        return None
+    if is_uri:
+        name = unquote(name.removeprefix("//") if name.startswith("///") else name)
+    return Path(name)
 
 
 def obstacle(path: Path) -> str:
@@ -57,13 +57,12 @@ def obstacle(path: Path) -> str:
 
 
 def network_of(path: Path) -> str:
-    """Return the kind of file system that holds ``path``, or an empty string where it is a local one."""
-    kind = _file_system(path)
-    return "" if kind in _LOCAL or not sys.platform.startswith("linux") else kind
+    """Return the kind of file system that holds ``path``, or an empty string where it is a local one.
 
-
-def _file_system(path: Path) -> str:
-    """Return the kind of file system that holds ``path``: that of the longest mount point above it."""
+    That is the kind of the longest mount point above it.
+    """
+    if not sys.platform.startswith("linux"):
+        return ""
     try:
         lines = _MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
@@ -75,27 +74,19 @@ def _file_system(path: Path) -> str:
         point = _ESCAPE.sub(lambda found: chr(int(found[1], 8)), fields.split()[4])
         if len(point) >= longest and real.is_relative_to(point):
             longest, kind = len(point), rest.split()[0]
-    return kind
+    return "" if kind in _LOCAL else kind
 
 
 class FileWatch:
-    """Calls back when one of the files is written, created or deleted.
+    """Calls back when one of the files is written, created or deleted; they need not exist yet.
 
     The folder is watched for files that come and go, and each file for writes, so that a busy folder costs nothing.
-
-    Args:
-        folder: where they are.
-        written: names of the files whose writes matter; they need not exist yet.
-        present: names of the files whose coming and going matters.
-        changed: called in the loop's thread, with the name of a file, or with an empty string when events were lost.
+    ``changed`` is called in the loop's thread, with a file's name, or with an empty string when events were lost.
     """
 
-    def __init__(
-        self, folder: Path, *, written: frozenset[str], present: frozenset[str], changed: Callable[[str], None]
-    ) -> None:
+    def __init__(self, folder: Path, names: frozenset[str], changed: Callable[[str], None]) -> None:
         self._folder = folder
-        self._written = written
-        self._present = present
+        self._names = names
         self._changed = changed
         self._watches: dict[int, str] = {}
         self._inotify: INotify | None = None
@@ -111,9 +102,9 @@ class FileWatch:
         from inotify_simple import flags
 
         inotify.add_watch(self._folder, flags.CREATE | flags.DELETE | flags.MOVED_TO | flags.MOVED_FROM)
-        for name in self._written:
-            self._add(name)
-        self._loop.add_reader(inotify.fileno(), self._read)
+        for name in self._names:
+            self._add(inotify, name)
+        self._loop.add_reader(inotify.fileno(), self._read, inotify)
 
     def close(self) -> None:
         """End watching; harmless when called twice."""
@@ -123,32 +114,26 @@ class FileWatch:
                 self._loop.remove_reader(inotify.fileno())
             inotify.close()
 
-    def _add(self, name: str) -> None:
+    def _add(self, inotify: INotify, name: str) -> None:
         from inotify_simple import flags
 
-        if self._inotify is None:
-            return
-        try:
-            self._watches[self._inotify.add_watch(self._folder / name, flags.MODIFY)] = name
-        except FileNotFoundError:
-            return  # its creation will be an event of the folder
+        with suppress(FileNotFoundError):  # its creation will be an event of the folder
+            self._watches[inotify.add_watch(self._folder / name, flags.MODIFY)] = name
 
-    def _read(self) -> None:
+    def _read(self, inotify: INotify) -> None:
         from inotify_simple import flags
 
-        if self._inotify is None:
-            return
         changed: dict[str, None] = {}
-        for event in self._inotify.read(timeout=0):
+        for event in inotify.read(timeout=0):
             if event.mask & flags.Q_OVERFLOW:
                 changed[""] = None
             elif event.mask & flags.IGNORED:
                 self._watches.pop(event.wd, None)
             elif event.mask & flags.MODIFY:
                 changed[self._watches.get(event.wd, "")] = None
-            elif event.name in self._present:
-                if event.name in self._written and event.mask & (flags.CREATE | flags.MOVED_TO):
-                    self._add(event.name)
+            elif event.name in self._names:
+                if event.mask & (flags.CREATE | flags.MOVED_TO):
+                    self._add(inotify, event.name)
                 changed[event.name] = None
         for name in changed:
             self._changed(name)

@@ -18,11 +18,7 @@ _SHARE: Final = 0.2
 class ForeignNews:
     """Polls for a feed that hears of some writers only, from ``begin`` to ``aclose``.
 
-    Args:
-        read: reads many records.
-        settings: have the intervals.
-        emit: takes what is new.
-        fail: takes the error that has ended the polling.
+    ``emit`` takes what is new, ``fail`` the error that has ended the polling.
     """
 
     def __init__(self, read: Read, settings: Settings, emit: Sink, fail: Callable[[Exception], None]) -> None:

@@ -8,7 +8,7 @@ import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aioresult.errors import SettingsError, StoreUnavailable
 from aioresult.stores.sqlalchemy.dialects.postgresql import PostgreSQLDialect
@@ -49,13 +49,7 @@ class Refused(StoreUnavailable):
 
 
 class Listener(ABC):
-    """Owns one connection, on which nothing else is done than to listen.
-
-    Args:
-        location: of the database, for errors.
-        heard: called for each notification.
-        lost: called when the connection has ended.
-    """
+    """Owns one connection, on which nothing else is done than to listen."""
 
     def __init__(self, location: str, heard: Heard, lost: Lost) -> None:
         self._location = location
@@ -97,9 +91,9 @@ async def make_listener(connection: object, location: str, heard: Heard, lost: L
     if module == "asyncpg":
         return AsyncpgListener(connection, location, heard, lost)
     if module == "psycopg":
-        listener = PsycopgListener(connection, location, heard, lost)  # type: ignore[arg-type]  # by its module
-        await listener.start()
-        return listener
+        psycopgs: Any = connection
+        await psycopgs.set_autocommit(True)
+        return PsycopgListener(psycopgs, location, heard, lost)
     raise SettingsError(f"{location}: notifications need the driver asyncpg or psycopg, not {module}")
 
 
@@ -158,10 +152,6 @@ class PsycopgListener(Listener):
         self._socket = connection.fileno()
         self._reading = False
         connection.add_notify_handler(lambda notify: heard(notify.channel, notify.payload))
-
-    async def start(self) -> None:
-        """Begin reading."""
-        await self._connection.set_autocommit(True)
         self._resume()
 
     def _resume(self) -> None:

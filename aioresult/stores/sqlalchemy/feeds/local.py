@@ -19,13 +19,7 @@ _LOCK: Final = threading.Lock()
 
 
 def announce(key: Hashable, rows: Sequence[Row] = (), news: Sequence[tuple[str, News]] = ()) -> None:
-    """Tell all feeds of the database ``key`` of what has been committed; callable in any running loop.
-
-    Args:
-        key: which database.
-        rows: tasks.
-        news: items of streams, with their tasks' ids.
-    """
+    """Tell all feeds of the database ``key`` of what has been committed; callable in any running loop."""
     with _LOCK:
         feeds = list(_FEEDS.get(key, ()))
     for feed in feeds:
@@ -35,9 +29,7 @@ def announce(key: Hashable, rows: Sequence[Row] = (), news: Sequence[tuple[str, 
 class LocalFeed(WakingFeed):
     """Emits what stores of the same process write, with the record itself.
 
-    Args:
-        key: which database; the same for all stores and feeds of it.
-        rows: decodes what is heard.
+    ``key`` is the same for all stores and feeds of a database.
     """
 
     def __init__(self, key: Hashable, rows: Rows) -> None:

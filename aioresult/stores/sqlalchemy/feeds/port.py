@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from aioresult.abc import Capabilities, Feed
 from aioresult.stores.sqlalchemy.database import Database
 from aioresult.stores.sqlalchemy.rows import Row
 from aioresult.stream import News
 
+POLLING: Final = "polling, one indexed query for all waiters"
+
 
 class Push:
-    """Announces what a store has written, and opens feeds for its waiters."""
+    """Announces what a store has written, and opens feeds for its waiters.
+
+    By default there are none, since the database cannot notify: the hub reads everything that is waited for, in one
+    query per tick.
+    """
 
     def __init__(self, database: Database) -> None:
         self.database = database
 
-    def announce(self, rows: Sequence[Row]) -> None:
-        """Tell of ``rows``, which have just been committed, where the database itself does not; never waits."""
-
-    def tell(self, news: Sequence[tuple[str, News]]) -> None:
-        """The same for items of streams."""
+    def announce(self, rows: Sequence[Row] = (), news: Sequence[tuple[str, News]] = ()) -> None:
+        """Tell of rows or items that have just been committed, where the database itself does not; never waits."""
 
     async def open(self) -> Feed | None:
         """Open a feed, or return ``None`` where there can be none.
@@ -32,19 +36,6 @@ class Push:
 
     async def capabilities(self) -> Capabilities:
         """Say what ``open`` would do, and why."""
-        raise NotImplementedError
-
-    async def aclose(self) -> None:
-        """Give back what was opened, feeds excepted."""
-
-
-class Polling(Push):
-    """For databases that cannot notify: the hub reads everything that is waited for, in one query per tick."""
-
-    async def capabilities(self) -> Capabilities:
-        return Capabilities(
-            push=False,
-            mechanism="polling, one indexed query for all waiters",
-            reason="this kind of database cannot notify its clients",
-            details=(await self.database.facts()),
-        )
+        reason = "this kind of database cannot notify its clients"
+        details = (await self.database.ready()).facts
+        return Capabilities(push=False, mechanism=POLLING, reason=reason, details=details)

@@ -26,7 +26,7 @@ from aioresult.stores.sqlalchemy.dialects.port import Dialect
 from aioresult.stores.sqlalchemy.dialects.postgresql import READ_ONLY, STREAM, channel_of, channel_prefix
 from aioresult.stores.sqlalchemy.feeds.foreign import ForeignNews
 from aioresult.stores.sqlalchemy.feeds.listeners import Listener, Refused, make_listener
-from aioresult.stores.sqlalchemy.feeds.port import Push
+from aioresult.stores.sqlalchemy.feeds.port import POLLING, Push
 from aioresult.stores.sqlalchemy.feeds.waking import WakingFeed
 from aioresult.stores.sqlalchemy.link import Link
 from aioresult.stream import LOOK
@@ -45,12 +45,7 @@ _NOTIFY: Final = text("SELECT pg_notify(:channel, '')")
 
 
 class PostgreSQLPush(Push):
-    """Notifications go out with each write; they come in unless something between us and the server swallows them.
-
-    Args:
-        database: where results are stored.
-        read: reads many records.
-    """
+    """Notifications go out with each write; they come in unless something between us and the server swallows them."""
 
     def __init__(self, database: Database, read: Read) -> None:
         super().__init__(database)
@@ -109,23 +104,18 @@ class PostgreSQLPush(Push):
         details["trigger"] = trigger
         if self.database.pooled:
             details["pooler"] = "one is between us and the server: statements are prepared without a name"
-        writes = not await self.database.run(_standing_by, small=True)
+        standing_by = "SELECT pg_is_in_recovery()"
+        writes = not await self.database.run(lambda link, _: link.value(standing_by), small=True)
         if not writes:
             details["role"] = "a standby, which only reads"
         feed = await self._open()
         if isinstance(feed, str):
-            mechanism = "polling, one indexed query for all waiters"
-            return Capabilities(push=False, mechanism=mechanism, reason=feed, details=details, writes=writes)
+            return Capabilities(push=False, mechanism=POLLING, reason=feed, details=details, writes=writes)
         await feed.aclose()
+        announced = trigger in triggers.ANNOUNCING
+        reason = "" if announced else _why_not_all(self.database.settings, details["table"], trigger)
         mechanism = "LISTEN and NOTIFY, one connection"
-        if trigger in triggers.ANNOUNCING:
-            return Capabilities(push=True, mechanism=mechanism, details=details, writes=writes)
-        reason = _why_not_all(self.database.settings, details["table"], trigger)
         return Capabilities(push=True, mechanism=mechanism, reason=reason, details=details, writes=writes)
-
-
-async def _standing_by(link: Link, _dialect: Dialect) -> bool:
-    return bool(await link.value("SELECT pg_is_in_recovery()"))
 
 
 def _why_not_all(settings: Settings, table: str, trigger: str) -> str:
@@ -146,11 +136,6 @@ class NotificationFeed(WakingFeed):
     """Emits the ids that are announced; what is stored is then read by whoever waits.
 
     As long as there is no trigger to announce what foreign writers store, that is polled beside it.
-
-    Args:
-        database: where results are stored.
-        dialect: its dialect.
-        read: reads many records.
     """
 
     patience: ClassVar[float | None] = 20.0
@@ -170,10 +155,7 @@ class NotificationFeed(WakingFeed):
         self._tell: NewsSink | None = None
 
     async def open(self, patience: float) -> bool:
-        """Connect, and return whether notifications arrive.
-
-        Args:
-            patience: seconds within which one to ourselves has to.
+        """Connect, and return whether notifications arrive: one to ourselves has to, within ``patience``.
 
         Raises:
             StoreUnavailable: the database cannot be reached; ``Refused``, where it does not notify.

@@ -27,15 +27,10 @@ class SQLitePush(Push):
         super().__init__(database)
         self._obstacle: str | None = None
 
-    def announce(self, rows: Sequence[Row]) -> None:
+    def announce(self, rows: Sequence[Row] = (), news: Sequence[tuple[str, News]] = ()) -> None:
         dialect = self.database.opened
-        if rows and dialect is not None:
-            announce(self._key(dialect), rows)
-
-    def tell(self, news: Sequence[tuple[str, News]]) -> None:
-        dialect = self.database.opened
-        if news and dialect is not None:
-            announce(self._key(dialect), news=news)
+        if (rows or news) and dialect is not None:
+            announce(self._key(dialect), rows, news)
 
     def _key(self, dialect: Dialect) -> tuple[object, ...]:
         place = dialect.facts["file"] or self._shared or id(self.database)

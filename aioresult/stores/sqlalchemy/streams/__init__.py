@@ -8,16 +8,15 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import partial
+from operator import attrgetter
 from typing import Final
 from weakref import WeakKeyDictionary
 
 import msgspec
 
 from aioresult.errors import AioResultError
-from aioresult.settings import Settings
 from aioresult.stores.sqlalchemy import schema
-from aioresult.stores.sqlalchemy.database import Database
+from aioresult.stores.sqlalchemy.database import Database, is_small
 from aioresult.stores.sqlalchemy.dialects.port import Dialect
 from aioresult.stores.sqlalchemy.failures import MissingTable
 from aioresult.stores.sqlalchemy.feeds.port import Push
@@ -34,21 +33,12 @@ _CLASSES: Final[dict[Family, str]] = {
     "postgresql": "postgresql:PostgreSQLStreams",
     "mysql": "mysql:MySQLStreams",
 }
-_FEW: Final = 1000
-"""Items or streams that a database stores or finds within moments."""
-_LITTLE: Final = 2**20
-"""Bytes that get to it within moments."""
 _HIGHEST: Final = 2**63 - 1
 """What a column for numbers holds."""
 
 
 class Streams:
-    """Keeps items in a table of their own, which is created when the first one is stored.
-
-    Args:
-        database: where.
-        push: tells of new items where the database itself does not.
-    """
+    """Keeps items in a table of their own, which is created when the first one is stored."""
 
     def __init__(self, database: Database, push: Push) -> None:
         self._database = database
@@ -62,13 +52,12 @@ class Streams:
     def _on(self, dialect: Dialect) -> StreamStatements:
         made = self._made.get(dialect)
         if made is None:
-            settings = self._database.settings
-            made = self._made[dialect] = self._class(dialect.layout, dialect.dates, dialect.facts, settings)
+            made = self._made[dialect] = self._class(dialect, self._database.settings)
         return made
 
     async def append_many(self, appends: Sequence[Append]) -> Sequence[int | AioResultError]:
         """Do as ``Store.append_many``."""
-        taken = sorted((append for append in appends if "\0" not in append.id), key=_id_of)
+        taken = sorted((append for append in appends if "\0" not in append.id), key=attrgetter("id"))
         now = datetime.now(UTC)
         tried = False
 
@@ -81,12 +70,12 @@ class Streams:
 
         stored: dict[str, Stored] = {}
         if taken:
-            few = sum(len(one.items) for one in taken) <= _FEW
-            small = few and sum(len(item) for one in taken for item in one.items) <= _LITTLE
+            items = [item for one in taken for item in one.items]
+            small = is_small(len(items), sum(map(len, items)))
             results = await self._database.run(append, small=small, writes="stream")
             self._seen = True
             stored = {one.id: result for one, result in zip(taken, results, strict=True)}
-            self._push.tell([(task_id, news) for task_id, one in stored.items() if (news := _news_of(one))])
+            self._push.announce(news=[(task_id, news) for task_id, one in stored.items() if (news := _news_of(one))])
         return [stored[one.id].outcome if one.id in stored else null_in(one.id) for one in appends]
 
     async def read_many(self, cursors: Sequence[Cursor]) -> Sequence[Chunk]:
@@ -96,52 +85,37 @@ class Streams:
             for cursor in cursors
             if "\0" not in cursor.id
         ]
-
-        async def read(link: Link, dialect: Dialect) -> Sequence[Chunk]:
-            return await self._on(dialect).read(link, wanted)
-
         chunks: Sequence[Chunk] = [EMPTY] * len(wanted)
         if wanted and await self._is_there():
             with self._unless_missing():
-                chunks = await self._database.run(read, small=len(wanted) <= _FEW)
+                chunks = await self._database.run(
+                    lambda link, dialect: self._on(dialect).read(link, wanted), small=is_small(len(wanted))
+                )
         found = iter(chunks)
         return [EMPTY if "\0" in cursor.id else next(found) for cursor in cursors]
 
     async def delete_many(self, ids: Sequence[str]) -> None:
         """Delete the streams of ``ids``."""
-
-        async def delete(link: Link, dialect: Dialect) -> None:
-            await self._on(dialect).delete(link, ids)
-
         if await self._is_there():
             with self._unless_missing():
-                await self._database.run(delete)
+                await self._database.run(lambda link, dialect: self._on(dialect).delete(link, ids))
 
-    async def purge(self, settings: Settings) -> None:
-        """Delete the streams whose newest item is older than ``result_expires``, in small transactions."""
-        lifetime = settings.result_expires
-        if not lifetime or not await self._is_there():
-            return
-        cutoff = (await self._database.ready()).cutoff(lifetime)
-
-        async def purge(link: Link, dialect: Dialect) -> int | None:
-            return await self._on(dialect).purge(link, cutoff)
-
-        with self._unless_missing():
-            while deleted := await self._database.run(purge):
-                logger.debug("%s: %d items of expired streams were deleted", self._database.location, deleted)
-                await asyncio.sleep(0)
+    async def purge(self, cutoff: datetime) -> None:
+        """Delete the streams whose newest item is from before ``cutoff``, in small transactions."""
+        if await self._is_there():
+            with self._unless_missing():
+                while deleted := await self._database.run(lambda link, dialect: self._on(dialect).purge(link, cutoff)):
+                    logger.debug("%s: %d items of expired streams were deleted", self._database.location, deleted)
+                    await asyncio.sleep(0)
 
     async def _is_there(self) -> bool:
         """Return whether the table exists, which costs a look as long as it does not."""
-
-        async def look(link: Link, _dialect: Dialect) -> bool:
-            lacks = partial(schema.lacks, table=self._database.tables.stream, indexes=False)
-            return not await link.connection.run_sync(lacks)
-
         if not self._seen:
+            table = self._database.tables.stream
             self._database.count()
-            self._seen = await self._database.run(look, small=True)
+            self._seen = not await self._database.run(
+                lambda link, _: link.connection.run_sync(schema.lacks, table), small=True
+            )
         return self._seen
 
     @contextmanager
@@ -151,10 +125,6 @@ class Streams:
             yield
         except MissingTable:
             self._seen = False
-
-
-def _id_of(append: Append) -> str:
-    return append.id
 
 
 def _news_of(stored: Stored) -> News | None:

@@ -6,7 +6,6 @@ the rows locked, and nobody else can change it now.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -14,45 +13,33 @@ from typing import Any, Final
 from aioresult.errors import ResultTooLarge
 from aioresult.settings import Settings
 from aioresult.states import PENDING
-from aioresult.stores.sqlalchemy.dates import Dates
 from aioresult.stores.sqlalchemy.dialects.literals import listed, literal
-from aioresult.stores.sqlalchemy.dialects.mysql import MySQLDialect, escaped, lock_name, mistaken, too_large
+from aioresult.stores.sqlalchemy.dialects.mysql import MySQLDialect, escaped, mistaken, too_large, turn_to_purge
+from aioresult.stores.sqlalchemy.dialects.port import PURGE_BATCH, Dialect, parts_of
 from aioresult.stores.sqlalchemy.link import Link
-from aioresult.stores.sqlalchemy.streams.port import (
-    NEWEST,
-    PURGED_AT_ONCE,
-    Found,
-    Known,
-    Stored,
-    StreamStatements,
-    chunk_of,
-    missing,
-)
-from aioresult.stores.sqlalchemy.tables import Layout
-from aioresult.stream import EMPTY, Append, Chunk, Cursor
+from aioresult.stores.sqlalchemy.streams.port import Found, Known, Stored, StreamStatements, chunk_of, placed_keys
+from aioresult.stream import EMPTY, REPEATED_AMONG, Append, Chunk, Cursor
 
 _CHUNK: Final = 200
 """Streams per statement."""
 _OVERHEAD: Final = 2**10
 """Room in a statement for what is not an item."""
-_LARGEST_ID: Final = 2**31 - 1
 
 
 class MySQLStreams(StreamStatements):
     """By asyncmy or aiomysql, with literals in place of parameters, as all statements there."""
 
-    def __init__(self, layout: Layout, dates: Dates, facts: dict[str, str], settings: Settings) -> None:
-        super().__init__(layout, dates, facts, settings)
-        self._task, self._stream = escaped(layout.task), escaped(layout.stream)
-        self._packet = int(facts["max_allowed_packet"])
+    def __init__(self, dialect: Dialect, settings: Settings) -> None:
+        super().__init__(dialect, settings)
+        self._task, self._stream = escaped(self.layout.task), escaped(self.layout.stream)
+        self._packet = int(self.facts["max_allowed_packet"])
 
     async def append(self, link: Link, appends: Sequence[Append], date: datetime) -> Sequence[Stored]:
         stored = {append.id: Stored(error) for append in appends if (error := self._too_large(append))}
         rest = [append for append in appends if append.id not in stored]
-        for start in range(0, len(rest), _CHUNK):
-            chunk = rest[start : start + _CHUNK]
+        for some in parts_of(rest, _CHUNK):
             async with link.transaction(MySQLDialect.begin):
-                stored.update(await self._append_some(link, chunk, date))
+                stored.update(await self._append_some(link, some, date))
         return [stored[append.id] for append in appends]
 
     def _too_large(self, append: Append) -> ResultTooLarge | None:
@@ -72,12 +59,10 @@ class MySQLStreams(StreamStatements):
                 continue
             there = found[append.id]
             known = await self._known(link, append, there.last) if append.repeated else {}
-            outcome = stored[append.id] = self.stored(append, missing(append, known), there, known)
-            before = self.trimmed(outcome)
-            new = enumerate(outcome.items, there.last + 1)
-            rows += [(append.id, seq, item) for seq, item in new if seq > before]
-            if before >= there.oldest:
-                await link.run(f"DELETE FROM {self._of(append.id)} AND seq <= {before}")
+            stored[append.id], new, gone = self.rows(append, there, known)
+            rows += new
+            if gone:
+                await link.run(f"DELETE FROM {self._of(append.id)} AND seq <= {gone}")
         await self._insert(link, rows, literal(self.dates.to_column(date)))
         if placed:
             await link.run(f"DELETE FROM {self._task} WHERE id IN ({listed(placed)})")
@@ -89,7 +74,7 @@ class MySQLStreams(StreamStatements):
         Returns:
             The keys of rows that were placed, which no sequence gives, and what there is of each task.
         """
-        keys = [-key for key in random.sample(range(1, _LARGEST_ID), len(ids))]
+        keys = placed_keys(len(ids))
         values = (f"({listed((key, task_id, PENDING))})" for key, task_id in zip(keys, ids, strict=True))
         into = f"INSERT INTO {self._task} (id, task_id, status) VALUES {', '.join(values)}"
         await link.run(f"{into} ON DUPLICATE KEY UPDATE task_id = task_id")
@@ -113,7 +98,7 @@ class MySQLStreams(StreamStatements):
 
     async def _known(self, link: Link, append: Append, last: int) -> Known:
         """Return the newest items."""
-        rows = await link.rows(f"SELECT item, seq FROM {self._of(append.id)} AND seq > {last - NEWEST}")
+        rows = await link.rows(f"SELECT item, seq FROM {self._of(append.id)} AND seq > {last - REPEATED_AMONG}")
         return dict(tuple(row) for row in rows)
 
     async def _insert(self, link: Link, rows: Sequence[tuple[str, int, bytes]], date: str) -> None:
@@ -135,8 +120,8 @@ class MySQLStreams(StreamStatements):
 
     async def read(self, link: Link, cursors: Sequence[Cursor]) -> Sequence[Chunk]:
         chunks: list[Chunk] = []
-        for start in range(0, len(cursors), _CHUNK):
-            chunks += await self._read_some(link, cursors[start : start + _CHUNK])
+        for some in parts_of(cursors, _CHUNK):
+            chunks += await self._read_some(link, some)
         return chunks
 
     async def _read_some(self, link: Link, cursors: Sequence[Cursor]) -> list[Chunk]:
@@ -160,29 +145,22 @@ class MySQLStreams(StreamStatements):
         ]
 
     async def delete(self, link: Link, ids: Sequence[str]) -> None:
-        ids = sorted(ids)
-        for start in range(0, len(ids), _CHUNK):
-            await link.run(f"DELETE FROM {self._stream} WHERE task_id IN ({listed(ids[start : start + _CHUNK])})")
+        for some in parts_of(sorted(ids), _CHUNK):
+            await link.run(f"DELETE FROM {self._stream} WHERE task_id IN ({listed(some)})")
 
     async def purge(self, link: Link, cutoff: datetime) -> int | None:
-        lock = literal(lock_name(self.facts["database"], self.layout.stream))
-        if not await link.value(f"SELECT GET_LOCK({lock}, 0)"):
-            return None
-        try:
-            return await self._purge_some(link, literal(self.dates.to_column(cutoff)))
-        finally:
-            if not link.connection.invalidated:  # the lock ends with its connection
-                await link.value(f"SELECT RELEASE_LOCK({lock})")
+        async with turn_to_purge(link, self.facts["database"], self.layout.stream) as ours:
+            return await self._purge_some(link, literal(self.dates.to_column(cutoff))) if ours else None
 
     async def _purge_some(self, link: Link, before: str) -> int:
         later = f"SELECT 1 FROM {self._stream} AS later WHERE later.task_id = newest.task_id AND later.seq > newest.seq"
         over = await link.rows(
             f"SELECT task_id FROM {self._stream} AS newest WHERE date < {before} AND NOT EXISTS ({later}) "
-            f"LIMIT {PURGED_AT_ONCE}"
+            f"LIMIT {PURGE_BATCH}"
         )
         if not over:
             return 0
         return await link.run(
             f"DELETE FROM {self._stream} WHERE task_id IN ({listed(task_id for (task_id,) in over)}) "
-            f"ORDER BY task_id, seq LIMIT {PURGED_AT_ONCE}"
+            f"ORDER BY task_id, seq LIMIT {PURGE_BATCH}"
         )

@@ -7,6 +7,7 @@ follows from the highest one. A task without a row gets one for the length of th
 
 from __future__ import annotations
 
+import random
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -17,16 +18,11 @@ import msgspec
 from aioresult.errors import AioResultError
 from aioresult.settings import Settings
 from aioresult.states import READY_STATES
-from aioresult.stores.sqlalchemy.dates import Dates
+from aioresult.stores.sqlalchemy.dialects.port import Dialect
 from aioresult.stores.sqlalchemy.link import Link
-from aioresult.stores.sqlalchemy.tables import Layout
-from aioresult.stream import EMPTY, REPEATED_AMONG, Append, Chunk, Cursor, stream_ended, stream_full
+from aioresult.stream import EMPTY, Append, Chunk, Cursor, stream_ended, stream_full
 
-PURGED_AT_ONCE: Final = 1000
-"""Streams that one transaction of ``purge`` looks for, and rows that it deletes."""
-NEWEST: Final = REPEATED_AMONG
-"""So many items are looked through for what a repeated append has stored already."""
-
+_LARGEST_ID: Final = 2**31 - 1
 
 Known = Mapping[bytes, int]
 """Newest items, with their numbers."""
@@ -59,19 +55,12 @@ class Stored(msgspec.Struct, frozen=True):
 
 
 class StreamStatements(ABC):
-    """The statements of one kind of database, for tables as they were found.
+    """The statements of one kind of database, for tables as they were found."""
 
-    Args:
-        layout: what the database has.
-        dates: how dates are held.
-        facts: what else was found.
-        settings: have the limits.
-    """
-
-    def __init__(self, layout: Layout, dates: Dates, facts: dict[str, str], settings: Settings) -> None:
-        self.layout = layout
-        self.dates = dates
-        self.facts = facts
+    def __init__(self, dialect: Dialect, settings: Settings) -> None:
+        self.layout = dialect.layout
+        self.dates = dialect.dates
+        self.facts = dialect.facts
         self.most = settings.stream_max_items
         self.trims = settings.stream_trim
 
@@ -89,21 +78,15 @@ class StreamStatements(ABC):
 
     @abstractmethod
     async def purge(self, link: Link, cutoff: datetime) -> int | None:
-        """Delete some of the items of streams whose newest one is from before ``cutoff``, the oldest items first.
+        """Delete up to ``PURGE_BATCH`` items of streams whose newest one is from before ``cutoff``, the oldest first.
 
         Returns:
             How many, or ``None`` where another process is at it.
         """
 
-    def stored(self, append: Append, items: Sequence[bytes], found: Found, known: Known) -> Stored:
-        """Return what becomes of ``items`` of ``append``: the statements decide by the same rule.
-
-        Args:
-            append: what was asked for.
-            items: those of its items that are not stored yet.
-            found: what there was.
-            known: what there was of its items, if it is repeated.
-        """
+    def stored(self, append: Append, found: Found, known: Known) -> Stored:
+        """Return what becomes of ``append``, of which ``known`` was there: the statements decide by the same rule."""
+        items = missing(append, known)
         if found.status in READY_STATES:
             return Stored(stream_ended(append.id))
         kept = found.last - found.oldest + 1
@@ -111,16 +94,23 @@ class StreamStatements(ABC):
             return Stored(stream_full(append.id, self.most))
         return Stored(known.get(append.items[-1], found.last + len(items)), items)
 
-    def trimmed(self, stored: Stored) -> int:
-        """Return the number up to which items are to be deleted, and not even stored, once ``stored`` is."""
-        if self.most is None or not self.trims or not isinstance(stored.outcome, int):
-            return 0
-        return stored.outcome - self.most
+    def rows(self, append: Append, found: Found, known: Known) -> tuple[Stored, list[tuple[str, int, bytes]], int]:
+        """Return what becomes of ``append``, the rows to insert, and the number up to which others go; 0 for none."""
+        stored, gone = self.stored(append, found, known), 0
+        if self.most is not None and self.trims and isinstance(stored.outcome, int):
+            gone = stored.outcome - self.most
+        new = enumerate(stored.items, found.last + 1)
+        return stored, [(append.id, seq, item) for seq, item in new if seq > gone], gone if gone >= found.oldest else 0
 
 
 def missing(append: Append, known: Known) -> Sequence[bytes]:
     """Return the items of ``append`` that are not stored yet."""
     return [item for item in append.items if item not in known] if known else append.items
+
+
+def placed_keys(count: int) -> list[int]:
+    """Return keys that no sequence gives."""
+    return [-key for key in random.sample(range(1, _LARGEST_ID), count)]
 
 
 def chunk_of(oldest: Any, last: Any, items: Sequence[bytes]) -> Chunk:

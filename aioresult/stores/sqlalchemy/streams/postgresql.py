@@ -7,71 +7,61 @@ by a statement of its own, before another one looks: that is a transaction.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import text
 
 from aioresult.settings import Settings
 from aioresult.states import PENDING
-from aioresult.stores.sqlalchemy.dates import Dates
-from aioresult.stores.sqlalchemy.dialects.port import READY_LIST
+from aioresult.stores.sqlalchemy.dialects.port import PURGE_BATCH, READY_LIST
 from aioresult.stores.sqlalchemy.dialects.postgresql import (
+    PostgreSQLDialect,
     channel_expression,
-    channel_prefix,
     lock_key,
     stream_payload,
 )
 from aioresult.stores.sqlalchemy.failures import code_of
 from aioresult.stores.sqlalchemy.link import Link
 from aioresult.stores.sqlalchemy.streams.port import (
-    NEWEST,
-    PURGED_AT_ONCE,
     Found,
     Known,
     Stored,
     StreamStatements,
     chunk_of,
     missing,
+    placed_keys,
 )
-from aioresult.stores.sqlalchemy.tables import Layout, in_text
-from aioresult.stream import Append, Chunk, Cursor
+from aioresult.stores.sqlalchemy.tables import in_text
+from aioresult.stream import REPEATED_AMONG, Append, Chunk, Cursor
 
 _TAKEN: Final = "23505"
 """SQLSTATE of a key that is there already."""
 _REMEMBERED: Final = 10_000
 """Most tasks without a row that are remembered."""
-_LARGEST_ID: Final = 2**31 - 1
 
 
 class PostgreSQLStreams(StreamStatements):
     """By asyncpg or psycopg."""
 
-    def __init__(self, layout: Layout, dates: Dates, facts: dict[str, str], settings: Settings) -> None:
-        super().__init__(layout, dates, facts, settings)
-        task, stream = in_text(layout.task), in_text(layout.stream)
-        prefix = channel_prefix(facts["schema"], facts["table"])
-        one, many = (_append_statement(task, stream, prefix, self._room(), many=many) for many in (False, True))
-        self._append_one, self._append_many = text(one), text(many)
+    def __init__(self, dialect: PostgreSQLDialect, settings: Settings) -> None:
+        super().__init__(dialect, settings)
+        task, stream = in_text(self.layout.task), in_text(self.layout.stream)
+        append = partial(_append_statement, task, stream, dialect.channel_prefix, self.most, self.trims)
+        self._append_one, self._append_many = text(append(many=False)), text(append(many=True))
         self._lock_one, self._lock_many = (text(_lock_statement(task, many=many)) for many in (False, True))
-        self._newest = text(f"SELECT item, seq FROM {stream} WHERE task_id = :id ORDER BY seq DESC LIMIT {NEWEST}")
+        self._newest = text(
+            f"SELECT item, seq FROM {stream} WHERE task_id = :id ORDER BY seq DESC LIMIT {REPEATED_AMONG}"
+        )
         self._read_one, self._read_many = (text(_read_statement(stream, many=many)) for many in (False, True))
         delete = f"DELETE FROM {stream} WHERE task_id = ANY(CAST(:ids AS text[])) RETURNING 1"
         self._delete = text(f"WITH gone AS ({delete}) SELECT count(*) FROM gone")
         self._purge = text(_purge_statement(stream))
-        self._purge_key = lock_key(f"purge {facts['schema']}.{layout.stream}")
+        self._purge_key = lock_key(f"purge {self.facts['schema']}.{self.layout.stream}")
         self._rowless: set[str] = set()
         """Tasks that had no row the last time: with them, a transaction is begun at once."""
-
-    def _room(self) -> tuple[str, int | None]:
-        """Return the condition that a stream has room, and how many items it keeps at most where it is trimmed."""
-        if self.most is None:
-            return "true", None
-        if self.trims:
-            return "true", self.most
-        return f"last - oldest + 1 + many <= {self.most}", None
 
     async def append(self, link: Link, appends: Sequence[Append], date: datetime) -> Sequence[Stored]:
         items = {append.id: append.items for append in appends}
@@ -88,7 +78,7 @@ class PostgreSQLStreams(StreamStatements):
                         items[append.id] = missing(append, known[append.id])
                 own = {append.id: items[append.id] for append in rest}
                 found.update(await self._append(link, own, date, placed))
-        return [self.stored(one, items[one.id], found[one.id], known.get(one.id, {})) for one in appends]
+        return [self.stored(one, found[one.id], known.get(one.id, {})) for one in appends]
 
     async def _append_at_once(
         self, link: Link, items: Mapping[str, Sequence[bytes]], appends: Sequence[Append], date: datetime
@@ -118,8 +108,9 @@ class PostgreSQLStreams(StreamStatements):
                 "id": ids[0],
                 "item": items[ids[0]][0],
                 "placed": placed[0] if placed else None,
+                "date": date,
             }
-            rows = await link.hot_rows(self._append_one, {**parameters, "date": date})
+            rows = await link.hot_rows(self._append_one, parameters)
         else:
             own = [
                 (n, number, item) for n, task_id in enumerate(ids, 1) for number, item in enumerate(items[task_id], 1)
@@ -135,25 +126,20 @@ class PostgreSQLStreams(StreamStatements):
         placed: list[int] = []
         left = list(ids)
         while left:  # again for a row that was stored between the statement's beginning and its end
-            keys = [-key for key in random.sample(range(1, _LARGEST_ID), len(left))]
+            keys = placed_keys(len(left))
             if len(left) == 1:
                 rows = await link.hot_rows(self._lock_one, {"id": left[0], "key": keys[0]})
             else:
                 rows = await link.hot_rows(self._lock_many, {"ids": left, "keys": keys})
             own: dict[str, int | None] = dict(tuple(row) for row in rows)
-            placed += [key for key in own.values() if key is not None]
-            self._remember(own)
+            made = {task_id: key for task_id, key in own.items() if key is not None}
+            placed += made.values()
+            if len(self._rowless) > _REMEMBERED:
+                self._rowless.clear()
+            self._rowless.difference_update(own)
+            self._rowless.update(made)
             left = [task_id for task_id in left if task_id not in own]
         return placed
-
-    def _remember(self, locked: Mapping[str, int | None]) -> None:
-        if len(self._rowless) > _REMEMBERED:
-            self._rowless.clear()
-        for task_id, key in locked.items():
-            if key is None:
-                self._rowless.discard(task_id)
-            else:
-                self._rowless.add(task_id)
 
     async def read(self, link: Link, cursors: Sequence[Cursor]) -> Sequence[Chunk]:
         if len(cursors) == 1:
@@ -174,12 +160,11 @@ class PostgreSQLStreams(StreamStatements):
         return await link.run(self._purge, {"key": self._purge_key, "cutoff": cutoff})
 
 
-def _append_statement(task: str, stream: str, prefix: str, room: tuple[str, int | None], *, many: bool) -> str:
+def _append_statement(task: str, stream: str, prefix: str, most: int | None, trims: bool, *, many: bool) -> str:
     """Return the statement that numbers and stores items, and tells of them, where the task's row says so.
 
     The one for a single item has no arrays: how long these will be the server cannot know, and plans anew each time.
     """
-    condition, most = room
     if many:
         given = "unnest(CAST(:ids AS text[]), CAST(:many AS bigint[])) WITH ORDINALITY AS given (task_id, many, n)"
         new = "unnest(CAST(:owners AS bigint[]), CAST(:numbers AS bigint[]), CAST(:items AS bytea[]))"
@@ -189,13 +174,15 @@ def _append_statement(task: str, stream: str, prefix: str, room: tuple[str, int 
         given = f"(VALUES (CAST(:id AS text), {one}, {one})) AS given (task_id, many, n)"
         new = f"(VALUES ({one}, {one}, CAST(:item AS bytea)))"
         placed = "CAST(:placed AS integer)"
-    kept = "" if most is None else f" WHERE new.number > allowed.many - {most}"
-    trimmed = (
-        ""
-        if most is None
-        else f"trimmed AS (DELETE FROM {stream} AS old USING allowed "
-        f"WHERE old.task_id = allowed.task_id AND old.seq <= allowed.last + allowed.many - {most}), "
-    )
+    room, kept, trimmed = "true", "", ""
+    if most is not None and trims:
+        kept = f" WHERE new.number > allowed.many - {most}"
+        trimmed = (
+            f"trimmed AS (DELETE FROM {stream} AS old USING allowed "
+            f"WHERE old.task_id = allowed.task_id AND old.seq <= allowed.last + allowed.many - {most}), "
+        )
+    elif most is not None:
+        room = f"last - oldest + 1 + many <= {most}"
     channel = channel_expression(f"'{prefix}'", "found.task_id")
     return (
         f"WITH given AS (SELECT * FROM {given}), "
@@ -203,7 +190,7 @@ def _append_statement(task: str, stream: str, prefix: str, room: tuple[str, int 
         f"JOIN {task} AS task ON task.task_id = given.task_id ORDER BY given.n FOR NO KEY UPDATE OF task), "
         f"found AS (SELECT locked.*, COALESCE({_end(stream, 'locked', 'ASC')}, 1) AS oldest, "
         f"COALESCE({_end(stream, 'locked', 'DESC')}, 0) AS last FROM locked), "
-        f"allowed AS (SELECT * FROM found WHERE (status IS NULL OR status NOT IN ({READY_LIST})) AND {condition}), "
+        f"allowed AS (SELECT * FROM found WHERE (status IS NULL OR status NOT IN ({READY_LIST})) AND {room}), "
         f"stored AS (INSERT INTO {stream} (task_id, seq, item, date) "
         f"SELECT allowed.task_id, allowed.last + new.number, new.item, "
         f"CAST(CAST(:date AS timestamptz) AS timestamp) "
@@ -257,8 +244,8 @@ def _purge_statement(stream: str) -> str:
     return (
         f"WITH turn AS MATERIALIZED (SELECT pg_try_advisory_xact_lock(:key) AS ours), "
         f"over AS MATERIALIZED (SELECT task_id FROM {stream} AS newest WHERE (SELECT ours FROM turn) "
-        f"AND date < CAST(CAST(:cutoff AS timestamptz) AS timestamp) AND NOT EXISTS ({later}) LIMIT {PURGED_AT_ONCE}), "
+        f"AND date < CAST(CAST(:cutoff AS timestamptz) AS timestamp) AND NOT EXISTS ({later}) LIMIT {PURGE_BATCH}), "
         f"oldest AS (SELECT task_id, seq FROM {stream} WHERE task_id IN (SELECT task_id FROM over) "
-        f"ORDER BY task_id, seq LIMIT {PURGED_AT_ONCE}) "
+        f"ORDER BY task_id, seq LIMIT {PURGE_BATCH}) "
         f"DELETE FROM {stream} AS gone USING oldest WHERE gone.task_id = oldest.task_id AND gone.seq = oldest.seq"
     )

@@ -6,24 +6,13 @@ import json
 import sqlite3
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from functools import partial
 from typing import TypeVar
 
 from aioresult.settings import Settings
-from aioresult.stores.sqlalchemy.dates import Dates
+from aioresult.stores.sqlalchemy.dialects.port import PURGE_BATCH, Dialect
 from aioresult.stores.sqlalchemy.link import Link
-from aioresult.stores.sqlalchemy.streams.port import (
-    NEWEST,
-    PURGED_AT_ONCE,
-    Found,
-    Known,
-    Stored,
-    StreamStatements,
-    chunk_of,
-    missing,
-)
-from aioresult.stores.sqlalchemy.tables import Layout
-from aioresult.stream import Append, Chunk, Cursor
+from aioresult.stores.sqlalchemy.streams.port import Found, Known, Stored, StreamStatements, chunk_of
+from aioresult.stream import REPEATED_AMONG, Append, Chunk, Cursor
 
 Outcome = TypeVar("Outcome")
 
@@ -31,10 +20,10 @@ Outcome = TypeVar("Outcome")
 class SQLiteStreams(StreamStatements):
     """There is one writer at a time, so that nothing has to be locked but the database."""
 
-    def __init__(self, layout: Layout, dates: Dates, facts: dict[str, str], settings: Settings) -> None:
-        super().__init__(layout, dates, facts, settings)
-        table = layout.stream
-        self._status = f"SELECT status FROM {layout.task} WHERE task_id = ?"
+    def __init__(self, dialect: Dialect, settings: Settings) -> None:
+        super().__init__(dialect, settings)
+        table = self.layout.stream
+        self._status = f"SELECT status FROM {self.layout.task} WHERE task_id = ?"
         # Two queries, each of which takes its number from one end of the key: one with both would go through it all.
         self._ends = (
             f"SELECT (SELECT min(seq) FROM {table} WHERE task_id = ?), (SELECT max(seq) FROM {table} WHERE task_id = ?)"
@@ -47,37 +36,32 @@ class SQLiteStreams(StreamStatements):
         self._purge = (
             f"DELETE FROM {table} WHERE rowid IN (SELECT kept.rowid FROM {table} AS kept WHERE kept.task_id IN "
             f"(SELECT task_id FROM {table} AS newest WHERE date < ? AND NOT EXISTS (SELECT 1 FROM {table} AS later "
-            f"WHERE later.task_id = newest.task_id AND later.seq > newest.seq) LIMIT {PURGED_AT_ONCE}) "
-            f"ORDER BY kept.task_id, kept.seq LIMIT {PURGED_AT_ONCE})"
+            f"WHERE later.task_id = newest.task_id AND later.seq > newest.seq) LIMIT {PURGE_BATCH}) "
+            f"ORDER BY kept.task_id, kept.seq LIMIT {PURGE_BATCH})"
         )
 
     async def append(self, link: Link, appends: Sequence[Append], date: datetime) -> Sequence[Stored]:
         when = self.dates.to_column(date)
-
-        def append_all(connection: sqlite3.Connection) -> list[Stored]:
-            return [self._append(connection, append, when) for append in appends]
-
-        return await link.in_thread(partial(_transaction, "BEGIN IMMEDIATE", append_all))
+        return await _transaction(
+            link, "BEGIN IMMEDIATE", lambda connection: [self._append(connection, append, when) for append in appends]
+        )
 
     def _append(self, connection: sqlite3.Connection, append: Append, date: object) -> Stored:
         status = connection.execute(self._status, (append.id,)).fetchone()
         oldest, last = connection.execute(self._ends, (append.id, append.id)).fetchone()
         found = Found(status and status[0], oldest or 1, last or 0)
-        newest = connection.execute(self._newest, (append.id, found.last - NEWEST)) if append.repeated else ()
+        newest = connection.execute(self._newest, (append.id, found.last - REPEATED_AMONG)) if append.repeated else ()
         known: Known = dict(newest)
-        stored = self.stored(append, missing(append, known), found, known)
-        before = self.trimmed(stored)
-        new = ((append.id, seq, item, date) for seq, item in enumerate(stored.items, found.last + 1) if seq > before)
-        connection.executemany(self._insert, new)
-        if before >= found.oldest:
-            connection.execute(self._trim, (append.id, before))
+        stored, rows, gone = self.rows(append, found, known)
+        connection.executemany(self._insert, ((*row, date) for row in rows))
+        if gone:
+            connection.execute(self._trim, (append.id, gone))
         return stored
 
     async def read(self, link: Link, cursors: Sequence[Cursor]) -> Sequence[Chunk]:
-        def read_all(connection: sqlite3.Connection) -> list[Chunk]:
-            return [self._read(connection, cursor) for cursor in cursors]
-
-        return await link.in_thread(partial(_transaction, "BEGIN", read_all))
+        return await _transaction(
+            link, "BEGIN", lambda connection: [self._read(connection, cursor) for cursor in cursors]
+        )
 
     def _read(self, connection: sqlite3.Connection, cursor: Cursor) -> Chunk:
         oldest, last = connection.execute(self._ends, (cursor.id, cursor.id)).fetchone()
@@ -91,15 +75,14 @@ class SQLiteStreams(StreamStatements):
         return await link.run(self._purge, (self.dates.to_column(cutoff),))
 
 
-def _transaction(begin: str, work: Callable[[sqlite3.Connection], Outcome], connection: sqlite3.Connection) -> Outcome:
+async def _transaction(link: Link, begin: str, work: Callable[[sqlite3.Connection], Outcome]) -> Outcome:
     """Do ``work`` in one transaction; within one that is open already, on a connection that everybody shares."""
-    if connection.in_transaction:
-        return work(connection)
-    connection.execute(begin)
-    try:
-        outcome = work(connection)
-        connection.commit()
-    except BaseException:
-        connection.rollback()
-        raise
-    return outcome
+
+    def call(connection: sqlite3.Connection) -> Outcome:
+        if connection.in_transaction:
+            return work(connection)
+        connection.execute(begin)
+        with connection:  # commits, or rolls back
+            return work(connection)
+
+    return await link.in_thread(call)
