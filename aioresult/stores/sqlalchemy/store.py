@@ -161,14 +161,17 @@ class SQLStore(Store):
         await self.database.run(lambda link, _: link.hot_rows(_PING, {}), small=True)
 
     async def purge(self) -> int:
-        """Delete what has expired, results and groups, in small transactions.
+        """Delete what has expired, results and groups, in small transactions; and leases that have ended.
 
         Several processes may do so at the same time: on servers, one of them sweeps while the others return at once.
         """
-        if not self.settings.result_expires:
-            return 0
+        expired = await self._purge_expired(self.settings.result_expires) if self.settings.result_expires else 0
+        await self._leases.purge()
+        return expired
+
+    async def _purge_expired(self, seconds: float) -> int:
         dialect = await self.database.ready()
-        cutoff = dialect.cutoff(self.settings.result_expires)
+        cutoff = dialect.cutoff(seconds)
         total = 0
         for table in (dialect.layout.task, dialect.layout.group):
             with self._unless_missing():
@@ -176,7 +179,6 @@ class SQLStore(Store):
                     total += deleted
                     await asyncio.sleep(0)
         await self._streams.purge(cutoff)
-        await self._leases.purge()
         return total
 
     async def _purge_some(self, table: str, cutoff: datetime) -> int | None:

@@ -37,8 +37,11 @@ async def test_the_table_is_named_as_the_settings_say(url: str) -> None:
     assert "run%ners: 1" in await asyncio.to_thread(tables, url)
 
 
-async def test_an_operator_creates_the_table_and_purging_deletes_what_has_ended(url: str) -> None:
-    async with Backend(url) as backend:
+@pytest.mark.parametrize("expires", [3600, None], ids=["", "results are kept for ever"])
+async def test_an_operator_creates_the_table_and_purging_deletes_what_has_ended(
+    url: str, expires: float | None
+) -> None:
+    async with Backend(url, result_expires=expires) as backend:
         store = sql_store(backend)
         await create_tables(store)
         await store.renew_lease("short", 0.001)
