@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from weakref import ref
 
 from aioresult.abc import Store
 from aioresult.background import owned_task
@@ -35,8 +34,8 @@ class Purging:
             self._sleep(random.uniform(0, self._interval))
 
     def _sleep(self, seconds: float) -> None:
-        # The timer holds a weak reference: it must not keep alive a backend that is not used any more.
-        self._timer = self._loop.call_later(seconds, _wake, ref(self))
+        # This keeps no forgotten backend alive: it is known to its runtime, and does not know it.
+        self._timer = self._loop.call_later(seconds, self.begin)
 
     def begin(self) -> None:
         """Purge now, in a task of its own, unless nothing has been stored here so far."""
@@ -65,9 +64,3 @@ class Purging:
         if (task := self._task) is not None:
             task.cancel()
             await asyncio.wait([task])
-
-
-def _wake(purging: ref[Purging]) -> None:
-    found = purging()
-    if found is not None:
-        found.begin()

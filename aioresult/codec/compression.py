@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bz2
 import lzma
+import sys
 import zlib
 from collections.abc import Callable
 from typing import Final
@@ -18,9 +19,9 @@ from aioresult.errors import SettingsError
 
 MARKER: Final = b"\x00celery-compressed\x00"
 _LZMA_MEMORY: Final = 256 * 2**20
-_ZSTD_WINDOW: Final = 128 * 2**20
-_ZSTD_PIECE: Final = 256
-"""Bytes fed at once: a block of zstd, four bytes at least, expands to 128 KiB at most."""
+_ZSTD_WINDOW: Final = 27
+"""The largest window, as a power of two: 128 MiB."""
+_EXTRA: Final = "pip install 'aioresult-backend[compression]'"
 
 
 Expander = Callable[[bytes, int], tuple[bytes, bool]]
@@ -28,13 +29,13 @@ Expander = Callable[[bytes, int], tuple[bytes, bool]]
 
 
 class Method(msgspec.Struct, frozen=True):
-    """A compression method: content type, names, and how to obtain its two functions (which may import a package)."""
+    """A compression method: content type, names, its two functions, and what these may need to import."""
 
     content_type: str
     names: tuple[str, ...]
     compress: Callable[[bytes], bytes]
     expand: Expander
-    package: str = ""
+    needs: str = ""
 
 
 def _expand_zlib(body: bytes, limit: int) -> tuple[bytes, bool]:
@@ -53,27 +54,25 @@ def _expand_lzma(body: bytes, limit: int) -> tuple[bytes, bool]:
 
 
 def _expand_zstd(body: bytes, limit: int) -> tuple[bytes, bool]:
-    import zstandard
+    if sys.version_info >= (3, 14):  # the same as kombu imports
+        from compression import zstd
+    else:
+        from backports import zstd
 
-    machine = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).decompressobj()
-    pieces: list[bytes] = []
-    size = 0
-    for start in range(0, len(body), _ZSTD_PIECE):
-        try:
-            piece = machine.decompress(body[start : start + _ZSTD_PIECE])
-        except zstandard.ZstdError as exc:
-            raise ValueError(str(exc)) from exc
-        pieces.append(piece)
-        size += len(piece)
-        if machine.eof or size >= limit:
-            break
-    return b"".join(pieces), machine.eof
+    machine = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW})
+    try:
+        return machine.decompress(body, limit), machine.eof
+    except zstd.ZstdError as exc:
+        raise ValueError(str(exc)) from exc
 
 
 def _compress_zstd(data: bytes) -> bytes:
-    import zstandard
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+    else:
+        from backports import zstd
 
-    return zstandard.ZstdCompressor().compress(data)
+    return zstd.compress(data)
 
 
 def _expand_brotli(body: bytes, limit: int) -> tuple[bytes, bool]:
@@ -98,12 +97,15 @@ def _compress_brotli(data: bytes) -> bytes:
     return compressed
 
 
+_NEEDS_ZSTD: Final = (
+    "a Python that was built with zstd" if sys.version_info >= (3, 14) else f"the package backports.zstd: {_EXTRA}"
+)
 _METHODS: Final = (
     Method("application/x-gzip", ("gzip", "zlib"), zlib.compress, _expand_zlib),  # kombu's "gzip" is a bare zlib stream
     Method("application/x-bz2", ("bzip2", "bzip", "bz2"), bz2.compress, _expand_bz2),
     Method("application/x-lzma", ("lzma", "xz"), lzma.compress, _expand_lzma),
-    Method("application/zstd", ("zstd", "zstandard"), _compress_zstd, _expand_zstd, "zstandard"),
-    Method("application/x-brotli", ("brotli",), _compress_brotli, _expand_brotli, "brotli"),
+    Method("application/zstd", ("zstd", "zstandard"), _compress_zstd, _expand_zstd, _NEEDS_ZSTD),
+    Method("application/x-brotli", ("brotli",), _compress_brotli, _expand_brotli, f"the package brotli: {_EXTRA}"),
 )
 _BY_NAME: Final = {name: method for method in _METHODS for name in (*method.names, method.content_type)}
 
@@ -123,13 +125,9 @@ def make_compressor(name: str | None) -> Callable[[bytes], bytes]:
     try:
         method.compress(b"")
     except ImportError as exc:
-        raise SettingsError(f"result_compression {name!r} needs {_package(method)}") from exc
+        raise SettingsError(f"result_compression {name!r} needs {method.needs}") from exc
     head = MARKER + method.content_type.encode() + b"\x00"
     return lambda payload: head + method.compress(payload)
-
-
-def _package(method: Method) -> str:
-    return f"the package {method.package}: pip install 'aioresult-backend[compression]'"
 
 
 def decompress(payload: bytes, limit: int) -> bytes:
@@ -148,7 +146,7 @@ def decompress(payload: bytes, limit: int) -> bytes:
     try:
         data, ended = method.expand(body, limit + 1)
     except ImportError as exc:
-        raise ValueError(f"it is compressed by {method.names[0]}, which needs {_package(method)}") from exc
+        raise ValueError(f"it is compressed by {method.names[0]}, which needs {method.needs}") from exc
     except (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError) as exc:
         raise ValueError(f"its {method.names[0]} data is broken ({exc!s:.100})") from exc
     if len(data) > limit:

@@ -11,12 +11,16 @@ from typing import Any
 
 import brotli
 import pytest
-import zstandard
 
 from aioresult.errors import DecodeError, SettingsError
 from aioresult.record import Record
 from tests.codec.celery_codec import CeleryCodec, codec
 from tests.versions import since_celery
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 ID = "aaaaaaaa-0000-4000-8000-000000000001"
 MARKER = b"\x00celery-compressed\x00"
@@ -38,7 +42,7 @@ PACK: dict[str, Any] = {
     "gzip": zlib.compress,
     "bzip2": bz2.compress,
     "lzma": lzma.compress,
-    "zstd": zstandard.ZstdCompressor().compress,
+    "zstd": zstd.compress,
     "brotli": lambda data: brotli.compress(data, quality=1),
 }
 
@@ -59,7 +63,7 @@ def test_every_method_is_marked_as_celery_marks_it_and_read_by_any_reader(
 
 
 @since_celery("5.7", "result_compression")
-@pytest.mark.parametrize("name", ["gzip", "zlib", "bzip2", "bzip", "lzma", "xz", "brotli"])
+@pytest.mark.parametrize("name", ["gzip", "zlib", "bzip2", "bzip", "lzma", "xz", "zstd", "zstandard", "brotli"])
 def test_celery_writes_and_reads_the_same(name: str) -> None:
     celery = CeleryCodec(result_compression=name)
     theirs = celery.write(ID, RECORD.result, "PROGRESS")
@@ -134,13 +138,16 @@ def test_an_unknown_method_is_an_error_that_names_it() -> None:
     assert "unknown method 'application/x-snappy'" in str(error)
 
 
-@pytest.mark.parametrize(("name", "package"), [("zstd", "zstandard"), ("brotli", "brotli")])
+@pytest.mark.parametrize(("name", "module"), [("zstd", zstd.__name__), ("brotli", "brotli")])
 def test_a_method_without_its_package_is_refused_and_names_what_to_install(
-    name: str, package: str, monkeypatch: pytest.MonkeyPatch
+    name: str, module: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     payload = codec(result_compression=name).encode_record(RECORD)
-    monkeypatch.setitem(sys.modules, package, None)
-    wanted = rf"{package}: pip install 'aioresult-backend\[compression\]'"
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.delattr(sys.modules[module.rpartition(".")[0] or module], "zstd", raising=False)
+    wanted = rf"{module}: pip install 'aioresult-backend\[compression\]'"
+    if module == "compression.zstd":
+        wanted = "a Python that was built with zstd"
     with pytest.raises(SettingsError, match=wanted):
         codec(result_compression=name)
     with pytest.raises(DecodeError, match=wanted):

@@ -54,9 +54,9 @@ BRIDGE = ("sync", "integrations")
 therefore imported by the function that is handed one."""
 DRIVERS = frozenset(
     """
-    aiosqlite asyncmy asyncpg attr attrs brotli celery django fastapi gevent hiredis hypercorn inotify_simple kombu
-    motor msgpack numpy opentelemetry psycopg pydantic pydantic_core pymongo redis rich sqlalchemy sse_starlette
-    starlette taskiq typer uvloop yaml zstandard
+    aiosqlite asyncmy asyncpg attr attrs backports brotli celery django fastapi gevent hiredis hypercorn inotify_simple
+    kombu motor msgpack numpy opentelemetry psycopg pydantic pydantic_core pymongo redis rich sqlalchemy sse_starlette
+    starlette taskiq typer uvloop yaml
     """.split()
 )
 

@@ -128,7 +128,9 @@ def fail_validation() -> None:
 
 
 def fail_http() -> None:
-    raise urllib.error.HTTPError("http://example.org", 404, "Not Found", Message(), None)
+    error = urllib.error.HTTPError("http://example.org", 404, "Not Found", Message(), None)
+    error.close()  # it holds a file, which nobody needs
+    raise error
 
 
 def fail_together() -> None:

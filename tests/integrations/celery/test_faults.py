@@ -156,7 +156,7 @@ async def test_a_broker_that_is_killed_neither_ends_a_wait_nor_outlasts_its_rest
 
 # Celery's own client leaves the socket of a lost connection to the garbage collector.
 LOST_SOCKETS = pytest.mark.filterwarnings(
-    "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
+    "ignore:Exception ignored .*<socket.socket:pytest.PytestUnraisableExceptionWarning"
 )
 
 

@@ -21,7 +21,7 @@ PATIENCE: Final = 60.0
 # PyMongo (4.20, its pool_shared._async_create_connection) leaves a socket to the garbage collector when a client is
 # closed while one of its monitors is connecting.
 LATE_SOCKETS: Final = pytest.mark.filterwarnings(
-    "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
+    "ignore:Exception ignored .*<socket.socket:pytest.PytestUnraisableExceptionWarning"
 )
 LATE_SOCKETS_OF_A_PROCESS: Final = "ignore:unclosed <socket.socket:ResourceWarning"
 """The same as an option of the interpreter."""

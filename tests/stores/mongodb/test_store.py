@@ -20,6 +20,7 @@ from aioresult.errors import EncodeError, ResultTooLarge, SettingsError
 from aioresult.stores.mongodb import MongoStore
 from aioresult.stores.mongodb.clients import close_client
 from aioresult.testing import StoreTests
+from tests.servers import TcpProxy
 from tests.stores.mongodb.drivers import DRIVERS, PATIENCE, Collection, Document, by_driver
 
 
@@ -120,12 +121,12 @@ async def test_the_options_of_a_ready_client_do_not_change_what_is_read(mongo_ur
 
 async def test_closing_motor_lets_the_event_loop_run(mongo_url: str) -> None:
     """It tells the server, and waits for the answer; its own method does so in the thread of the loop."""
-    client = AsyncIOMotorClient[Document](mongo_url)
-    await client.admin.command("ping")
-    turns: list[int] = []
-    asyncio.get_running_loop().call_soon(turns.append, 1)
-    await close_client(client, PATIENCE)
-    assert turns
+    async with TcpProxy(mongo_url) as proxy:  # it runs in this loop
+        client = AsyncIOMotorClient[Document](proxy.url, directConnection=True)
+        await client.admin.command("ping")
+        received = proxy.bytes["to the client"]
+        await close_client(client, PATIENCE)
+        assert proxy.bytes["to the client"] > received
 
 
 async def test_a_blocking_client_is_refused(mongo_url: str) -> None:
