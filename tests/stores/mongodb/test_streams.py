@@ -12,8 +12,9 @@ import pytest
 from pymongo.errors import AutoReconnect
 
 from aioresult import Backend, ResultTooLarge, StreamEnded, StreamFull, StreamGap, TaskRunner, emit
+from aioresult.channels import Channel
 from aioresult.stores.mongodb import streams as streams_module
-from aioresult.stream import Chunk, Cursor
+from aioresult.stream import Chunk, Cursor, News
 from aioresult.testing.conformance import eventually
 from aioresult.testing.streams import numbered, read
 from tests.servers.mongoproxy import AnsweringMongoProxy, refusal
@@ -401,8 +402,7 @@ async def test_small_items_travel_with_the_news_and_large_ones_are_read(
 ) -> None:
     seen: list[int] = []
     reading = reader(backend, "a", seen)
-    await other.append("a", 1)
-    await until_read(reading, seen, 1)
+    number = await _until_news_carry_items(backend, other, reading, seen, monkeypatch)
     store = backend._runtime.store
     reads: list[Sequence[Cursor]] = []
     read_many = store.read_many
@@ -412,16 +412,47 @@ async def test_small_items_travel_with_the_news_and_large_ones_are_read(
         return await read_many(cursors)
 
     monkeypatch.setattr(store, "read_many", count)
-    for number in range(2, 12):
+    for _ in range(10):
+        number += 1
         await other.append("a", number)
-    await until_read(reading, seen, 11)
+    await until_read(reading, seen, number)
     assert reads == []
     await other.append("a", "x" * 100_000)
-    await until_read(reading, seen, 12)
+    await until_read(reading, seen, number + 1)
     assert reads
     await other.mark_as_done("a", None)
     await reading
-    assert seen == list(range(1, 13))
+    assert seen == list(range(1, number + 2))
+
+
+async def _until_news_carry_items(
+    backend: Backend, other: Backend, reading: asyncio.Task[Any], seen: list[int], monkeypatch: pytest.MonkeyPatch
+) -> int:
+    """Append items until one comes with the news of it, and nothing of before is still to be read; return its number.
+
+    The change stream begins a little in the past, and what it tells of there is read from the store.
+    """
+    carried: list[News] = []
+    take = Channel.take
+
+    def taken(channel: Channel, news: News) -> None:
+        if news.first:
+            carried.append(news)
+        take(channel, news)
+
+    monkeypatch.setattr(Channel, "take", taken)
+    number = 0
+    while not carried:
+        number += 1
+        await other.append("a", number)
+        await until_read(reading, seen, number)
+    channel = backend._runtime.hub._channels["a"]
+
+    async def all_is_read() -> bool:
+        return channel.is_exhausted(number)
+
+    await eventually(all_is_read)
+    return number
 
 
 async def test_items_of_a_former_stream_of_the_same_id_are_not_taken_for_new_ones(
