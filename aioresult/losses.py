@@ -10,21 +10,28 @@ import asyncio
 import logging
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 
 from aioresult.abc import Store
 from aioresult.background import Background
 from aioresult.batching import Batcher
 from aioresult.errors import AioResultError, TaskLost
 from aioresult.record import RUNNER, Record, conditional, record_of
+from aioresult.settings import Settings
 from aioresult.states import FAILURE
 
-GRACE = 5.0
-"""Seconds after an outage in which runners renew their leases: they try every two seconds, and may have to connect."""
 SILENCE = 1.0
 """Seconds without an answer to the fallback read that count as an outage."""
 
 logger = logging.getLogger("aioresult")
+
+
+def grace(settings: Settings) -> float:
+    """Return how many seconds runners have to renew their leases after an outage.
+
+    One may have begun to connect just before its end. When that fails, it is tried again within two seconds.
+    """
+    return settings.connect_timeout + 5.0
 
 
 class Losses:
@@ -39,6 +46,8 @@ class Losses:
         self._reconnects = 0
         self._judges_from = -math.inf
         self._heard_at = 0.0
+        self._asked = False
+        """Whether a fallback read has begun, and the store has answered no read since."""
         self._warned = False
         self._judging = Background(self._judge, "aioresult leases of runners", pending=lambda: None)
         self.own: set[str] = set()
@@ -46,17 +55,19 @@ class Losses:
         self.steady = True
         """Whether the store could be reached all the time since the last fallback read."""
 
-    def begin(self, ids: Iterable[str], reconnects: int) -> None:
+    def begin(self, ids: Collection[str], reconnects: int) -> None:
         """Note which tasks the fallback read of ``ids`` finds, which begins now.
 
-        After an outage nothing is judged until the next time, and not for ``GRACE`` seconds: a lease may have ended
+        After an outage nothing is judged until the next time, and not for ``grace`` seconds: a lease may have ended
         because the store itself was away, and its runner needs a while to find out that it is back and to renew it.
         """
         now = asyncio.get_running_loop().time()
         steady = self.steady and reconnects == self._reconnects
+        if not self._asked:  # else the store may be silent since the time before
+            self._heard_at = now
+        self._asked = bool(ids)
         if not steady:
-            self._judges_from = now + GRACE
-        self._heard_at = now
+            self._judges_from = now + grace(self._store.settings)
         judged = steady and now >= self._judges_from and self._store.keeps_leases
         self._unread = set(ids) if judged else set()
         self._reconnects = reconnects
@@ -64,24 +75,27 @@ class Losses:
 
     def note(self, record: Record) -> None:
         """Take a record that is not final."""
-        if record.id in self._unread and self._is_prompt():
+        if record.id in self._unread and self._is_prompt(self._heard_at):
+            self._heard_at = asyncio.get_running_loop().time()
             self._unread.discard(record.id)
             if record.runner is not None and record.runner not in self.own:
                 self._noted[record.id] = record
 
-    def _is_prompt(self) -> bool:
-        """Return whether the store has not been silent: some drivers wait for the end of an outage and say nothing."""
-        now = asyncio.get_running_loop().time()
-        if now - self._heard_at > SILENCE:
-            self.steady = False
-            self._unread.clear()
-            self._noted.clear()
-            return False
-        self._heard_at = now
-        return True
+    def _is_prompt(self, since: float) -> bool:
+        """Return whether it is not long ``since`` the store was asked, or has answered.
+
+        Some drivers wait for the end of an outage and say nothing.
+        """
+        if asyncio.get_running_loop().time() - since <= SILENCE:
+            return True
+        self.steady = False
+        self._unread.clear()
+        self._noted.clear()
+        return False
 
     def judge(self) -> None:
-        """Ask for the leases of the runners noted so far."""
+        """Ask for the leases of the runners noted so far: the store has answered a read."""
+        self._asked = False
         if self._noted:
             self._judging.begin()
 
@@ -92,9 +106,9 @@ class Losses:
             for record in noted.values():
                 by_runner[record.runner or ""].append(record)
             try:
-                self._heard_at = asyncio.get_running_loop().time()
+                asked_at = asyncio.get_running_loop().time()
                 ended = await self._store.ended_leases(list(by_runner))
-                if not self._is_prompt():
+                if not self._is_prompt(asked_at):
                     continue
                 lost = [record for runner in ended for record in by_runner[runner]]
                 await asyncio.gather(*(self._batcher.put(self._loss(record)) for record in lost))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from aioresult import AioResultError, AsyncResult, Backend, Record, StoreUnavailable, TaskLost, losses, states
 from aioresult.record import RUNNER, conditional, record_of
+from aioresult.settings import make_settings
 from aioresult.stores.memory import MemoryStore
 from aioresult.testing.conformance import eventually, fresh_id
 
@@ -144,11 +145,15 @@ async def test_a_result_that_is_stored_meanwhile_stands(backend: Backend, monkey
     assert await backend.AsyncResult(task_id).get(timeout=30) == "in time"
 
 
+async def test_runners_have_time_to_connect_after_an_outage() -> None:
+    assert losses.grace(make_settings({"connect_timeout": 60})) > 60 + 2
+
+
 @pytest.mark.parametrize("grace", [0.0, 1e6])
 async def test_nothing_is_judged_right_after_an_outage(
     backend: Backend, monkeypatch: pytest.MonkeyPatch, grace: float
 ) -> None:
-    monkeypatch.setattr(losses, "GRACE", grace)
+    monkeypatch.setattr(losses, "grace", lambda _: grace)
     task_id = fresh_id()
     rounds: list[int] = []
 
@@ -193,7 +198,7 @@ async def test_a_store_that_was_silent_for_long_was_away(backend: Backend, monke
     """A driver that waits until its server is back raises nothing; the lease may have ended in that time."""
     task_id = fresh_id()
     monkeypatch.setattr(losses, "SILENCE", -1.0)
-    monkeypatch.setattr(losses, "GRACE", 0.0)
+    monkeypatch.setattr(losses, "grace", lambda _: 0.0)
     await start(backend, task_id, "gone")
     waiting = asyncio.create_task(backend.AsyncResult(task_id).get(timeout=30))
     await wait_for_fallback_reads(backend, 4)
@@ -201,3 +206,45 @@ async def test_a_store_that_was_silent_for_long_was_away(backend: Backend, monke
     monkeypatch.setattr(losses, "SILENCE", 10.0)
     with pytest.raises(TaskLost):
         await waiting
+
+
+async def test_silence_that_is_longer_than_the_fallback_interval_was_an_outage(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each fallback read that begins meanwhile waits for the same answer."""
+    monkeypatch.setattr(losses, "SILENCE", 0.2)
+    monkeypatch.setattr(losses, "grace", lambda _: 1e6)
+    get_many = MemoryStore.get_many
+    back = asyncio.Event()
+    back.set()
+    asked: list[Sequence[str]] = []
+
+    async def silent_get_many(store: MemoryStore, ids: Sequence[str]) -> Mapping[str, Record]:
+        await back.wait()
+        return await get_many(store, ids)
+
+    async def ask(_store: MemoryStore, runners: Sequence[str]) -> Collection[str]:
+        asked.append(runners)
+        return runners if silent else []
+
+    silent = False
+    monkeypatch.setattr(MemoryStore, "get_many", silent_get_many)
+    monkeypatch.setattr(MemoryStore, "ended_leases", ask)
+    task_id = fresh_id()
+    await start(backend, task_id, "away")
+    waiting = asyncio.create_task(backend.AsyncResult(task_id).get(timeout=30))
+    await wait_for_fallback_reads(backend, 2)
+    assert asked
+    silent = True
+    back.clear()
+    began = asyncio.get_running_loop().time()
+    await wait_for_fallback_reads(backend, 8)
+
+    async def was_long() -> bool:
+        return asyncio.get_running_loop().time() - began > 3 * losses.SILENCE
+
+    await eventually(was_long)
+    back.set()
+    await wait_for_fallback_reads(backend, 4)
+    assert not waiting.done()
+    waiting.cancel()

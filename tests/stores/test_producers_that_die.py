@@ -172,13 +172,13 @@ async def test_a_store_that_was_away_loses_no_task(url: str, killed: bool, reque
     async with Backend(url, fallback_interval=0.2) as backend, producer(url) as process:
         waiting = asyncio.create_task(backend.AsyncResult(process.task_id).get(timeout=PATIENCE))
         assert (await backend.fetch(process.task_id)).status == "STARTED"  # what has answered may be away for a while
-        if killed:
-            await asyncio.to_thread(server.kill)
-            await asyncio.to_thread(server.start)
-        else:
-            with ExitStack() as stack:
+        with ExitStack() as stack:
+            if killed:
+                await asyncio.to_thread(server.kill)
+            else:
                 for each in getattr(server, "servers", [server]):
                     stack.enter_context(each.frozen())
-                await asyncio.sleep(2 * LEASE)  # the length of the outage, and not a wait for something
+            await asyncio.sleep(2 * LEASE)  # the length of the outage, and not a wait for something
+        await asyncio.to_thread(server.start)
         process.may_end()
         assert await waiting == "value"
