@@ -61,6 +61,7 @@ class TaskRunner:
         max_running: how many tasks may run at a time; the others wait as PENDING.
         store_timeout: how many seconds a result is kept for while the store is away.
         lease: after how many seconds without a sign of life the tasks of this runner are lost; ``None`` for never.
+            It is renewed at a third of that, which has to be enough for connecting anew.
     """
 
     def __init__(
