@@ -36,8 +36,9 @@ class _Call(Generic[T]):
         done: wakes the caller at the coroutine's end.
     """
 
+    task: asyncio.Task[T] | None = None
+
     def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
-        self.task: asyncio.Task[T]
         self._coroutine = coroutine
         self.done = surroundings().signal()
 
@@ -52,8 +53,16 @@ class _Call(Generic[T]):
         self.done.set()
 
     def cancel(self) -> None:
-        """Cancel the coroutine, unless it has ended; called in the portal's loop, after ``begin``."""
-        self.task.cancel()
+        """Cancel the coroutine, unless it has ended or was never begun; called in the portal's loop."""
+        if self.task is None:
+            self._coroutine.close()
+        else:
+            self.task.cancel()
+
+    def result(self) -> T:
+        """Return what the coroutine has returned, or raise what it has raised, after its end."""
+        assert self.task is not None  # noqa: S101  (it has ended, so it was begun)
+        return self.task.result()
 
 
 class _Portal:
@@ -116,15 +125,13 @@ class _Portal:
             _forget(self)
             raise AioResultError(f"the thread for blocking calls cannot run: {self._failure}") from self._failure
 
-    def submit(self, coroutine: Coroutine[Any, Any, T]) -> _Call[T]:
-        """Start ``coroutine`` in the portal's loop, which runs, with the caller's context variables."""
-        call = _Call(coroutine)
+    def submit(self, call: _Call[T]) -> None:
+        """Begin ``call`` in the portal's loop, which runs, with the caller's context variables."""
         try:
             self._loop.call_soon_threadsafe(call.begin)
         except RuntimeError as exc:  # the loop is closed
-            coroutine.close()
+            call.cancel()
             raise AioResultError("the interpreter is exiting: no results can be asked for any more") from exc
-        return call
 
     def end(self) -> None:
         """Cancel what still runs, close the backends that were used in the loop, and end its thread."""
@@ -207,12 +214,12 @@ def run(fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.k
         WouldBlockLoop: this thread runs an event loop.
     """
     refuse_to_block_a_loop()
-    return _outcome(_get_portal().submit(fn(*args, **kwargs)))
+    return _outcome(_get_portal(), _Call(fn(*args, **kwargs)))
 
 
 def run_anywhere(fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
     """Do the same as ``run``, also in a thread that runs an event loop, which it blocks: for one round trip at most."""
-    return _outcome(_get_portal().submit(fn(*args, **kwargs)))
+    return _outcome(_get_portal(), _Call(fn(*args, **kwargs)))
 
 
 def start() -> None:
@@ -254,16 +261,19 @@ def iterate(
     async def step() -> Any:
         return await anext(source, _END)
 
-    while (item := _outcome(portal.submit(step()), interval, on_interval)) is not _END:
+    while (item := _outcome(portal, _Call(step()), interval, on_interval)) is not _END:
         yield item
 
 
-def _outcome(call: _Call[T], interval: float | None = None, on_interval: Callable[[], object] | None = None) -> T:
-    try:
+def _outcome(
+    portal: _Portal, call: _Call[T], interval: float | None = None, on_interval: Callable[[], object] | None = None
+) -> T:
+    try:  # the caller may be interrupted as soon as the call is submitted
+        portal.submit(call)
         while not call.done.wait(None if on_interval is None else interval):
             if on_interval is not None:
                 on_interval()
-        return call.task.result()
+        return call.result()
     except asyncio.CancelledError as exc:
         if _exiting:  # a thread that waits when the interpreter exits ends with it, without an error
             raise SystemExit from exc

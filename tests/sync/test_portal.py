@@ -112,7 +112,7 @@ def test_a_portal_that_cannot_start_says_why_and_the_next_call_tries_again() -> 
 # --- interrupts -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+all_waits = pytest.mark.parametrize(
     "wait",
     [
         lambda result: result.get(),
@@ -122,6 +122,9 @@ def test_a_portal_that_cannot_start_says_why_and_the_next_call_tries_again() -> 
     ],
     ids=["get", "observed get", "updates", "as_completed"],
 )
+
+
+@all_waits
 def test_an_interrupted_wait_returns_at_once_and_cancels_its_coroutine(
     backend: Backend, wait: Callable[[AsyncResult[Any]], object]
 ) -> None:
@@ -134,6 +137,29 @@ def test_an_interrupted_wait_returns_at_once_and_cancels_its_coroutine(
         with pytest.raises(KeyboardInterrupt):
             wait(backend.AsyncResult("never"))
         interrupted.result()
+    eventually(lambda: backend.stats().waiting == 0)
+
+
+@all_waits
+def test_a_wait_that_is_interrupted_as_soon_as_it_begins_cancels_its_coroutine(
+    backend: Backend, wait: Callable[[AsyncResult[Any]], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit = portal._Portal.submit
+
+    def interrupted(self: portal._Portal, call: Any) -> None:
+        submit(self, call)
+        with monkeypatch.context() as asking:
+            asking.setattr(portal._Portal, "submit", submit)
+            eventually(lambda: backend.stats().waiting == 1 or (call.task is not None and call.task.done()))
+            if backend.stats().waiting:  # else it was a step that did not wait
+                raise KeyboardInterrupt
+
+    result: AsyncResult[Any] = backend.AsyncResult("never")
+    backend.ping()  # begins the thread
+    monkeypatch.setattr(portal._Portal, "submit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        wait(result)
+    monkeypatch.undo()
     eventually(lambda: backend.stats().waiting == 0)
 
 
