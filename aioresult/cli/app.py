@@ -26,11 +26,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (
-    *(demo, results.get, results.wait, results.watch, tailing.tail),
-    *(writing.store, writing.revoke, writing.forget, writing.purge, doctor.doctor),
-):
-    app.command()(command)
+app.command()(demo)
+app.command()(results.get)
+app.command()(results.wait)
+app.command()(results.watch)
+app.command()(tailing.tail)
+app.command()(writing.store)
+app.command()(writing.revoke)
+app.command()(writing.forget)
+app.command()(writing.purge)
+app.command()(doctor.doctor)
 app.add_typer(sql.app, name="sql")
 
 

@@ -111,6 +111,25 @@ def test_a_postgresql_that_is_killed_leaves_nothing_in_shared_memory() -> None:
         assert connection.execute("SHOW dynamic_shared_memory_type").fetchone() == ("mmap",)
 
 
+def test_a_run_without_servers_and_processes_skips_the_tests_that_start_one() -> None:
+    for left_out, file in (
+        ("servers", "stores/test_certificates.py"),
+        ("servers,processes", "project/test_pictures.py"),
+    ):
+        run = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"tests/{file}"],
+            cwd=ROOT,
+            env={**os.environ, process.WITHOUT: left_out},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert run.returncode == 0, run.stdout
+        counted = run.stdout.splitlines()[-1]
+        assert "skipped" in counted, run.stdout
+        assert "passed" not in counted, run.stdout
+
+
 def test_sentinels_name_another_master_when_the_master_is_killed() -> None:
     with RedisSentinels(password="secret", sentinel_password="other") as servers:
         first = servers.master()
