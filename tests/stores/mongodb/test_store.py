@@ -376,8 +376,10 @@ async def test_a_standalone_server_is_polled_with_one_warning_that_says_why(
             await asyncio.sleep(0)
             await asyncio.gather(*(backend.store_result(str(i), i, "SUCCESS") for i in range(100)))
             assert await asyncio.gather(*waiting) == list(range(100))
-            await asyncio.gather(*(backend.forget(str(i)) for i in range(100)))
-            assert backend.stats().commands < 20
+            before = backend.stats().commands  # of polling there are as many as the writes took time for
+            await asyncio.gather(*(backend.store_result(str(i), i, "SUCCESS") for i in range(100, 200)))
+            await asyncio.gather(*(backend.forget(str(i)) for i in range(200)))
+            assert backend.stats().commands - before <= 6
     warnings = [record.getMessage() for record in caplog.records if "cannot push" in record.getMessage()]
     assert len(warnings) == 1
     assert mongo_standalone_url.split("/")[2] in warnings[0]
