@@ -20,6 +20,13 @@ from aioresult.stores.redis.wire import Wire
 
 AnyWire = TypeVar("AnyWire", bound=Wire)
 
+try:
+    from redis.driver_info import DriverInfo
+except ImportError:  # redis-py before 7.2
+    DRIVER_INFO: Mapping[str, Any] = {}
+else:
+    DRIVER_INFO = {"driver_info": DriverInfo()}
+    """How a connection says what it belongs to. redis-py would read its own version from the disk for each of them."""
 _PROBE_INTERVAL: Final = 10.0
 """Seconds of silence after which a connection is asked for a sign of life, unless the settings say otherwise."""
 NOT_FOR_CONNECTIONS: Final = ("max_connections", "timeout", "decode_responses", "encoding", "encoding_errors", "retry")
@@ -104,7 +111,8 @@ class Address:
             raise SettingsError(f"the options for Redis at {self.location} cannot be used: {exc}") from exc
 
     def _make(self, protocol: int, place: Mapping[str, Any] = _HERE) -> driver.AbstractConnection:
-        return self._connection_class(**self.options, **place, protocol=protocol)
+        own = self.options.keys() & {"driver_info", "lib_name", "lib_version"}
+        return self._connection_class(**(_HERE if own else DRIVER_INFO), **self.options, **place, protocol=protocol)
 
     async def _find(self) -> Mapping[str, Any]:
         """Return host and port, where they are not among the options because they may change."""

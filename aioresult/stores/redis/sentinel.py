@@ -14,7 +14,7 @@ from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 
 from aioresult.settings import Settings
-from aioresult.stores.redis.connect import Address
+from aioresult.stores.redis.connect import DRIVER_INFO, Address
 from aioresult.stores.redis.errors import ConnectionLost
 
 
@@ -88,7 +88,8 @@ class SentinelAddress(Address):
 
     def _client(self, host: str, port: int) -> Sentinel:
         """Return redis-py's client of one sentinel; RESP2, since that is what all of them speak."""
-        options = {"protocol": 2, "retry": Retry(NoBackoff(), 0), "max_connections": 1, **self.sentinel_options}
+        options = {"protocol": 2, "retry": Retry(NoBackoff(), 0), "max_connections": 1}
+        options |= {**DRIVER_INFO, **self.sentinel_options}
         return Sentinel([(host, port)], self.min_other_sentinels, options)  # type: ignore[no-untyped-call]  # redis-py's
 
 

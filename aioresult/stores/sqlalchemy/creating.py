@@ -53,10 +53,11 @@ async def create_for(link: Link, tables: Tables, writes: Kind, chosen: type[Dial
                 f"({exc.orig}); results work without it; whoever may do it: `aioresult sql create`, or "
                 f"{schema.definition(table, link.connection.dialect)}"
             ) from exc
-        if created and kind in _CELERYS:
+        if not created:
+            await link.connection.run_sync(schema.complete, tables.of(kind))
+        elif kind in _CELERYS:
             for other in _CELERYS - {kind}:
                 await create_quietly(link, tables, other, chosen)
-        await link.connection.run_sync(schema.complete, tables.of(kind))
 
 
 async def create_quietly(link: Link, tables: Tables, kind: Kind, chosen: type[Dialect]) -> None:
@@ -68,20 +69,20 @@ async def create_quietly(link: Link, tables: Tables, kind: Kind, chosen: type[Di
 
 
 async def _create(link: Link, tables: Tables, kind: Kind, chosen: type[Dialect], *, indexes: bool = False) -> bool:
-    """Create one table if it is missing, and return whether it was.
+    """Create one table if it is missing, and return whether it was created here.
 
     Indexes are added to tables only where an operator asks for it: writers have to wait while that is done.
     """
     table = tables.of(kind)
-    attempt, missing = 0, False
+    attempt, created = 0, False
     while await link.connection.run_sync(schema.lacks, table, indexes=indexes):
-        missing = True
         try:
             async with link.transaction(chosen.begin) if link.together else nullcontext():
                 await chosen.lock_for_creating(link)
                 await link.connection.run_sync(schema.create, table, indexes=indexes)
+            created = True
         except DBAPIError as exc:  # a Celery worker was faster, perhaps: the next look finds what it created
             attempt += 1
             if attempt == _ATTEMPTS or link.connection.invalidated or judge(exc, "").alone:
                 raise
-    return missing
+    return created

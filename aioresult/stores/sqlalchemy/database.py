@@ -24,7 +24,7 @@ from aioresult.stores.sqlalchemy.failures import Lost, Verdict, judge, text_of
 from aioresult.stores.sqlalchemy.link import Link
 from aioresult.stores.sqlalchemy.opening import Opening
 from aioresult.stores.sqlalchemy.rows import Rows
-from aioresult.stores.sqlalchemy.tables import Kind, Tables
+from aioresult.stores.sqlalchemy.tables import Kind, tables_of
 from aioresult.stores.sqlalchemy.urls import Target
 
 Outcome = TypeVar("Outcome")
@@ -54,7 +54,7 @@ class Database:
         self.target = target
         self.settings = settings
         self.location = target.location
-        self.tables = Tables(settings)
+        self.tables = tables_of(settings)
         self._chosen = dialect_class(target.family)
         self.rows = Rows(settings, codec, self._chosen.dates_for(settings))
         self.count = count

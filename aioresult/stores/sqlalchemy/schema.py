@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from sqlalchemy import Column, Connection, Dialect, Index, Sequence, Table, inspect
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, NoSuchTableError
 from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable, DDLElement
 
 from aioresult.errors import SettingsError
@@ -134,9 +134,10 @@ def _columns(connection: Connection, tables: Tables, kind: Kind) -> Mapping[str,
             f"there is no schema {table.schema}; create it, by `CREATE SCHEMA {table.schema}`, "
             f"or correct database_table_schemas"
         )
-    if not inspector.has_table(table.name, schema=table.schema):
+    try:
+        columns = {column["name"]: column for column in inspector.get_columns(table.name, schema=table.schema)}
+    except NoSuchTableError:
         return {}
-    columns = {column["name"]: column for column in inspector.get_columns(table.name, schema=table.schema)}
     missing = [column.name for column in table.columns if column.name not in columns.keys() | _DISPENSABLE]
     if missing:
         whose = {"stream": "was not made for streams", "runner": "was not made for leases"}.get(

@@ -1,10 +1,13 @@
 """Celery's two tables, as Celery 5.7 defines them, and ours for streams and leases; and what of them a database has.
 
-Celery has one set of table objects for a whole process and renames them per application. Here each store has its own.
+Celery has one set of table objects for a whole process and renames them per application. Here each set of names has its
+own, which nobody changes, and stores share.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final, Literal
 
 import msgspec
@@ -63,11 +66,11 @@ _DATE = DateTime().with_variant(DATETIME(fsp=6), "mysql", "mariadb")
 
 
 class Tables:
-    """Definitions of the tables for results, groups, streams and leases of runners, named as the settings say."""
+    """Definitions of the tables for results, groups, streams and leases of runners, under these names and schemas."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._names = settings.database_table_names or {}
-        self._schemas = settings.database_table_schemas or {}
+    def __init__(self, names: Mapping[str, str], schemas: Mapping[str, str]) -> None:
+        self._names = names
+        self._schemas = schemas
         self._metadata = MetaData()
         self.task = self._table(
             "task",
@@ -135,6 +138,18 @@ class Tables:
             if column.type is _DATE:
                 Index(f"ix_{name}_{column.name}", column)
         return table
+
+
+def tables_of(settings: Settings) -> Tables:
+    """Return the definitions of the tables that the settings name."""
+    chosen = settings.database_table_names or {}, settings.database_table_schemas or {}
+    return _tables(*(tuple(sorted(each.items())) for each in chosen))
+
+
+@lru_cache(maxsize=64)
+def _tables(names: tuple[tuple[str, str], ...], schemas: tuple[tuple[str, str], ...]) -> Tables:
+    """Make them once, since that takes milliseconds."""
+    return Tables(dict(names), dict(schemas))
 
 
 def full_name(table: Table, dialect: Dialect) -> str:
