@@ -36,7 +36,7 @@ def run_script(script: str, *args: str) -> str:
     """Run ``script`` with every warning being an error, fail if it complains, and return what it prints."""
     ignored = ["-W", "ignore:This process:DeprecationWarning"]  # it forks; -W takes how a text begins
     if any(arg.startswith("mongodb") for arg in args):
-        ignored += ["-W", LATE_SOCKETS_OF_A_PROCESS]
+        ignored += LATE_SOCKETS_OF_A_PROCESS
     command = [sys.executable, "-W", "error", *ignored, "-c", script, *args]
     environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
     finished = subprocess.run(

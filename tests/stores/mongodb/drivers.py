@@ -18,13 +18,16 @@ DRIVERS: Final = ["mongodb", "mongodb+motor"]
 PATIENCE: Final = 60.0
 """Seconds after which something that should happen counts as not happening."""
 
-# PyMongo (4.20, its pool_shared._async_create_connection) leaves a socket to the garbage collector when a client is
-# closed while one of its monitors is connecting.
+# PyMongo leaves a socket or a transport to the garbage collector when a client is closed while one of its monitors is
+# connecting (4.20: pool_shared._async_create_connection before it is connected, Pool.connect then).
 LATE_SOCKETS: Final = pytest.mark.filterwarnings(
-    "ignore:Exception ignored .*<socket.socket:pytest.PytestUnraisableExceptionWarning"
+    "ignore:Exception ignored .*(<socket.socket|_SelectorTransport.__del__):pytest.PytestUnraisableExceptionWarning"
 )
-LATE_SOCKETS_OF_A_PROCESS: Final = "ignore:unclosed <socket.socket:ResourceWarning"
-"""The same as an option of the interpreter."""
+LATE_SOCKETS_OF_A_PROCESS: Final = (
+    "-Wignore:unclosed <socket.socket:ResourceWarning",
+    "-Wignore:unclosed transport <_SelectorSocketTransport:ResourceWarning",
+)
+"""The same as options of the interpreter."""
 
 
 def by_driver(url: str, driver: str) -> str:
