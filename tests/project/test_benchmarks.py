@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from aioresult import Backend
-from benchmarks import cli, suite
+from benchmarks import cli, process, suite
 from benchmarks.cases import streams
 from benchmarks.cases.case import FLOOR, PUSH, Setting
 from benchmarks.contestants import KINDS
@@ -25,9 +25,16 @@ from benchmarks.servers import RedisHost
 from benchmarks.stats import CURVE, median, paired_ratio, quantile, summarise
 from benchmarks.targets import TARGETS, judge
 from benchmarks.values import WrongValue, check_all, check_items, item_of, items_of, record_of, task_ids, value_of
+from tests.project.children import FORKING
 from tests.servers import RedisServer
 
 pytestmark = pytest.mark.once
+
+
+@pytest.fixture
+def forked_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the contestants' processes forked; tests without this fixture start new interpreters."""
+    monkeypatch.setattr(process, "subprocess", FORKING)
 
 
 def _figure(contestant: str, values: list[float], **about: str) -> Figure:
@@ -53,6 +60,7 @@ def _run(figures: list[Figure]) -> Run:
 
 
 @pytest.mark.parametrize("case", suite.CASES)
+@pytest.mark.usefixtures("forked_children")
 def test_each_case_is_measured_on_a_real_server_and_written_down(
     case: str, redis_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -82,6 +90,7 @@ def test_waiting_sends_no_commands_and_registering_sends_few(redis_url: str) -> 
     assert after == before
 
 
+@pytest.mark.usefixtures("forked_children")
 def test_a_contestant_that_returns_a_wrong_value_fails_the_run(redis_url: str) -> None:
     tasks = task_ids("wrong", 3)
     with Entrant(PUSH, "aioresult", redis_url).start() as child:
@@ -106,6 +115,7 @@ def _store_wrong(url: str, task: str) -> None:
 # --- streams ---
 
 
+@pytest.mark.usefixtures("forked_children")
 def test_readers_of_streams_and_a_producer_share_a_few_connections(redis_url: str) -> None:
     host, push = RedisHost(redis_url), Entrant(PUSH, "aioresult", redis_url)
     before = host.load().connections
@@ -117,6 +127,7 @@ def test_readers_of_streams_and_a_producer_share_a_few_connections(redis_url: st
         assert host.load().connections - before <= 4
 
 
+@pytest.mark.usefixtures("forked_children")
 def test_a_reader_that_gets_a_wrong_item_fails_the_run(redis_url: str) -> None:
     (task,) = task_ids("wrong-item", 1)
     with Entrant(PUSH, "aioresult", redis_url).start() as child:
@@ -183,6 +194,7 @@ def test_a_child_that_cannot_start_says_why() -> None:
         Entrant(PUSH, "nowhere", "redis://localhost").start()
 
 
+@pytest.mark.usefixtures("forked_children")
 def test_a_child_reports_its_own_traceback(redis_url: str) -> None:
     with (
         Entrant(PUSH, "aioresult", redis_url).start() as child,
@@ -191,6 +203,7 @@ def test_a_child_reports_its_own_traceback(redis_url: str) -> None:
         child.ask("dance")
 
 
+@pytest.mark.usefixtures("forked_children")
 def test_a_silent_child_is_given_up(redis_url: str) -> None:
     with Entrant(PUSH, "aioresult", redis_url).start() as child:
         child.send("register", run="never", count=1)
@@ -304,7 +317,8 @@ def test_the_report_tells_the_circumstances_the_targets_and_every_figure() -> No
 
 
 def test_a_run_can_be_read_back_and_drawn_again(tmp_path: Path) -> None:
-    finished = _run([_figure(PUSH, [1.2, 1.4]), _figure(FLOOR, [1.0, 1.1])])
+    # Values that far apart: between close ones there are small ticks, whose labels take long to draw.
+    finished = _run([_figure(PUSH, [1.2, 1400.0]), _figure(FLOOR, [1.0, 11.0])])
     json, _ = suite.write(finished, tmp_path)
     assert suite.read(json) == finished
     assert cli.main(["--redraw", str(json), "--output", str(tmp_path / "again")]) == 0
