@@ -75,14 +75,15 @@ def _constants() -> dict[str, str]:
     }
 
 
-def texts() -> list[str]:
+@cache
+def texts() -> set[str]:
     """Return all texts of the package."""
-    return [
+    return {
         text_of(node)
         for tree in trees().values()
         for node in nodes(tree)
         if isinstance(node, ast.JoinedStr | ast.Constant | ast.BinOp)
-    ]
+    }
 
 
 @cache

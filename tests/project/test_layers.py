@@ -93,6 +93,12 @@ def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text())
 
 
+def statements_in(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield the statements in ``node``, and what holds some; expressions, which are most of a tree, hold none."""
+    kinds = (ast.stmt, ast.excepthandler, ast.match_case)
+    return (child for child in ast.iter_child_nodes(node) if isinstance(child, kinds))
+
+
 def imports_of(path: Path) -> Iterator[Import]:
     """Yield the imports that happen at run time: those for type checkers are left out."""
     file = path.relative_to(PACKAGE.parent)
@@ -111,9 +117,9 @@ def imports_of(path: Path) -> Iterator[Import]:
                 yield from (Import(where, module, alias.name, in_function) for alias in node.names)
             case ast.ImportFrom():
                 raise AssertionError(f"{file}:{node.lineno}: a relative import; this package imports by full names")
-            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda():
+            case ast.FunctionDef() | ast.AsyncFunctionDef():
                 in_function = True
-        pending += [(child, in_function) for child in ast.iter_child_nodes(node)]
+        pending += [(child, in_function) for child in statements_in(node)]
 
 
 PARTS = {path: part_of(path) for path in sorted(PACKAGE.rglob("*.py"))}
@@ -156,13 +162,16 @@ def test_functions_import_no_other_part_of_this_package() -> None:
 def modules_imported_by(path: Path) -> set[str]:
     """Return the modules of this package that the file at ``path`` imports: anywhere in it, for types only included."""
     found: set[str] = set()
-    for node in ast.walk(parsed(path)):
+    pending: list[ast.AST] = [parsed(path)]
+    while pending:
+        node = pending.pop()
         match node:
             case ast.Import():
                 found.update(alias.name for alias in node.names)
             case ast.ImportFrom(module=str(module)):
                 names = [f"{module}.{alias.name}" for alias in node.names]
                 found.update(name if name in MODULES else module for name in names)
+        pending += statements_in(node)
     return found & MODULES.keys()
 
 
