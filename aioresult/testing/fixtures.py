@@ -26,13 +26,15 @@ def fresh_id() -> str:
 async def eventually(condition: Callable[[], Awaitable[bool]], promise: str = "") -> None:
     """Wait until ``condition`` holds, asking again and again; fail when it does not within ``PATIENCE``.
 
-    ``promise`` says what is waited for in the error's text; without it, the condition's name does.
+    The longer it takes, the more seldom it asks, up to a pause of 0.05 s. ``promise`` says what is waited for in the
+    error's text; without it, the condition's name does.
     """
-    patience = asyncio.timeout(PATIENCE)
+    patience, pause = asyncio.timeout(PATIENCE), 0.01
     try:
         async with patience:
             while not await condition():
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(pause)
+                pause = min(1.1 * pause, 0.05)
     except TimeoutError:
         if not patience.expired():  # the condition has raised it
             raise

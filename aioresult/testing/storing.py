@@ -173,15 +173,16 @@ class StoringTests(StoreFixtures):
     # --- states never go backwards ---
 
     async def test_a_state_is_replaced_only_by_what_may_replace_it(self, backend: Backend) -> None:
-        for old, new in product(STATES, STATES):
-            task_id = fresh_id()
-            assert await backend.store_result(task_id, outcome_for(old, "old"), old)
-            written = await backend.store_result(task_id, outcome_for(new, "new"), new)
-            record = await backend.fetch(task_id)
-            assert written is states.replaces(new, old), (old, new)
+        cases = [(fresh_id(), old, new) for old, new in product(STATES, STATES)]
+        first = (backend.store_result(task_id, outcome_for(old, "old"), old) for task_id, old, _ in cases)
+        assert all(await asyncio.gather(*first))
+        written = [await backend.store_result(task_id, outcome_for(new, "new"), new) for task_id, _, new in cases]
+        records = await asyncio.gather(*(backend.fetch(task_id) for task_id, _, _ in cases))
+        for (_, old, new), replaced, record in zip(cases, written, records, strict=True):
+            assert replaced is states.replaces(new, old), (old, new)
             assert (record.status, repr(record.result)) == (
-                (new, repr(outcome_for(new, "new"))) if written else (old, repr(outcome_for(old, "old")))
-            )
+                (new, repr(outcome_for(new, "new"))) if replaced else (old, repr(outcome_for(old, "old")))
+            ), (old, new)
 
     async def test_of_concurrent_writers_exactly_one_success_stays(self, backend: Backend, other: Backend) -> None:
         for _ in range(10):

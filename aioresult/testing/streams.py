@@ -86,17 +86,17 @@ class StreamTests(StoreFixtures):
     async def test_readers_that_come_before_during_and_after_get_everything_once(
         self, backend: Backend, other: Backend, task_id: str, tasks: Tasks
     ) -> None:
-        values = list(range(200))
+        values = list(range(120))  # a backend keeps the newest 64: the last of those that come late begin before
         early = [tasks.begin(read(backend, task_id)) for _ in range(3)]
         late: list[asyncio.Task[list[tuple[int, Any]]]] = []
         for value in values:
             await other.append(task_id, value)
-            if value % 50 == 10:
-                late += [tasks.begin(read(reader, task_id, after=value // 2)) for reader in (backend, other)]
+            if value % 30 == 10:
+                late += [tasks.begin(read(reader, task_id, after=value // 3)) for reader in (backend, other)]
         await other.mark_as_done(task_id, "over")
         assert await asyncio.gather(*early) == [numbered(values)] * 3
         for number, found in enumerate(await asyncio.gather(*late)):
-            assert found == numbered(values, after=(10 + number // 2 * 50) // 2)
+            assert found == numbered(values, after=(10 + number // 2 * 30) // 3)
         assert await read(backend, task_id) == numbered(values)
 
     async def test_an_item_reaches_a_reader_that_waits(
