@@ -185,6 +185,7 @@ def test_a_result_that_is_encoded_already_is_left_alone() -> None:
     assert codec(max_result_bytes=1).encode_result(record) == b"done before"
 
 
+NESTING = b"[\n" * 100_000  # on one line, PyYAML would look back at hundreds of brackets for each
 POISON = {
     "truncated": stored()[:-5],
     "garbage": b"\x13\x37\xff\xfe",
@@ -206,8 +207,8 @@ POISON = {
     "a malformed value": stored(result={"__type__": "uuid", "__value__": "x"}),
     "a malformed decimal": stored(result={"__type__": "decimal", "__value__": "x"}),
     "a failure with a malformed value": stored(status="FAILURE", result={"__type__": "bytes", "__value__": 5}),
-    "nesting without end": b'{"status": "SUCCESS", "result": ' + b"[" * 100_000,
-    "typed nesting without end": b'{"__type__": 1, "status": "SUCCESS", "result": ' + b"[" * 100_000,
+    "nesting without end": b'{"status": "SUCCESS", "result": ' + NESTING,
+    "typed nesting without end": b'{"__type__": 1, "status": "SUCCESS", "result": ' + NESTING,
     "an unknown compression": b"\x00celery-compressed\x00application/x-rot13\x00abc",
     "a compression without end": b"\x00celery-compressed\x00application/x-gzip",
     "pickle": b"\x80\x04K\x05.",
