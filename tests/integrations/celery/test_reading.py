@@ -23,6 +23,7 @@ from tests.integrations.celery.comparing import by_aioresult, by_celery, lineage
 from tests.integrations.celery.conftest import Places, broker_settings
 from tests.integrations.celery.workers import Worker, application
 from tests.servers import RedisServer
+from tests.stores.sqlalchemy.sql import lasting_engines
 
 WAIT = 30.0
 Apply = Callable[[Any], Any]
@@ -126,7 +127,7 @@ def worker(fleet: Fleet, cell: Cell) -> Iterator[Worker]:
 
 @pytest.fixture
 def app(worker: Worker) -> Iterator[Celery]:
-    with application(**worker.settings) as app:
+    with lasting_engines(), application(**worker.settings) as app:
         yield app
 
 

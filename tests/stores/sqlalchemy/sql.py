@@ -10,9 +10,11 @@ from contextlib import asynccontextmanager, contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
+from unittest.mock import patch
 
 import psycopg
 from packaging.version import Version
+from sqlalchemy import Engine, create_engine
 from sqlalchemy.engine import make_url
 
 from aioresult import Backend
@@ -65,6 +67,22 @@ def celery_app(url: str, **conf: Any) -> Iterator[Any]:
     app = Celery("tests", backend=for_celery(url), set_as_current=False)
     app.conf.update(conf)
     yield app
+
+
+@contextmanager
+def lasting_engines() -> Iterator[None]:
+    """Have Celery's backends in this process make one engine for each URL, and not one for each query.
+
+    An engine compiles each statement once. It keeps no connection: Celery's clients open one for each query.
+    """
+    engines: dict[str, Engine] = {}
+
+    def make(url: str, **options: Any) -> Engine:
+        key = f"{url} {options}"
+        return engines.get(key) or engines.setdefault(key, create_engine(url, **options))
+
+    with patch("celery.backends.database.session.create_engine", make):
+        yield
 
 
 class ForeignWriter:

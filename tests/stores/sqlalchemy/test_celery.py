@@ -7,7 +7,7 @@ import base64
 import json
 import pickle
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,7 +24,7 @@ from aioresult.groups import GroupResult
 from aioresult.stores.sqlalchemy import SQLStore
 from aioresult.stores.sqlalchemy.admin import create_tables
 from aioresult.stores.sqlalchemy.urls import parse
-from tests.stores.sqlalchemy.sql import FOR_CELERY, PATIENCE, VECTORS, Context, celery_app, sql_store
+from tests.stores.sqlalchemy.sql import FOR_CELERY, PATIENCE, VECTORS, Context, celery_app, lasting_engines, sql_store
 from tests.stores.sqlalchemy.sql import GroupResult as CelerysGroup
 from tests.versions import CELERY, since_celery
 
@@ -47,6 +47,12 @@ META: dict[str, Any] = {
     "retries": 2,
     "queue": "q",
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def engines() -> Iterator[None]:
+    with lasting_engines():
+        yield
 
 
 @pytest.fixture(params=["sqlite", "postgresql+asyncpg", "postgresql+psycopg", "mysql"])
