@@ -64,7 +64,8 @@ class Broken(MemoryStore):
 def failed(folder: Path, store: str, tests: str, *options: str) -> str:
     """Return what pytest prints about ``store``, which has to fail."""
     (folder / "test_broken.py").write_text(PREAMBLE + store)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:anyio", "-k", tests, *options]
+    plugins = ["-p", "no:cacheprovider", "-p", "no:anyio", "-p", "no:hypothesispytest"]
+    command = [sys.executable, "-m", "pytest", "-q", *plugins, "-k", tests, *options]
     run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert run.returncode == pytest.ExitCode.TESTS_FAILED, run.stdout + run.stderr
     return run.stdout + run.stderr

@@ -92,8 +92,7 @@ async def test_nothing_that_is_stored_becomes_sql(mode: str, mariadb_url: str) -
                     written = await store_everywhere(backend, value)
                     assert written or value not in values
             assert (await backend.fetch("victim")).status == "PENDING"
-            for value in values:
-                await check_everywhere(backend, value)
+            await asyncio.gather(*(check_everywhere(backend, value) for value in values))
             ids = [value[:155] for value in values]
             await sql_store(backend).delete_many(ids)
             assert await sql_store(backend).get_many(ids) == {}
@@ -123,8 +122,8 @@ async def test_no_octets_become_sql(mode: str, mariadb_url: str) -> None:
         async with Backend(mariadb_url, **settings) as backend:
             for number, value in enumerate(values):
                 assert await backend.store_result(f"{charset}-{number}", value, "SUCCESS")
-            for number, value in enumerate(values):
-                assert (await backend.fetch(f"{charset}-{number}")).result == value
+            found = await asyncio.gather(*(backend.fetch(f"{charset}-{number}") for number in range(len(values))))
+            assert [record.result for record in found] == values
             assert (await backend.fetch("victim")).status == "PENDING"
 
 
