@@ -1,8 +1,9 @@
 """Processes that need no time for imports: each is forked from one that has imported what they need.
 
 ``Preloaded`` starts that one, as ``python -m tests.preloaded IMPORTS``, where ``IMPORTS`` is a module that imports all
-the rest. Of a forked process everything but the imports is its own: arguments, environment, descriptors, session,
-signals, and its end, in which Python reports what was not closed. Tests of what imports do start a new interpreter.
+the rest. Of a forked process everything but the imports is its own: arguments, environment, folder, descriptors,
+session, signals, and its end, in which Python reports what was not closed. Tests of what imports do start a new
+interpreter.
 """
 
 from __future__ import annotations
@@ -88,17 +89,15 @@ class Preloaded:
                 raise
         atexit.register(self.close)
 
+    def fileno(self) -> int:
+        """Return the descriptor at which a process that inherits it calls ``start``, as this one does."""
+        return self._socket.fileno()
+
     def start(
         self, module: str, arguments: Sequence[str], environment: Mapping[str, str], descriptors: Sequence[int]
     ) -> Forked:
         """Run ``module`` as ``python -m`` does, in a session of its own; its descriptors are these, from 0 on."""
-        request = json.dumps({"module": module, "arguments": [*arguments], "environment": {**environment}})
-        reading, writing = os.pipe()
-        try:
-            socket.send_fds(self._socket, [f"{len(request):8}{request}".encode()], [writing, *descriptors])
-        finally:
-            os.close(writing)
-        return Forked(reading)
+        return start(self._socket, module, arguments, environment, descriptors, ROOT)
 
     def close(self) -> None:
         """End the process; those that were forked go on."""
@@ -108,13 +107,32 @@ class Preloaded:
         self._process.wait()
 
 
+def start(
+    preloaded: socket.socket,
+    program: str,
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    descriptors: Sequence[int],
+    folder: Path,
+) -> Forked:
+    """Run ``program``, a module or the path of a script, in ``folder``; see ``Preloaded.start``."""
+    request = json.dumps([program, [*arguments], {**environment}, str(folder)])
+    reading, writing = os.pipe()
+    try:
+        socket.send_fds(preloaded, [f"{len(request):8}{request}".encode()], [writing, *descriptors])
+    finally:
+        os.close(writing)
+    return Forked(reading)
+
+
 # --- in the process that is forked, and in those that are -------------------------------------------------------------
 
 
 class _Request(NamedTuple):
-    module: str
+    program: str
     arguments: list[str]
     environment: dict[str, str]
+    folder: str
 
 
 def _serve(connection: socket.socket) -> _Request | None:
@@ -127,7 +145,7 @@ def _serve(connection: socket.socket) -> _Request | None:
             connection.close()
             _fork_and_report(report)
             _take(descriptors)
-            return _Request(**json.loads(text))
+            return _Request(*json.loads(text))
         for descriptor in (report, *descriptors):
             os.close(descriptor)
     return None
@@ -174,8 +192,12 @@ def _main(imports: str) -> None:
     if request is not None:
         os.environ.clear()
         os.environ.update(request.environment)
-        sys.argv[1:] = request.arguments
-        runpy.run_module(request.module, run_name="__main__", alter_sys=True)
+        os.chdir(request.folder)
+        sys.argv[:] = [request.program, *request.arguments]
+        if Path(request.program).is_absolute():
+            runpy.run_path(request.program, run_name="__main__")
+        else:
+            runpy.run_module(request.program, run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":

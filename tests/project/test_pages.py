@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import ast
 import codeop
+import functools
+import os
+import signal
 import subprocess
-import sys
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import pytest
 
+from tests.blocking import PATIENCE
+from tests.preloaded import Preloaded
+from tests.project.pages import command
 from tests.project.pages.parsing import BadPage, blocks
 from tests.project.pages.places import needed
 
@@ -20,23 +26,32 @@ PAGES = sorted(
 FIXTURES = {"redis": "redis_url", "postgresql": "postgres_url", "mongodb": "mongo_url", "mysql": "mariadb_url"}
 
 
-def run(page: Path, *places: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-m", "tests.project.pages", str(page), *places],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
+def run(page: Path, *places: str) -> tuple[int, str]:
+    """Run a page in a process of its own and return its exit code and what it has printed, errors included."""
+    preloaded = _preloaded()
+    with Path(os.devnull).open("rb") as nothing, TemporaryFile() as output:
+        descriptors = [nothing.fileno(), output.fileno(), output.fileno(), preloaded.fileno()]
+        variables = {**os.environ, command.PRELOADED: str(descriptors.index(preloaded.fileno()))}
+        process = preloaded.start("tests.project.pages", [str(page), *places], variables, descriptors)
+        try:
+            code = process.wait(110)
+        finally:
+            process.send_signal(signal.SIGKILL)  # unless it has ended
+        output.seek(0)
+        return code, output.read().decode()
+
+
+@functools.cache
+def _preloaded() -> Preloaded:
+    return Preloaded("tests.project.pages.imports")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_blocks_of_a_page_run_and_print_what_it_shows(page: Path, request: pytest.FixtureRequest) -> None:
     if any(block.kind not in ("skipped", "shown") for block in blocks(page)):
         places = [f"{name}={request.getfixturevalue(FIXTURES[name])}" for name in needed(page.read_text())]
-        done = run(page, *places)
-        assert done.returncode == 0, done.stderr + done.stdout
+        code, printed = run(page, *places)
+        assert code == 0, printed
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -94,9 +109,9 @@ def written(tmp_path: Path, text: str) -> Path:
     ],
 )
 def test_a_block_that_does_something_else_fails(text: str, tmp_path: Path) -> None:
-    done = run(written(tmp_path, f"One.\n\n{text}\n"))
-    assert done.returncode == 1
-    assert "page.md:" in done.stderr
+    code, printed = run(written(tmp_path, f"One.\n\n{text}\n"))
+    assert code == 1
+    assert "page.md:" in printed
 
 
 def test_a_page_is_one_program(tmp_path: Path) -> None:
@@ -127,8 +142,27 @@ $ echo "$NAME" in "$(basename "$PWD")"; echo more
 ```
 """,
     )
-    done = run(page)
-    assert done.returncode == 0, done.stderr
+    code, printed = run(page)
+    assert code == 0, printed
+
+
+def test_a_command_passes_signals_on_and_ends_as_the_process_that_it_stands_for(tmp_path: Path) -> None:
+    command.install(tmp_path)
+    (tmp_path / "tasks.py").write_text("import os, signal; print(os.getpid(), os.getcwd(), flush=True); signal.pause()")
+    with subprocess.Popen(
+        [tmp_path / "celery", "-A", "tasks", "report"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), command.PRELOADED: str(_preloaded().fileno())},
+        pass_fds=[_preloaded().fileno()],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        pid, folder = process.stdout.readline().split()
+        assert (int(pid) != process.pid, folder) == (True, str(tmp_path))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == -signal.SIGTERM
+        assert process.stdout.read() == ""  # nobody has it open any more
 
 
 @pytest.mark.parametrize(
