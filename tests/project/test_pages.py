@@ -7,15 +7,13 @@ import codeop
 import functools
 import os
 import signal
-import subprocess
 from pathlib import Path
 from tempfile import TemporaryFile
 
 import pytest
 
-from tests.blocking import PATIENCE
+from tests import commands
 from tests.preloaded import Preloaded
-from tests.project.pages import command
 from tests.project.pages.parsing import BadPage, blocks
 from tests.project.pages.places import needed
 
@@ -28,11 +26,10 @@ FIXTURES = {"redis": "redis_url", "postgresql": "postgres_url", "mongodb": "mong
 
 def run(page: Path, *places: str) -> tuple[int, str]:
     """Run a page in a process of its own and return its exit code and what it has printed, errors included."""
-    preloaded = _preloaded()
     with Path(os.devnull).open("rb") as nothing, TemporaryFile() as output:
-        descriptors = [nothing.fileno(), output.fileno(), output.fileno(), preloaded.fileno()]
-        variables = {**os.environ, command.PRELOADED: str(descriptors.index(preloaded.fileno()))}
-        process = preloaded.start("tests.project.pages", [str(page), *places], variables, descriptors)
+        descriptors = [nothing.fileno(), output.fileno(), output.fileno()]
+        variables = {**os.environ, commands.ADDRESS: _preloaded().address}
+        process = _preloaded().start("tests.project.pages", [str(page), *places], variables, descriptors)
         try:
             code = process.wait(110)
         finally:
@@ -144,25 +141,6 @@ $ echo "$NAME" in "$(basename "$PWD")"; echo more
     )
     code, printed = run(page)
     assert code == 0, printed
-
-
-def test_a_command_passes_signals_on_and_ends_as_the_process_that_it_stands_for(tmp_path: Path) -> None:
-    command.install(tmp_path)
-    (tmp_path / "tasks.py").write_text("import os, signal; print(os.getpid(), os.getcwd(), flush=True); signal.pause()")
-    with subprocess.Popen(
-        [tmp_path / "celery", "-A", "tasks", "report"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT), command.PRELOADED: str(_preloaded().fileno())},
-        pass_fds=[_preloaded().fileno()],
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        pid, folder = process.stdout.readline().split()
-        assert (int(pid) != process.pid, folder) == (True, str(tmp_path))
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(PATIENCE) == -signal.SIGTERM
-        assert process.stdout.read() == ""  # nobody has it open any more
 
 
 @pytest.mark.parametrize(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryFile
 
 import pytest
 
+from tests import commands
 from tests.blocking import PATIENCE
 from tests.conftest import LONGEST
-from tests.preloaded import Preloaded
+from tests.preloaded import ROOT, Preloaded
 
 TESTS = Path(__file__).parents[1]
 
@@ -55,6 +58,46 @@ def test_the_end_of_a_process_reports_what_was_not_closed(preloaded: Preloaded) 
     code, output = run(preloaded, program)
     assert code == 0
     assert "ResourceWarning: unclosed" in output
+
+
+def stand_in(preloaded: Preloaded, folder: Path, program: str) -> subprocess.Popen[str]:
+    """Start a command that stands for ``python -m tests.project.statements``."""
+    commands.install(folder, "python")
+    return subprocess.Popen(
+        [folder / "python", "-m", "tests.project.statements", program],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), commands.ADDRESS: preloaded.address},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_command_has_the_streams_folder_and_exit_code_of_the_process_that_it_stands_for(
+    preloaded: Preloaded, tmp_path: Path
+) -> None:
+    with stand_in(preloaded, tmp_path, "import os; print(os.getcwd(), input()); sys.exit(5)") as command:
+        assert command.communicate("typed\n", PATIENCE) == (f"{tmp_path} typed\n", None)
+        assert command.returncode == 5
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_command_and_the_process_that_it_stands_for_end_by_the_same_signal(
+    preloaded: Preloaded, tmp_path: Path, number: signal.Signals
+) -> None:
+    program = """
+import os, signal
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+print(os.getpid(), flush=True)
+signal.pause()
+"""
+    with stand_in(preloaded, tmp_path, program) as command:
+        assert command.stdout is not None
+        pid = int(command.stdout.readline())
+        assert pid != command.pid
+        command.send_signal(number)
+        assert command.wait(PATIENCE) == -number
+        assert command.stdout.read() == ""  # nobody has it open any more
 
 
 def test_the_files_that_are_named_as_the_longest_exist() -> None:

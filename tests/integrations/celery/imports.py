@@ -9,6 +9,6 @@ for name in """
     celery.concurrency.prefork celery.concurrency.solo celery.concurrency.thread celery.worker.consumer
     kombu.transport.redis psycopg pydantic yaml
     aioresult.integrations.celery.plugin aioresult.stores.mongodb aioresult.stores.redis
-    aioresult.stores.sqlalchemy.store
+    aiosqlite aioresult.stores.sqlalchemy.feeds.sqlite aioresult.stores.sqlalchemy.store
 """.split():
     import_module(name)

@@ -3,30 +3,50 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
+import signal
+from pathlib import Path
+from tempfile import TemporaryFile
 
 import pytest
 
-from tests.integrations.celery.workers import ROOT
+from tests import commands
+from tests.integrations.celery.workers import ROOT, preloaded
 from tests.servers import RedisServer
 
 WAIT = 100.0
+EXAMPLE = """
+import runpy
+sys.executable = sys.argv[2]  # by which it starts its processes
+runpy.run_module("examples.tokens", run_name="__main__")
+"""
 
 
 @pytest.mark.parametrize("place", ["redis", "sqlite"])
-def test_every_reader_gets_every_word_once_and_in_order(place: str, celery_redis: RedisServer) -> None:
+def test_every_reader_gets_every_word_once_and_in_order(place: str, celery_redis: RedisServer, tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name not in ("AIORESULT_URL", "DATA")}
+    environment |= {"PYTHONPATH": str(ROOT), commands.ADDRESS: preloaded().address}
     if place == "redis":
         environment["AIORESULT_URL"] = celery_redis.url.removesuffix("/0") + "/3"
-    command = [sys.executable, "-m", "examples.tokens"]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=WAIT, check=False)
-    assert done.returncode == 0, done.stderr
+    commands.install(tmp_path, "python")
+    with Path(os.devnull).open("rb") as nothing, TemporaryFile() as output:
+        example = preloaded().start(
+            "tests.project.statements",
+            [EXAMPLE, str(tmp_path / "python")],
+            environment,
+            [nothing.fileno(), output.fileno(), output.fileno()],
+        )
+        try:
+            code = example.wait(WAIT)
+        finally:
+            example.send_signal(signal.SIGKILL)  # unless it has ended
+        output.seek(0)
+        printed = output.read().decode()
+    assert code == 0, printed
     for producer in ("runner", "Celery"):
-        assert f"{producer}: each of three readers got 12 words, once and in order" in done.stdout
+        assert f"{producer}: each of three readers got 12 words, once and in order" in printed
     for line in (
         "stopped: the reader was told why, and the producer has ended",
         "started twice: said once, and both starters have seen the end",
         "producer killed: the reader was told that the task is lost",
     ):
-        assert line in done.stdout
+        assert line in printed

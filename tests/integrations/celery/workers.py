@@ -32,7 +32,7 @@ STOP_TIMEOUT = 20.0
 
 
 @functools.cache
-def _preloaded() -> Preloaded:
+def preloaded() -> Preloaded:
     return Preloaded("tests.integrations.celery.imports")
 
 
@@ -77,9 +77,7 @@ class Worker:
         log = self._log.fileno()
         with Path(os.devnull).open("rb") as nothing:
             descriptors = [nothing.fileno(), log, log, told]
-            return _preloaded().start(
-                "celery", self._arguments, self._environment(descriptors.index(told)), descriptors
-            )
+            return preloaded().start("celery", self._arguments, self._environment(descriptors.index(told)), descriptors)
 
     def _new_interpreter(self, told: int) -> subprocess.Popen[bytes]:
         return subprocess.Popen(

@@ -11,7 +11,7 @@ import tempfile
 import warnings
 from pathlib import Path
 
-from tests.project.pages import command
+from tests import commands
 from tests.project.pages.parsing import BadPage, blocks
 from tests.project.pages.places import translation
 from tests.project.pages.running import BlockFailed, Session
@@ -32,8 +32,8 @@ def main(page: str, *places: str) -> int:
             "NO_COLOR": "1",
             "TMPDIR": own,
         }
-        if command.PRELOADED in variables:
-            command.install(Path(own))
+        if commands.ADDRESS in variables:
+            commands.install(Path(own), "aioresult", "celery")
             variables["PATH"] = f"{own}:{variables['PATH']}"
         os.chdir(folder)
         try:

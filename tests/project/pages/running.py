@@ -19,7 +19,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final, Self
 
-from tests.project.pages.command import PRELOADED
 from tests.project.pages.expecting import begins_with, check, check_comments
 from tests.project.pages.parsing import Block
 
@@ -46,7 +45,6 @@ class Session:
         sys.path.insert(0, "")
         self._loop = asyncio.Runner()
         self._variables = dict(variables)
-        self._inherited = [int(variables[PRELOADED])] if PRELOADED in variables else []
         self._folder = Path.cwd()
         self._state = Path(variables["TMPDIR"], "state")
         self._running: list[subprocess.Popen[bytes]] = []
@@ -106,7 +104,6 @@ class Session:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
-            pass_fds=self._inherited,
             text=True,
             timeout=_PATIENCE,
             check=False,
@@ -131,7 +128,6 @@ class Session:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
-                pass_fds=self._inherited,
                 start_new_session=True,
             )
         self._running.append(process)
