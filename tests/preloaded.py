@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import fcntl
+import functools
 import gc
 import importlib
 import json
@@ -108,6 +109,12 @@ class Preloaded:
         self._folder.cleanup()
 
 
+@functools.cache
+def preloaded() -> Preloaded:
+    """Return the process from which most programs of the tests are forked."""
+    return Preloaded("tests.imports")
+
+
 def start(
     address: str,
     program: str,
@@ -158,9 +165,10 @@ def _serve(listening: socket.socket) -> _Request | None:
             with connection:
                 if os.fork() == 0:
                     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                    listening.close()
                     request, descriptors = _receive(connection)
                     _fork_and_report(connection)
+                    for own in (listening, life, connection):  # whose numbers others take
+                        own.close()
                     _take(descriptors)
                     return request
     return None
@@ -178,18 +186,20 @@ def _fork_and_report(connection: socket.socket) -> None:
     if (pid := os.fork()) == 0:
         os.setsid()
         return
+    ended = threading.Event()
     try:
         connection.sendall(b"%d\n" % pid)
-        threading.Thread(target=_kill_when_left, args=(pid, connection), daemon=True).start()
+        threading.Thread(target=_kill_when_left, args=(pid, ended, connection), daemon=True).start()
         _, status = os.waitpid(pid, 0)
+        ended.set()
         connection.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
     finally:
         os._exit(0)
 
 
-def _kill_when_left(pid: int, connection: socket.socket) -> None:
-    """Kill a process and those that it has started once nobody waits for it any more."""
-    if not connection.recv(1):
+def _kill_when_left(pid: int, ended: threading.Event, connection: socket.socket) -> None:
+    """Kill a process and those that it has started if nobody waits for it any more."""
+    if not connection.recv(1) and not ended.is_set():
         os.killpg(pid, signal.SIGKILL)
 
 

@@ -30,23 +30,32 @@ def run(preloaded: Preloaded, program: str, *arguments: str, **environment: str)
     """Run ``program`` and return its exit code and what it has printed, errors included."""
     with TemporaryFile() as nothing, TemporaryFile() as output:
         descriptors = [nothing.fileno(), output.fileno(), output.fileno()]
-        process = preloaded.start("tests.project.statements", [program, *arguments], environment, descriptors)
+        process = preloaded.start("tests.statements", [program, *arguments], environment, descriptors)
         code = process.wait(PATIENCE)
         output.seek(0)
         return code, output.read().decode()
 
 
 def test_a_process_has_its_own_arguments_environment_and_exit_code(preloaded: Preloaded) -> None:
-    program = "import os; print(sys.argv[2], dict(os.environ), 'aioresult' in sys.modules); sys.exit(3)"
+    program = "import os, sys; print(sys.argv[1], dict(os.environ), 'aioresult' in sys.modules); sys.exit(3)"
     assert run(preloaded, program, "first", NAME="value") == (3, "first {'NAME': 'value'} True\n")
     assert run(preloaded, "import os; print(dict(os.environ))") == (0, "{}\n")
+
+
+def test_a_process_has_the_descriptors_that_it_is_given(preloaded: Preloaded) -> None:
+    with TemporaryFile() as nothing, TemporaryFile() as output:
+        descriptors = [nothing.fileno(), *[output.fileno()] * 5]
+        program = "import os; [os.write(number, b'%d' % number) for number in range(1, 6)]"
+        assert preloaded.start("tests.statements", [program], {}, descriptors).wait(PATIENCE) == 0
+        output.seek(0)
+        assert output.read() == b"12345"
 
 
 def test_a_process_that_is_killed_says_by_which_signal(preloaded: Preloaded) -> None:
     with TemporaryFile() as file:
         program = "import signal; print(os.getpid() == os.getsid(0), flush=True); signal.pause()"
         arguments = [f"import os; {program}"]
-        process = preloaded.start("tests.project.statements", arguments, {}, [file.fileno()] * 3)
+        process = preloaded.start("tests.statements", arguments, {}, [file.fileno()] * 3)
         assert process.poll() is None
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == -signal.SIGTERM
@@ -61,10 +70,10 @@ def test_the_end_of_a_process_reports_what_was_not_closed(preloaded: Preloaded) 
 
 
 def stand_in(preloaded: Preloaded, folder: Path, program: str) -> subprocess.Popen[str]:
-    """Start a command that stands for ``python -m tests.project.statements``."""
+    """Start a command that stands for ``python -m tests.statements``."""
     commands.install(folder, "python")
     return subprocess.Popen(
-        [folder / "python", "-m", "tests.project.statements", program],
+        [folder / "python", "-m", "tests.statements", program],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT), commands.ADDRESS: preloaded.address},
         stdin=subprocess.PIPE,
@@ -76,7 +85,7 @@ def stand_in(preloaded: Preloaded, folder: Path, program: str) -> subprocess.Pop
 def test_a_command_has_the_streams_folder_and_exit_code_of_the_process_that_it_stands_for(
     preloaded: Preloaded, tmp_path: Path
 ) -> None:
-    with stand_in(preloaded, tmp_path, "import os; print(os.getcwd(), input()); sys.exit(5)") as command:
+    with stand_in(preloaded, tmp_path, "import os; print(os.getcwd(), input()); raise SystemExit(5)") as command:
         assert command.communicate("typed\n", PATIENCE) == (f"{tmp_path} typed\n", None)
         assert command.returncode == 5
 

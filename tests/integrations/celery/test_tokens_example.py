@@ -10,13 +10,14 @@ from tempfile import TemporaryFile
 import pytest
 
 from tests import commands
-from tests.integrations.celery.workers import ROOT, preloaded
+from tests.integrations.celery.workers import ROOT
+from tests.preloaded import preloaded
 from tests.servers import RedisServer
 
 WAIT = 100.0
 EXAMPLE = """
-import runpy
-sys.executable = sys.argv[2]  # by which it starts its processes
+import runpy, sys
+sys.executable = sys.argv[1]  # by which it starts its processes
 runpy.run_module("examples.tokens", run_name="__main__")
 """
 
@@ -30,7 +31,7 @@ def test_every_reader_gets_every_word_once_and_in_order(place: str, celery_redis
     commands.install(tmp_path, "python")
     with Path(os.devnull).open("rb") as nothing, TemporaryFile() as output:
         example = preloaded().start(
-            "tests.project.statements",
+            "tests.statements",
             [EXAMPLE, str(tmp_path / "python")],
             environment,
             [nothing.fileno(), output.fileno(), output.fileno()],
