@@ -76,12 +76,14 @@ class Preloaded:
         options: of the interpreter.
 
     Attributes:
+        folder: for files that last as long as it does.
         address: where ``start`` of this module finds it, from any process.
     """
 
     def __init__(self, imports: str, *options: str) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="preloaded-")
-        self.address = f"{self._folder.name}/socket"
+        self.folder = Path(self._folder.name)
+        self.address = str(self.folder / "socket")
         with socket.socket(socket.AF_UNIX) as listening:
             listening.bind(self.address)
             listening.listen()

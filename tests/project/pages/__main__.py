@@ -33,7 +33,7 @@ def main(page: str, *places: str) -> int:
             "TMPDIR": own,
         }
         if commands.ADDRESS in variables:
-            commands.install(Path(own), "aioresult", "celery")
+            commands.install(Path(own), "aioresult", "celery", "uvicorn")
             variables["PATH"] = f"{own}:{variables['PATH']}"
         os.chdir(folder)
         try:

@@ -6,7 +6,7 @@ from importlib import import_module
 
 for name in """
     tests.imports tests.cli.imports tests.project.pages.running
-    fastapi httpx pytest_asyncio sse_starlette taskiq
+    fastapi httpx pytest_asyncio sse_starlette taskiq uvicorn
     aioresult.integrations.asgi aioresult.testing
 """.split():
     import_module(name)
