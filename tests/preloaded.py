@@ -17,6 +17,7 @@ import json
 import os
 import runpy
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -81,21 +82,27 @@ class Preloaded:
     """
 
     def __init__(self, imports: str, *options: str) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="preloaded-")
-        self.folder = Path(self._folder.name)
+        self.folder = Path(tempfile.mkdtemp(prefix="preloaded-"))
         self.address = str(self.folder / "socket")
+        try:
+            self._process = self._started(imports, *options)
+        except BaseException:
+            shutil.rmtree(self.folder)
+            raise
+        self._life = _connected(self.address)
+        atexit.register(self.close)
+
+    def _started(self, imports: str, *options: str) -> subprocess.Popen[bytes]:
         with socket.socket(socket.AF_UNIX) as listening:
             listening.bind(self.address)
             listening.listen()
-            self._process = subprocess.Popen(
+            return subprocess.Popen(
                 [sys.executable, *options, "-m", "tests.preloaded", imports],
                 cwd=ROOT,
                 env={**os.environ, "PYTHONPATH": str(ROOT)},
                 stdin=listening.fileno(),
                 start_new_session=True,
             )
-            self._life = _connected(self.address)
-        atexit.register(self.close)
 
     def start(
         self, module: str, arguments: Sequence[str], environment: Mapping[str, str], descriptors: Sequence[int]
@@ -108,7 +115,7 @@ class Preloaded:
         atexit.unregister(self.close)
         self._life.close()
         self._process.wait()
-        self._folder.cleanup()
+        shutil.rmtree(self.folder, ignore_errors=True)  # unless it has done so
 
 
 @functools.cache
@@ -173,6 +180,7 @@ def _serve(listening: socket.socket) -> _Request | None:
                         own.close()
                     _take(descriptors)
                     return request
+    shutil.rmtree(Path(listening.getsockname()).parent)  # here, since the test run may have been killed
     return None
 
 

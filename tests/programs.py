@@ -20,12 +20,13 @@ class Program:
     """
 
     def __init__(self, module: str, *arguments: str) -> None:
+        origin = preloaded()
         given, ours = os.pipe()
         self._input = os.fdopen(ours, "w", buffering=1, encoding="utf-8")
         ours, printed = os.pipe()
         self._output = os.fdopen(ours, encoding="utf-8")
         try:
-            self.process = preloaded().start(module, arguments, os.environ, [given, printed, 2])
+            self.process = origin.start(module, arguments, os.environ, [given, printed, 2])
         finally:
             os.close(given)
             os.close(printed)
