@@ -1,30 +1,34 @@
 """Processes that need no time for imports: each is forked from one that has imported what they need.
 
 ``Preloaded`` starts that one, as ``python -m tests.preloaded IMPORTS``, where ``IMPORTS`` is a module that imports all
-the rest. Of a forked process everything but the imports is its own: arguments, environment, descriptors, session,
-signals, and its end, in which Python reports what was not closed. Tests of what imports do start a new interpreter.
+the rest. Of a forked process everything but the imports is its own: arguments, environment, folder, descriptors,
+session, signals, and its end, in which Python reports what was not closed. Tests of what imports do start a new
+interpreter.
 """
 
 from __future__ import annotations
 
 import atexit
 import fcntl
+import functools
 import gc
 import importlib
 import json
 import os
 import runpy
 import select
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
-_LONGEST_REQUEST = 2**20
 _MOST_DESCRIPTORS = 8
 _ABOVE = 64
 """No descriptor that a process asks for is that high."""
@@ -34,11 +38,12 @@ class Forked:
     """A process that is running, or has ended; as ``subprocess.Popen`` has it.
 
     Args:
-        report: a pipe that gives the process id at once, and the exit code at the end.
+        connection: gives the process id at once, and the exit code at the end. Closed, it ends the process.
     """
 
-    def __init__(self, report: int) -> None:
-        self._report = open(report, "rb", buffering=0)  # noqa: SIM115  (closed at the end of the process)
+    def __init__(self, connection: socket.socket) -> None:
+        with connection:
+            self._report = connection.makefile("rb", buffering=0)
         self.pid = int(self._report.readline())
         self.returncode: int | None = None
 
@@ -70,90 +75,142 @@ class Preloaded:
     Args:
         imports: the module that it imports.
         options: of the interpreter.
+
+    Attributes:
+        folder: for files that last as long as it does.
+        address: where ``start`` of this module finds it, from any process.
     """
 
     def __init__(self, imports: str, *options: str) -> None:
-        self._socket, theirs = socket.socketpair()
-        with theirs:
-            try:
-                self._process = subprocess.Popen(
-                    [sys.executable, *options, "-m", "tests.preloaded", imports],
-                    cwd=ROOT,
-                    env={**os.environ, "PYTHONPATH": str(ROOT)},
-                    stdin=theirs.fileno(),
-                    start_new_session=True,
-                )
-            except BaseException:
-                self._socket.close()
-                raise
+        self.folder = Path(tempfile.mkdtemp(prefix="preloaded-"))
+        self.address = str(self.folder / "socket")
+        try:
+            self._process = self._started(imports, *options)
+        except BaseException:
+            shutil.rmtree(self.folder)
+            raise
+        self._life = _connected(self.address)
         atexit.register(self.close)
+
+    def _started(self, imports: str, *options: str) -> subprocess.Popen[bytes]:
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(self.address)
+            listening.listen()
+            return subprocess.Popen(
+                [sys.executable, *options, "-m", "tests.preloaded", imports],
+                cwd=ROOT,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                stdin=listening.fileno(),
+                start_new_session=True,
+            )
 
     def start(
         self, module: str, arguments: Sequence[str], environment: Mapping[str, str], descriptors: Sequence[int]
     ) -> Forked:
         """Run ``module`` as ``python -m`` does, in a session of its own; its descriptors are these, from 0 on."""
-        request = json.dumps({"module": module, "arguments": [*arguments], "environment": {**environment}})
-        reading, writing = os.pipe()
-        try:
-            socket.send_fds(self._socket, [f"{len(request):8}{request}".encode()], [writing, *descriptors])
-        finally:
-            os.close(writing)
-        return Forked(reading)
+        return start(self.address, module, arguments, environment, descriptors, ROOT)
 
     def close(self) -> None:
         """End the process; those that were forked go on."""
         atexit.unregister(self.close)
-        with self._socket:
-            self._socket.shutdown(socket.SHUT_RDWR)
+        self._life.close()
         self._process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)  # unless it has done so
+
+
+@functools.cache
+def preloaded() -> Preloaded:
+    """Return the process from which most programs of the tests are forked."""
+    return Preloaded("tests.imports")
+
+
+def start(
+    address: str,
+    program: str,
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    descriptors: Sequence[int],
+    folder: Path,
+) -> Forked:
+    """Run ``program``, a module or the path of a script, in ``folder``; see ``Preloaded.start``."""
+    request = json.dumps([program, [*arguments], {**environment}, str(folder)]).encode()
+    connection = _connected(address)
+    try:
+        socket.send_fds(connection, [b"%8d" % len(request)], descriptors)
+        connection.sendall(request)
+    except BaseException:
+        connection.close()
+        raise
+    return Forked(connection)
+
+
+def _connected(address: str) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.connect(address)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 # --- in the process that is forked, and in those that are -------------------------------------------------------------
 
 
 class _Request(NamedTuple):
-    module: str
+    program: str
     arguments: list[str]
     environment: dict[str, str]
+    folder: str
 
 
-def _serve(connection: socket.socket) -> _Request | None:
+def _serve(listening: socket.socket) -> _Request | None:
     """Fork a process for each request; in such a process return the request, and in this one None after the last."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # so that nobody has to wait for those who wait
-    while (received := _receive(connection)) is not None:
-        text, (report, *descriptors) = received
-        if os.fork() == 0:
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            connection.close()
-            _fork_and_report(report)
-            _take(descriptors)
-            return _Request(**json.loads(text))
-        for descriptor in (report, *descriptors):
-            os.close(descriptor)
+    life, _ = listening.accept()  # closed when there will be no more requests
+    with life:
+        while listening in select.select([listening, life], [], [])[0]:
+            connection, _ = listening.accept()
+            with connection:
+                if os.fork() == 0:
+                    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                    request, descriptors = _receive(connection)
+                    _fork_and_report(connection)
+                    for own in (listening, life, connection):  # whose numbers others take
+                        own.close()
+                    _take(descriptors)
+                    return request
+    shutil.rmtree(Path(listening.getsockname()).parent)  # here, since the test run may have been killed
     return None
 
 
-def _receive(connection: socket.socket) -> tuple[bytes, list[int]] | None:
-    """Return the next request and its descriptors."""
-    text, descriptors, _, _ = socket.recv_fds(connection, _LONGEST_REQUEST, _MOST_DESCRIPTORS)
-    if not text:
-        return None
-    length = 8 + int(text[:8])
-    while len(text) < length:
-        text += connection.recv(length - len(text))
-    return text[8:], descriptors
+def _receive(connection: socket.socket) -> tuple[_Request, list[int]]:
+    """Return a request and its descriptors."""
+    length, descriptors, _, _ = socket.recv_fds(connection, 8, _MOST_DESCRIPTORS)
+    with connection.makefile("rb") as file:
+        return _Request(*json.loads(file.read(int(length)))), descriptors
 
 
-def _fork_and_report(report: int) -> None:
+def _fork_and_report(connection: socket.socket) -> None:
     """Return in a new process; this one tells its process id, waits for its end, tells the exit code, and ends."""
     if (pid := os.fork()) == 0:
-        os.close(report)
         os.setsid()
         return
-    os.write(report, b"%d\n" % pid)
-    _, status = os.waitpid(pid, 0)
-    os.write(report, b"%d\n" % os.waitstatus_to_exitcode(status))
-    os._exit(0)
+    ended = threading.Event()
+    try:
+        connection.sendall(b"%d\n" % pid)
+        threading.Thread(target=_kill_when_left, args=(pid, ended, connection), daemon=True).start()
+        _, status = os.waitpid(pid, 0)
+        ended.set()
+        connection.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
+    finally:
+        os._exit(0)
+
+
+def _kill_when_left(pid: int, ended: threading.Event, connection: socket.socket) -> None:
+    """Kill a process and those that it has started if nobody waits for it any more."""
+    if not connection.recv(1) and not ended.is_set():
+        os.killpg(pid, signal.SIGKILL)
 
 
 def _take(descriptors: Sequence[int]) -> None:
@@ -169,13 +226,17 @@ def _take(descriptors: Sequence[int]) -> None:
 def _main(imports: str) -> None:
     importlib.import_module(imports)
     gc.freeze()  # what was imported is not looked through at the end of each process
-    with socket.socket(fileno=0) as connection:
-        request = _serve(connection)
+    with socket.socket(fileno=0) as listening:
+        request = _serve(listening)
     if request is not None:
         os.environ.clear()
         os.environ.update(request.environment)
-        sys.argv[1:] = request.arguments
-        runpy.run_module(request.module, run_name="__main__", alter_sys=True)
+        os.chdir(request.folder)
+        sys.argv[:] = [request.program, *request.arguments]
+        if Path(request.program).is_absolute():
+            runpy.run_path(request.program, run_name="__main__")
+        else:
+            runpy.run_module(request.program, run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":

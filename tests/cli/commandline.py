@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any, NamedTuple
 
+from tests import commands
 from tests.blocking import PATIENCE
 from tests.preloaded import Preloaded
 
@@ -44,7 +45,7 @@ def environment(url: str | None = None) -> dict[str, str]:
 def aioresult(*arguments: str, url: str | None = None, stdin: str | None = None) -> Finished:
     """Run the command and return how it ended; a byte that is no UTF-8 is written as its surrogate escape.
 
-    Its process is forked from one that has the imports; ``start`` begins with a new interpreter.
+    Its process is forked from one that has the imports; ``COMMAND`` begins with a new interpreter.
     """
     with ExitStack() as stack:
         given, out, err = (stack.enter_context(TemporaryFile()) for _ in range(3))
@@ -65,13 +66,20 @@ def _text(file: IO[bytes]) -> str:
 
 @functools.cache
 def _preloaded() -> Preloaded:
-    return Preloaded("tests.cli.imports", "-W", "error")
+    preloaded = Preloaded("tests.cli.imports", "-W", "error")
+    commands.install(preloaded.folder, "aioresult")
+    return preloaded
 
 
 def start(*arguments: str, url: str | None = None) -> subprocess.Popen[str]:
-    """Start the command in a new interpreter, to be waited for later."""
+    """Start the command, to be waited for later."""
+    preloaded = _preloaded()
     return subprocess.Popen(
-        [*COMMAND, *arguments], env=environment(url), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [preloaded.folder / "aioresult", *arguments],
+        env={**environment(url), commands.ADDRESS: preloaded.address},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 

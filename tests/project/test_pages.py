@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import ast
 import codeop
-import subprocess
-import sys
+import functools
+import os
+import signal
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import pytest
 
+from tests import commands
+from tests.preloaded import Preloaded
 from tests.project.pages.parsing import BadPage, blocks
 from tests.project.pages.places import needed
 
@@ -20,23 +24,31 @@ PAGES = sorted(
 FIXTURES = {"redis": "redis_url", "postgresql": "postgres_url", "mongodb": "mongo_url", "mysql": "mariadb_url"}
 
 
-def run(page: Path, *places: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-m", "tests.project.pages", str(page), *places],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
+def run(page: Path, *places: str) -> tuple[int, str]:
+    """Run a page in a process of its own and return its exit code and what it has printed, errors included."""
+    with Path(os.devnull).open("rb") as nothing, TemporaryFile() as output:
+        descriptors = [nothing.fileno(), output.fileno(), output.fileno()]
+        variables = {**os.environ, commands.ADDRESS: _preloaded().address}
+        process = _preloaded().start("tests.project.pages", [str(page), *places], variables, descriptors)
+        try:
+            code = process.wait(110)
+        finally:
+            process.send_signal(signal.SIGKILL)  # unless it has ended
+        output.seek(0)
+        return code, output.read().decode()
+
+
+@functools.cache
+def _preloaded() -> Preloaded:
+    return Preloaded("tests.project.pages.imports")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_blocks_of_a_page_run_and_print_what_it_shows(page: Path, request: pytest.FixtureRequest) -> None:
     if any(block.kind not in ("skipped", "shown") for block in blocks(page)):
         places = [f"{name}={request.getfixturevalue(FIXTURES[name])}" for name in needed(page.read_text())]
-        done = run(page, *places)
-        assert done.returncode == 0, done.stderr + done.stdout
+        code, printed = run(page, *places)
+        assert code == 0, printed
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -94,9 +106,9 @@ def written(tmp_path: Path, text: str) -> Path:
     ],
 )
 def test_a_block_that_does_something_else_fails(text: str, tmp_path: Path) -> None:
-    done = run(written(tmp_path, f"One.\n\n{text}\n"))
-    assert done.returncode == 1
-    assert "page.md:" in done.stderr
+    code, printed = run(written(tmp_path, f"One.\n\n{text}\n"))
+    assert code == 1
+    assert "page.md:" in printed
 
 
 def test_a_page_is_one_program(tmp_path: Path) -> None:
@@ -127,8 +139,8 @@ $ echo "$NAME" in "$(basename "$PWD")"; echo more
 ```
 """,
     )
-    done = run(page)
-    assert done.returncode == 0, done.stderr
+    code, printed = run(page)
+    assert code == 0, printed
 
 
 @pytest.mark.parametrize(

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import sys
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
 from aioresult import AsyncResult, Backend, TaskLost, TaskRevokedError, TaskRunner
 from aioresult.testing.conformance import eventually
 from aioresult.testing.fixtures import fresh_id
+from tests.programs import Program
 
-ROOT = Path(__file__).parents[2]
 PATIENCE = 60.0
 LEASE = 1.0
 STORES = ["redis", "mongo", "postgres", "mariadb", "sqlite"]
@@ -46,42 +44,28 @@ async def backend(url: str) -> AsyncIterator[Backend]:
 class Producer:
     """A process with a runner that runs one task."""
 
-    def __init__(self, process: asyncio.subprocess.Process, task_id: str) -> None:
-        self.process = process
-        self.task_id = task_id
+    def __init__(self, url: str) -> None:
+        self.task_id = fresh_id()
+        self._program = Program("tests.stores.producer", url, str(LEASE), self.task_id)
 
     async def says(self, line: str) -> None:
-        assert self.process.stdout is not None
-        said = await asyncio.wait_for(self.process.stdout.readline(), PATIENCE)
-        assert said.decode().strip() == line
+        assert await asyncio.wait_for(self._program.line(), PATIENCE) == line
 
     def may_end(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(b"\n")
+        self._program.type()
 
     def send(self, number: signal.Signals) -> None:
-        self.process.send_signal(number)
+        self._program.process.send_signal(number)
 
+    async def ended(self) -> int:
+        return await self._program.ended()
 
-@asynccontextmanager
-async def producer(url: str) -> AsyncIterator[Producer]:
-    task_id = fresh_id()
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "tests.stores.producer", url, str(LEASE), task_id),
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    made = Producer(process, task_id)
-    try:
-        await made.says("begun")
-        yield made
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
+    async def __aenter__(self) -> Self:
+        await self.says("begun")
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._program.__aexit__(*exc_info)
 
 
 async def all_of(result: AsyncResult[Any]) -> list[Any]:
@@ -95,7 +79,7 @@ async def all_of(result: AsyncResult[Any]) -> list[Any]:
 
 
 async def test_who_waits_for_a_producer_that_was_killed_is_told(url: str, backend: Backend) -> None:
-    async with producer(url) as process, Backend(url, fallback_interval=0.2) as other:
+    async with Producer(url) as process, Backend(url, fallback_interval=0.2) as other:
         reading = asyncio.create_task(all_of(backend.AsyncResult(process.task_id)))
         waiting = [
             asyncio.create_task(each.AsyncResult(process.task_id).wait(timeout=PATIENCE)) for each in (backend, other)
@@ -111,7 +95,7 @@ async def test_who_waits_for_a_producer_that_was_killed_is_told(url: str, backen
 
 
 async def test_a_producer_that_was_frozen_for_too_long_learns_that_its_task_is_lost(url: str, backend: Backend) -> None:
-    async with producer(url) as process:
+    async with Producer(url) as process:
         process.send(signal.SIGSTOP)
         result = backend.AsyncResult(process.task_id)
         with pytest.raises(TaskLost):
@@ -119,18 +103,18 @@ async def test_a_producer_that_was_frozen_for_too_long_learns_that_its_task_is_l
         process.send(signal.SIGCONT)
         await process.says("stopped")
         process.may_end()
-        assert await asyncio.wait_for(process.process.wait(), PATIENCE) == 0
+        assert await process.ended() == 0
         assert (await backend.fetch(process.task_id)).failed
 
 
 async def test_a_result_that_comes_after_the_loss_is_refused(url: str, backend: Backend) -> None:
     """The line that lets it end is there before it wakes up, so that it may end before it hears of its loss."""
-    async with producer(url) as process:
+    async with Producer(url) as process:
         process.send(signal.SIGSTOP)
         process.may_end()
         record = await backend.AsyncResult(process.task_id).wait(timeout=PATIENCE)
         process.send(signal.SIGCONT)
-        assert await asyncio.wait_for(process.process.wait(), PATIENCE) == 0
+        assert await process.ended() == 0
         assert (await backend.fetch(process.task_id)).appearance() == record.appearance()
 
 
@@ -138,7 +122,7 @@ async def test_a_task_is_stopped_in_another_process_also_one_that_was_frozen_mea
     url: str, backend: Backend
 ) -> None:
     for frozen in (False, True):
-        async with producer(url) as process:
+        async with Producer(url) as process:
             if frozen:
                 process.send(signal.SIGSTOP)
             reading = asyncio.create_task(all_of(backend.AsyncResult(process.task_id)))
@@ -147,11 +131,11 @@ async def test_a_task_is_stopped_in_another_process_also_one_that_was_frozen_mea
             process.send(signal.SIGCONT)
             await process.says("stopped")
             process.may_end()
-            assert await asyncio.wait_for(process.process.wait(), PATIENCE) == 0
+            assert await process.ended() == 0
 
 
 async def test_a_producer_that_lives_is_not_lost(url: str, backend: Backend) -> None:
-    async with producer(url) as process:
+    async with Producer(url) as process:
         waiting = asyncio.create_task(backend.AsyncResult(process.task_id).get(timeout=PATIENCE))
         before = backend.stats().fallback_reads
 
@@ -169,7 +153,7 @@ async def test_a_store_that_was_away_loses_no_task(url: str, killed: bool, reque
     server = request.getfixturevalue(SERVERS[request.node.callspec.params["url"]])
     if not getattr(server, "owned", False):
         pytest.skip("a server of one's own is neither frozen nor killed")
-    async with Backend(url, fallback_interval=0.2) as backend, producer(url) as process:
+    async with Backend(url, fallback_interval=0.2) as backend, Producer(url) as process:
         waiting = asyncio.create_task(backend.AsyncResult(process.task_id).get(timeout=PATIENCE))
         assert (await backend.fetch(process.task_id)).status == "STARTED"  # what has answered may be away for a while
         with ExitStack() as stack:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,8 @@ from celery import Celery
 from aioresult import AsyncResult, Backend, RemoteTaskError, ResultTimeout
 from aioresult.integrations.celery import BrokerUnavailable, apply_async, backend_from_app
 from tests.integrations.celery.conftest import Places, broker_settings
-from tests.integrations.celery.workers import ROOT, Worker, application
+from tests.integrations.celery.workers import Worker, application
+from tests.programs import Program
 from tests.servers import RedisServer
 
 WAIT = 30.0
@@ -129,16 +128,17 @@ async def test_a_client_that_was_killed_waits_on_when_it_is_started_again(
 ) -> None:
     released = tmp_path / "released"
     result, pid = await start(app, backend, "hold", 600, str(released))
-    command = [sys.executable, "-c", CLIENT, settings["backend"], result.id]
-    client = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, cwd=ROOT)
-    assert client.stdout is not None
-    assert await client.stdout.readline() == f"HOLDING {{'pid': {pid}}}\n".encode()
-    client.kill()
-    await client.communicate()
+    command = ["tests.statements", CLIENT, settings["backend"], result.id]
+    async with Program(*command) as client:
+        assert await client.line() == f"HOLDING {{'pid': {pid}}}"
+        client.process.send_signal(signal.SIGKILL)
+        assert await client.ended() == -signal.SIGKILL
     released.touch()
-    client = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, cwd=ROOT)
-    output, _ = await client.communicate()
-    assert output.splitlines()[-1] == b"SUCCESS held"
+    async with Program(*command) as client:
+        while (line := await client.line()) and not line.startswith("SUCCESS"):
+            pass
+        assert line == "SUCCESS held"
+        assert await client.ended() == 0
 
 
 async def test_a_broker_that_is_killed_neither_ends_a_wait_nor_outlasts_its_restart(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import select
@@ -23,17 +22,12 @@ from redis.sentinel import SentinelConnectionPool
 from aioresult.integrations.celery.plugin import AioResultBackend
 from aioresult.sync.portal import run_anywhere
 from tests.integrations.celery.tasks import ENVIRONMENT, READY, make_app
-from tests.preloaded import Forked, Preloaded
+from tests.preloaded import Forked, preloaded
 from tests.servers.process import ServerFailed
 
 ROOT = Path(__file__).parents[3]
 START_TIMEOUT = 60.0
 STOP_TIMEOUT = 20.0
-
-
-@functools.cache
-def _preloaded() -> Preloaded:
-    return Preloaded("tests.integrations.celery.imports")
 
 
 class Worker:
@@ -77,9 +71,7 @@ class Worker:
         log = self._log.fileno()
         with Path(os.devnull).open("rb") as nothing:
             descriptors = [nothing.fileno(), log, log, told]
-            return _preloaded().start(
-                "celery", self._arguments, self._environment(descriptors.index(told)), descriptors
-            )
+            return preloaded().start("celery", self._arguments, self._environment(descriptors.index(told)), descriptors)
 
     def _new_interpreter(self, told: int) -> subprocess.Popen[bytes]:
         return subprocess.Popen(

@@ -8,7 +8,8 @@ What is written in a page, and what becomes of it:
 - The comment after a ``print(...)`` is what it prints. A block of ``text`` right after one of ``python`` is all that it
   prints.
 - In a block of ``console``, lines that begin with ``$`` are commands for bash; what is below a command is its output.
-  A command has to succeed, or to show its code by ``; echo $?``.
+  A command has to succeed, or to show its code by ``; echo $?``. In the tests ``aioresult``, ``celery`` and
+  ``uvicorn`` are forked from the process that pages are forked from.
 - In outputs ``...`` stands for any text in a line, a line of it for any lines; numbers before ms and s, dates, UUIDs
   and versions of three numbers stand for any of their kind.
 

@@ -1,12 +1,17 @@
-"""Run one page: ``python -m tests.project.pages docs/howto/streams.md [redis=redis://localhost:6379/0 ...]``."""
+"""Run one page: ``python -m tests.project.pages docs/howto/streams.md [redis=redis://localhost:6379/0 ...]``.
+
+Warnings of blocks are errors; commands have Python's defaults, as for users.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 
+from tests import commands
 from tests.project.pages.parsing import BadPage, blocks
 from tests.project.pages.places import translation
 from tests.project.pages.running import BlockFailed, Session
@@ -17,6 +22,7 @@ ROOT = Path(__file__).parents[3]
 def main(page: str, *places: str) -> int:
     """Run the page in a folder of its own, and say which block fails, and how."""
     path = Path(page).resolve()
+    warnings.simplefilter("error")
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as own:
         variables = {
             **{name: value for name, value in os.environ.items() if not name.startswith("AIORESULT")},
@@ -26,6 +32,9 @@ def main(page: str, *places: str) -> int:
             "NO_COLOR": "1",
             "TMPDIR": own,
         }
+        if commands.ADDRESS in variables:
+            commands.install(Path(own), "aioresult", "celery", "uvicorn")
+            variables["PATH"] = f"{own}:{variables['PATH']}"
         os.chdir(folder)
         try:
             name = str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
@@ -15,6 +14,7 @@ from redis.asyncio import Redis
 
 from aioresult import Backend, RemoteTaskError
 from aioresult.testing.conformance import eventually, fresh_id
+from tests.programs import Program
 
 PATIENCE = 30
 
@@ -51,10 +51,9 @@ async def backend(redis_url: str) -> AsyncIterator[Backend]:
 
 async def celery(redis_url: str, function: str, *args: Any) -> Any:
     """Call a function of the script above in a new process."""
-    command = [sys.executable, "-c", CELERY, redis_url, function, json.dumps(args)]
-    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
-    output, _ = await process.communicate()
-    assert process.returncode == 0
+    async with Program("tests.statements", CELERY, redis_url, function, json.dumps(args)) as program:
+        output = await program.line()
+        assert await program.ended() == 0
     return json.loads(output)
 
 

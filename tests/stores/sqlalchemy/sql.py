@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from importlib import import_module
@@ -20,6 +19,7 @@ from sqlalchemy.engine import make_url
 from aioresult import Backend
 from aioresult.stores.sqlalchemy import SQLStore
 from aioresult.testing.conformance import eventually
+from tests.programs import Program
 from tests.versions import CELERY
 
 # Without types, or not with all.
@@ -88,41 +88,26 @@ def lasting_engines() -> Iterator[None]:
 class ForeignWriter:
     """A process that stores results with Celery's own backend."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
+    def __init__(self, program: Program) -> None:
+        self._program = program
 
     async def store(self, task_id: str, result: Any, state: str = "SUCCESS") -> None:
         """Store a result, and return when that is done."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps([task_id, result, state]).encode() + b"\n")
+        self._program.type(json.dumps([task_id, result, state]))
         await self.answer()
 
     async def answer(self) -> None:
         """Wait for the process to say that it has done something."""
-        assert self._process.stdout is not None
-        assert await self._process.stdout.readline(), "the writing process has failed"
+        assert await self._program.line(), "the writing process has failed"
 
 
 @asynccontextmanager
 async def foreign_writer(url: str, **conf: Any) -> AsyncIterator[ForeignWriter]:
     """Give a writer in another process; it ends with the context."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-c",
-        _WRITER,
-        for_celery(url),
-        json.dumps(conf),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    writer = ForeignWriter(process)
-    try:
+    async with Program("tests.statements", _WRITER, for_celery(url), json.dumps(conf)) as program:
+        writer = ForeignWriter(program)
         await writer.answer()
         yield writer
-    finally:
-        assert process.stdin is not None
-        process.stdin.close()
-        await process.wait()
 
 
 def sql_store(backend: Backend) -> SQLStore:

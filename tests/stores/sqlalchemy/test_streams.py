@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -18,6 +17,7 @@ from aioresult.stores.sqlalchemy.admin import create_tables
 from aioresult.stream import Append, Chunk, Cursor
 from aioresult.testing.conformance import eventually
 from aioresult.testing.streams import numbered, read
+from tests.programs import Program
 from tests.servers import ExternalServer, PostgresServer
 from tests.stores.sqlalchemy.sql import for_celery, on_postgresql, sql_store, until_watched
 from tests.stores.sqlalchemy.test_reading import run, tables
@@ -218,14 +218,14 @@ async def test_items_of_another_process_are_pushed(url: str) -> None:
     options = {"fallback_interval": 3600, "database_trigger": False}
     async with Backend(url, **options) as backend:
         await backend.append("another", 1)
-        writer = await asyncio.create_subprocess_exec(sys.executable, "-c", WRITER, url, stdin=asyncio.subprocess.PIPE)
-        assert writer.stdin is not None
         found = []
-        writer.stdin.write(b"\n")
-        async for item in backend.AsyncResult("t").stream(timeout=30):
-            found.append((item.seq, item.value))
-            writer.stdin.write(b"\n")
-        await writer.communicate()
+        async with Program("tests.statements", WRITER, url) as writer:
+            writer.type()
+            async for item in backend.AsyncResult("t").stream(timeout=30):
+                found.append((item.seq, item.value))
+                if len(found) < 20:
+                    writer.type()
+            assert await writer.ended() == 0
         assert found == numbered(list(range(20)))
 
 

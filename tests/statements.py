@@ -4,4 +4,4 @@ from __future__ import annotations
 
 import sys
 
-exec(sys.argv[1])
+exec(sys.argv.pop(1))
