@@ -215,8 +215,10 @@ def _mongo_database(server: MongoServer | MongoReplicaSet | ExternalServer, name
     server.start()
     url = with_path(server.url, name)
     yield url
-    if server.running:
+    if isinstance(server, ExternalServer):
         mongo.drop_database(url, name)
+    elif server.running:
+        server.drop_database(name)
 
 
 @pytest.fixture(scope="session")

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import pymongo
-from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError
 
-from tests.servers.process import HOST, START_TIMEOUT, NotReady, Server, ServerFailed, missing
-
-_ALREADY = 23  # AlreadyInitialized
+from tests.servers import opmsg
+from tests.servers.opmsg import Document
+from tests.servers.process import HOST, START_TIMEOUT, Server, ServerFailed, missing
 
 
 def mongod_binary() -> str:
@@ -86,16 +86,20 @@ class MongoServer(Server):
         """Return a blocking client of this very server, whatever its role; close it."""
         return pymongo.MongoClient(HOST, self.port, directConnection=True, serverSelectionTimeoutMS=500)
 
-    def admin(self, command: str, value: object = 1, **arguments: object) -> dict[str, Any]:
-        """Run one administrative command and return its reply."""
-        with self.client() as client:
-            return dict(client.admin.command({command: value, **arguments}))
+    def connect(self) -> socket.socket:
+        """Return a new connection."""
+        return socket.create_connection((HOST, self.port), timeout=START_TIMEOUT)
+
+    def call(self, command: str, value: object = 1, *, database: str = "admin", **arguments: object) -> Document:
+        """Run one command and return its reply."""
+        return opmsg.call(self.connect(), {command: value, **arguments, "$db": database})
+
+    def drop_database(self, name: str) -> None:
+        """Drop database ``name``; an unknown one is fine."""
+        self.call("dropDatabase", database=name)
 
     def probe(self) -> None:
-        try:
-            self.admin("ping")
-        except PyMongoError as exc:
-            raise NotReady(str(exc)) from exc
+        self.call("ping")
 
 
 class MongoReplicaSet:
@@ -142,14 +146,16 @@ class MongoReplicaSet:
 
     def start(self) -> None:
         """Start all members; the first time, make them a replica set. Return when there is a primary."""
+        fresh = self.servers[0].folder == Path()
         for server in self.servers:
             server.start()
-        try:
-            self.servers[0].admin("replSetInitiate", self._config())
-        except OperationFailure as exc:
-            if exc.code != _ALREADY:
-                raise
+        if fresh:
+            self.servers[0].call("replSetInitiate", self._config())
         self._await_members()
+
+    def drop_database(self, name: str) -> None:
+        """Drop database ``name``; an unknown one is fine."""
+        self.primary.drop_database(name)
 
     def stop(self) -> None:
         for server in self.servers:
@@ -169,7 +175,7 @@ class MongoReplicaSet:
 
     def step_down(self) -> None:
         """Have the primary hand over to another member; all clients lose their cursors on it."""
-        self.primary.admin("replSetStepDown", 10, secondaryCatchUpPeriodSecs=5)
+        self.primary.call("replSetStepDown", 10, secondaryCatchUpPeriodSecs=5)
 
     def __enter__(self) -> Self:
         try:
@@ -194,24 +200,23 @@ class MongoReplicaSet:
 
     def _await_members(self) -> None:
         """Wait until one member is the primary, and takes writes, and the others follow it."""
-        _ = self.primary
         deadline = time.monotonic() + START_TIMEOUT
-        while any(_role(server) is None for server in self.servers if server.running):
+        while "primary" not in (roles := [_role(server) for server in self.servers if server.running]) or None in roles:
             if time.monotonic() > deadline:
-                raise ServerFailed(f"the members of {self.name} do not get in step")
+                raise ServerFailed(f"the members of {self.name} do not get in step:\n{self.servers[0].log[-2000:]}")
             time.sleep(0.02)
 
 
 def _role(server: MongoServer) -> str | None:
     try:
-        reply = server.admin("hello")
-    except AutoReconnect:
+        reply = server.call("hello")
+    except OSError:
         return None
     return "primary" if reply.get("isWritablePrimary") else "secondary" if reply.get("secondary") else None
 
 
 def drop_database(url: str, name: str) -> None:
-    """Drop database ``name``."""
+    """Drop database ``name`` on any server, as the user whom the URL names."""
     client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(url)
     with client:
         client.drop_database(name)

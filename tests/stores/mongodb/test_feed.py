@@ -16,7 +16,6 @@ from aioresult.stores.mongodb import MongoStore
 from aioresult.stores.mongodb.connection import heeding
 from aioresult.testing.conformance import eventually
 from tests.servers import MongoReplicaSet, TcpProxy
-from tests.servers.mongo import drop_database
 from tests.stores.mongodb.drivers import DRIVERS, PATIENCE, Collection, Document, by_driver, until_watched
 
 STREAMS: list[Document] = [
@@ -281,7 +280,7 @@ async def test_a_stream_whose_connection_is_cut_is_resumed_where_it_was(
                     proxy.cut()
             assert await asyncio.gather(*waiting) == list(range(200))
             assert backend.stats().reconnects == 0
-    drop_database(mongo_replica_set.url, keyprefix)
+    mongo_replica_set.drop_database(keyprefix)
 
 
 async def test_a_stream_whose_cursor_is_killed_is_replaced_and_nothing_is_lost(
