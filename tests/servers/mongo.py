@@ -37,6 +37,7 @@ class MongoServer(Server):
 
     Args:
         replica_set: name of the replica set that it belongs to; ``MongoReplicaSet`` gives it.
+        guarded: ask clients for a password, once ``root`` has been created by ``call``.
         options: further options of the command line, named with underscores.
         parameters: further server parameters.
     """
@@ -47,11 +48,13 @@ class MongoServer(Server):
         self,
         *,
         replica_set: str | None = None,
+        guarded: bool = False,
         parameters: Mapping[str, str | int] | None = None,
         **options: str | int,
     ) -> None:
         super().__init__()
         self.replica_set = replica_set
+        self.guarded = guarded
         self.options = options
         self.parameters = dict(parameters or {})
 
@@ -61,6 +64,11 @@ class MongoServer(Server):
 
     def prepare(self) -> None:
         (self.folder / "data").mkdir()
+        if self.guarded:
+            key = self.folder / "key"
+            key.write_text("A" * 32)
+            key.chmod(0o600)
+            self.options["keyFile"] = str(key)
 
     def command(self) -> list[str]:
         options: dict[str, str | int] = {
@@ -82,9 +90,9 @@ class MongoServer(Server):
         flags += [part for key, value in parameters.items() for part in ("--setParameter", f"{key}={value}")]
         return [mongod_binary(), "--nounixsocket", *flags]
 
-    def client(self) -> pymongo.MongoClient[dict[str, Any]]:
+    def client(self, **options: Any) -> pymongo.MongoClient[Document]:
         """Return a blocking client of this very server, whatever its role; close it."""
-        return pymongo.MongoClient(HOST, self.port, directConnection=True, serverSelectionTimeoutMS=500)
+        return pymongo.MongoClient(HOST, self.port, directConnection=True, serverSelectionTimeoutMS=500, **options)
 
     def connect(self) -> socket.socket:
         """Return a new connection."""
@@ -108,7 +116,7 @@ class MongoReplicaSet:
     Args:
         members: how many servers; one is enough for change streams, three for elections.
         name: its name.
-        parameters, options: as for ``MongoServer``.
+        guarded, parameters, options: as for ``MongoServer``.
     """
 
     owned = True
@@ -118,11 +126,14 @@ class MongoReplicaSet:
         *,
         members: int = 1,
         name: str = "rs0",
+        guarded: bool = False,
         parameters: Mapping[str, str | int] | None = None,
         **options: str | int,
     ) -> None:
         self.name = name
-        self.servers = [MongoServer(replica_set=name, parameters=parameters, **options) for _ in range(members)]
+        self.servers = [
+            MongoServer(replica_set=name, guarded=guarded, parameters=parameters, **options) for _ in range(members)
+        ]
 
     @property
     def url(self) -> str:
