@@ -10,6 +10,7 @@ import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Protocol, TypeVar
 
 import pytest
@@ -175,7 +176,8 @@ def keyprefix() -> str:
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer | ExternalServer]:
-    yield from _server("AIORESULT_TEST_REDIS_URL", RedisServer)
+    rare = partial(RedisServer, hz=2)  # its periodic work, at ten times a second, is half of the CPU time that it takes
+    yield from _server("AIORESULT_TEST_REDIS_URL", rare)
 
 
 @pytest.fixture
