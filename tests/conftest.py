@@ -17,6 +17,7 @@ import pytest
 import pytest_asyncio
 import uvloop
 from hypothesis import settings
+from sqlalchemy.dialects.postgresql.base import PGDialect
 
 from tests.servers import ExternalServer, mariadb, mongo, postgres
 from tests.servers.mariadb import MariaDBServer
@@ -102,6 +103,8 @@ def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> M
 
 
 _begun: set[str] = set()
+_KEPT_BY_SQLALCHEMY = [method for method in vars(PGDialect).values() if hasattr(method, "cache_clear")]
+"""They keep queries of the last 128 engines, 1,000 objects of each, through which the collector would look."""
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -135,6 +138,8 @@ def unseen_errors() -> Iterator[list[str]]:
     """
     unseen: list[str] = []
     yield unseen
+    for kept in _KEPT_BY_SQLALCHEMY:
+        kept.cache_clear()
     gc.collect()
     if unseen:
         pytest.fail("errors that nobody saw:\n" + "\n".join(unseen), pytrace=False)
