@@ -10,12 +10,14 @@ import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Protocol, TypeVar
 
 import pytest
 import pytest_asyncio
 import uvloop
 from hypothesis import settings
+from sqlalchemy.dialects.postgresql.base import PGDialect
 
 from tests.servers import ExternalServer, mariadb, mongo, postgres
 from tests.servers.mariadb import MariaDBServer
@@ -101,6 +103,8 @@ def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> M
 
 
 _begun: set[str] = set()
+_KEPT_BY_SQLALCHEMY = [method for method in vars(PGDialect).values() if hasattr(method, "cache_clear")]
+"""They keep queries of the last 128 engines, 1,000 objects of each, through which the collector would look."""
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -134,6 +138,8 @@ def unseen_errors() -> Iterator[list[str]]:
     """
     unseen: list[str] = []
     yield unseen
+    for kept in _KEPT_BY_SQLALCHEMY:
+        kept.cache_clear()
     gc.collect()
     if unseen:
         pytest.fail("errors that nobody saw:\n" + "\n".join(unseen), pytrace=False)
@@ -175,7 +181,8 @@ def keyprefix() -> str:
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer | ExternalServer]:
-    yield from _server("AIORESULT_TEST_REDIS_URL", RedisServer)
+    rare = partial(RedisServer, hz=2)  # its periodic work, at ten times a second, is half of the CPU time that it takes
+    yield from _server("AIORESULT_TEST_REDIS_URL", rare)
 
 
 @pytest.fixture
@@ -215,8 +222,10 @@ def _mongo_database(server: MongoServer | MongoReplicaSet | ExternalServer, name
     server.start()
     url = with_path(server.url, name)
     yield url
-    if server.running:
+    if isinstance(server, ExternalServer):
         mongo.drop_database(url, name)
+    elif server.running:
+        server.drop_database(name)
 
 
 @pytest.fixture(scope="session")

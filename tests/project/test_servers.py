@@ -83,10 +83,16 @@ def test_a_server_that_does_not_start_is_reported_with_its_log(monkeypatch: pyte
 
 _RUN_THAT_DIES = """
 import os, sys
-from tests.servers import RedisServer
-server = RedisServer()
+from tests.servers import RedisServer, process
+
+class CopyingServer(RedisServer):
+    def prepare(self):
+        self.make_data("mkdir", "")
+
+server = CopyingServer()
 server.start()
-print(server.pid, server.folder, flush=True)
+(made,) = process._MADE.values()
+print(server.pid, server.folder, made, flush=True)
 os.kill(os.getpid(), 9)
 """
 
@@ -94,11 +100,26 @@ os.kill(os.getpid(), 9)
 def test_servers_and_folders_do_not_outlive_a_test_run_that_is_killed() -> None:
     run = subprocess.run([sys.executable, "-c", _RUN_THAT_DIES], cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == -signal.SIGKILL, run.stderr
-    pid, folder = run.stdout.split()
+    pid, *folders = run.stdout.split()
     deadline = time.monotonic() + 20
-    while Path(folder).exists() or Path(f"/proc/{pid}/cmdline").exists():
-        assert time.monotonic() < deadline, f"server {pid} or folder {folder} is still there"
+    while left := [path for path in (*folders, f"/proc/{pid}/cmdline") if Path(path).exists()]:
+        assert time.monotonic() < deadline, f"still there: {left}"
         time.sleep(0.02)
+
+
+_WHO = "import os, sys; os.makedirs(os.path.join(sys.argv[1], str(os.getpid())))"
+
+
+def test_data_is_made_once_and_each_server_has_a_copy_of_its_own() -> None:
+    class CopyingServer(RedisServer):
+        def prepare(self) -> None:
+            self.make_data(sys.executable, "-c", _WHO, "")
+
+    with CopyingServer() as one, CopyingServer() as other:
+        (made,), (copied,) = ([*(server.folder / "data").iterdir()] for server in (one, other))
+        assert made.name == copied.name
+        made.rmdir()
+        assert copied.is_dir()
 
 
 def test_each_server_has_a_folder_of_its_own_for_temporary_files() -> None:

@@ -4,11 +4,12 @@ Each is a context manager with ``url``, ``start``, ``stop``, ``kill``, ``restart
 has the ones that are shared by a whole test run.
 """
 
+from tests.servers.external import ExternalServer
 from tests.servers.mariadb import MariaDBServer
 from tests.servers.mongo import MongoReplicaSet, MongoServer
 from tests.servers.pgbouncer import PgBouncer
 from tests.servers.postgres import PostgresServer, PostgresStandby
-from tests.servers.process import ExternalServer, Server, ServerFailed, missing
+from tests.servers.process import Server, ServerFailed, missing
 from tests.servers.proxy import TcpProxy
 from tests.servers.redis import RedisClusterServers, RedisSentinels, RedisServer
 

@@ -1,7 +1,8 @@
 """Ends the servers of a test run that did not end them itself.
 
-Run as a program, with a pipe from the test run as its standard input. Each line is ``+ PID FOLDER`` or ``- PID``. When
-the pipe closes, however the test run ended, every server that is still listed is killed and all folders are deleted.
+Run as a program, with a pipe from the test run as its standard input. Each line is ``+ PID``, ``- PID`` or
+``/ FOLDER``. When the pipe closes, however the test run ended, every server that is still listed is killed and all
+folders are deleted.
 """
 
 from __future__ import annotations
@@ -19,12 +20,18 @@ from pathlib import Path
 
 def protect(pid: int, folder: Path) -> None:
     """Have process ``pid`` killed and ``folder`` deleted if this process dies without calling ``release``."""
-    _tell(f"+ {pid} {folder}\n")
+    _tell(f"+ {pid}\n")
+    delete(folder)
 
 
 def release(pid: int) -> None:
     """Take ``pid`` off the list: it has ended. Its folder stays on it, for the next start."""
     _tell(f"- {pid}\n")
+
+
+def delete(folder: Path) -> None:
+    """Have ``folder`` deleted once this process has ended."""
+    _tell(f"/ {folder}\n")
 
 
 def _tell(line: str) -> None:
@@ -45,12 +52,13 @@ def main(lines: Iterable[str]) -> None:
     running: set[int] = set()
     folders: set[str] = set()
     for line in lines:
-        sign, pid, *folder = line.rstrip("\n").split(maxsplit=2)
+        sign, what = line.rstrip("\n").split(maxsplit=1)
         if sign == "+":
-            running.add(int(pid))
-            folders.update(folder)
+            running.add(int(what))
+        elif sign == "-":
+            running.discard(int(what))
         else:
-            running.discard(int(pid))
+            folders.add(what)
     for server in running:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(server, signal.SIGKILL)

@@ -53,12 +53,12 @@ class MariaDBServer(Server):
             f"GRANT ALL ON *.* TO {_USER}@'%' WITH GRANT OPTION;\n"
             "CREATE DATABASE IF NOT EXISTS test;\n"
         )
-        self.run(
+        self.make_data(
             mariadb_tool("mariadb-install-db", "mysql_install_db"),
             "--no-defaults",
-            f"--datadir={self.folder / 'data'}",
             "--auth-root-authentication-method=normal",
             "--skip-test-db",
+            "--datadir=",
         )
 
     def command(self) -> list[str]:

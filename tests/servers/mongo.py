@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import pymongo
-from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError
 
-from tests.servers.process import HOST, START_TIMEOUT, NotReady, Server, ServerFailed, missing
-
-_ALREADY = 23  # AlreadyInitialized
+from tests.servers import opmsg
+from tests.servers.opmsg import Document
+from tests.servers.process import HOST, START_TIMEOUT, Server, ServerFailed, missing
 
 
 def mongod_binary() -> str:
@@ -37,6 +37,7 @@ class MongoServer(Server):
 
     Args:
         replica_set: name of the replica set that it belongs to; ``MongoReplicaSet`` gives it.
+        guarded: ask clients for a password, once ``root`` has been created by ``call``.
         options: further options of the command line, named with underscores.
         parameters: further server parameters.
     """
@@ -47,11 +48,13 @@ class MongoServer(Server):
         self,
         *,
         replica_set: str | None = None,
+        guarded: bool = False,
         parameters: Mapping[str, str | int] | None = None,
         **options: str | int,
     ) -> None:
         super().__init__()
         self.replica_set = replica_set
+        self.guarded = guarded
         self.options = options
         self.parameters = dict(parameters or {})
 
@@ -61,6 +64,11 @@ class MongoServer(Server):
 
     def prepare(self) -> None:
         (self.folder / "data").mkdir()
+        if self.guarded:
+            key = self.folder / "key"
+            key.write_text("A" * 32)
+            key.chmod(0o600)
+            self.options["keyFile"] = str(key)
 
     def command(self) -> list[str]:
         options: dict[str, str | int] = {
@@ -82,20 +90,24 @@ class MongoServer(Server):
         flags += [part for key, value in parameters.items() for part in ("--setParameter", f"{key}={value}")]
         return [mongod_binary(), "--nounixsocket", *flags]
 
-    def client(self) -> pymongo.MongoClient[dict[str, Any]]:
+    def client(self, **options: Any) -> pymongo.MongoClient[Document]:
         """Return a blocking client of this very server, whatever its role; close it."""
-        return pymongo.MongoClient(HOST, self.port, directConnection=True, serverSelectionTimeoutMS=500)
+        return pymongo.MongoClient(HOST, self.port, directConnection=True, serverSelectionTimeoutMS=500, **options)
 
-    def admin(self, command: str, value: object = 1, **arguments: object) -> dict[str, Any]:
-        """Run one administrative command and return its reply."""
-        with self.client() as client:
-            return dict(client.admin.command({command: value, **arguments}))
+    def connect(self) -> socket.socket:
+        """Return a new connection."""
+        return socket.create_connection((HOST, self.port), timeout=START_TIMEOUT)
+
+    def call(self, command: str, value: object = 1, *, database: str = "admin", **arguments: object) -> Document:
+        """Run one command and return its reply."""
+        return opmsg.call(self.connect(), {command: value, **arguments, "$db": database})
+
+    def drop_database(self, name: str) -> None:
+        """Drop database ``name``; an unknown one is fine."""
+        self.call("dropDatabase", database=name)
 
     def probe(self) -> None:
-        try:
-            self.admin("ping")
-        except PyMongoError as exc:
-            raise NotReady(str(exc)) from exc
+        self.call("ping")
 
 
 class MongoReplicaSet:
@@ -104,7 +116,7 @@ class MongoReplicaSet:
     Args:
         members: how many servers; one is enough for change streams, three for elections.
         name: its name.
-        parameters, options: as for ``MongoServer``.
+        guarded, parameters, options: as for ``MongoServer``.
     """
 
     owned = True
@@ -114,11 +126,14 @@ class MongoReplicaSet:
         *,
         members: int = 1,
         name: str = "rs0",
+        guarded: bool = False,
         parameters: Mapping[str, str | int] | None = None,
         **options: str | int,
     ) -> None:
         self.name = name
-        self.servers = [MongoServer(replica_set=name, parameters=parameters, **options) for _ in range(members)]
+        self.servers = [
+            MongoServer(replica_set=name, guarded=guarded, parameters=parameters, **options) for _ in range(members)
+        ]
 
     @property
     def url(self) -> str:
@@ -142,14 +157,16 @@ class MongoReplicaSet:
 
     def start(self) -> None:
         """Start all members; the first time, make them a replica set. Return when there is a primary."""
+        fresh = self.servers[0].folder == Path()
         for server in self.servers:
             server.start()
-        try:
-            self.servers[0].admin("replSetInitiate", self._config())
-        except OperationFailure as exc:
-            if exc.code != _ALREADY:
-                raise
+        if fresh:
+            self.servers[0].call("replSetInitiate", self._config())
         self._await_members()
+
+    def drop_database(self, name: str) -> None:
+        """Drop database ``name``; an unknown one is fine."""
+        self.primary.drop_database(name)
 
     def stop(self) -> None:
         for server in self.servers:
@@ -169,7 +186,7 @@ class MongoReplicaSet:
 
     def step_down(self) -> None:
         """Have the primary hand over to another member; all clients lose their cursors on it."""
-        self.primary.admin("replSetStepDown", 10, secondaryCatchUpPeriodSecs=5)
+        self.primary.call("replSetStepDown", 10, secondaryCatchUpPeriodSecs=5)
 
     def __enter__(self) -> Self:
         try:
@@ -194,24 +211,23 @@ class MongoReplicaSet:
 
     def _await_members(self) -> None:
         """Wait until one member is the primary, and takes writes, and the others follow it."""
-        _ = self.primary
         deadline = time.monotonic() + START_TIMEOUT
-        while any(_role(server) is None for server in self.servers if server.running):
+        while "primary" not in (roles := [_role(server) for server in self.servers if server.running]) or None in roles:
             if time.monotonic() > deadline:
-                raise ServerFailed(f"the members of {self.name} do not get in step")
+                raise ServerFailed(f"the members of {self.name} do not get in step:\n{self.servers[0].log[-2000:]}")
             time.sleep(0.02)
 
 
 def _role(server: MongoServer) -> str | None:
     try:
-        reply = server.admin("hello")
-    except AutoReconnect:
+        reply = server.call("hello")
+    except OSError:
         return None
     return "primary" if reply.get("isWritablePrimary") else "secondary" if reply.get("secondary") else None
 
 
 def drop_database(url: str, name: str) -> None:
-    """Drop database ``name``."""
+    """Drop database ``name`` on any server, as the user whom the URL names."""
     client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(url)
     with client:
         client.drop_database(name)

@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import struct
 from collections.abc import Callable
 from typing import Any
 
-import bson
-
+from tests.servers.opmsg import HEADER, OP_MSG, Document, document, message
 from tests.servers.proxy import TcpProxy
-
-Document = dict[str, Any]
-_HEADER = struct.Struct("<iiii")
-_OP_MSG = 2013
-_BODY = 5
-"""Bytes between a message's header and its document: flags, and the kind of section."""
 
 
 class AnsweringMongoProxy(TcpProxy):
@@ -41,14 +33,14 @@ class AnsweringMongoProxy(TcpProxy):
         client = next(pipe.client for pipe in self._pipes.values() if pipe.server is target)
         try:
             while True:
-                header = await source.readexactly(_HEADER.size)
-                length, request, _, kind = _HEADER.unpack(header)
-                body = await source.readexactly(length - _HEADER.size)
-                answer = self._answer(_document(body)) if kind == _OP_MSG else None
+                header = await source.readexactly(HEADER.size)
+                length, request, _, kind = HEADER.unpack(header)
+                body = await source.readexactly(length - HEADER.size)
+                answer = self._answer(document(body)) if kind == OP_MSG else None
                 if answer is None:
                     target.write(header + body)
                 else:
-                    client.write(_message(request, answer))
+                    client.write(message(request, answer))
         except asyncio.IncompleteReadError:
             return
 
@@ -56,13 +48,3 @@ class AnsweringMongoProxy(TcpProxy):
 def refusal(code: int, text: str = "refused by the test", **more: Any) -> Document:
     """Return the answer by which a server refuses a request."""
     return {"ok": 0.0, "code": code, "codeName": "Refused", "errmsg": text, **more}
-
-
-def _document(body: bytes) -> Document:
-    size = struct.unpack_from("<i", body, _BODY)[0]
-    return dict(bson.decode(body[_BODY : _BODY + size]))
-
-
-def _message(request: int, document: Document) -> bytes:
-    body = bytes(_BODY) + bson.encode(document)
-    return _HEADER.pack(_HEADER.size + len(body), 0, request, _OP_MSG) + body

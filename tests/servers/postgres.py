@@ -63,15 +63,15 @@ class PostgresServer(Server):
     def prepare(self) -> None:
         self._bin = self._usable_bin()
         password = ["--auth=scram-sha-256", f"--pwfile={self._password_file()}"] if self.password else ["--auth=trust"]
-        self.run(
+        self.make_data(
             str(self._bin / "initdb"),
-            f"--pgdata={self.folder / 'data'}",
             "--username=postgres",
             "--encoding=UTF8",
             "--locale=C",
             "--no-sync",
             "--no-instructions",
             *password,
+            "--pgdata=",
         )
 
     def command(self) -> list[str]:

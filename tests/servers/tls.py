@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import ssl
 from pathlib import Path
 from typing import Any
 
-import pymongo
 import trustme
 
 from tests.servers.mariadb import MariaDBServer
@@ -120,7 +120,7 @@ class TlsMongoServer(MongoServer):
             "tlsCertificateKeyFile": self.options["tlsCertificateKeyFile"],
         }
 
-    def client(self) -> pymongo.MongoClient[dict[str, Any]]:
-        return pymongo.MongoClient(
-            HOST, self.port, directConnection=True, serverSelectionTimeoutMS=500, **self.tls_options
-        )
+    def connect(self) -> ssl.SSLSocket:
+        context = ssl.create_default_context(cafile=self.folder / "ca.pem")
+        context.load_cert_chain(self.folder / "both.pem")
+        return context.wrap_socket(super().connect(), server_hostname=HOST)

@@ -160,16 +160,12 @@ class TestRefuses:
 @pytest.fixture(scope="module")
 def guarded() -> Iterator[MongoServer]:
     """A server that asks for passwords; ``shop`` is a user of ``admin``, and ``clerk`` one of ``results``."""
-    with MongoServer() as server:
-        with server.client() as client:
+    with MongoServer(guarded=True) as server:
+        server.call("createUser", "root", pwd="pw", roles=["root"])
+        with server.client(username="root", password="pw") as client:
             roles = [{"role": "readWrite", "db": "results"}]
             client.admin.command("createUser", "shop", pwd="s3cr et", roles=roles)
             client.results.command("createUser", "clerk", pwd="s3cr et", roles=roles)
-        key = server.folder / "key"
-        key.write_text("A" * 32)
-        key.chmod(0o600)
-        server.options["keyFile"] = str(key)
-        server.restart()
         yield server
 
 

@@ -15,8 +15,7 @@ from aioresult.errors import StoreUnavailable
 from aioresult.stores.mongodb import MongoStore
 from aioresult.stores.mongodb.connection import heeding
 from aioresult.testing.conformance import eventually
-from tests.servers import MongoReplicaSet, TcpProxy
-from tests.servers.mongo import drop_database
+from tests.servers import MongoReplicaSet, MongoServer, TcpProxy
 from tests.stores.mongodb.drivers import DRIVERS, PATIENCE, Collection, Document, by_driver, until_watched
 
 STREAMS: list[Document] = [
@@ -281,7 +280,7 @@ async def test_a_stream_whose_connection_is_cut_is_resumed_where_it_was(
                     proxy.cut()
             assert await asyncio.gather(*waiting) == list(range(200))
             assert backend.stats().reconnects == 0
-    drop_database(mongo_replica_set.url, keyprefix)
+    mongo_replica_set.drop_database(keyprefix)
 
 
 async def test_a_stream_whose_cursor_is_killed_is_replaced_and_nothing_is_lost(
@@ -349,25 +348,32 @@ async def test_a_stream_that_has_gone_silent_is_noticed_and_replaced(
             assert await waiting == 1
 
 
-async def test_when_the_history_is_lost_everything_is_looked_at(driver: str, keyprefix: str) -> None:
-    """While the stream is cut off, more is written than the server's log of changes holds."""
+@pytest.fixture(scope="module")
+def forgetful() -> Iterator[MongoServer]:
+    """A server whose log of changes holds little."""
     with MongoReplicaSet(oplogSize=1, syncdelay=1) as replica_set:
-        server = replica_set.servers[0]
-        async with TcpProxy(server.url) as proxy:
-            url = f"{driver}://127.0.0.1:{proxy.port}/{keyprefix}?directConnection=true"
-            async with Backend(url, fallback_interval=3600, connect_timeout=0.5) as backend:
-                waiting = [asyncio.create_task(backend.AsyncResult(str(n)).get(timeout=PATIENCE)) for n in range(100)]
-                await until_watched(backend, 100)
-                await proxy.refuse()
-                async with Backend(f"{driver}://127.0.0.1:{server.port}/{keyprefix}?directConnection=true") as other:
-                    await asyncio.gather(*(other.store_result(str(n), n, "SUCCESS") for n in range(100)))
-                    await asyncio.to_thread(roll_over, server.port)
-                    feed = await other._runtime.store.feed()  # which cannot begin in the past, since there is none
-                    assert feed is not None
-                    await feed.aclose()
-                await proxy.resume()
-                assert await asyncio.gather(*waiting) == list(range(100))
-                assert backend.stats().reconnects > 0
+        yield replica_set.servers[0]
+
+
+async def test_when_the_history_is_lost_everything_is_looked_at(
+    forgetful: MongoServer, driver: str, keyprefix: str
+) -> None:
+    """While the stream is cut off, more is written than the server's log of changes holds."""
+    async with TcpProxy(forgetful.url) as proxy:
+        url = f"{driver}://127.0.0.1:{proxy.port}/{keyprefix}?directConnection=true"
+        async with Backend(url, fallback_interval=3600, connect_timeout=0.5) as backend:
+            waiting = [asyncio.create_task(backend.AsyncResult(str(n)).get(timeout=PATIENCE)) for n in range(100)]
+            await until_watched(backend, 100)
+            await proxy.refuse()
+            async with Backend(f"{driver}://127.0.0.1:{forgetful.port}/{keyprefix}?directConnection=true") as other:
+                await asyncio.gather(*(other.store_result(str(n), n, "SUCCESS") for n in range(100)))
+                await asyncio.to_thread(roll_over, forgetful.port)
+                feed = await other._runtime.store.feed()  # which cannot begin in the past, since there is none
+                assert feed is not None
+                await feed.aclose()
+            await proxy.resume()
+            assert await asyncio.gather(*waiting) == list(range(100))
+            assert backend.stats().reconnects > 0
 
 
 def roll_over(port: int) -> None:

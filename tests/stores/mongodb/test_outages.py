@@ -10,7 +10,6 @@ import pytest
 from aioresult import Backend
 from aioresult.errors import StoreUnavailable
 from tests.servers import MongoReplicaSet, TcpProxy
-from tests.servers.mongo import drop_database
 from tests.servers.process import with_path
 from tests.stores.mongodb.drivers import DRIVERS, PATIENCE, by_driver, until_watched
 
@@ -35,7 +34,7 @@ async def backend(three_members: MongoReplicaSet, driver: str, keyprefix: str) -
     url = by_driver(with_path(three_members.url, keyprefix), driver)
     async with Backend(url, fallback_interval=3600) as backend:
         yield backend
-    await asyncio.to_thread(drop_database, three_members.url, keyprefix)
+    await asyncio.to_thread(three_members.drop_database, keyprefix)
 
 
 async def store(backend: Backend, number: int) -> None:
@@ -94,7 +93,7 @@ async def test_the_only_server_is_restarted(mongo_replica_set: MongoReplicaSet, 
     url = by_driver(with_path(mongo_replica_set.url, keyprefix), driver)
     async with Backend(url, fallback_interval=3600) as backend:
         await everybody_gets_theirs_while(backend, mongo_replica_set.restart)
-    await asyncio.to_thread(drop_database, mongo_replica_set.url, keyprefix)
+    await asyncio.to_thread(mongo_replica_set.drop_database, keyprefix)
 
 
 async def test_connections_are_cut_again_and_again(
@@ -113,7 +112,7 @@ async def test_connections_are_cut_again_and_again(
                     proxy.cut()
                 await store(writer, n)
             assert await asyncio.gather(*waiting) == list(range(WAITERS))
-    await asyncio.to_thread(drop_database, mongo_replica_set.url, keyprefix)
+    await asyncio.to_thread(mongo_replica_set.drop_database, keyprefix)
 
 
 async def test_a_write_whose_answer_was_lost_is_repeated_and_reported_as_written(
@@ -131,4 +130,4 @@ async def test_a_write_whose_answer_was_lost_is_repeated_and_reported_as_written
                 proxy.cut()
                 assert await writing is True
                 assert (await backend.fetch(str(n))).result == n
-    await asyncio.to_thread(drop_database, mongo_replica_set.url, keyprefix)
+    await asyncio.to_thread(mongo_replica_set.drop_database, keyprefix)

@@ -210,19 +210,13 @@ def guarded() -> Iterator[MongoServer]:
             "actions": ["find", "insert", "update", "remove", "createIndex"],
         }
     ]
-    with MongoReplicaSet() as replica_set:
+    with MongoReplicaSet(guarded=True) as replica_set:
         (server,) = replica_set.servers
-        with server.client() as client:
-            client.admin.command("createUser", "root", pwd="pw", roles=["root"])
+        server.call("createUser", "root", pwd="pw", roles=["root"])
+        with server.client(username="root", password="pw") as client:
             client.results.command("createRole", "deaf", privileges=deaf, roles=[])
             for role in ("readWrite", "read", "deaf"):
                 client.results.command("createUser", role, pwd="s3cr et", roles=[role])
-        key = server.folder / "key"
-        key.write_text("A" * 32)
-        key.chmod(0o600)
-        server.options["keyFile"] = str(key)  # asks everybody for a password
-        server.restart()
-        assert replica_set.primary is server
         yield server
 
 
