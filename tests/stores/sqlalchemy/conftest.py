@@ -2,21 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy.dialects.postgresql.base import PGDialect
-
-_CACHED = [function for function in vars(PGDialect).values() if hasattr(function, "cache_clear")]
-
-
-@pytest.fixture(autouse=True)
-def queries_of_closed_engines() -> Iterator[None]:
-    """Forget what SQLAlchemy keeps of up to 128 engines: some hundred objects each, which the search for leaks sees."""
-    yield
-    for function in _CACHED:
-        function.cache_clear()
 
 
 @pytest.fixture(params=["sqlite", "postgresql+asyncpg", "postgresql+psycopg", "mysql"])
