@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.metadata
 import os
 import ssl
 import subprocess
@@ -223,6 +224,27 @@ async def test_a_client_is_followed_and_left_alone(redis_url: str) -> None:
             store = RedisStore.from_client(blocking, make_settings({}))
             assert store._address.probe_interval == 7
             await works(store)
+
+
+async def test_no_connection_looks_the_version_of_the_driver_up(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That reads a file, while the event loop waits."""
+
+    def version(package: str) -> str:
+        raise AssertionError(f"the version of {package} is looked up")
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    await works(RedisStore(redis_url, make_settings({})))
+
+
+@pytest.mark.filterwarnings("ignore:.*deprecated usage of input argument/s 'lib_name':DeprecationWarning")
+async def test_a_connection_tells_what_the_url_says_about_the_driver(redis_url: str) -> None:
+    async with Backend(f"{redis_url}?lib_name=mine&client_name=told") as backend:
+        await backend.ping()
+        with redis.Redis.from_url(redis_url) as client:
+            (told,) = {each["lib-name"] for each in client.client_list() if each["name"] == "told"}
+    assert told == "mine"
 
 
 def test_a_blocking_client_is_refused() -> None:
