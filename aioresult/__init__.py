@@ -1,7 +1,7 @@
 """Await the results of tasks by push: Celery's result formats, asyncio's verbs.
 
-Each name is loaded when it is first used. Code that only catches errors, or asks for the version, need not wait until
-asyncio and everything else is imported.
+Each name is loaded at its first use. Code that only catches errors, or reads the version, need not wait for the import
+of asyncio and everything else.
 """
 
 from importlib import import_module

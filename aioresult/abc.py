@@ -19,7 +19,7 @@ from aioresult.settings import Settings
 from aioresult.stream import Append, Chunk, Cursor, News
 
 Event = tuple[str, Record | None]
-"""A task's id and its record, or ``None`` for "look for yourself"."""
+"""A task's id and its record; ``None`` means that the receiver must read the record itself."""
 Sink = Callable[[str, Record | None], None]
 """Takes one event; called in the loop's thread, never blocks, never raises."""
 NewsSink = Callable[[str, News], None]
@@ -33,7 +33,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
         push: whether waiters are woken by the store rather than by polling.
         mechanism: for example ``"Redis pub/sub (RESP3, one connection)"``.
         reason: why it is this mechanism and not a better one; empty if there is none better.
-        writes: whether results can be stored; a standby, say, only reads.
+        writes: whether results can be stored; a standby server, for example, only reads.
         details: further facts worth showing to an operator, such as the server's version.
     """
 
@@ -49,20 +49,20 @@ class Feed(ABC):
 
     The contract:
 
-    1. After ``watch(ids)``, at least one event for each of these ids is owed, not before the subscription is effective:
-       whatever is stored from that event on will be announced. A feed that has read the id itself behind its
-       subscription emits the record (PENDING where nothing is stored), another emits ``(id, None)``.
+    1. After ``watch(ids)``, the feed must emit at least one event for each of these ids, and not before the
+       subscription is effective: whatever is stored after that event is announced. A feed that reads the id itself
+       after subscribing emits the record (PENDING where nothing is stored); any other feed emits ``(id, None)``.
     2. Every later state of a watched task is announced. Duplicates are fine, misses are not.
     3. If something may have been missed, emit ``(id, None)`` for every id concerned, or raise ``StoreUnavailable`` from
        the iteration; the hub then opens a new feed and watches everything again. Never end without an error.
-    4. Watching an id again is harmless, and owes an event as the first time.
+    4. Watching an id again is harmless, and requires an event as the first time.
 
-    5. After ``follow(ids, tell)``, the same holds for the streams of these tasks: ``tell(id, LOOK)`` is owed, not
-       before the subscription is effective, and every later item is announced: with itself in ``stream.News``, or by
-       ``stream.LOOK``.
+    5. After ``follow(ids, tell)``, the same holds for the streams of these tasks. The feed must call ``tell(id,
+       LOOK)``, and not before the subscription is effective. Every later item is announced: as part of ``stream.News``,
+       or by ``stream.LOOK``.
 
-    A feed belongs to one task that iterates it; the other methods are called from the same loop, one at a time, and
-    raise ``StoreUnavailable`` where the connection is gone.
+    A feed belongs to one task that iterates it. The other methods are called from the same loop, one at a time, and
+    raise ``StoreUnavailable`` when the connection is lost.
     """
 
     @abstractmethod
@@ -71,7 +71,7 @@ class Feed(ABC):
 
     @abstractmethod
     async def unwatch(self, ids: Collection[str]) -> None:
-        """Drop the subscriptions to ``ids``; events already under way may still arrive."""
+        """Drop the subscriptions to ``ids``; events that are already in flight may still arrive."""
 
     async def follow(self, ids: Collection[str], tell: NewsSink) -> None:
         """Subscribe to the streams of ``ids``; may return before the subscription is effective.
@@ -81,7 +81,7 @@ class Feed(ABC):
         raise Unsupported(f"{type(self).__name__} does not announce items of streams")
 
     async def unfollow(self, ids: Collection[str]) -> None:
-        """Drop the subscriptions to the streams of ``ids``; events already under way may still arrive."""
+        """Drop the subscriptions to the streams of ``ids``; events that are already in flight may still arrive."""
         raise Unsupported(f"{type(self).__name__} does not announce items of streams")
 
     @abstractmethod
@@ -90,7 +90,7 @@ class Feed(ABC):
 
     @abstractmethod
     async def aclose(self) -> None:
-        """Give back what the feed holds; harmless when the connection is already gone, and when called twice."""
+        """Release what the feed holds; harmless when the connection is already lost, and when called twice."""
 
     def attach(self, sink: Sink) -> None:  # noqa: B027  (optional: the default is to deliver by iteration)
         """Let the feed call ``sink`` directly, at the moment an event arrives, instead of yielding it.
@@ -103,13 +103,13 @@ class Store(ABC):
     """Where records are kept.
 
     A store is made once for each event loop that uses it (unless ``loop_bound`` is false), opens its connections at the
-    first call, and is called by the batcher: for one kind of call at most ``lanes`` times at once, and never twice
-    with the same id in one call. One that a backend was given ready-made serves the first loop,
-    ``another`` each further one.
+    first call, and is called by the batcher: for one kind of call at most ``lanes`` times at once, and never twice with
+    the same id in one call. A ready-made store that was given to a backend serves the first loop; ``another`` makes one
+    for each further loop.
 
-    Every method raises ``StoreUnavailable`` when the store cannot be reached, naming ``location``. A connection that
-    was found dead is replaced and the call repeated once before that, since an idle connection may have been cut. One
-    of the three required methods may raise ``PartlyUnavailable`` where some servers have answered and others have not.
+    Every method raises ``StoreUnavailable`` when the store cannot be reached, naming ``location``. Before that, a dead
+    connection is replaced and the call repeated once, because an idle connection may have been cut. The three required
+    methods may raise ``PartlyUnavailable`` where some servers have answered and others have not.
 
     Attributes:
         loop_bound: whether an instance belongs to the event loop that first uses it. If false, one instance serves all
@@ -125,8 +125,8 @@ class Store(ABC):
         settings: the checked settings.
         codec: encodes and decodes records by these settings.
         location: host, port and database as shown in messages; never a credential.
-        commands: how many commands, statements or requests have been sent so far. The store counts them itself, since
-            they are what waiting costs, see ``Backend.stats``.
+        commands: how many commands, statements or requests have been sent so far. The store counts them itself, because
+            they are the cost of waiting; see ``Backend.stats``.
     """
 
     loop_bound: ClassVar[bool] = True
@@ -151,8 +151,8 @@ class Store(ABC):
     def encode(self, record: Record) -> Record:
         """Return ``record`` with its result in the store's own format (``Encoded``), ready for ``put_many``.
 
-        Called when the caller hands a value over, so that later changes to the value do not matter and an error
-        reaches this caller alone. Harmless when called twice.
+        Called at once, so that later changes to the value do not matter, and so that an error reaches this caller
+        alone. Harmless when called twice.
 
         Raises:
             EncodeError: the value cannot be encoded, or is too large.
@@ -170,11 +170,11 @@ class Store(ABC):
     def another(self) -> Store:
         """Return an unused store at the same place, for another event loop or a forked child.
 
-        The default calls the class as backends do, with a URL and settings: those that ``Store.__init__`` was given. A
-        class that is made of something else overrides this.
+        The default calls the class as backends do, with the URL and settings that ``Store.__init__`` got. A class whose
+        constructor takes something else overrides this.
 
         Raises:
-            Unsupported: this one cannot be made again.
+            Unsupported: this store cannot be made again.
         """
         source = self._made_from
         if not isinstance(source, str):
@@ -194,9 +194,9 @@ class Store(ABC):
     async def get_many(self, ids: Sequence[str]) -> Mapping[str, Record]:
         """Return the records of ``ids``; ids without one are left out.
 
-        What is stored is returned however old it is, whatever ``result_expires`` says here; only a record in which
-        its own expiry is stored counts as absent after that, deleted or not.
-        A record that cannot be decoded appears as ``Record.undecodable`` and never fails the others.
+        What is stored is returned, however old it is and whatever ``result_expires`` says here. Only a record that
+        contains its own expiry time counts as absent after that time, even if it is not deleted yet. A record that
+        cannot be decoded appears as ``Record.undecodable`` and never fails the others.
         """
 
     @abstractmethod
@@ -204,10 +204,10 @@ class Store(ABC):
         """Store ``records`` and return for each, in order, whether it was written.
 
         Atomic per record: value, state, expiry and notification in one step, decided inside the store by
-        ``record.goes_over(old)``, or what is the same in the server's language; ``old`` is ``None`` where nothing is
-        stored, or only what has expired. That rule is ``states.replaces``, and another for a ``Conditional``, which
-        only a store that ``keeps_leases`` is given. A record that may not replace what is stored is left out and
-        reported as ``False``, unless just that record is stored: then the call was repeated. A record lives for
+        ``record.goes_over(old)``, or its equivalent in the server's language; ``old`` is ``None`` where nothing is
+        stored, or only an expired record. The rule is ``states.replaces``. A ``Conditional`` has a rule of its own, and
+        is passed only to a store that ``keeps_leases``. A record that may not replace what is stored is left out and
+        reported as ``False``, unless the same record is stored already: then the call was repeated. A record lives for
         ``settings.expires_for(record.status)`` seconds. ``records`` have distinct ids and usually come from ``encode``;
         plain records are encoded here. ``codec.encode_record`` returns the bytes of both.
 
@@ -226,17 +226,18 @@ class Store(ABC):
         also where several producers append at once; it refuses all of them with ``stream.stream_ended`` where the task
         is final, and with ``stream.stream_full`` where the stream would hold more than ``stream_max_items``, unless
         ``stream_trim`` says to delete the oldest ones instead. These errors are returned and not raised, so that they
-        reach their own callers only. A stream lives for ``settings.result_expires`` seconds, from its last item on.
-        Readers are notified in the same step. Of an append that is ``repeated`` only those items are stored that are
-        not among the newest ``stream.REPEATED_AMONG`` ones; its number is that of its last item, wherever that is.
+        reach their own callers only. A stream lives for ``settings.result_expires`` seconds after its last item.
+        Readers are notified in the same step. If an append is ``repeated``, items that are already among the newest
+        ``stream.REPEATED_AMONG`` ones are not stored again; the number returned is that of its last item, wherever it
+        is stored.
         """
         raise Unsupported(f"{type(self).__name__} keeps no streams; report what happens by update_state() instead")
 
     async def read_many(self, cursors: Sequence[Cursor]) -> Sequence[Chunk]:
-        """Return for each cursor, in order, what its stream holds behind it; ``stream.EMPTY`` where there is none.
+        """Return for each cursor, in order, what its stream holds after it; ``stream.EMPTY`` where there is no stream.
 
-        Ids may be repeated. A chunk may hold fewer items than the limit; it holds at least one where there is one,
-        unless the limit is 0. Behind what a cursor with ``final`` reads, the store lets nothing be appended later.
+        Ids may be repeated. A chunk may hold fewer items than the limit; if there is an item, it holds at least one,
+        unless the limit is 0. Once a cursor with ``final`` has read a stream, the store refuses later appends to it.
         """
         raise Unsupported(f"{type(self).__name__} keeps no streams; watch the task's states by updates() instead")
 
@@ -244,7 +245,7 @@ class Store(ABC):
         """Record that the runner of this id is alive, until ``seconds`` from now by the store's own clock.
 
         Raises:
-            Unsupported: this account may not do so, or leases have no place here; says what to do.
+            Unsupported: this account may not do so, or there is no place to store leases; says what to do.
         """
         raise Unsupported(f"{type(self).__name__} keeps no leases")
 

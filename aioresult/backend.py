@@ -22,16 +22,16 @@ T = TypeVar("T")
 class Backend(Writer):
     """Where results are stored and awaited.
 
-    A backend is a recipe: it may be made anywhere, also before any event loop runs, and connects at first use. It
+    A backend is a recipe: it may be made anywhere, even before an event loop runs, and connects at its first use. It
     keeps one set of connections for each event loop that uses it, so that the same backend works in ``asyncio.run``
     twice, in a test's fresh loop, and from other threads. It is closed with its loop, or by ``aclose()`` or ``async
     with``, and opens again when it is used again. After a fork the child starts afresh.
 
     Args:
         url_or_store: a URL such as ``redis://localhost:6379/0``, a ``Store``, or a client of redis-py, PyMongo, Motor
-            or SQLAlchemy, which remains the caller's to close. ``None`` takes the setting ``result_backend``. A
-            store serves the loop that uses it first, and ``Store.another`` each further one; a client serves those that
-            its driver lets it serve: redis-py's any, the others' the one that they were made in.
+            or SQLAlchemy, which remains the caller's to close. ``None`` takes the setting ``result_backend``. A store
+            serves the loop that uses it first; ``Store.another`` makes one for each further loop. A client serves the
+            loops that its driver supports: redis-py's any loop, the others the one in which they were made.
         settings: see ``aioresult.Settings``; Celery's names, times in seconds. A ready ``Store`` has its own.
 
     Raises:
@@ -57,7 +57,7 @@ class Backend(Writer):
 
     @property
     def _runtime(self) -> Runtime:
-        """What belongs to the running event loop, made at its first use."""
+        """The runtime of the running event loop, made at its first use."""
         return self._runtimes.current()
 
     # --- results ---
@@ -133,7 +133,7 @@ class Backend(Writer):
             await store.ping()
 
     async def capabilities(self) -> Capabilities:
-        """Say how results are pushed here, and why so."""
+        """Return how results are pushed here, and why this way."""
         async with self._runtime.calling() as store:
             return await store.capabilities()
 
@@ -142,7 +142,7 @@ class Backend(Writer):
         return self._runtime.stats()
 
     async def aclose(self) -> None:
-        """Close what this backend has opened in the running event loop; those who still wait get an error."""
+        """Close what this backend has opened in the running event loop; callers that still wait get an error."""
         await self._runtimes.aclose()
 
     async def __aenter__(self) -> Self:
@@ -155,7 +155,7 @@ class Backend(Writer):
 def configure(url_or_store: object = None, **settings: Any) -> Backend:
     """Make the backend that this process uses where none is given, and return it. See ``Backend`` for the arguments.
 
-    Also takes a ``Backend`` that is there already: ``configure(backend_from_app(app))``.
+    An existing ``Backend`` is accepted too: ``configure(backend_from_app(app))``.
     """
     backend = as_backend(url_or_store, **settings)
     set_default(backend)
@@ -163,7 +163,7 @@ def configure(url_or_store: object = None, **settings: Any) -> Backend:
 
 
 def as_backend(given: object = None, **settings: Any) -> Backend:
-    """Return a ``Backend`` as it is, and make one of everything else."""
+    """Return a ``Backend`` as it is, and make one from everything else."""
     if not isinstance(given, Backend):
         return Backend(given, **settings)
     if settings:

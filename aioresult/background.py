@@ -15,8 +15,8 @@ T = TypeVar("T")
 def owned_task(coroutine: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
     """Start a background task that never runs inside the call that starts it, whatever the loop's task factory does.
 
-    A task that is cancelled before its first step does nothing at all, not even its ``finally``. This happens where a
-    loop ends, which cancels all its tasks. ``Background`` takes care of that.
+    A task that is cancelled before its first step does nothing at all, not even its ``finally``. This happens when a
+    loop ends, because that cancels all its tasks. ``Background`` handles this case.
     """
     return asyncio.Task(coroutine, loop=asyncio.get_running_loop(), name=name)
 
@@ -24,30 +24,29 @@ def owned_task(coroutine: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
 def is_being_cancelled() -> bool:
     """Return whether the current task was asked to end.
 
-    Where it is false, a ``CancelledError`` does not concern the current task: something that it waits for was
-    cancelled.
+    If it is false, a ``CancelledError`` does not concern the current task: something that it waits for was cancelled.
     """
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
 
 def unasked_cancellation(place: str) -> StoreUnavailable:
-    """Return the error that takes the place of a ``CancelledError`` that the caller has not asked for."""
+    """Return the error that replaces a ``CancelledError`` that the caller did not request."""
     return StoreUnavailable(f"a call of {place} was cancelled by the store or its driver, not by the caller")
 
 
 class Background:
-    """Work that one task at a time does in the background, for as long as there is some.
+    """Work that one task at a time does in the background, as long as there is work.
 
-    The task ends when ``work`` returns. If there is work again by then, another one begins; also where the first one
-    was cancelled together with all other tasks of its loop, because some callers may go on nevertheless. ``work`` does
-    not return with work left undone, or it is begun again at once. An exception that it raises is reported by the
-    loop's exception handler, because it is a fault of this library, and the work rests until ``begin`` is called again.
+    The task ends when ``work`` returns. If there is new work by then, another task begins. This also holds when the
+    task was cancelled together with all other tasks of its loop, because some callers may continue. ``work`` must not
+    return while work is left, or it begins again at once. An exception that it raises is a fault of this library: the
+    loop's exception handler reports it, and the work pauses until ``begin`` is called again.
 
     Args:
-        work: does everything that there is to do, and returns.
+        work: does everything that is pending, and returns.
         name: the task's name.
-        pending: whether there is something to do.
+        pending: whether there is work to do.
     """
 
     __slots__ = ("_pending", "_work", "name", "task")
@@ -93,10 +92,10 @@ class Background:
 
 
 class Unhooked(Generic[T]):
-    """Iterates ``events`` so that the event loop does not know of it, where it is an asynchronous generator.
+    """Iterates an asynchronous generator, ``events``, without registering it with the event loop.
 
-    A loop that ends closes all asynchronous generators that it knows. One that a background task is iterating at that
-    moment cannot be closed, and the loop would print an error. It ends together with its task anyway.
+    A loop that ends closes all asynchronous generators that are registered with it. A generator that a background task
+    is iterating at that moment cannot be closed, and the loop would print an error. It ends with its task anyway.
     """
 
     def __init__(self, events: AsyncIterable[T]) -> None:
@@ -113,6 +112,6 @@ class Unhooked(Generic[T]):
         hooks = sys.get_asyncgen_hooks()
         sys.set_asyncgen_hooks(firstiter=None, finalizer=None)
         try:
-            return anext(self._events)  # a generator takes the hooks here, and only here
+            return anext(self._events)  # a generator reads the hooks of the event loop here, and only here
         finally:
             sys.set_asyncgen_hooks(*hooks)

@@ -1,4 +1,4 @@
-"""Trying again what failed because the store was away, and how long to wait before that."""
+"""Retrying calls that failed because the store was unavailable, and the pauses between the attempts."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class Backoff:
 
 
 async def retried(call: Callable[[], Awaitable[T]], backoff: Backoff, *, give_up: Callable[[], bool]) -> T:
-    """Return what ``call`` gives; while the store is away, call again after each pause of ``backoff``.
+    """Return the result of ``call``; while the store is unavailable, call again after each pause of ``backoff``.
 
     Raises:
-        StoreUnavailable: the store was still away when ``give_up`` returned true.
+        StoreUnavailable: the store was still unavailable when ``give_up`` returned true.
     """
     while True:
         try:

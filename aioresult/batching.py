@@ -1,7 +1,7 @@
 """Batching: single reads, writes and deletions become the plural calls of a store.
 
-Where a store has several lanes, one batch is prepared here while another is served there. An id is always written over
-the same lane: its states are stored in order, and no two batches under way have a row in common.
+If a store has several lanes, one batch is prepared here while the server handles another. An id is always written over
+the same lane, so its states are stored in order, and no two batches in flight have a row in common.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from aioresult.record import Record
 from aioresult.stream import Append, Chunk, Cursor, Page
 
 _MAX_CURSORS: Final = 500
-"""Most streams that are read in one batch: each may give many items."""
+"""The most streams that are read in one batch, because each may return many items."""
 
 
 class _ReadLane(Lane[Sequence[str], Mapping[str, Record]]):
@@ -37,7 +37,7 @@ class _ReadLane(Lane[Sequence[str], Mapping[str, Record]]):
 
 
 class _StreamReadLane(Lane[Cursor, Page]):
-    """Reads of streams. Readers at the same place share one read, and what it decodes."""
+    """Reads of streams. Readers at the same position share one read and its decoded items."""
 
     def _take(self) -> list[Submitted[Cursor, Page]]:
         batch, self._pending = self._pending[:_MAX_CURSORS], self._pending[_MAX_CURSORS:]
@@ -57,7 +57,7 @@ class _StreamReadLane(Lane[Cursor, Page]):
 class Batcher:
     """The only caller of a store's reads and writes, within one event loop.
 
-    Its methods return futures instead of being coroutines, which is a frame less for each of very many callers.
+    Its methods return futures instead of being coroutines, which saves each of very many callers a frame.
     """
 
     def __init__(self, store: Store) -> None:
@@ -67,7 +67,7 @@ class Batcher:
 
     @property
     def reached(self) -> bool:
-        """Whether the store has answered before: from then on an outage is something to wait out."""
+        """Whether the store has answered before: after that, callers wait during an outage instead of failing."""
         lanes: tuple[Lane[Any, Any], ...] = (*self._reads, *self._changes, *self._stream_reads)
         return any(lane.answered for lane in lanes)
 
@@ -77,7 +77,7 @@ class Batcher:
         return any(lane.answered for lane in self._changes)
 
     def get_many(self, ids: Sequence[str]) -> asyncio.Future[Mapping[str, Record]]:
-        """Give the records of ``ids``, of which there is at least one, and perhaps of others of the same batch."""
+        """Give the records of ``ids`` (at least one id), and perhaps those of other ids of the same batch."""
         lanes = self._reads
         return lanes[lane_of(ids[0], len(lanes))].submit(ids)
 
@@ -97,12 +97,12 @@ class Batcher:
         return lanes[lane_of(append.id, len(lanes))].submit(append)
 
     def read_stream(self, cursor: Cursor) -> asyncio.Future[Page]:
-        """Give what a stream holds behind ``cursor``."""
+        """Give what a stream holds after ``cursor``."""
         lanes = self._stream_reads
         return lanes[lane_of(cursor.id, len(lanes))].submit(cursor)
 
     async def aclose(self) -> None:
-        """Let writes and deletions finish; a read that is still under way has nothing to lose."""
+        """Let writes and deletions finish; reads are dropped, because that loses nothing."""
         reading: tuple[Lane[Any, Any], ...] = (*self._reads, *self._stream_reads)
         for reads in reading:
             await reads.abandon()

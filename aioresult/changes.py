@@ -1,4 +1,4 @@
-"""The lane for all that changes a store: writes, appends and deletions, in the order of their callers."""
+"""The lane for everything that changes a store: writes, appends and deletions, in the order of the calls."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ Change = Record | Append | str
 """A record to write, items to append, or the id of a record to delete."""
 
 _MAX_CHANGES: Final = 2000
-"""Most changes in one batch: beyond that a bigger batch gains nothing, and delays the next one."""
+"""The most changes in one batch: a bigger batch gains nothing, and delays the next one."""
 
 
 class ChangeLane(Lane[Change, Any]):
     """Writes, appends and deletions. They share a lane, so that those of one id are done in their order."""
 
     def _take(self) -> list[Submitted[Change, Any]]:
-        """Take changes of distinct ids: a second one of an id waits for the next batch, which keeps their order.
+        """Take changes of distinct ids. A second change of an id waits for the next batch, to keep their order.
 
-        Only appends to one stream that follow each other are taken together, unless they are repeated: the number of
-        an item that was stored before does not follow from the numbers of the others.
+        Only consecutive appends to one stream are taken together, unless they are repeated: the number of an item that
+        was stored before cannot be computed from the numbers of the others.
         """
-        ids: dict[str, bool] = {}  # and whether what was taken of an id may be followed by another append
+        ids: dict[str, bool] = {}  # the value: whether another append to this id may be taken as well
         batch: list[Submitted[Change, Any]] = []
         rest: list[Submitted[Change, Any]] = []
         for submitted in self._pending:
@@ -62,12 +62,12 @@ class ChangeLane(Lane[Change, Any]):
         try:
             outcomes = await self._store.append_many(calls)
         except BaseException:
-            for change, _ in batch:  # they may have been stored: a caller who tries again has to say so
+            for change, _ in batch:  # they may have been stored: a caller that tries again must say so
                 change.repeated = True
             raise
         for own, outcome in zip(by_id.values(), outcomes, strict=True):
             if isinstance(outcome, StreamFull | ResultTooLarge) and len(own) > 1:
-                for submitted in own:  # the first ones may still have room, and each alone may be small enough
+                for submitted in own:  # there may be room for the first ones, and each alone may be small enough
                     await self._append([submitted])
             else:
                 _answer_appends(own, outcome)
@@ -88,18 +88,18 @@ class ChangeLane(Lane[Change, Any]):
             written = [bool(exc.outcomes.get(record.id)) for record, _ in batch]
         except StoreUnavailable:
             raise
-        except Exception as exc:  # noqa: BLE001  (handed to the caller that it concerns)
+        except Exception as exc:  # noqa: BLE001  (given to the caller that it concerns)
             if len(batch) == 1:
                 fail(batch, exc)
             else:
-                for submitted in batch:  # one record is at fault: the others must not suffer
+                for submitted in batch:  # one record is at fault: the others must be stored nevertheless
                     await self._write([submitted])
             return
         answer(batch, written)
 
 
 def _answer_appends(batch: Sequence[Submitted[Append, Any]], outcome: int | AioResultError) -> None:
-    """Answer the callers of one stream's batch by the number of its last item, or by an error."""
+    """Give each caller of one stream's batch the number of its last item, or an error."""
     if isinstance(outcome, AioResultError):
         for append, _ in batch:
             append.repeated = append.repeated or isinstance(outcome, StoreUnavailable)

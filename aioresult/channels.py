@@ -1,7 +1,7 @@
 """Readers of streams: one channel for each stream that is being read, with a small window of its newest items.
 
-A reader is a cursor. It takes what it needs from the window; what is older, or was missed, is read from the store, once
-for all readers at the same place. News that come twice or in another order do no harm, because items are numbered.
+A reader is a cursor. It takes items from the window. Items that are older, or were missed, are read from the store,
+once for all readers at the same position. News may come twice or in another order, because items are numbered.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from aioresult.record import Record
 from aioresult.stream import Cursor, Item, News, Page
 
 WINDOW: Final = 64
-"""Newest items that a channel keeps: a reader that is further behind reads from the store."""
+"""How many of the newest items a channel keeps: a reader that is further behind reads from the store."""
 PAGE: Final = 500
-"""Most items in one read."""
+"""The most items in one read."""
 
 Entry = Item | DecodeError
 """An item, or why it cannot be read."""
 
 Waiter = asyncio.Future[Page | None]
-"""What a reader waits for: a page that it has asked for, or ``None`` when something has changed, or at its deadline."""
+"""What a reader waits for: the page that it requested, or ``None`` after a change or at its deadline."""
 
 
 class Channel:
-    """What is known here of one stream while somebody reads it.
+    """What is known here of one stream while it has readers.
 
     Attributes:
         id: the task's id.
-        changes: how often something was told after which there may be items that nothing is known of.
+        changes: how many notifications have come after which there may be items that are unknown here.
         final: the task's final (or unreadable) record, once it is known.
         last: the highest number that is known to be stored.
         readers: how many there are.
@@ -56,15 +56,15 @@ class Channel:
         self._loop = asyncio.get_running_loop()
         self._window: list[Entry] = []
         self._first = 1
-        """The number of the window's first item; without items, of the next one that is expected."""
+        """The number of the window's first item; without items, that of the next expected item."""
         self.last = 0
         self._changes_known = 0
-        """How many changes a read has followed."""
+        """How many of the changes were followed by a read."""
         self._error: Exception | None = None
         self._waiters: Waiter | set[Waiter] | None = None
-        """The readers that wait: usually one, which is kept bare."""
+        """The readers that wait: usually one, which is kept without a set."""
 
-    # --- what the hub tells: no awaits ---
+    # --- called by the hub: no awaits ---
 
     def take(self, news: News) -> None:
         """Take news of the feed."""
@@ -93,7 +93,7 @@ class Channel:
         self._wake()
 
     def push(self, record: Record) -> None:
-        """Take a state of the task: what was appended before a final one is stored by now."""
+        """Take a state of the task. When it is final, all items appended before it are stored."""
         if record.ended:
             self.final = record
             self.changes += 1
@@ -110,10 +110,10 @@ class Channel:
             if waiter is not None and not waiter.done():
                 waiter.set_result(None)
 
-    # --- what readers ask ---
+    # --- called by readers ---
 
     def window_after(self, cursor: int) -> Collection[Entry]:
-        """Return the items that follow ``cursor``, as far as they are here."""
+        """Return the items that follow ``cursor``, as far as the window holds them."""
         behind = cursor + 1 - self._first
         return self._window[behind:] if behind >= 0 else ()
 
@@ -130,12 +130,12 @@ class Channel:
         return self._changes_known < self.changes or cursor != self.last
 
     def check(self) -> None:
-        """Raise what ended all waiting, if something did."""
+        """Raise the error that ended all waiting, if there is one."""
         if self._error is not None:
-            raise self._error.with_traceback(None)  # all readers share it: begin its traceback here
+            raise self._error.with_traceback(None)  # all readers share the error: begin its traceback here
 
     def wait(self, deadline: float | None) -> Waiter:
-        """Return what is set when something has changed, or at ``deadline``. The caller gives it back by ``leave``."""
+        """Return a future that is set after a change, or at ``deadline``. The caller must pass it to ``leave``."""
         self.check()
         waiter: Waiter = self._loop.create_future()
         waiters = self._waiters
@@ -150,7 +150,7 @@ class Channel:
         return waiter
 
     def leave(self, waiter: Waiter, deadline: float | None) -> None:
-        """Take back what ``wait`` or ``read`` gave, whether or not it has been set."""
+        """Drop a future that ``wait`` or ``read`` returned, whether or not it has been set."""
         if self._waiters is waiter:
             self._waiters = None
         elif isinstance(self._waiters, set):
@@ -159,9 +159,9 @@ class Channel:
             self._deadlines.discard(waiter, deadline)
 
     def read(self, cursor: int, deadline: float | None) -> Waiter:
-        """Return what gives the page that follows ``cursor``, from the store; otherwise the same as ``wait``.
+        """Return a future for the page that follows ``cursor``, from the store; otherwise the same as ``wait``.
 
-        Readers that are at the same place at once share one read.
+        Readers at the same position share one read.
         """
         self.check()
         waiter = cast("Waiter", self._batcher.read_stream(Cursor(self.id, cursor, PAGE, self.final is not None)))
@@ -170,9 +170,9 @@ class Channel:
         return waiter
 
     def took(self, page: Page, changes: int, last: int) -> None:
-        """Take note of a page that was read when so many ``changes`` had been told and ``last`` was known."""
+        """Note a page that was read; ``changes`` and ``last`` are this channel's values at the start of the read."""
         self._changes_known = max(self._changes_known, changes)
-        if page.last < last == self.last:  # it was deleted; readers that are further look, and find that it is gone
+        if page.last < last == self.last:  # it was deleted; readers that are further read it, and find that it is gone
             self._window.clear()
             self._first = page.last + 1
             self.last = page.last

@@ -16,7 +16,7 @@ class Collection(Generic[R]):
         self.update(results)
 
     def add(self, result: R) -> None:
-        """Add ``result``, unless it is in already."""
+        """Add ``result``, unless it is a member already."""
         if result not in self.results:
             self.results.append(result)
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Final
 
 MASK: Final = "***"
-"""Is shown in place of what is hidden."""
+"""What is shown in place of a hidden part."""
 
 
 def without_credentials(url: str) -> str:
-    """Return ``url`` with everything masked that may be a user, a password or an option's value.
+    """Return ``url`` with every part masked that may be a user, a password or an option's value.
 
-    A password in which ``/``, ``?``, ``#``, ``;`` or ``@`` is not percent-encoded does not show either: what stands
-    before the last ``@`` is masked, wherever that is.
+    A password in which ``/``, ``?``, ``#``, ``;`` or ``@`` is not percent-encoded is hidden too: everything before the
+    last ``@`` is masked.
     """
     scheme, separator, rest = url.partition("://")
     if not separator or "@" in scheme:

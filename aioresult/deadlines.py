@@ -14,7 +14,7 @@ _FEW: Final = 64
 class Deadlines:
     """Resolves futures to ``None`` at their deadlines.
 
-    The caller that adds a future has to discard it when it is done before its deadline. Nothing is kept of it then.
+    The caller that adds a future must discard it when it is done before its deadline.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -27,14 +27,14 @@ class Deadlines:
         return sum(map(len, self._slots.values()))
 
     def add(self, future: asyncio.Future[Any], deadline: float) -> None:
-        """Let ``future`` end at ``deadline``, in the loop's time."""
+        """Resolve ``future`` at ``deadline``, in the loop's time, unless it is done before."""
         slot = int(deadline * _PER_SECOND) + 1
         futures = self._slots.get(slot)
         if futures is not None:
             futures.add(future)
             return
         self._slots[slot] = {future}
-        if len(self._due) > 2 * len(self._slots) + _FEW:  # most of it belongs to slots that are empty by now
+        if len(self._due) > 2 * len(self._slots) + _FEW:  # most entries belong to slots that are empty by now
             self._due = sorted(self._slots)
         else:
             heappush(self._due, slot)
@@ -42,7 +42,7 @@ class Deadlines:
             self._set_timer()
 
     def discard(self, future: asyncio.Future[Any], deadline: float) -> None:
-        """Take ``future`` away, if it is still here; ``deadline`` is the one that it was added with."""
+        """Remove ``future``, if it is still here; ``deadline`` is the one with which it was added."""
         slot = int(deadline * _PER_SECOND) + 1
         futures = self._slots.get(slot)
         if futures is not None:

@@ -13,11 +13,12 @@ from aioresult.runtime import Runtime
 from aioresult.settings import Settings
 
 _BACKEND: Final = "aioresult.backend:Backend"
-"""Made for the URL in the environment. Named and not imported, because a backend makes results, and imports them."""
+"""The class that is used for the URL in the environment. It is named and not imported, because it imports the results,
+which import this module."""
 
 
 class ResultBackend(Protocol):
-    """Waits for results, and makes further ones. ``aioresult.Backend`` is one, and documents these."""
+    """Waits for results, and makes further ones. ``aioresult.Backend`` implements and documents these methods."""
 
     @property
     def settings(self) -> Settings: ...
@@ -30,7 +31,7 @@ class ResultBackend(Protocol):
 
 
 class Result(Protocol):
-    """The result of a task or of a group, as parents, children and members of groups are seen.
+    """The result of a task or of a group: the type of parents, children and members of groups.
 
     ``aioresult.AsyncResult`` and ``GroupResult`` document what these methods do.
     """
@@ -59,7 +60,7 @@ def ancestors_of(result: Result) -> list[Any]:
 
 
 def common_runtime(results: Sequence[Result]) -> Runtime:
-    """Return what the one backend of ``results`` keeps for the running loop; refuse results of several backends."""
+    """Return the runtime that the one backend of ``results`` has in this loop; refuse results of several backends."""
     backend = results[0].backend
     if any(result.backend is not backend for result in results):
         raise AioResultError(
@@ -79,7 +80,7 @@ def set_default(backend: ResultBackend) -> None:
 
 
 def get_default() -> ResultBackend:
-    """Return the default backend; where none was set, that of the environment variable ``AIORESULT_URL``.
+    """Return the default backend; if none was set, that of the environment variable ``AIORESULT_URL``.
 
     Raises:
         BackendNotConfigured: there is neither.

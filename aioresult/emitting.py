@@ -15,16 +15,16 @@ from aioresult.errors import AioResultError, StreamEnded, StreamFull
 from aioresult.stream import Append, now
 
 _PORTION: Final = 4 * 2**20
-"""Bytes of items that are sent together: stores have limits for what is stored at once."""
+"""How many bytes of items are sent together: stores limit how much can be stored in one call."""
 
 
 class Emitter:
-    """Buffers the items of one task and stores them. May be used by any thread; made in the event loop.
+    """Buffers the items of one task and stores them. Usable from any thread, but made in the event loop.
 
-    Items are sent in the background, as many together as there are. They stay in the buffer until they are stored.
+    Items are sent in the background, in batches. They stay in the buffer until they are stored.
 
-    Where the task's result is ignored, so are its items, since no reader would see an end. While the store is away,
-    they are kept for ``timeout`` seconds.
+    If the task's result is ignored, its items are ignored too, because no reader would see an end. While the store is
+    unavailable, items are kept for ``timeout`` seconds.
     """
 
     def __init__(self, backend: Backend, task_id: str, ignored: bool, timeout: float) -> None:
@@ -67,7 +67,7 @@ class Emitter:
             self._loop.call_soon_threadsafe(self._sending.begin)
 
     async def send(self, value: Any) -> None:
-        """Append ``value`` as soon as there is room for it; for the event loop."""
+        """Append ``value`` as soon as there is room for it; to be called in the event loop."""
         while len(self._buffer) >= self._limit and self._error is None:
             if self._drained is None:
                 self._drained = self._loop.create_future()
@@ -92,25 +92,25 @@ class Emitter:
                 self._drained = None
 
     def close(self, error: BaseException) -> None:
-        """Take nothing more: later calls of ``emit`` raise ``error``. What is in the buffer is still stored."""
+        """Accept no more items: later calls of ``emit`` raise ``error``. What is in the buffer is still stored."""
         with self._room:
-            if self._error is None or isinstance(self._error, StreamEnded):  # why it has ended is known a little later
+            if self._error is None or isinstance(self._error, StreamEnded):  # the reason is known a little later
                 self._error = error
             self._room.notify_all()
 
     async def settle(self) -> None:
-        """Wait until everything that was emitted is stored: the final state comes next."""
+        """Wait until everything that was emitted is stored, since the final state is stored next."""
         await self._sending.finish()
 
     async def flush(self) -> None:
-        """Wait until everything is stored; raise why some of it could not be."""
+        """Wait until everything is stored; raise an error if some items could not be stored."""
         await self._sending.finish()
         if self._error is not None:
             raise self._error
 
 
 def _portion(items: list[bytes]) -> list[bytes]:
-    """Return the first items: as many as are sent together, and at least one."""
+    """Return the items to send together: the first ones, and at least one."""
     size = 0
     for index, item in enumerate(items):
         size += len(item)
@@ -135,8 +135,8 @@ def _current(what: str) -> Emitter:
 def emit(value: Any) -> None:
     """Append ``value`` to the stream of the task that is running; ``AsyncResult.stream`` reads it.
 
-    For functions that a ``TaskRunner`` runs. It returns at once; the item is stored soon, and before the final state of
-    the task is. When ``stream_buffer`` items wait to be stored, it blocks in a thread, and raises in a coroutine.
+    For functions that a ``TaskRunner`` runs. It returns at once; the item is stored soon, and always before the task's
+    final state. When ``stream_buffer`` items wait to be stored, it blocks in a thread, and raises in a coroutine.
 
     Args:
         value: any encodable value.

@@ -24,9 +24,9 @@
     ├── RemoteTaskError         the task failed with an exception that is not rebuilt here
     └── RemoteTraceback         never raised: the ``__cause__`` of a task's exception, which prints the remote traceback
 
-The exceptions of tasks themselves are raised as they are where their type is known (see ``register_exception``).
-All of these can be pickled; none carries a credential. Each class has an entry in the documentation: its address is the
-attribute ``documentation``, and a note, which tracebacks print below the message.
+A task's own exception is raised with its own type where that type is known (see ``register_exception``). All of these
+can be pickled; none carries a credential. Each class has an entry in the documentation. The attribute ``documentation``
+holds its address, and so does a note, which tracebacks print below the message.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
 DOCUMENTATION: Final = "https://github.com/aioresult/aioresult/blob/main/docs/howto/troubleshooting.md"
-"""The page that says of each error what it means and what to do."""
+"""The page that says what each error means and what to do."""
 
 
 class _Note:
-    """The notes of an error: they are made when somebody looks, which is seldom, and not when it is raised."""
+    """The notes of an error, made when they are first read, which is seldom, and not when it is raised."""
 
     def __get__(self, error: AioResultError | None, owner: type[AioResultError]) -> list[str]:
         if error is None:
-            raise AttributeError("__notes__")  # as of any other class of exceptions
+            raise AttributeError("__notes__")  # as with any other class of exceptions
         notes = error.__dict__["__notes__"] = [f"What this means: {error.documentation}"]
         return notes
 
@@ -52,11 +52,11 @@ class AioResultError(Exception):
     """Root of all errors of this package.
 
     Attributes:
-        documentation: address of what the documentation says of this class.
+        documentation: address of this class's entry in the documentation.
     """
 
     documentation: ClassVar[str] = f"{DOCUMENTATION}#aioresulterror"
-    __notes__ = _Note()  # an attribute of each instance, once somebody has looked
+    __notes__ = _Note()  # an attribute of each instance once it was read
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -73,7 +73,7 @@ class SettingsError(AioResultError, ValueError):
 
 
 class UnknownStore(SettingsError):
-    """Raised for a URL, or another name of a place, that no store is known for; what is kept there cannot be read."""
+    """Raised for a URL, or another name of a place, for which no store is known; what is kept there cannot be read."""
 
 
 class InvalidTaskId(AioResultError, ValueError, TypeError):
@@ -157,7 +157,7 @@ class RemoteTaskError(AioResultError):
         exc_module: module of the original class, or ``None`` where it was not recorded.
         exc_args: the original arguments, as decoded by the serializer.
         traceback: the original traceback as text, or ``None``.
-        message: what the original said, where its arguments do not tell that; or else ``None``.
+        message: the original's text, where its arguments do not contain it; otherwise ``None``.
     """
 
     def __init__(
@@ -181,7 +181,7 @@ class RemoteTaskError(AioResultError):
 
 
 class RemoteTraceback(AioResultError):
-    """The ``__cause__`` of an exception that a task raised elsewhere: prints the traceback that it had there.
+    """The ``__cause__`` of an exception that a task raised in another process: prints the traceback that it had there.
 
     Attributes:
         text: the traceback as text, with the "direct cause" sections that it had.

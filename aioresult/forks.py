@@ -11,7 +11,7 @@ class Forkable(Protocol):
     """Holds what must not be shared with a parent process: connections, locks, tasks."""
 
     def _start_afresh(self) -> None:
-        """Forget all that, without using or closing it; called in the child."""
+        """Forget them, without using or closing them; called in the child."""
 
 
 _FOLLOWED: Final[weakref.WeakSet[Forkable]] = weakref.WeakSet()
@@ -20,7 +20,7 @@ _following = False
 
 
 def follow(forkable: Forkable) -> None:
-    """Have ``forkable`` start afresh in every child that is forked from now on, for as long as it lives."""
+    """Have ``forkable`` start afresh in every child that is forked from now on, as long as ``forkable`` lives."""
     global _following  # noqa: PLW0603  (a registration with the interpreter, which is process-wide)
     _FOLLOWED.add(forkable)
     if not _following and hasattr(os, "register_at_fork"):

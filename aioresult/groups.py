@@ -1,4 +1,4 @@
-"""Sets and groups of results, asked and awaited as one."""
+"""Sets and groups of results, queried and awaited as one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from aioresult.runtime import check_timeout
 
 
 class ResultSet(Collection[Result]):
-    """A mutable collection of results, each only once, that can be asked and awaited as one.
+    """A mutable collection of results, each only once, that can be queried and awaited as one.
 
     Members may be groups themselves; their values are lists then.
     """
@@ -36,7 +36,7 @@ class ResultSet(Collection[Result]):
         """Return the single results in this, those of nested groups included, in order."""
         return leaves(self.results)
 
-    # --- asking: one read for all members ---
+    # --- querying: one read for all members ---
 
     async def records(self) -> list[Record]:
         """Return the present records of all single members, those of nested groups included."""
@@ -59,7 +59,7 @@ class ResultSet(Collection[Result]):
         return not await self.ready()
 
     async def completed_count(self) -> int:
-        """Return how many members have succeeded, as Celery counts them: a nested group is one, once all of it has."""
+        """Return how many members have succeeded, as in Celery: a nested group counts as one, once all of it has."""
         singles = self.leaves()
         records = dict(zip(singles, await current_records(singles), strict=True))
         return sum(all(records[leaf].successful for leaf in member.leaves()) for member in self.results)
@@ -116,7 +116,7 @@ class ResultSet(Collection[Result]):
     __hash__ = None  # type: ignore[assignment]  # mutable; a group is known by its id
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_backend": None}  # a pickled set is in the backend of the process that it comes to
+        return {**self.__dict__, "_backend": None}  # an unpickled set uses the backend of its new process
 
 
 class GroupResult(ResultSet):
@@ -173,7 +173,7 @@ class GroupResult(ResultSet):
         return ((self.id, parent), [member.as_tuple() for member in self.results])
 
     def __json__(self) -> ResultTree:
-        """Return what is stored where a group is a value: the form in which Celery stores it too."""
+        """Return the form in which a group is stored as a value, which is Celery's too."""
         return self.as_tuple()
 
     def __repr__(self) -> str:
@@ -183,7 +183,7 @@ class GroupResult(ResultSet):
         return self.id
 
     def __bool__(self) -> bool:
-        """A group is true, also without members: ``restore`` gives ``None`` where there is none."""
+        """A group is true even without members, because ``restore`` returns ``None`` where there is no group."""
         return True
 
     def __hash__(self) -> int:  # type: ignore[override]  # a set is mutable, a group is known by its id

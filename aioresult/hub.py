@@ -1,9 +1,9 @@
 """Many waiters over one feed.
 
-Callers register under their ids before anything is awaited. One coalesced read answers those whose results are ready.
-One subscription per event loop watches the other ids, and is closed when it is not needed any more. For every waiter
-the store is read once after its subscription has taken effect. A lost connection is replaced, and all outstanding ids
-are read again. In addition, all outstanding ids are read every ``fallback_interval`` seconds.
+Callers register under their ids before anything is awaited. One coalesced read answers the callers whose results are
+ready. One subscription per event loop watches the other ids, and is closed when it is not needed any more. For every
+waiter the store is read once after its subscription has taken effect. When a connection is lost, it is replaced, and
+all outstanding ids are read again. In addition, all outstanding ids are read every ``fallback_interval`` seconds.
 """
 
 from __future__ import annotations
@@ -44,17 +44,17 @@ class Hub:
         """The deadlines of waiters."""
         self._losses = Losses(store, batcher, self._looker.look_at)
         self.own_runners = self._losses.own
-        """The runners of this process that have tasks: these are not lost, whatever became of their lease."""
+        """The runners of this process that have tasks: these are not lost, even if their lease has ended."""
         self._outage: StoreUnavailable | None = None
         self.closed = False
-        """Whether it was closed; nothing can be awaited after that."""
+        """Whether the hub was closed; nothing can be awaited after that."""
         self.fallback_reads = 0
         self.delivered = 0
         """How many final records have reached a member."""
 
     @property
     def outage(self) -> StoreUnavailable | None:
-        """Why the store could not be reached the last time, or ``None`` where it could."""
+        """Why the last attempt to reach the store failed, or ``None`` if it succeeded."""
         return self._outage
 
     @outage.setter
@@ -65,7 +65,7 @@ class Hub:
 
     @property
     def waiting(self) -> int:
-        """How many ids somebody waits for."""
+        """How many ids have a waiter or listener."""
         return len(self._members)
 
     @property
@@ -113,7 +113,7 @@ class Hub:
         self._members.leave(ids, member)
 
     def open_channel(self, task_id: str) -> Channel:
-        """Return the channel of a stream for one more reader, who returns it by ``close_channel``."""
+        """Return the channel of a stream for one more reader, which must call ``close_channel`` at its end."""
         channel = self._channels.get(task_id)
         if channel is None:
             if self.closed:
@@ -153,7 +153,7 @@ class Hub:
         if registered is None:
             return
         self.delivered += 1
-        if isinstance(registered, asyncio.Future):  # the usual case, for which nothing more is to be done
+        if isinstance(registered, asyncio.Future):  # the usual case: nothing more to do
             if not registered.done():
                 registered.set_result(record)
             return
@@ -189,13 +189,13 @@ class Hub:
         if not self._members:
             logger.error("the feed of %s failed while nobody waited", self._store.location, exc_info=exc)
         self.fail(list(self._members), exc)
-        for channel in list(self._channels.values()):  # a channel whose task is final is not a member any more
+        for channel in list(self._channels.values()):  # a channel whose task is final is no longer a member
             channel.fail(self._error(exc))
 
-    # --- looking and watching ---
+    # --- reading and watching ---
 
     def looked(self, ids: set[str]) -> None:
-        """Watch those of ``ids`` that are new: they have been read, or cannot be read before the store is back."""
+        """Watch the new ones of ``ids``: they have been read, or cannot be read before the store is available again."""
         fresh = {task_id for task_id in ids if task_id in self._new and task_id in self._members}
         self._new -= ids
         self._losses.judge()
@@ -205,7 +205,7 @@ class Hub:
                 self._subscription.follow(fresh & self._channels.keys())
 
     def read_all(self) -> None:
-        """Read everything that somebody waits for, in case a notification was lost."""
+        """Read every id that is waited for, in case a notification was lost."""
         self.fallback_reads += 1
         self._losses.begin(self._members, self.reconnects)
         for task_id in self._members:
@@ -214,14 +214,14 @@ class Hub:
             channel.take(LOOK)
 
     async def open_feed(self) -> Feed:
-        """Return a new feed of the store, or one that polls it where it cannot push, or is not to."""
+        """Return a new feed of the store, or one that polls it where the store cannot push, or ``push`` is off."""
         return await self._subscription.open_feed()
 
     def _closed_error(self) -> AioResultError:
         return AioResultError(f"the backend of {self._store.location} was closed meanwhile")
 
     async def aclose(self) -> None:
-        """End the background tasks and close the feed; those who still wait get an error."""
+        """End the background tasks and close the feed; callers that still wait get an error."""
         self.closed = True
         await self._looker.cancel()
         await self._losses.cancel()

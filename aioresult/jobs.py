@@ -1,4 +1,4 @@
-"""One task of a runner: whether its function may be called, and over what its end is stored."""
+"""One task of a runner: whether its function may be called, and which stored states its final state may replace."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from aioresult.stopping import Stop, current_stop
 
 
 class Job:
-    """What belongs to one task.
+    """One task of a runner.
 
     Args:
         backend: where it is stored.
         task_id: the task's id.
-        ignored: whether its result is ignored: it cannot be stopped from elsewhere then.
+        ignored: whether its result is ignored; then it cannot be stopped from another process.
         once: whether its function is called only where nothing is stored under the id.
         lease: of the runner.
         recorder: of the runner.
     """
 
     running: asyncio.Task[Outcome | None]
-    """Calls the function."""
+    """The asyncio task that calls the function."""
     overs: tuple[str | None, ...]
-    """Over what the final state may be stored, tried in this order; ``None`` for the plain rule."""
+    """What the final state may replace, tried in this order; ``None`` for the plain rule."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Job:
         self.id = task_id
         self.ignored = ignored
         self.overs = (UNFINISHED,)
-        if once:  # the answer to the claim may be lost: the end is then stored over our own claim, or over nothing
+        if once:  # the answer to the claim may be lost: then the final state replaces our own claim, or nothing
             self.overs = (*filter(None, [lease.mark(backend, backend._runtime.store)]), ABSENT)
         self.stop = Stop(task_id, self._told)
         self.reports = Reports(backend, task_id, ignored, lease)
@@ -70,24 +70,24 @@ class Job:
         current_stop.set(self.stop)
 
     def listen(self) -> None:
-        """Hear of final states that others store, until the end of this task is stored."""
+        """Receive final states that others store, until the final state of this task is stored."""
         if not self.ignored:
             self.stop.listen(self._backend._runtime.hub, self._recorder.listening_lost)
 
     def close(self, error: AioResultError) -> None:
-        """Take no more states and items: what reports one is told ``error``."""
+        """Accept no more states and items: a later report raises ``error``."""
         if isinstance(error, TaskRevokedError) and self.stop.error is None:
             self.stop.error = error
         self.reports.close(error)
         self.emitter.close(error)
 
     async def settle(self) -> None:
-        """Wait until what was reported is stored: the final state comes next."""
+        """Wait until everything that was reported is stored, since the final state is stored next."""
         await self.reports.settle()
         await self.emitter.settle()
 
     def leave(self) -> None:
-        """Give back what the task held, once its end is stored."""
+        """Release what the task held, once its final state is stored."""
         if not self.ignored:
             self._lease.leave()
 
@@ -98,15 +98,15 @@ class Job:
         self.reports.report(states.STARTED, {"hostname": socket.gethostname()})
 
     async def look(self) -> None:
-        """Look at what is stored under an id that the caller has given: a task that was revoked does not run.
+        """Read what is stored under an id that the caller has given: a task that was revoked does not run.
 
-        What an earlier run has left is as if it were not there, except that SUCCESS is never replaced.
+        What an earlier run has stored is ignored, except that SUCCESS is never replaced.
         """
         if self.ignored:
             return
         try:
             record = await self._backend._runtime.look(self.id)
-        except AioResultError:  # the store is away: the end is stored later, unless the task was revoked
+        except AioResultError:  # the store is unavailable: the final state is stored later, unless the task was revoked
             record = None
         if record is None or not record.ready:
             self.listen()
@@ -116,9 +116,9 @@ class Job:
             self.overs = (None,)
 
     async def claim(self) -> bool:
-        """Store STARTED if nothing is stored under the id, and return whether that was so: whether the task is ours."""
+        """Store STARTED if nothing is stored under the id; return whether it was stored: then the task is ours."""
         backend = self._backend
-        # No two claims are equal: what is stored tells whether it is this one.
+        # No two claims are equal, so the stored record shows whether it is this one.
         meta = {"hostname": socket.gethostname(), "started_at": datetime.now(UTC).isoformat()}
         store = backend._runtime.store
         record = Record(id=self.id, status=states.STARTED, result=meta, traceback=self._lease.mark(backend, store))

@@ -1,7 +1,7 @@
-"""Lanes: each collects single calls of one kind, and makes them in batches, one batch after the other.
+"""Lanes: each collects single calls of one kind, and sends them in batches, one batch after the other.
 
-The first caller of a loop turn starts a flush, which takes everything that has collected by the time it runs. The next
-batch collects while it is in flight. An idle lane delays nothing, and batches grow with the load.
+The first caller of a loop turn starts a flush, which takes all calls submitted by the time it runs. The next batch is
+collected while this one is in flight. An idle lane delays nothing, and batches grow with the load.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Submitted = tuple[Call, asyncio.Future[Outcome]]
 
 
 def lane_of(task_id: str, lanes: int) -> int:
-    """Return which of so many lanes ``task_id`` takes."""
+    """Return the number of the lane that ``task_id`` uses."""
     return hash(task_id) % lanes
 
 
@@ -40,7 +40,7 @@ class Lane(ABC, Generic[Call, Outcome]):
         """Whether the store has ever answered a call of this lane."""
 
     def submit(self, call: Call) -> asyncio.Future[Outcome]:
-        """Add ``call`` to the next batch; the future gives its outcome. Cancelling it leaves the batch alone."""
+        """Add ``call`` to the next batch; the future gives its outcome. Cancelling it does not affect the batch."""
         future: asyncio.Future[Outcome] = self._loop.create_future()
         self._pending.append((call, future))
         self._flushing.begin()
@@ -57,7 +57,7 @@ class Lane(ABC, Generic[Call, Outcome]):
                     self._pending[:0] = [submitted for submitted in batch if not submitted[1].done()]
                     raise
                 fail(batch, unasked_cancellation(self._store.location))
-            except Exception as exc:  # noqa: BLE001  (handed to every caller of the batch)
+            except Exception as exc:  # noqa: BLE001  (given to every caller of the batch)
                 fail(batch, exc)
         if self._pending:
             fail(self._pending, AioResultError(f"the backend of {self._store.location} was closed meanwhile"))
@@ -84,7 +84,7 @@ class Lane(ABC, Generic[Call, Outcome]):
 
 
 def answer(batch: Sequence[Submitted[Call, Outcome]], outcomes: Iterable[Outcome]) -> None:
-    """Give each caller of ``batch`` its outcome, except those who have given up or got an error."""
+    """Give each caller of ``batch`` its outcome, except callers that have given up or got an error."""
     for (_, future), outcome in zip(batch, outcomes, strict=True):
         if not future.done():
             future.set_result(outcome)

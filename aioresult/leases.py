@@ -1,4 +1,4 @@
-"""A runner's lease: says in the store that its process is alive, for as long as it has tasks to run."""
+"""A runner's lease: a record in the store that its process is alive, as long as it has tasks to run."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from aioresult.record import RUNNER
 logger = logging.getLogger("aioresult")
 
 _RENEWALS: int = 3
-"""How often a lease is renewed within its time: two may fail before it ends."""
+"""How often a lease is renewed within its time: two renewals may fail before it ends."""
 
 
 class Lease:
     """One record for all tasks of a runner, renewed at a third of its time while there are tasks.
 
-    It is taken when the first state of a task is to be stored, since a state that names a runner without a lease would
-    be taken for that of a lost one. While the store is away it is tried again, and states are not stored.
+    It is taken before the first state of a task is stored, because a state that names a runner without a lease would
+    look like that of a lost runner. While the store is unavailable, taking it is retried, and states are not stored.
 
     Args:
         seconds: how long the lease lasts, by the store's clock, when it is not renewed; ``None`` for no lease.
@@ -41,7 +41,7 @@ class Lease:
         follow(self)
 
     def _start_afresh(self) -> None:
-        """Begin a lease of its own: also in a forked child, whose parent may live longer or shorter."""
+        """Begin a new lease. A forked child needs its own, because its parent may live longer or shorter."""
         self.runner = uuid.uuid4().hex
         self._backend: Backend
         self._tasks = 0
@@ -56,7 +56,7 @@ class Lease:
     def mark(self, backend: Backend, store: Store) -> str | None:
         """Return the ``traceback`` of the states that a runner stores before a task's end; ``None`` for no lease.
 
-        May be called in any thread, hence with the backend's ``store`` of the task's event loop.
+        May be called in any thread, so the caller passes the ``store`` of the task's event loop.
         """
         if not self._seconds or self._refused or not store.keeps_leases:
             return None
@@ -64,13 +64,13 @@ class Lease:
         return RUNNER + self.runner
 
     def enter(self) -> None:
-        """Count one task more."""
+        """Count one more task."""
         self._tasks += 1
         if self._loop is not None:
             self._idle.clear()
 
     def leave(self) -> None:
-        """Count one task less; without tasks nothing is renewed."""
+        """Count one task less; without tasks the lease is not renewed."""
         self._tasks -= 1
         if not self._tasks and self._loop is not None:
             self._idle.set()
@@ -80,13 +80,13 @@ class Lease:
         """Wait until the lease is in effect, and return true; false where the store refuses it.
 
         Raises:
-            StoreUnavailable: the store is away; the lease is tried again, and so may this be.
+            StoreUnavailable: the store is unavailable; taking the lease is retried, and this may be called again.
         """
         if self._refused or not self._seconds:
             return False
         self._keep_renewing()
         if time.monotonic() < self._renewed_at + self._seconds / _RENEWALS:
-            return True  # later than that a renewal is due, and it alone says that the lease has not ended meanwhile
+            return True  # later a renewal is due, and only its outcome tells whether the lease has ended
         if self._attempt is None:
             self._attempt = asyncio.get_running_loop().create_future()
         error = await asyncio.shield(self._attempt)
@@ -113,7 +113,7 @@ class Lease:
             self._renewing.begin()
 
     async def _renew(self) -> None:
-        """Renew the lease once; while the store is away, again and again, until there are no tasks."""
+        """Renew the lease once; while the store is unavailable, retry until there are no tasks."""
         backoff, complained = Backoff(), False
         try:
             while self._tasks and (error := await self._renewed()) is not None and not self._refused:
@@ -129,7 +129,7 @@ class Lease:
             self._renew_later(asyncio.get_running_loop())
 
     async def _renewed(self) -> AioResultError | None:
-        """Renew the lease, tell those who wait for it, and return why it was not renewed."""
+        """Renew the lease, wake those that wait for it, and return the error if it was not renewed."""
         began = time.monotonic()
         error: AioResultError | None = None
         try:
@@ -151,7 +151,7 @@ class Lease:
             attempt.set_result(error)
 
     async def end(self) -> None:
-        """Delete the lease, if there is one. Where that fails, it ends by itself."""
+        """Delete the lease, if there is one. If that fails, the lease expires by itself."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -1,7 +1,7 @@
-"""Looking: reading the present records of ids that somebody waits for, in batches.
+"""Looking: reading the present records of ids that are waited for, in batches.
 
-There is one batch at a time in each of the store's lanes. While the store reads one batch, another one is delivered
-here. Ids that arrive while a batch is under way are read together in the next one.
+Each of the store's lanes has one batch at a time. While the store reads one batch, another one is delivered here. Ids
+that arrive while a batch is in flight are read together in the next one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from aioresult.record import Record
 
 
 class Receiver(Protocol):
-    """Takes what was read: the hub, which documents this."""
+    """Receives what was read. The hub implements and documents this."""
 
     outage: StoreUnavailable | None
     closed: bool
@@ -31,7 +31,7 @@ class Receiver(Protocol):
 
 
 class Looker:
-    """Reads ids, as long as they are ``wanted``. While a store that has answered before is away, it tries again."""
+    """Reads ids, as long as they are ``wanted``. While a store that has answered before is unavailable, it retries."""
 
     def __init__(self, batcher: Batcher, wanted: Container[str], receiver: Receiver, lanes: int) -> None:
         self._lanes = [_Lane(batcher, wanted, receiver) for _ in range(lanes)]
@@ -41,7 +41,7 @@ class Looker:
         self._lane(task_id).look_at(task_id)
 
     def overtake(self, task_id: str) -> None:
-        """Take note that the feed has delivered a state of ``task_id``: a state that is being read may be older."""
+        """Note that the feed has delivered a state of ``task_id``: a state that is being read may be older."""
         self._lane(task_id).overtaken.add(task_id)
 
     def _lane(self, task_id: str) -> _Lane:
@@ -53,13 +53,13 @@ class Looker:
         return any(lane.looking.running for lane in self._lanes)
 
     async def cancel(self) -> None:
-        """End what is under way."""
+        """End the reads in flight."""
         for lane in self._lanes:
             await lane.looking.cancel()
 
 
 class _Lane:
-    """Some of the ids; one batch of them is under way at a time."""
+    """Some of the ids; one batch of them is in flight at a time."""
 
     __slots__ = ("_batcher", "_ids", "_receiver", "_wanted", "looking", "overtaken")
 
@@ -69,7 +69,7 @@ class _Lane:
         self._receiver = receiver
         self._ids: set[str] = set()
         self.overtaken: set[str] = set()
-        """Ids of which the feed has delivered a state since the batch under way began."""
+        """Ids of which the feed has delivered a state since the batch in flight began."""
         self.looking = Background(self._look, "aioresult look", pending=lambda: self._ids and not receiver.closed)
 
     def look_at(self, task_id: str) -> None:
@@ -96,7 +96,7 @@ class _Lane:
         except asyncio.CancelledError:
             self._ids |= ids
             raise
-        except Exception as exc:  # noqa: BLE001  (handed to those who wait)
+        except Exception as exc:  # noqa: BLE001  (given to the waiters)
             ids, self._ids = ids | self._ids, set()
             self._receiver.fail(ids, exc)
 
@@ -114,7 +114,7 @@ class _Lane:
         self._deliver(wanted, found)
 
     def _deliver(self, wanted: Sequence[str], found: Mapping[str, Record | None]) -> None:
-        for task_id in wanted:  # what was found may contain ids of other callers, too
+        for task_id in wanted:  # what was found may also contain ids of other callers
             record = found.get(task_id)
             if record is not None and (record.ended or task_id not in self.overtaken):
                 self._receiver.deliver(task_id, record)

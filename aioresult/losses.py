@@ -1,7 +1,7 @@
-"""Tasks whose runner is gone: who waits for one stores that it is lost, so that all others see the same.
+"""Tasks whose runner is gone: a process that waits for such a task stores it as lost, so that all others see the same.
 
-Only the fallback read looks at leases. It notes which of the tasks are run by a ``TaskRunner``, and asks the store once
-for all of their runners.
+Only the fallback read checks leases. It notes which tasks a ``TaskRunner`` runs, and asks the store once for all of
+their runners.
 """
 
 from __future__ import annotations
@@ -29,13 +29,14 @@ logger = logging.getLogger("aioresult")
 def grace(settings: Settings) -> float:
     """Return how many seconds runners have to renew their leases after an outage.
 
-    One may have begun to connect just before its end. When that fails, it is tried again within two seconds.
+    A runner may have begun to connect just before the end of the outage. When that fails, it retries within two
+    seconds.
     """
     return settings.connect_timeout + 5.0
 
 
 class Losses:
-    """Judges the tasks of one hub; ``look_at`` reads an id again, for those who wait for it."""
+    """Finds the lost tasks of one hub; ``look_at`` reads an id again, for its waiters."""
 
     def __init__(self, store: Store, batcher: Batcher, look_at: Callable[[str], None]) -> None:
         self._store = store
@@ -51,19 +52,21 @@ class Losses:
         self._warned = False
         self._judging = Background(self._judge, "aioresult leases of runners", pending=lambda: None)
         self.own: set[str] = set()
-        """Runners of this process, which are alive as long as this is, even where they could not say so for a while."""
+        """Runners of this process, which are alive as long as the process is, even if they could not renew their
+        lease."""
         self.steady = True
-        """Whether the store could be reached all the time since the last fallback read."""
+        """Whether the store has been reachable all the time since the last fallback read."""
 
     def begin(self, ids: Collection[str], reconnects: int) -> None:
-        """Note which tasks the fallback read of ``ids`` finds, which begins now.
+        """Prepare to note the tasks that the fallback read of ``ids`` finds; it begins now.
 
-        After an outage nothing is judged until the next time, and not for ``grace`` seconds: a lease may have ended
-        because the store itself was away, and its runner needs a while to find out that it is back and to renew it.
+        After an outage no task is found lost until the next fallback read, and not for ``grace`` seconds: a lease may
+        have ended because the store was unavailable, and its runner needs time to notice that the store is back and to
+        renew it.
         """
         now = asyncio.get_running_loop().time()
         steady = self.steady and reconnects == self._reconnects
-        if not self._asked:  # else the store may be silent since the time before
+        if not self._asked:  # else the store may have been silent since the read before
             self._heard_at = now
         self._asked = bool(ids)
         if not steady:
@@ -74,7 +77,7 @@ class Losses:
         self.steady = True
 
     def note(self, record: Record) -> None:
-        """Take a record that is not final."""
+        """Note a record that is not final."""
         if record.id in self._unread and self._is_prompt(self._heard_at):
             self._heard_at = asyncio.get_running_loop().time()
             self._unread.discard(record.id)
@@ -82,7 +85,7 @@ class Losses:
                 self._noted[record.id] = record
 
     def _is_prompt(self, since: float) -> bool:
-        """Return whether it is not long ``since`` the store was asked, or has answered.
+        """Return whether little time has passed ``since`` the store was asked, or has answered.
 
         Some drivers wait for the end of an outage and say nothing.
         """
@@ -94,7 +97,7 @@ class Losses:
         return False
 
     def judge(self) -> None:
-        """Ask for the leases of the runners noted so far: the store has answered a read."""
+        """Ask for the leases of the runners noted so far; called when the store has answered a read."""
         self._asked = False
         if self._noted:
             self._judging.begin()
@@ -121,11 +124,11 @@ class Losses:
                         exc_info=True,
                     )
                 continue
-            for record in lost:  # also where another state was stored meanwhile: all see what is there
+            for record in lost:  # also if another state was stored meanwhile: all waiters see what is stored
                 self._look_at(record.id)
 
     def _loss(self, record: Record) -> Record:
-        """Return what is stored in place of ``record``, unless its runner has stored the end after all."""
+        """Return the record that replaces ``record``, unless its runner has stored a final state meanwhile."""
         host = record.result.get("hostname") if isinstance(record.result, dict) else None
         where = f" on {host}" if isinstance(host, str) else ""
         error = TaskLost(
@@ -136,6 +139,6 @@ class Losses:
         return self._store.encode(conditional(lost, f"{RUNNER}{record.runner}"))
 
     async def cancel(self) -> None:
-        """End what is under way."""
+        """End the check in flight."""
         self._noted.clear()
         await self._judging.cancel()

@@ -1,4 +1,4 @@
-"""Who waits for which task: futures for one final record, listeners for every state."""
+"""The members of each task: futures wait for its final record, listeners for every state."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Waiter = asyncio.Future[Record | None]
 
 
 class Listener(Protocol):
-    """Gets every state of the ids under which it is registered. A final record ends its registration."""
+    """Receives every state of the ids under which it is registered. A final record ends its registration."""
 
     def push(self, record: Record) -> None:
         """Take a record; called in the loop's thread, must neither block nor raise."""
@@ -33,7 +33,7 @@ def members_of(registered: Registered) -> Collection[Member]:
 
 
 class Members(dict[str, Registered]):
-    """The members of each id that somebody waits for. Nothing here awaits: registering is one step."""
+    """The members of each id that is waited for. Nothing here awaits, so registering is one step."""
 
     def join(self, task_id: str, member: Member) -> None:
         """Register ``member`` under ``task_id``."""

@@ -1,4 +1,4 @@
-"""An open feed: a task reads its events, and calls of it are not awaited longer than that task runs."""
+"""An open feed: a task reads its events, and a call of the feed is awaited only as long as that task runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from aioresult.errors import StoreUnavailable
 
 
 class OpenFeed:
-    """A feed, and the background task that reads it. ``run`` calls its methods: over a dead connection they may hang.
+    """A feed, and the background task that reads it. ``run`` calls the feed's methods, which may hang over a dead
+    connection.
 
     The feed is closed together with this. ``ended`` is called when the reading has ended.
     """
@@ -29,7 +30,7 @@ class OpenFeed:
             self._reader.result()
 
     async def run(self, call: Awaitable[None]) -> None:
-        """Await a call of the feed; it is interrupted once the reading has ended, and why that has is raised."""
+        """Await a call of the feed. When the reading ends, interrupt the call, and raise the error of the reading."""
         try:
             async with asyncio.timeout(None) as limit:
 

@@ -1,4 +1,4 @@
-"""The error between a store of several servers and its callers here; users do not get it."""
+"""The error that a store of several servers raises to its callers in this package; users do not get it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from aioresult.errors import StoreUnavailable
 class PartlyUnavailable(StoreUnavailable):
     """Raised by a plural method of a store of several servers, some of which cannot be reached.
 
-    Callers that ask only for what the others hold are then served as usual.
+    Callers that need only the other servers are served as usual.
 
     Args:
-        cause: why some could not be reached.
-        outcomes: what the others have answered, by id: whether the record was written, or the record that was read and
-            ``None`` where there is none, or ``None`` where it was deleted.
+        cause: why some servers could not be reached.
+        outcomes: the answers of the other servers, by id: for a write whether it was written, for a read the record or
+            ``None``, for a deletion ``None``.
     """
 
     def __init__(self, cause: StoreUnavailable, outcomes: Mapping[str, Any]) -> None:
@@ -25,5 +25,5 @@ class PartlyUnavailable(StoreUnavailable):
         self.outcomes = outcomes
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle all that it was made of."""
+        """Pickle the constructor's arguments."""
         return type(self), (self.cause, self.outcomes)

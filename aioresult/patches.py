@@ -13,5 +13,5 @@ def patched_by_gevent() -> bool:
 
 
 def original(module: str, name: str) -> Any:
-    """Return what ``module`` had under ``name`` before gevent has replaced it; for a process where it has."""
+    """Return what ``module`` had under ``name`` before gevent replaced it; only where gevent did so."""
     return sys.modules["gevent.monkey"].get_original(module, name)

@@ -1,6 +1,6 @@
 """Calling a task: a coroutine function, a plain function in a thread, or a generator function of either kind.
 
-And how many tasks of a runner may be called at a time.
+Also limits how many tasks of a runner run at a time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Call = functools.partial[Any]
 
 
 async def perform(call: Call, emitter: Emitter, executor: Executor | None) -> Outcome:
-    """Make ``call`` and return how it ended; what it yields goes to ``emitter``.
+    """Run ``call`` and return how it ended; what it yields goes to ``emitter``.
 
     Raises:
         BaseException: what a coroutine raised. What a thread raised is in the outcome.
@@ -47,7 +47,7 @@ def _is(kind: Callable[[object], bool], call: Call) -> bool:
 
 
 def _outcome_of(call: Callable[[], Any]) -> Outcome:
-    """Make ``call`` in a thread of the executor."""
+    """Run ``call``, in a thread of the executor."""
     try:
         return Outcome(states.SUCCESS, call())
     except asyncio.CancelledError:
@@ -68,10 +68,10 @@ def _exhaust(call: Call, emitter: Emitter) -> Any:
 
 
 class Slots:
-    """A limit of its own in each event loop, since a runner may be used in one loop after the other.
+    """A limit of running tasks for each event loop, since a runner may be used in one loop after the other.
 
     Args:
-        limit: how many there are; ``None`` for any number.
+        limit: how many tasks may run at a time; ``None`` for any number.
     """
 
     def __init__(self, limit: int | None) -> None:
@@ -82,7 +82,7 @@ class Slots:
         self._free: asyncio.Semaphore
 
     def slot(self) -> AbstractAsyncContextManager[None]:
-        """Return what a task enters when it begins, where it waits for its turn."""
+        """Return the context in which a task runs; entering it waits for a free slot."""
         if self._limit is None:
             return nullcontext()
         loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""Polling as a feed like any other: one read per tick for everything that is watched."""
+"""Polling in the form of a feed: one read per tick for everything that is watched."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ ReadStream = Callable[[Cursor], Awaitable[Page]]
 
 
 class PollingFeed(Feed):
-    """Reads all watched ids at an interval that starts small after each change and grows while nothing happens.
+    """Reads all watched ids at an interval that is short after each change and grows while nothing happens.
 
     Args:
         read: reads many records.
         interval: longest pause between two reads, in seconds.
         min_interval: shortest pause, right after an id was watched or became final.
-        share: at most so much of the time is spent on reading: pauses grow where there is very much to read.
+        share: the largest part of the time that reading may take: pauses grow where there is very much to read.
     """
 
     def __init__(self, read: Read, interval: float, min_interval: float, *, share: float = 1.0) -> None:
@@ -44,7 +44,7 @@ class PollingFeed(Feed):
         self._read_stream: ReadStream | None = None
         self._tell: NewsSink | None = None
         self._followed: dict[str, int | None] = {}
-        """The streams that are followed, and the number of the last item when they were read the last time."""
+        """The streams that are followed, and the number of the last item at their last read."""
         self._wake = asyncio.Event()
         self._closed = False
 
@@ -54,7 +54,7 @@ class PollingFeed(Feed):
         self._wake.set()
 
     def also_read(self, ids: Collection[str]) -> None:
-        """Read ``ids``, too, once the shortest pause is over. No event is owed for them: another feed gives it."""
+        """Read ``ids`` as well, once the shortest pause is over. Another feed gives their first event."""
         self._watched.update(ids)
         self.pause = self._min_interval
         if self._timer is not None and not self._timer.expired():
@@ -63,7 +63,7 @@ class PollingFeed(Feed):
                 self._timer.reschedule(due)
 
     def read_streams_by(self, read: ReadStream) -> None:
-        """Have streams read by ``read``."""
+        """Use ``read`` to read streams."""
         self._read_stream = read
 
     async def follow(self, ids: Collection[str], tell: NewsSink) -> None:
@@ -104,7 +104,7 @@ class PollingFeed(Feed):
         return max(self.pause, self._took * self._least_per_read)
 
     async def _tick(self) -> list[Event]:
-        """Read everything watched. Return an event for each fresh id, and for each other one that has changed."""
+        """Read everything watched. Return an event for each new id, and for each other id that has changed."""
         if not self._watched:
             return []
         ids = list(self._watched)
@@ -120,14 +120,14 @@ class PollingFeed(Feed):
             elif task_id in fresh:
                 events.append((task_id, record or Record(id=task_id)))
         ended = {task_id for task_id, record in events if record is not None and record.ended}
-        self._watched -= ended - self._fresh  # nothing more can happen to them; watching them again reads them again
+        self._watched -= ended - self._fresh  # final states do not change; watching the ids again reads them again
         self._forget(ended)
         if events:
             self.pause = self._min_interval
         return events
 
     async def _stream_tick(self) -> None:
-        """Read the last number of each followed stream, and give news of those that have grown."""
+        """Read the last number of each followed stream, and announce those that have grown."""
         if self._read_stream is None or self._tell is None or not self._followed:
             return
         ids = list(self._followed)

@@ -16,9 +16,9 @@ logger = logging.getLogger("aioresult")
 class Purging:
     """Calls a store's ``purge`` every ``purge_interval`` seconds, once something has been stored through ``batcher``.
 
-    The first time comes at random within the interval: processes that start together do not purge together, and
-    short-lived ones purge, too. Between two purges there is a timer and no task, so that a loop that ends without
-    closing its backend leaves no task behind.
+    The first purge comes at a random time within the interval, so that processes that start together do not purge
+    together, and short-lived ones purge as well. Between two purges there is a timer and no task, so that a loop that
+    ends without closing its backend leaves no task behind.
     """
 
     def __init__(self, store: Store, batcher: Batcher) -> None:
@@ -34,11 +34,11 @@ class Purging:
             self._sleep(random.uniform(0, self._interval))
 
     def _sleep(self, seconds: float) -> None:
-        # This keeps no forgotten backend alive: it is known to its runtime, and does not know it.
+        # This keeps no forgotten backend alive, because it holds no reference to the runtime.
         self._timer = self._loop.call_later(seconds, self.begin)
 
     def begin(self) -> None:
-        """Purge now, in a task of its own, unless nothing has been stored here so far."""
+        """Purge now, in a task of its own, unless nothing has been stored from here so far."""
         if not self._batcher.has_written:
             self._end(None)
             return
@@ -57,7 +57,7 @@ class Purging:
         self._sleep(self._interval or 0)
 
     async def aclose(self) -> None:
-        """End, also a purge that is under way; the next purge deletes the rest."""
+        """End the timer, and a purge in progress; the next purge deletes the rest."""
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()

@@ -1,4 +1,4 @@
-"""Reading a stream: every item behind a cursor once and in order, then the end."""
+"""Reading a stream: every item after a cursor once and in order, then the end."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from aioresult.stream import Cursor, Item, items_behind
 
 
 class Reader:
-    """One reader of a stream, behind the item ``after``.
+    """One reader of a stream, which begins after the item ``after``.
 
     Attributes:
-        final: the task's final (or unreadable) record, once nothing follows any more; also given, where it was seen.
+        final: the task's final (or unreadable) record, once nothing follows any more; the caller passes it in if it has
+            seen it.
     """
 
     __slots__ = ("_channel", "_cursor", "_id", "_runtime", "final")
@@ -37,7 +38,7 @@ class Reader:
 
         Raises:
             StreamGap: the next item is not there any more.
-            DecodeError: the next item cannot be read. The one behind it is given by the next call.
+            DecodeError: the next item cannot be read. The next call returns the item after it.
             StoreUnavailable: the store cannot be reached at all.
         """
         if deadline == LOOK_ONCE or self.final is not None:
@@ -63,7 +64,7 @@ class Reader:
         return self._taken(entries)
 
     async def _read(self, channel: Channel, deadline: float | None) -> Collection[Entry]:
-        """Return what follows from the store, which may be away for a while; nothing where nothing does, or in time."""
+        """Return what follows, from the store, which may be down for a while; nothing if nothing follows in time."""
         backoff = Backoff()
         while deadline is None or self._runtime.loop.time() < deadline:
             changes, last = channel.changes, channel.last
@@ -84,7 +85,7 @@ class Reader:
         return ()
 
     def _taken(self, entries: Collection[Entry]) -> Collection[Item]:
-        """Go on behind ``entries``, or behind the first that cannot be read."""
+        """Move the cursor after ``entries``, or after the first one that cannot be read."""
         if DecodeError in map(type, entries):
             entries = list(entries)
             readable = [type(entry) for entry in entries].index(DecodeError)
@@ -96,7 +97,7 @@ class Reader:
         return entries  # type: ignore[return-value]  # none of them is an error
 
     async def _stored(self, deadline: float | None) -> Collection[Entry]:
-        """Return what is stored now; a final state is looked at before the items, which are stored before it."""
+        """Return what is stored now. The state is read first, because items are stored before a final state."""
         if self.final is None:
             record = await self._runtime.look(self._id)
             if record is not None and record.ended:

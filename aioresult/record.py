@@ -16,18 +16,19 @@ from aioresult.states import EXCEPTION_STATES, FAILURE, PENDING, READY_STATES, R
 UNDECODABLE: Final = "UNDECODABLE"
 """Status of the stand-in for a stored record that could not be read; never stored."""
 FINISHED: Final = READY_STATES | {UNDECODABLE}
-"""States after which there is nothing to wait for."""
+"""States that end the waiting."""
 
 EXTENDED_FIELDS: Final = ("name", "args", "kwargs", "worker", "retries", "queue")
 """The fields that are stored only with ``result_extended``, in Celery's order."""
 
 UNFINISHED: Final = "unfinished"
-"""For ``Conditional.over``; written only where no final state is stored, also if it is final itself."""
+"""For ``Conditional.over``: written only where no final state is stored, even if the record is final itself."""
 ABSENT: Final = "absent"
-"""For ``Conditional.over``; written only where nothing is stored, or PENDING."""
+"""For ``Conditional.over``: written only where nothing is stored, or PENDING."""
 RUNNER: Final = "aioresult runner "
-"""Begins the ``traceback`` of a state that a ``TaskRunner`` stores before a task's end; the runner's id follows. It is
-the one text that every store and every table of Celery has room for, and that is not used before the end."""
+"""The ``traceback`` of a state that a ``TaskRunner`` stores before a task's end begins with this; the runner's id
+follows. The traceback is the one text that every store and every table of Celery has, and that is not used before the
+end."""
 
 ResultTree = Sequence[Any]
 """A result with its ancestors in Celery's form, ``[[id, parent], members]``; ``members`` is ``None`` for a single
@@ -76,7 +77,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         return text[len(RUNNER) :] if text and not self.ready and text.startswith(RUNNER) else None
 
     def goes_over(self, old: Record | None) -> bool:
-        """Return whether this record may be written where ``old`` is stored, or nothing."""
+        """Return whether this record may replace ``old``; ``None`` means that nothing is stored."""
         return old is None or replaces(self.status, old.status)
 
     @property
@@ -110,7 +111,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def ended(self) -> bool:
-        """Whether there is nothing to wait for any more: final, or not readable."""
+        """Whether the waiting is over: the record is final, or cannot be read."""
         return self.status in FINISHED
 
     def appearance(self) -> tuple[Any, ...]:
@@ -120,16 +121,16 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def undecodable(cls, task_id: str, error: DecodeError) -> Record:
-        """Return the stand-in for a stored record that cannot be read; those who ask for it get ``error``."""
+        """Return the stand-in for a stored record that cannot be read; callers that ask for it get ``error``."""
         return cls(id=task_id, status=UNDECODABLE, result=error)
 
 
 class Conditional(Record, frozen=True, kw_only=True):
-    """A record that is compared and set: it is only written over what it says.
+    """A record for compare-and-set: it is written only if what is stored meets its condition.
 
     Attributes:
-        over: ``UNFINISHED``, ``ABSENT``, or ``RUNNER`` followed by a runner's id: only over a record of that runner's
-            that is not final.
+        over: the condition: ``UNFINISHED``, ``ABSENT``, or ``RUNNER`` followed by a runner's id, for a record of that
+            runner that is not final.
     """
 
     over: str
@@ -143,7 +144,7 @@ class Conditional(Record, frozen=True, kw_only=True):
 
 
 def conditional(record: Record, over: str) -> Conditional:
-    """Return ``record`` to be written only over what ``over`` says."""
+    """Return ``record`` with the condition ``over``."""
     return Conditional(**msgspec.structs.asdict(record), over=over)
 
 
@@ -172,10 +173,10 @@ def check_task_id(task_id: object, max_length: int | None = None) -> str:
 
 
 def record_of(task_id: str, result: Any, state: str, traceback: str | None = None, **meta: Any) -> Record:
-    """Return the record of a task that comes to ``state`` now; an exception gives its own traceback.
+    """Return the record of a task that enters ``state`` now; by default the traceback is that of the exception.
 
     Raises:
-        EncodeError: the state is that of an exception, and ``result`` is none.
+        EncodeError: the state needs an exception, and ``result`` is not one.
     """
     if state in EXCEPTION_STATES:
         described = isinstance(result, dict) and "exc_type" in result

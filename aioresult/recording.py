@@ -1,4 +1,4 @@
-"""Storing how tasks end, also when the store is away for a while."""
+"""Storing how tasks end, even when the store is unavailable for a while."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def cancelled() -> Outcome:
 
 
 class Recorder:
-    """Stores how the tasks of a runner ended, counts the results that were lost, and logs what else does not work.
+    """Stores how the tasks of a runner ended, counts the results that were lost, and logs other failures.
 
-    While the store is away, it tries for ``timeout`` seconds.
+    While the store is unavailable, it retries for ``timeout`` seconds.
     """
 
     def __init__(self, timeout: float) -> None:
@@ -55,7 +55,7 @@ class Recorder:
     ) -> None:
         """Store ``outcome`` as the final state of ``task_id``; a result that cannot be stored is logged and counted.
 
-        ``overs`` says over what it may be stored, see ``record.Conditional``; ``None`` is the plain rule.
+        ``overs`` says what it may replace, see ``record.Conditional``; ``None`` is the plain rule.
         """
         try:
             record = _final_record(backend, task_id, outcome, meta)
@@ -73,7 +73,7 @@ class Recorder:
         self._lost.append(error)
 
     def listening_lost(self, error: Exception) -> None:
-        """Log once for all tasks that nothing is heard any more of their being revoked."""
+        """Log, once for all tasks, that revocations are not received any more."""
         if self._listens:
             self._listens = False
             logger.warning("tasks that run here cannot be stopped from elsewhere any more: %s", error)
@@ -87,11 +87,11 @@ class Recorder:
 
 
 def _final_record(backend: Backend, task_id: str, outcome: Outcome, meta: dict[str, Any]) -> Record:
-    """Return the encoded record: when it is put again after an outage, the store recognises it."""
+    """Return the encoded record, so that the store recognises it when it is put again after an outage."""
     store = backend._runtime.store
     try:
         return store.encode(record_of(task_id, outcome.value, outcome.state, **meta))
-    except EncodeError as exc:  # those who wait must get to know that there will be no value
+    except EncodeError as exc:  # those that wait must learn that there will be no value
         return store.encode(record_of(task_id, exc, states.FAILURE, **meta))
 
 
@@ -116,7 +116,7 @@ async def _log_refusal(backend: Backend, record: Record) -> None:
 
 
 def meta_of(backend: Backend, call: partial[Any]) -> dict[str, Any]:
-    """Return what is stored with the result of ``call`` beside its value: with ``result_extended``, what was called."""
+    """Return the fields that are stored beside the value of ``call``: with ``result_extended``, what was called."""
     if not backend.settings.result_extended:
         return {"children": []}
     codec = backend._runtime.store.codec
@@ -131,6 +131,6 @@ def meta_of(backend: Backend, call: partial[Any]) -> dict[str, Any]:
         try:
             codec.encode_value(value, key)
             meta[key] = value
-        except EncodeError:  # arguments are only shown: they must not prevent the result from being stored
+        except EncodeError:  # arguments are only for display: they must not prevent the result from being stored
             meta[key] = safe_repr(value)
     return meta

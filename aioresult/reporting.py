@@ -20,8 +20,8 @@ logger = logging.getLogger("aioresult")
 
 
 class Reports:
-    """Stores the states of one task before its end. Where they come faster than the store takes them, only the last one
-    is stored.
+    """Stores the states of one task before its end. If they come faster than the store takes them, only the last one is
+    stored.
     """
 
     def __init__(self, backend: Backend, task_id: str, ignored: bool, lease: Lease) -> None:
@@ -46,7 +46,7 @@ class Reports:
         self._loop.call_soon_threadsafe(self._set_next, record, plain)
 
     def _set_next(self, record: Record, plain: Record) -> None:
-        if self._error is not None:  # a thread reports at the moment at which the task ends
+        if self._error is not None:  # a thread reports while the task ends
             return
         self._next = record, plain
         self._writing.begin()
@@ -63,12 +63,12 @@ class Reports:
                 logger.warning("a state of task %r was not stored in %s", self._task_id, where, exc_info=True)
 
     def close(self, error: AioResultError) -> None:
-        """Take nothing more: later calls of ``report`` raise ``error``."""
+        """Accept no more reports: later calls of ``report`` raise ``error``."""
         if self._error is None:
             self._error = error
 
     async def settle(self) -> None:
-        """Drop what has not been sent yet, and wait until what was sent is stored: the final state comes next."""
+        """Drop what was not sent yet, and wait until the rest is stored, since the final state is stored next."""
         self._next = None
         await self._writing.finish()
 
@@ -80,9 +80,9 @@ def progress(current: float, total: float | None = None, **meta: Any) -> None:
     """Report the progress of the task that is running: stored as state PROGRESS with ``{"current": ..., "total":
     ...}``.
 
-    For functions that a ``TaskRunner`` runs, coroutine functions and plain ones in a thread alike. Returns at once;
-    where reports come faster than the store takes them, only the last one is stored. Where the task's result is
-    ignored, so is its progress.
+    For functions that a ``TaskRunner`` runs, coroutine functions and plain ones in a thread alike. Returns at once; if
+    reports come faster than the store takes them, only the last one is stored. If the task's result is ignored, its
+    progress is ignored too.
 
     Args:
         current: how much is done.

@@ -1,4 +1,4 @@
-"""The result of one task, to be awaited and asked."""
+"""The result of one task, to be awaited and queried."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ T = TypeVar("T")
 
 
 class AsyncResult(StoredTask, Generic[T]):
-    """The result of the task ``task_id``, which anything may be producing anywhere.
+    """The result of the task ``task_id``, whatever program runs it.
 
-    Creating one does nothing: no connection, no lookup, no need for a running loop. Once the task is found final, its
-    record is kept here and no further question goes to the store.
+    Creating one does nothing: no connection, no lookup, no need for a running loop. Once the task is known to be final,
+    its record is kept here and the store is not asked again.
 
     Args:
         task_id: the task's id.
         backend: where the result is stored; by default the configured backend, resolved at first use.
         result_type: converts the value: a dataclass, a pydantic model, ``list[int]``, ...: see ``msgspec.convert``.
         parent: the result of the task or group that led to this one; its failure is raised by ``get``.
-        ignored: whether the producer was told not to store the result; ``None`` means what the settings say.
+        ignored: whether the producer was told not to store the result; ``None`` follows the settings.
 
     Raises:
         InvalidTaskId: the id is empty or not a string.
@@ -80,7 +80,7 @@ class AsyncResult(StoredTask, Generic[T]):
         Args:
             timeout: seconds to wait; ``None`` waits for ever, 0 looks once.
             propagate: raise the task's exception; ``False`` returns it instead.
-            forget: delete the result from the store once it is here.
+            forget: delete the result from the store once it was received.
             follow_parents: with a ``parent``, raise the failure of an ancestor as soon as it is known.
 
         Raises:
@@ -174,8 +174,8 @@ class AsyncResult(StoredTask, Generic[T]):
     ) -> AsyncGenerator[Item, None]:
         """Iterate the task's stream: each item above ``after`` exactly once and in order, until the task is final.
 
-        Any number of readers, anywhere, may come before the task begins, while it runs, or when it is over. Connections
-        may be lost meanwhile. A reader that was interrupted goes on by passing the last number that it has seen.
+        Any number of readers may begin before the task starts, while it runs, or after its end. Lost connections do no
+        harm. A reader that was interrupted continues by passing the last number that it has seen.
 
         Args:
             after: the number of the last item that is known already; 0 begins with the first one.
@@ -212,7 +212,7 @@ class AsyncResult(StoredTask, Generic[T]):
         self._end_of_stream(reader, timeout, propagate)
 
     def _reader(self, after: int, timeout: float | None) -> tuple[Reader, float | None]:
-        """Return a reader, and until when it may take."""
+        """Return a reader, and its deadline."""
         check_timeout(timeout)
         if after < 0:
             raise ValueError(f"after is the number of an item that was seen, or 0, not {after}")
@@ -234,5 +234,5 @@ class AsyncResult(StoredTask, Generic[T]):
 
 
 def _restore(task_id: str, result_type: Any, parent: Result | None, ignored: bool | None) -> AsyncResult[Any]:
-    """Rebuild a pickled result; its backend is the configured one of the process that it comes to."""
+    """Rebuild a pickled result; its backend is the configured one of the process that unpickles it."""
     return AsyncResult(task_id, result_type=result_type, parent=parent, ignored=ignored)

@@ -1,4 +1,4 @@
-"""Revoking a task by what is stored of it: whoever waits for it is told, and so is the ``TaskRunner`` that runs it."""
+"""Revoking a task by storing REVOKED: this wakes all waiters and stops the ``TaskRunner`` that runs it."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from aioresult.errors import TaskRevokedError, Unsupported
 from aioresult.record import UNFINISHED, Record, conditional, record_of
 
 REVOKED_REASON: Final = "revoked"
-"""The reason where none is given, as Celery's workers say it."""
+"""The default reason, the same as that of Celery's workers."""
 
 
 def revocation(task_id: str, reason: str | None, store: Store) -> Record:
     """Return the record that revokes a task, unless it is final.
 
-    A store that keeps no leases knows only the rule of ``states.replaces``: there it also replaces a failure.
+    A store that keeps no leases knows only the rule ``states.replaces``: there the revocation also replaces a failure.
     """
     record = record_of(task_id, TaskRevokedError(reason or REVOKED_REASON), states.REVOKED)
     return conditional(record, UNFINISHED) if store.keeps_leases else record
 
 
 def refuse_what_workers_do(what: str, terminate: bool, signal: str | None) -> None:
-    """Refuse what only a Celery worker could do: end a process.
+    """Refuse options that only a Celery worker could follow: to end a process.
 
     Raises:
         Unsupported: it was asked for.

@@ -37,31 +37,30 @@ class _Options(msgspec.Struct, frozen=True, kw_only=True):
 class TaskRunner:
     """Runs functions as tasks whose states and results are stored, and can be awaited anywhere.
 
-    Coroutine functions run as asyncio tasks, plain functions in an executor. What a generator function yields, an
-    asynchronous one or a plain one, becomes an item of the task's stream (``AsyncResult.stream``), and so does what any
-    function hands to ``emit``; a generator is paused while the store is behind. The value of a plain generator is what
-    it returns, that of an asynchronous one is ``None``. STARTED is stored unless
-    ``task_track_started`` is ``False``; then progress, and SUCCESS, FAILURE, or REVOKED if the task was cancelled.
-    Leaving ``async with`` waits for what is running; leaving it by an exception, or being cancelled while it waits,
-    cancels that first. While the store is away, results are kept and stored when it is back; those that could not be
-    stored are logged, and at the end of the block raised as ``StoreUnavailable``, or as ``AioResultError`` where the
-    store refused them.
+    Coroutine functions run as asyncio tasks, plain functions in an executor. What a generator function yields (an
+    asynchronous or a plain one) becomes an item of the task's stream (``AsyncResult.stream``), and so does what any
+    function passes to ``emit``; a generator is paused while the store is slower. The value of a plain generator is what
+    it returns, that of an asynchronous one is ``None``. STARTED is stored unless ``task_track_started`` is ``False``;
+    then progress, and SUCCESS, FAILURE, or REVOKED if the task was cancelled. Leaving ``async with`` waits for the
+    running tasks; leaving it by an exception, or being cancelled while it waits, cancels them first. While the store is
+    unavailable, results are kept, and stored when it is back. Results that could not be stored are logged, and raised
+    at the end of the block as ``StoreUnavailable``, or as ``AioResultError`` where the store refused them.
 
-    A task stops when another process stores how it ended, usually by ``AsyncResult.revoke``: a coroutine is cancelled,
-    a generator closed, and in a thread ``revoked()`` becomes true, ``emit`` and ``progress`` raise. What it returns is
-    dropped. While tasks run, the runner renews a lease in the store; when its process is gone, those who wait for
-    one of its tasks, or read its stream, get ``TaskLost`` once that has ended.
+    A task stops when another process stores a final state for it, usually by ``AsyncResult.revoke``: a coroutine is
+    cancelled, a generator closed, and in a thread ``revoked()`` becomes true, and ``emit`` and ``progress`` raise. What
+    it returns is dropped. While tasks run, the runner renews a lease in the store. When its process is gone and the
+    lease has ended, callers that wait for one of its tasks, or read its stream, get ``TaskLost``.
 
     Whatever a function raises is a FAILURE. ``SystemExit`` and ``KeyboardInterrupt`` also leave the event loop, as in
-    asyncio, but only once that is stored, and only where a coroutine raised them: not from the executor.
+    asyncio, but only after the FAILURE is stored, and only if a coroutine raised them, not a function in the executor.
 
     Args:
         backend: where results are stored; by default the configured backend.
         executor: for plain functions; by default the loop's own thread pool. It remains the caller's to shut down.
         max_running: how many tasks may run at a time; the others wait as PENDING.
-        store_timeout: how many seconds a result is kept for while the store is away.
-        lease: after how many seconds without a sign of life the tasks of this runner are lost; ``None`` for never.
-            It is renewed at a third of that, which has to be enough for connecting anew.
+        store_timeout: how many seconds a result is kept while the store is unavailable.
+        lease: after how many seconds without a renewal the tasks of this runner are lost; ``None`` for never. It is
+            renewed after a third of that, which must be long enough to reconnect.
     """
 
     def __init__(
@@ -120,8 +119,8 @@ class TaskRunner:
         Args:
             task_id: the id to use.
             ignore_result: whether to store nothing of the task.
-            once: call the function only if nothing is stored under ``task_id``: no state, by whomever. The store
-                decides, so that of any number of calls anywhere one runs it; the others return the result to wait for.
+            once: call the function only if no state is stored under ``task_id``. The store decides, so that only one of
+                any number of calls, in any process, runs it; the others return the result to wait for.
 
         Raises:
             InvalidTaskId: the id is empty or not a string.
@@ -180,14 +179,15 @@ class TaskRunner:
         )
         job.running = owned_task(self._run(job, options, call), f"aioresult task {task_id:.60}")
         self._calls[task_id] = job.running
-        if options.task_id is None:  # nothing can be stored yet under a new id
+        if options.task_id is None:  # nothing is stored yet under a new id
             job.listen()
         recording = owned_task(self._record(job, meta), f"aioresult record of {task_id:.60}")
         self._recordings.add(recording)
         recording.add_done_callback(self._recordings.discard)
 
     def cancel(self, result: AsyncResult[Any] | str) -> bool:
-        """Cancel a task, which is then stored as REVOKED; a plain function runs on in its thread, its value is dropped.
+        """Cancel a task, which is then stored as REVOKED. A plain function continues in its thread, and its value is
+        dropped.
 
         Returns:
             Whether the task was still running here.
@@ -198,11 +198,11 @@ class TaskRunner:
     # --- one task ---
 
     async def _run(self, job: Job, options: _Options, call: functools.partial[Any]) -> Outcome | None:
-        """Make ``call`` and return how it ended; ``None`` where there is nothing to store."""
+        """Run ``call`` and return how it ended; ``None`` where there is nothing to store."""
         job.enter()
         if options.task_id is not None and not options.once:
             await job.look()
-            if job.stop.told is not None:  # being cancelled would only end it where it waits for something
+            if job.stop.told is not None:  # a cancellation would end it only where it waits for something
                 return None
         async with self._slots.slot():
             try:
@@ -218,11 +218,11 @@ class TaskRunner:
                 return Outcome(states.FAILURE, exc, isinstance(exc, (KeyboardInterrupt, SystemExit)))
 
     async def _record(self, job: Job, meta: dict[str, Any]) -> None:
-        """Store how the call ended, also if it is cancelled before its first step."""
+        """Store how the call ended, even if it is cancelled before its first step."""
         running = job.running
         try:
             await asyncio.wait([running])
-        except asyncio.CancelledError:  # the loop is ending, and with it the task
+        except asyncio.CancelledError:  # the loop is ending, and the task with it
             running.cancel()
             await asyncio.wait([running])
         if running.cancelled():
@@ -240,13 +240,13 @@ class TaskRunner:
         finally:
             del self._calls[job.id]
             job.leave()
-            # A second one would interrupt the clean-up.
+            # A second exception of this kind would interrupt the clean-up.
             if outcome is not None and outcome.ends_process and not self._process_ends:
                 self._process_ends = True
                 asyncio.get_running_loop().call_soon(_raise, outcome.value)
 
     async def _store(self, job: Job, outcome: Outcome | None, meta: dict[str, Any]) -> None:
-        """Store ``outcome``, unless another has told already how the task ended."""
+        """Store ``outcome``, unless another process has already stored how the task ended."""
         job.stop.leave()
         if outcome is None or job.stop.told is not None:
             return
@@ -268,7 +268,7 @@ class TaskRunner:
                     call.cancel()
             try:
                 await asyncio.wait(self._recordings)
-            except asyncio.CancelledError as cancelled:  # as in a TaskGroup: nothing that was started here is left
+            except asyncio.CancelledError as cancelled:  # as in a TaskGroup: nothing started here keeps running
                 leaving = cancelled
         await self._lease.end()
         if leaving is None:

@@ -21,13 +21,13 @@ from aioresult.purging import Purging
 from aioresult.record import Record, check_task_id
 
 LOOK_ONCE: Final = 0.0
-"""The deadline of a caller that does not wait: it has passed in every loop's time."""
+"""The deadline of a caller that does not wait: in every loop's time it has passed already."""
 
 
 def deadline_after(timeout: float | None) -> float | None:
     """Return when ``timeout`` seconds will have passed, in the running loop's time.
 
-    ``None`` stands for never, also where ``timeout`` is infinite; ``LOOK_ONCE`` for a timeout of 0 or less.
+    ``None`` means never, and is also returned for an infinite ``timeout``; ``LOOK_ONCE`` for a timeout of 0 or less.
     """
     if timeout is None or timeout == math.inf:
         return None
@@ -44,7 +44,7 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     """A backend's counters in the running event loop.
 
     Attributes:
-        waiting: ids that somebody waits for.
+        waiting: ids that have a waiter or listener.
         watched: ids that the feed is subscribed to.
         commands: commands, statements or requests sent to the store.
         delivered: final records that reached a waiter.
@@ -71,15 +71,15 @@ class Runtime:
         self.purging = Purging(self.store, self.batcher)
         self._calls: set[asyncio.Future[None]] = set()
         self._keeper = self._close_at_end()
-        with suppress(StopIteration):  # run it up to its yield, so that the loop knows of it
+        with suppress(StopIteration):  # run it up to its yield, so that it is registered with the loop
             self._keeper.__anext__().send(None)
 
     async def look(self, task_id: str) -> Record | None:
-        """Return what is stored of ``task_id`` now."""
+        """Return what is stored under ``task_id`` now."""
         return (await self.batcher.get_many((self.check(task_id),))).get(task_id)
 
     async def look_many(self, ids: Sequence[str]) -> dict[str, Record]:
-        """Return what is stored of ``ids`` now."""
+        """Return what is stored under ``ids`` now."""
         if not ids:
             return {}
         found = await self.batcher.get_many([self.check(task_id) for task_id in ids])
@@ -109,7 +109,7 @@ class Runtime:
     async def final(self, task_id: str, timeout: float | None, deadline: float | None) -> Record:
         """Return the final record of ``task_id``, waiting for it until ``deadline``.
 
-        A store that has answered before may be away for a while; one that has never answered fails at once.
+        A store that has answered before may be unavailable for a while; one that has never answered fails at once.
         ``deadline`` is what ``deadline_after`` made of ``timeout``.
 
         Raises:
@@ -137,9 +137,9 @@ class Runtime:
         return record
 
     def timeout_error(self, ids: Sequence[str], missing: int, timeout: float | None) -> ResultTimeout:
-        """Return the error for ``missing`` of ``ids`` not having become final in time.
+        """Return the error that ``missing`` of ``ids`` have not become final in time.
 
-        If the store is away, the error says so too.
+        If the store is unavailable, the error says so too.
         """
         what = f"task {ids[0]!r}" if len(ids) == 1 else f"{missing} of {len(ids)} results"
         verb = "was" if missing == 1 else "were"
@@ -169,7 +169,7 @@ class Runtime:
             await self._close()
 
     async def aclose(self) -> None:
-        """Finish what has been submitted and close what was opened."""
+        """Let the submitted calls finish, and close what was opened."""
         await self._keeper.aclose()
 
     async def _close(self) -> None:

@@ -1,8 +1,8 @@
 """The settings of a backend: Celery's names and meanings, and a few of our own.
 
-A Celery configuration can be handed over as it is: settings that say something about results take effect, Celery's
-other settings (``broker_url``, ``worker_concurrency``, ...) are accepted and ignored, and anything else is an error
-that names the nearest known setting.
+A Celery configuration can be passed as it is: settings about results take effect, Celery's other settings
+(``broker_url``, ``worker_concurrency``, ...) are accepted and ignored, and anything else is an error that names the
+nearest known setting.
 """
 
 from __future__ import annotations
@@ -54,29 +54,29 @@ _HARMLESS: Final = frozenset(
     redis_host redis_client_name database_result_format
     """.split()
 )
-"""Settings whose text is shown. All other text, and whatever has parts, may hold a credential; numbers do not."""
+"""Settings whose text is shown. All other text and all containers may hold a credential; numbers do not."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """All settings of one backend, checked. Times are seconds.
 
-    Its ``repr`` shows what is not the default, and of that nothing that may hold a credential.
+    Its ``repr`` shows the settings that differ from the default, but nothing that may hold a credential.
 
     Attributes:
-        result_expires: lifetime of a stored result; ``None`` or 0 keeps it for ever. It never hides what is there: what
-            others store, and what a SQL table holds, is read until it is deleted.
+        result_expires: lifetime of a stored result; ``None`` or 0 keeps it for ever. It never hides a stored result:
+            results of other writers, and rows of a SQL table, are read until they are deleted.
         result_failure_expires: the same for FAILURE, but not on SQL; ``None`` means ``result_expires``, 0 for ever.
         result_serializer: encoder and only decoder of stored values: json, msgpack, yaml, or pickle if accepted.
         accept_content, result_accept_content: serializers that may be decoded (the second wins); by default json and
             the chosen ``result_serializer``, but never pickle unless it is named here.
         result_compression: zlib, gzip, bzip2, lzma, zstd, brotli or ``None``.
         result_extended: also store name, args, kwargs, worker, retries and queue.
-        task_track_started: store STARTED; ``None`` leaves it to the producer (a ``TaskRunner`` does, as Celery does
+        task_track_started: store STARTED; with ``None`` the producer decides (a ``TaskRunner`` stores it, Celery does
             not).
         task_ignore_result: store nothing, unless a call says otherwise.
-        task_store_errors_even_if_ignored: store FAILURE, RETRY and REVOKED all the same.
+        task_store_errors_even_if_ignored: store FAILURE, RETRY and REVOKED nevertheless.
         timezone, enable_utc: the zone of stored dates, UTC by default; ``date_done`` is always returned as aware UTC.
-            SQLite and MySQL do not store the zone, so there it is that of this setting, whichever program has written.
+            SQLite and MySQL do not store the zone, so dates there are read in the zone of this setting.
         global_keyprefix: prefix of all keys and channels on key-value stores.
         max_result_bytes: largest encoded record that is stored; ``None`` for no limit.
         max_decompressed_bytes: largest record that compressed data may expand to.
@@ -84,18 +84,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         stream_trim: what happens beyond that: ``True`` deletes the oldest items, ``False`` refuses new ones.
         stream_buffer: most items of one task that wait to be stored, before ``emit`` blocks or refuses more.
         push: ``False`` polls even where the store could push.
-        poll_interval, poll_min_interval: longest and shortest pause between two looks of a polling feed.
+        poll_interval, poll_min_interval: longest and shortest pause between two reads of a polling feed.
         fallback_interval: pause between two reads of everything outstanding, in case a notification was lost.
         idle_timeout: how long the subscription is kept open after the last waiter has left.
         connect_timeout: longest time that opening a connection may take.
-        purge_interval: where the store does not delete by itself what has expired (SQL, memory, and what Celery stored
-            in MongoDB), a backend that stores results does so at most that often. ``None``, the default, leaves it to
-            ``purge``: it deletes what *any* writer has stored longer than ``result_expires`` ago.
+        purge_interval: pause between two purges by a backend that stores results, for stores that do not delete expired
+            results by themselves (SQL, memory, and what Celery stored in MongoDB). ``None``, the default, leaves it to
+            calls of ``purge``. A purge deletes what *any* writer has stored longer than ``result_expires`` ago.
         database_result_format: ``"serializer"`` writes SQL results as Celery 5.7 does, ``"pickle"`` as Celery up to
             5.6.
         database_trigger: PostgreSQL announces what other writers store, such as Celery's workers, by a trigger. True
-            installs it; without it, ``None`` polls beside the push, and False, where nobody but aioresult stores
-            results, does not.
+            installs it. Without the trigger, ``None`` polls in addition to the push. False does not poll; it is for
+            tables in which only aioresult stores results.
     """
 
     result_expires: float | None = 86400.0
@@ -171,7 +171,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """The zone in which dates are stored; ``None`` for local time."""
         if self.timezone is None:
             return UTC if self.enable_utc else None
-        from zoneinfo import ZoneInfo  # with what it needs, slow to import, and seldom needed
+        from zoneinfo import ZoneInfo  # slow to import, and seldom needed
 
         return ZoneInfo(self.timezone)
 
@@ -188,7 +188,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.result_expires or None
 
     def ignores(self, status: str, ignore_result: bool | None = None) -> bool:
-        """Return whether a record in state ``status`` is not to be stored; ``ignore_result`` is what its task says."""
+        """Return whether a record in state ``status`` is not stored; ``ignore_result`` is the option of its task."""
         ignored = self.task_ignore_result if ignore_result is None else ignore_result
         return ignored and not (status in EXCEPTION_STATES and self.task_store_errors_even_if_ignored)
 
@@ -205,7 +205,7 @@ _KNOWN: Final = Settings.__struct_fields__
 
 
 def _shown(name: str, value: Any) -> Any:
-    """Return what ``repr`` shows of a setting: of a URL the place, of most else that it was set."""
+    """Return what ``repr`` shows of a setting: of a URL the location, of most others only that it is set."""
     if value is None or isinstance(value, (bool, int, float)) or (name in _HARMLESS and "@" not in str(value)):
         return value
     return without_credentials(value) if isinstance(value, str) else MASK
@@ -234,7 +234,7 @@ def _is_known(name: str) -> bool:
         return True
     if name in _IGNORED or name.startswith(_IGNORED_PREFIXES):
         return False
-    import difflib  # needed for a mistake only
+    import difflib  # needed only after a mistake
 
     nearest = difflib.get_close_matches(name, [*_KNOWN, *_IGNORED], n=1)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
@@ -242,7 +242,7 @@ def _is_known(name: str) -> bool:
 
 
 def _plain(name: str, value: Any) -> Any:
-    """Bring what Celery also accepts for a setting into the one form that ``Settings`` declares."""
+    """Convert the other forms that Celery accepts for a setting to the one that ``Settings`` declares."""
     if isinstance(value, timedelta):
         return value.total_seconds()
     if name in ("accept_content", "result_accept_content"):

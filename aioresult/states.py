@@ -1,11 +1,11 @@
-"""The states of a task, with Celery's names, and the one rule by which a state replaces another."""
+"""The states of a task, with Celery's names, and the rule which state may replace which."""
 
 from __future__ import annotations
 
 from typing import Final
 
 PENDING: Final = "PENDING"
-"""Nothing is known, since the id is new, forgotten or expired, or its task has not started. Never stored by workers."""
+"""Nothing is known: the id is new, forgotten or expired, or its task has not started. Never stored by workers."""
 RECEIVED: Final = "RECEIVED"
 STARTED: Final = "STARTED"
 SUCCESS: Final = "SUCCESS"

@@ -1,4 +1,4 @@
-"""Stopping a task of a runner: because it was cancelled here, or because another has stored how it ended."""
+"""Stopping a task of a runner: because it was cancelled here, or because another process has stored a final state."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ logger = logging.getLogger("aioresult")
 
 
 class Stop:
-    """Whether one task is to stop, and why. ``tell`` is called once, when another has stored a final state of it.
+    """Whether one task must stop, and why. ``tell`` is called once, when another process has stored its final state.
 
     Attributes:
-        error: why the task is to stop; ``None`` where it is not.
-        told: the final record that another has stored, which nothing of this run replaces.
+        error: why the task must stop; ``None`` if it need not.
+        told: the final record that another process has stored; nothing from this run replaces it.
     """
 
     __slots__ = ("_hub", "_listening_lost", "_tell", "_waiter", "error", "task_id", "told")
@@ -34,7 +34,7 @@ class Stop:
         self._waiter: Waiter | None = None
 
     def listen(self, hub: Hub, listening_lost: Callable[[Exception], None]) -> None:
-        """Hear of final states of the task from now on, until ``leave``; ``listening_lost`` is told why it cannot."""
+        """Receive final states of the task until ``leave``; call ``listening_lost`` with the error if that fails."""
         self._hub, self._listening_lost = hub, listening_lost
         try:
             self._waiter = hub.add(self.task_id, None)
@@ -44,7 +44,7 @@ class Stop:
             self._waiter.add_done_callback(self._hear)
 
     def leave(self) -> None:
-        """Hear no more: the next final state is this run's own. One that has arrived by now still counts."""
+        """Receive no more, because this run stores a final state next. One that has arrived by now still counts."""
         waiter, self._waiter = self._waiter, None
         if waiter is None or self._hub is None:
             return
@@ -67,7 +67,7 @@ class Stop:
             self.take(record)
 
     def take(self, record: Record) -> None:
-        """Stop the task, since ``record`` is stored."""
+        """Stop the task, because ``record`` is stored."""
         self.told = record
         if record.status == states.REVOKED:
             reason = str(record.result)
@@ -85,10 +85,10 @@ current_stop: ContextVar[Stop] = ContextVar("aioresult_current_stop")
 
 
 def revoked() -> bool:
-    """Return whether the task that is running is to stop, because it was revoked, or is final for another reason.
+    """Return whether the task that is running must stop, because it was revoked, or is final for another reason.
 
-    For functions that a ``TaskRunner`` runs in a thread, which cannot be cancelled: let them look at this now and then,
-    and return. Coroutines are cancelled.
+    For functions that a ``TaskRunner`` runs in a thread, which cannot be cancelled: they should check this now and
+    then, and return. Coroutines are cancelled.
 
     Raises:
         AioResultError: no task of a runner is running here.

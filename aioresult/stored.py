@@ -1,4 +1,4 @@
-"""One task by its id: what the store has of it, asked once and without waiting."""
+"""One task by its id: what is stored under it, read once and without waiting."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from aioresult.states import READY_STATES
 
 
 class StoredTask:
-    """What ``AsyncResult`` asks and changes by a single call to the store.
+    """The methods of ``AsyncResult`` that need a single call to the store.
 
-    Once the task is found final, its record is kept here and no further question goes to the store.
+    Once the task is known to be final, its record is kept here and the store is not asked again.
     """
 
     __slots__ = ("__weakref__", "_backend", "_record", "id", "parent")
@@ -43,7 +43,7 @@ class StoredTask:
         """Remember ``record`` if it is final, and return it.
 
         Raises:
-            DecodeError: it stands for something that cannot be read.
+            DecodeError: it is the stand-in for a record that cannot be read.
         """
         if record.status in READY_STATES:
             self._record = record
@@ -51,7 +51,7 @@ class StoredTask:
             raise error
         return record
 
-    # --- asking ---
+    # --- querying ---
 
     async def fetch(self) -> Record:
         """Return the record as it is now; ``PENDING`` where nothing is stored.
@@ -87,17 +87,17 @@ class StoredTask:
     async def revoke(self, reason: str | None = None, *, terminate: bool = False, signal: str | None = None) -> bool:
         """Revoke the task: store REVOKED, unless it is final.
 
-        Whoever waits for it gets ``TaskRevokedError`` with ``reason`` at once, and its stream ends. A ``TaskRunner``
-        anywhere that runs it, or is about to, stops it. A Celery worker does not look at what is stored: see
+        Callers that wait for it get ``TaskRevokedError`` with ``reason`` at once, and its stream ends. A ``TaskRunner``
+        in any process that runs it, or is about to, stops it. A Celery worker does not read what is stored: see
         ``aioresult.integrations.celery.revoke``.
 
         Args:
-            reason: what those who wait are told.
-            terminate: Celery's; refused, with what to use instead.
+            reason: the text of the ``TaskRevokedError``.
+            terminate: Celery's option; refused, and the error says what to use instead.
             signal: the same.
 
         Returns:
-            Whether the task was revoked by this call; not where it is final already.
+            Whether this call revoked the task; false if it was final already.
 
         Raises:
             StoreUnavailable: the store cannot be reached.
@@ -110,7 +110,7 @@ class StoredTask:
         return await backend._put_record(revocation(self.id, reason, backend._runtime.store))
 
     async def forget(self) -> bool:
-        """Delete the result from the store, and what is known of it here."""
+        """Delete the result from the store, and the record that is kept here."""
         self._record = None
         return await self.backend.forget(self.id)
 
@@ -119,7 +119,7 @@ class StoredTask:
         return ((self.id, None if self.parent is None else self.parent.as_tuple()), None)
 
     def __json__(self) -> ResultTree:
-        """Return what is stored where a result is a value: the form in which Celery stores it too."""
+        """Return the form in which a result is stored as a value, which is Celery's too."""
         return self.as_tuple()
 
     def __repr__(self) -> str:

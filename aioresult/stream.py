@@ -1,4 +1,4 @@
-"""A task's stream: numbered items that it reports before its end; and the values that stores and feeds pass."""
+"""A task's stream: numbered items that it reports before its end; and the values that stores and feeds exchange."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Item(msgspec.Struct, frozen=True):
         seq: its number: 1, 2, 3, ... without gaps, given by the store.
         value: what was appended.
         at: when it was appended, by the producer's clock, in UTC.
-        attempt: how often the task had been retried before: where it grows, a reader may start its display over.
+        attempt: how often the task had been retried before: when it grows, a reader may clear its display.
     """
 
     seq: int
@@ -35,8 +35,7 @@ class Append(msgspec.Struct):
         id: the task's id.
         items: the items as ``Codec.encode_item`` made them; at least one. No two items of a process are equal, because
             each is a microsecond later than the one before it.
-        repeated: whether it was tried before, so that some of the items may have been stored already. Those are not
-            stored again.
+        repeated: whether this append was tried before. Items that were stored then are not stored again.
     """
 
     id: str
@@ -45,13 +44,13 @@ class Append(msgspec.Struct):
 
 
 class Cursor(msgspec.Struct, frozen=True):
-    """A place in a stream, from which to read.
+    """A position in a stream, from which to read.
 
     Attributes:
         id: the task's id.
         after: the number of the last item that is known already; 0 for none.
-        limit: the most items to read; 0 asks for the numbers alone.
-        final: whether the task is known to be final: once this is read, nothing may be appended any more.
+        limit: the most items to read; 0 reads only the numbers.
+        final: whether the task is known to be final: after this read, nothing can be appended any more.
     """
 
     id: str
@@ -61,13 +60,13 @@ class Cursor(msgspec.Struct, frozen=True):
 
 
 class Chunk(msgspec.Struct, frozen=True):
-    """What a store found behind a cursor.
+    """What a store found after a cursor.
 
     Attributes:
-        oldest: the number of the oldest item that is kept: 1, unless the stream was trimmed, or is gone.
+        oldest: the number of the oldest item that is kept: 1, unless the stream was trimmed or deleted.
         last: the number of the newest item, 0 where nothing is stored.
-        items: the items from ``max(after + 1, oldest)`` on, as they are stored; those that come together, up to the
-            cursor's limit.
+        items: the items from ``max(after + 1, oldest)`` on, as they are stored: those read together, up to the cursor's
+            limit.
     """
 
     oldest: int
@@ -89,10 +88,10 @@ class Page(msgspec.Struct, frozen=True):
 
 
 class News(msgspec.Struct, frozen=True):
-    """What a feed tells of a stream: new items, or only that there may be some.
+    """What a feed announces about a stream: new items, or only that there may be some.
 
     Attributes:
-        first: the number of the first of ``items``; 0 says "look for yourself".
+        first: the number of the first of ``items``; 0 means that the receiver must read the stream.
         items: the new items as they are stored.
     """
 
@@ -101,18 +100,18 @@ class News(msgspec.Struct, frozen=True):
 
 
 LOOK: Final = News()
-"""There may be new items, or none; the reader has to look."""
+"""There may be new items, or none; the reader must read the stream."""
 REPEATED_AMONG: Final = 10_000
-"""How many of the newest items are looked through for items that a repeated append has stored already."""
+"""How many of the newest items are searched for items that a repeated append has stored already."""
 EMPTY: Final = Chunk(1, 0)
-"""A stream that nothing was appended to."""
+"""A stream to which nothing was appended."""
 
 
 _last_moment = 0.0
 
 
 def now() -> float:
-    """Return the time in seconds, at least a microsecond later than at the call before: no two items are equal."""
+    """Return the time in seconds, at least a microsecond later than the last one, so that no two items are equal."""
     global _last_moment  # noqa: PLW0603  (the clock of this process)
     _last_moment = max(time.time(), _last_moment + 1e-6)
     return _last_moment
@@ -134,7 +133,7 @@ def stream_full(task_id: str, limit: int | None) -> StreamFull:
 
 
 def items_behind(task_id: str, after: int, page: Page) -> Sequence[Item | DecodeError]:
-    """Return the items of ``page``, which was read behind the number ``after``.
+    """Return the items of ``page``, which was read after the number ``after``.
 
     Raises:
         StreamGap: the next item is not there any more.

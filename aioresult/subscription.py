@@ -18,19 +18,19 @@ from aioresult.record import Record
 from aioresult.stream import News
 
 _SURPLUS: Final = 10_000
-"""Surplus subscriptions that are kept while results arrive: unsubscribing would delay the results."""
+"""How many surplus subscriptions are kept while results arrive, because unsubscribing would delay the results."""
 _BURST: Final = 4
-"""Where results arrive fast: for so many seconds' results the surplus subscriptions are kept."""
+"""When results arrive fast: the surplus subscriptions of so many seconds are kept."""
 _TICK: Final = 1.0
-"""Seconds between two rounds of housekeeping; a round sends nothing unless something is due."""
+"""Seconds between two rounds of housekeeping; a round sends something only if it is due."""
 _SECOND_CHANCE: Final = 300.0
-"""Seconds after which a store that had to be polled is asked again whether it can push."""
+"""Seconds after which a store that is polled because it could not push is asked again."""
 _SHORTEST_REST: Final = 0.05
-"""The same where ``idle_timeout`` is shorter than a tick, and may be 0."""
+"""The shortest pause between two rounds, for an ``idle_timeout`` that is shorter than a tick, perhaps 0."""
 
 
 class Subscriber(Protocol):
-    """What the subscription serves: the hub, which documents this."""
+    """What receives the events. The hub implements and documents this."""
 
     outage: StoreUnavailable | None
     closed: bool
@@ -47,10 +47,10 @@ class Subscription:
 
     Args:
         store: opens feeds.
-        batcher: reads, for a store that cannot push, or is not to.
-        wanted: the ids that somebody waits for; changed by others.
-        streams: the ids whose streams somebody reads; the same.
-        subscriber: gets the events.
+        batcher: reads, for a store that cannot push, or where ``push`` is off.
+        wanted: the ids that are waited for; its owner changes them.
+        streams: the ids whose streams are read; its owner changes them.
+        subscriber: receives the events.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Subscription:
         self._serving = Background(self._serve, "aioresult hub", pending=self._is_needed)
         self._fresh: set[str] = set()
         self.watched: set[str] = set()
-        """What the feed is subscribed to, a small surplus included."""
+        """The ids that the feed is subscribed to, a small surplus included."""
         self._unfollowed: set[str] = set()
         self._followed: set[str] = set()
         self._wake = asyncio.Event()
@@ -82,13 +82,13 @@ class Subscription:
         return bool(self._wanted or self._streams) and not self._subscriber.closed
 
     def watch(self, ids: Collection[str]) -> None:
-        """Watch ``ids``, also those that are watched already: each is owed an event."""
+        """Watch ``ids``, even those that are watched already: each must get an event."""
         self._fresh.update(ids)
         self._wake.set()
         self._serving.begin()
 
     def follow(self, ids: Collection[str]) -> None:
-        """Follow the streams of ``ids``, also those that are followed already: each is owed an event."""
+        """Follow the streams of ``ids``, even those that are followed already: each must get an event."""
         self._unfollowed.update(ids)
         self._wake.set()
         self._serving.begin()
@@ -118,7 +118,7 @@ class Subscription:
                     await self._rest_after(unasked_cancellation(self._store.location), backoff)
                 if not self._wanted and not self._streams:
                     return
-        except Exception as exc:  # noqa: BLE001  (handed to all who wait)
+        except Exception as exc:  # noqa: BLE001  (given to all waiters)
             self._subscriber.fail_all(exc)
         finally:
             self._fallback.cancel()
@@ -131,7 +131,7 @@ class Subscription:
     def _plan_fallback(self) -> None:
         """Plan the next fallback read, with jitter, so that many processes do not read in step.
 
-        There is one without a feed, too: a store that can be read but not subscribed to is read all the same.
+        It happens even without a feed, because a store may be readable while subscribing fails.
         """
         interval = self._store.settings.fallback_interval * random.uniform(0.8, 1.2)
         self._fallback = self._loop.call_later(interval, self._fall_back)
@@ -155,7 +155,7 @@ class Subscription:
             await asyncio.shield(self._begin_closing(feed))
 
     async def _steer(self, feed: OpenFeed, backoff: Backoff, *, polls: bool) -> None:
-        """Watch and unwatch as it is wanted, until the feed is not needed or another one may be better."""
+        """Watch and unwatch ids as needed, until the feed is not needed any more or another one may be better."""
         settings = self._store.settings
         opened = idle_since = prune_at = self._loop.time()
         while True:
@@ -190,7 +190,7 @@ class Subscription:
             self._followed |= streams
 
     async def _drop_surplus(self, feed: OpenFeed) -> None:
-        """Unsubscribe from what nobody waits for any more; while many results arrive, later and in fewer calls."""
+        """Unsubscribe from ids without a waiter; while many results arrive, later and in fewer calls."""
         total = self._subscriber.delivered
         delivered, self._delivered_before = total - self._delivered_before, total
         if delivered and len(self.watched) - len(self._wanted) <= max(_SURPLUS, _BURST * delivered):
@@ -216,7 +216,7 @@ class Subscription:
     # --- closing ---
 
     def _begin_closing(self, feed: OpenFeed) -> asyncio.Task[None]:
-        """Close ``feed`` in a task of its own, which is begun again if it is cancelled."""
+        """Close ``feed`` in a task of its own, which is started again if it is cancelled."""
         closing = owned_task(feed.aclose(), "aioresult closing of a feed")
         self._closings.add(closing)
 

@@ -1,4 +1,4 @@
-"""What callers get from records and items: the value, converted to a type if they want one, or the task's exception."""
+"""What callers get from records and items: the value, converted to a type if requested, or the task's exception."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def value_of(record: Record, result_type: Any = None, propagate: bool = True) ->
     """Return what ``get`` makes of a final record: its value, or its exception raised or returned.
 
     Raises:
-        DecodeError: the record cannot be read, or its value is no ``result_type``.
+        DecodeError: the record cannot be read, or its value is not a ``result_type``.
         Exception: what the task raised, where ``propagate`` is set.
     """
     if record.status == SUCCESS:
@@ -39,7 +39,7 @@ def item_as(item: Item, task_id: str, result_type: Any) -> Item:
     """Return ``item`` with its value converted.
 
     Raises:
-        DecodeError: the value is no ``result_type``.
+        DecodeError: the value is not a ``result_type``.
     """
     try:
         return Item(item.seq, convert(item.value, result_type), item.at, item.attempt)

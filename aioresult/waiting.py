@@ -1,4 +1,4 @@
-"""Waiting for tasks, known by their ids: for final records of many, or for every state of one."""
+"""Waiting for tasks by their ids: for the final records of many, or for every state of one."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from aioresult.runtime import LOOK_ONCE, Runtime
 from aioresult.states import PENDING, PROPAGATE_STATES, SUCCESS
 
 _UNREAD_STATES: Final = 1000
-"""States that are kept for a reader that is slower than the task; older ones give way."""
+"""How many states are kept for a reader that is slower than the task; older ones are dropped."""
 
 
 class Inbox:
     """A listener with a queue: records of many tasks, in the order in which they came, for one reader.
 
-    Of more than ``limit`` unread records, the older ones give way.
+    If there are more than ``limit`` unread records, the oldest ones are dropped.
     """
 
     def __init__(self, *, finals_only: bool, limit: int | None = None) -> None:
@@ -42,7 +42,7 @@ class Inbox:
         self.wake()
 
     def wake(self) -> None:
-        """Have ``next`` return, with ``None`` where there is nothing."""
+        """Make ``next`` return, with ``None`` if there is no record."""
         if self._reader is not None and not self._reader.done():
             self._reader.set_result(None)
 
@@ -65,7 +65,7 @@ class Inbox:
 
 
 async def finals(runtime: Runtime, ids: Sequence[str], deadline: float | None) -> AsyncGenerator[Record, None]:
-    """Yield the final (or unreadable) record of each of ``ids`` as it comes, until all are there or time is up."""
+    """Yield the final (or unreadable) record of each of ``ids`` as it arrives, until all are there or ``deadline``."""
     if deadline == LOOK_ONCE:
         for record in (await runtime.look_many(ids)).values():
             if record.ended:
@@ -100,7 +100,7 @@ async def states(runtime: Runtime, task_id: str, deadline: float | None) -> Asyn
                 raise record.error
             late = deadline is not None and runtime.loop.time() >= deadline
             if record.status == PENDING or (late and not record.ready):
-                continue  # when time is up, only a final state among the unread ones still counts
+                continue  # after the deadline, only a final state among the unread ones still counts
             if (seen := record.appearance()) != last:
                 last = seen
                 yield record
@@ -111,7 +111,7 @@ async def states(runtime: Runtime, task_id: str, deadline: float | None) -> Asyn
 
 
 async def found(runtime: Runtime, ids: Sequence[str], deadline: float | None) -> Mapping[str, Record] | None:
-    """Return what is stored of ``ids``, or ``None`` where the store has not said so by ``deadline``."""
+    """Return what is stored under ``ids``, or ``None`` if the store has not answered by ``deadline``."""
     try:
         async with asyncio.timeout_at(None if deadline == LOOK_ONCE else deadline):
             return await runtime.look_many(ids)
@@ -120,7 +120,7 @@ async def found(runtime: Runtime, ids: Sequence[str], deadline: float | None) ->
 
 
 async def refuse_ignored(runtime: Runtime, ignored: Collection[str], deadline: float | None) -> None:
-    """Raise ``ResultNotStored`` where nothing at all is stored of one of these ids, whose results are ignored."""
+    """Raise ``ResultNotStored`` if nothing is stored under one of these ids, whose results are ignored."""
     if not ignored:
         return
     stored = await found(runtime, list(ignored), deadline)
@@ -137,9 +137,9 @@ async def success_or_failed_ancestor(
 ) -> Record | None:
     """Wait for a task, and return its record if it has succeeded, or that of an ancestor as soon as one has failed.
 
-    ``None`` where the task has failed by itself, or is not final by ``deadline``. An ancestor that cannot be read, or
-    is not stored, counts as not failed. ``ancestors`` are their ids, the nearest first, each with its final record
-    where that is known.
+    Return ``None`` if the task itself has failed, or is not final by ``deadline``. An ancestor that cannot be read, or
+    is not stored, counts as not failed. ``ancestors`` maps their ids, the nearest first, to their final records where
+    these are known.
     """
     oldest_first = list(ancestors)[::-1]
     for other in oldest_first:

@@ -32,7 +32,7 @@ class Writer(ABC):
     @property
     @abstractmethod
     def _runtime(self) -> Runtime:
-        """What belongs to the running event loop."""
+        """The runtime of the running event loop."""
 
     # --- states: each method returns whether it wrote ---
 
@@ -60,8 +60,8 @@ class Writer(ABC):
                 ``name``, ``args``, ``kwargs``, ``worker``, ``retries`` and ``queue``.
 
         Returns:
-            Whether it was written. It is not where results are ignored, and not where what is stored may not be
-            replaced (SUCCESS never; another final state only by a final one).
+            Whether it was written. It is not written if results are ignored, or if the stored state may not be replaced
+            (SUCCESS never; another final state only by a final one).
 
         Raises:
             EncodeError: the value cannot be encoded; nothing was stored.
@@ -77,7 +77,7 @@ class Writer(ABC):
         return await self._put_record(record_of(task_id, result, state, traceback, **meta))
 
     async def mark_as_started(self, /, task_id: str, **meta: Any) -> bool:
-        """Store STARTED with ``meta`` as its result; by default this process's id and host, as workers do."""
+        """Store STARTED with ``meta`` as its result; by default this process's id and host, as Celery's workers do."""
         return await self.store_result(
             task_id, meta or {"pid": os.getpid(), "hostname": socket.gethostname()}, states.STARTED
         )
@@ -117,7 +117,7 @@ class Writer(ABC):
         )
         attempts = count(1)
         return await retried(
-            lambda: self._runtime.put(record),  # the present runtime: the last may have been closed meanwhile
+            lambda: self._runtime.put(record),  # the present runtime, since the last may have been closed meanwhile
             backoff,
             give_up=lambda: next(attempts) > settings.result_backend_max_retries,
         )
@@ -125,10 +125,10 @@ class Writer(ABC):
     # --- streams ---
 
     async def append(self, task_id: str, *values: Any, attempt: int = 0) -> int:
-        """Append ``values``, in their order, to the stream of a task, which need not be known yet.
+        """Append ``values``, in their order, to the stream of a task, which need not exist yet.
 
-        What is appended in one turn of the event loop, to any streams, is one round trip. ``AsyncResult.stream`` reads
-        it.
+        All appends of one turn of the event loop, to any streams, take one round trip. ``AsyncResult.stream`` reads the
+        items.
 
         Args:
             task_id: the task's id.
@@ -145,7 +145,7 @@ class Writer(ABC):
             StoreUnavailable: the store cannot be reached; the items may have been stored or not.
             Unsupported: the store keeps no streams.
 
-            Where it raises, nothing of this call was stored, unless the store was unavailable.
+            If it raises, nothing of this call was stored, unless the store was unavailable.
         """
         if not values:
             raise ValueError(f"task {task_id!r}: there is nothing to append; give at least one value")
