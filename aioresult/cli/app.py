@@ -1,4 +1,4 @@
-"""The command's parts, put together."""
+"""The command, assembled from its parts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``aioresult doctor``: whether a store can be used from here, how it wakes those who wait, and what to change."""
+"""``aioresult doctor``: whether a store can be used from here, how it wakes waiters, and what to change."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ async def _examine(session: Session, backend: Backend, report: Report, *, read_o
 
 async def _make_rounds(session: Session, backend: Backend, report: Report) -> None:
     async with AsyncExitStack() as stack:
-        private = backend._runtime.store.location == "memory://"  # a second backend would have a store of its own
+        private = backend._runtime.store.location == "memory://"  # a second backend would get another store
         writer = backend if private else await stack.enter_async_context(session.backend())
         for _ in range(_ROUNDS):
             report.wake_up_ms.append(await _wake_up(backend, writer))
@@ -119,7 +119,7 @@ async def _timed(call: Awaitable[object]) -> float:
 
 
 async def _wake_up(backend: Backend, writer: Backend) -> float:
-    """Return the milliseconds from storing a test record by one connection to waking the waiter on another."""
+    """Return the milliseconds from storing a test record over one connection to waking the waiter on another."""
     result = backend.AsyncResult(f"{_TEST_ID}{uuid.uuid4()}")
     waiting = owned_task(_woken(backend, result.id), "aioresult doctor")
     try:
@@ -188,7 +188,7 @@ def _show(report: Report) -> None:
 
 
 def _findings(report: Report) -> list[tuple[bool, str, str]]:
-    """Return what was found: whether it is good, what it is about, and the text."""
+    """Return the findings: whether each is good, its subject, and its text."""
     if not report.reachable:
         return [(False, "store", f"{report.store}, not reached")]
     times = f"reached in {report.connect_ms:.1f} ms, then {report.ping_ms:.2f} ms each time"

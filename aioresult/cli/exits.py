@@ -1,4 +1,4 @@
-"""The exit codes of the command: one table, from which the help is made."""
+"""The exit codes of the command, in one table that the help is made from."""
 
 from __future__ import annotations
 
@@ -64,5 +64,5 @@ def exit_for(error: AioResultError) -> Exit:
 
 
 def worst(codes: Iterable[Exit]) -> Exit:
-    """Return the one code for the outcomes of several tasks: unreadable before failed before late."""
+    """Return one code for the outcomes of several tasks: unreadable wins over failed, and failed over late."""
     return max(codes, key=_SEVERITY.index, default=Exit.OK)

@@ -36,15 +36,15 @@ def print_failure(record: Record, *, with_traceback: bool) -> None:
 
 
 def to_json(value: Any) -> str:
-    """Return ``value`` as JSON on one line; what JSON has no form for becomes its ``repr``."""
+    """Return ``value`` as JSON on one line; values without a JSON form become their ``repr``."""
     try:
         return msgspec.json.encode(value, enc_hook=safe_repr).decode()
-    except (TypeError, ValueError, RecursionError):  # keys of a mapping that are no keys in JSON, lone surrogates, ...
+    except (TypeError, ValueError, RecursionError):  # keys that JSON does not allow, lone surrogates, ...
         return msgspec.json.encode(ascii(value)).decode()
 
 
 def object_to_json(fields: Mapping[str, Any]) -> str:
-    """Return ``fields`` as one JSON object, in which a value that JSON has no form for spoils no other."""
+    """Return ``fields`` as one JSON object; a value without a JSON form does not affect the others."""
     return f"{{{','.join(f'{to_json(name)}:{to_json(value)}' for name, value in fields.items())}}}"
 
 

@@ -1,4 +1,4 @@
-"""The commands that ask and wait: get, wait, watch."""
+"""The commands that read and wait: get, wait, watch."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def _results(backend: Backend, ids: Iterable[str]) -> list[Single]:
 async def _finals(
     backend: Backend, ids: Iterable[str], timeout: float | None
 ) -> AsyncGenerator[tuple[Single, Record], None]:
-    """Yield each result with its final record as it comes; at last those that did not come, with their present one."""
+    """Yield each result with its final record as it arrives; at the end the others with their present record."""
     results = _results(backend, ids)
     late = dict.fromkeys(results)
     async with aclosing(arrivals(results, deadline_after(timeout))) as source:
@@ -119,7 +119,7 @@ async def _finals(
 
 
 def _explain(record: Record, timeout: float | None, verbose: int) -> Exit:
-    """Say on standard error why ``record`` is not a success, and return the exit code that this means."""
+    """Print to standard error why ``record`` is not a success, and return the exit code for that."""
     if record.error is not None:
         print_error(str(record.error))
         return Exit.UNREADABLE

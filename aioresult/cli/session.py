@@ -76,7 +76,7 @@ class Session(msgspec.Struct, frozen=True):
     verbose: int
 
     def backend(self, **settings: Any) -> Backend:
-        """Return a backend for the URL and settings of the call; ``settings`` come on top of them.
+        """Return a backend for the URL and settings of the call; ``settings`` override them.
 
         Raises:
             BackendNotConfigured: there is no URL.
@@ -102,7 +102,7 @@ class Session(msgspec.Struct, frozen=True):
         self.execute(with_backend)
 
     def execute(self, command: Callable[[], Coroutine[Any, Any, Exit]]) -> NoReturn:
-        """Run ``command`` and end with its exit code, or print its error in one line and end with that of the error."""
+        """Run ``command`` and exit with its code; for an error, print it in one line and exit with its code."""
         level = {0: logging.WARNING, 1: logging.INFO}.get(self.verbose, logging.DEBUG)
         logging.basicConfig(level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
@@ -117,14 +117,14 @@ class Session(msgspec.Struct, frozen=True):
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is flushed into it at exit
             code = Exit.PIPE
-        except Exception:  # noqa: BLE001  (shown in full, with an exit code other than that of a failed task)
+        except Exception:  # noqa: BLE001  (shown in full; its exit code must differ from that of a failed task)
             traceback.print_exc()
             code = Exit.BUG
         raise typer.Exit(code)
 
 
 def _assignment(text: str) -> tuple[str, Any]:
-    """Return the name and the value of ``name=value``; the value is JSON or, where it is none, text."""
+    """Return the name and the value of ``name=value``; the value is JSON or, if it is not valid JSON, text."""
     name, separator, value = text.partition("=")
     if not separator or not name:
         raise SettingsError(f"--set expects NAME=VALUE, not {name!r}")

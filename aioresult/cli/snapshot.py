@@ -1,4 +1,4 @@
-"""What is stored of tasks at the moment when a command gives up waiting for them."""
+"""What is stored of tasks when a command gives up waiting for them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from aioresult.errors import StoreUnavailable
 from aioresult.record import Record
 
 _TIMEOUT: Final = 5.0
-"""Seconds that the store may take. A store's own limits may be longer, and the user's timeout is over already."""
+"""Seconds that the store may take. The store's own limits may be longer, and the user's timeout is over already."""
 
 
 async def snapshot(backend: ResultBackend, ids: Sequence[str]) -> dict[str, Record]:
-    """Return what is stored of ``ids`` now. With a very short timeout, nothing may have been read before.
+    """Return what is stored under ``ids`` now, because after a very short timeout nothing may have been read.
 
     Raises:
         StoreUnavailable: the store cannot be reached, or does not answer in time.

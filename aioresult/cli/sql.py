@@ -58,7 +58,7 @@ def uninstall_trigger(url: Url = None, settings: Settings = None, json: Json = F
 
 
 def _admin() -> ModuleType:
-    """Return the administration of SQL stores, which needs their driver."""
+    """Return the module that administers SQL stores, which needs their driver."""
     try:
         return importlib.import_module("aioresult.stores.sqlalchemy.admin")
     except ModuleNotFoundError as exc:

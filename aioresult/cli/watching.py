@@ -28,7 +28,7 @@ _BAR: Final = 24
 
 
 async def watch(results: Sequence[AsyncResult[Any]], timeout: float | None, *, json: bool) -> list[Record]:
-    """Show each state of ``results`` until all are final or the time is up, and return their last states."""
+    """Show each state of ``results`` until all are final or ``timeout`` has passed, and return their last states."""
     console = Console()
     if json:
         return await _follow(results, timeout, lambda record: print_line(as_json(record)))
@@ -50,7 +50,7 @@ async def _follow(
 
     async def follow(result: AsyncResult[Any]) -> None:
         try:
-            with suppress(ResultTimeout):  # the last state shows it: it is not final
+            with suppress(ResultTimeout):  # the last state shows the timeout: it is not final
                 async for record in result.updates(timeout):
                     take(record)
         except DecodeError as exc:

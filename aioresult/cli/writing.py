@@ -121,7 +121,7 @@ def _parsed(result: str) -> Any:
 
 
 def _standard_input() -> str:
-    """Return the whole standard input, decoded as JSON is, whatever the locale says."""
+    """Return the whole standard input, decoded as JSON requires, whatever the locale."""
     if sys.stdin is None:
         raise typer.BadParameter("standard input is closed", param_hint="--result")
     return sys.stdin.buffer.read().decode()

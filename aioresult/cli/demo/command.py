@@ -49,7 +49,7 @@ def demo(
 
 @contextmanager
 def _store(url: str | None) -> Iterator[str]:
-    """Give the URL to use: the one given, or that of a database that is deleted afterwards."""
+    """Give the URL to use: the given one, or that of a database that is deleted afterwards."""
     if url is not None:
         if url.startswith("memory:"):
             raise SettingsError("memory:// is within one process, and the demo has two; give it another --url, or none")

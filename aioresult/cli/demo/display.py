@@ -26,7 +26,7 @@ def milliseconds(value: float) -> str:
 
 
 class Phase:
-    """One phase as it goes on."""
+    """One phase while it runs."""
 
     def __init__(self, name: str, count: int) -> None:
         self.name = name
@@ -48,7 +48,7 @@ class Phase:
     @property
     def running(self) -> list[tuple[int, Record]]:
         """The tasks that have begun and are not final."""
-        records = self.records.copy()  # drawn in a thread of its own
+        records = self.records.copy()  # a copy, because it is drawn in another thread
         return [(number, records[number]) for number in sorted(records) if not records[number].ready]
 
     def row(self) -> tuple[RenderableType, ...]:

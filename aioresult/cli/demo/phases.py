@@ -33,7 +33,7 @@ Woken = Callable[[float], None]
 
 
 class WrongValue(AioResultError):
-    """Raised when what a task has stored is not what it was to compute."""
+    """Raised when a task has stored another value than the expected one."""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,7 +41,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         mechanism: how results were noticed.
-        wake_ups: from the moment before storing to the moment after waking, in milliseconds, sorted.
+        wake_ups: the times from just before storing to just after waking, in milliseconds, sorted.
         commands: commands, statements or requests that this process sent to the store.
         states: how many states and reports of progress were seen on the way.
         seconds: how long the phase took.
@@ -54,7 +54,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
 
     def percentile(self, percent: int) -> float:
-        """Return the wake-up time that ``percent`` of all do not exceed."""
+        """Return the wake-up time that ``percent`` of all wake-ups do not exceed."""
         return self.wake_ups[max(0, -(-len(self.wake_ups) * percent // 100) - 1)]
 
 
@@ -64,7 +64,7 @@ async def measure(worker: Worker, backend: Backend, count: int, listen: Listener
     Raises:
         WorkerDied: the worker ended before its tasks.
         WrongValue: a value is not the expected one.
-        ResultTimeout: the results did not come.
+        ResultTimeout: the results did not arrive in time.
     """
     seed = str(uuid.uuid4())
     results: list[AsyncResult[Any]] = [backend.AsyncResult(f"aioresult-demo-{seed}-{n}") for n in range(count)]
@@ -127,5 +127,5 @@ async def _view(number: int, result: AsyncResult[Any], listen: Listener) -> int:
 
 
 async def _forget(results: Sequence[AsyncResult[Any]]) -> None:
-    with suppress(StoreUnavailable):  # they expire
+    with suppress(StoreUnavailable):  # the results expire anyway
         await asyncio.gather(*(result.forget() for result in results))

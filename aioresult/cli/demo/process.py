@@ -27,7 +27,7 @@ class Worker:
     """A second process that runs tasks and stores their results.
 
     Args:
-        url: the store; handed over by the environment, where other users cannot see its password.
+        url: the store; passed in the environment, where other users cannot see its password.
         settings: settings of its backend.
     """
 
@@ -43,7 +43,7 @@ class Worker:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env=self._environment,
-            start_new_session=True,  # Ctrl-C is the parent's to handle
+            start_new_session=True,  # so that only the parent gets Ctrl-C
         )
         self._ended = owned_task(_ending(process), "aioresult demo worker")
         try:
@@ -63,7 +63,7 @@ class Worker:
         return self._process.pid
 
     async def order(self, ids: Sequence[str], seed: str, at_once: int) -> None:
-        """Let the worker run one task for each of ``ids``.
+        """Tell the worker to run one task for each of ``ids``.
 
         Raises:
             WorkerDied: it has ended.
@@ -77,7 +77,7 @@ class Worker:
             raise WorkerDied(await self._ended) from exc
 
     async def alive_during(self, waiting: asyncio.Future[T]) -> T:
-        """Return the result of ``waiting``; raise ``WorkerDied`` if the worker ends before."""
+        """Return the result of ``waiting``; raise ``WorkerDied`` if the worker ends first."""
         either: list[asyncio.Future[Any]] = [waiting, self._ended]
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if not waiting.done():
@@ -85,7 +85,7 @@ class Worker:
         return waiting.result()
 
     async def close(self) -> None:
-        """End the process: it ends with its input, and is killed if it does not."""
+        """End the process: closing its input ends it; otherwise it is killed."""
         process, stdin = self._process, _pipe(self._process.stdin)
         stdin.close()
         try:
@@ -100,7 +100,7 @@ class Worker:
 
 
 async def _ending(process: asyncio.subprocess.Process) -> str:
-    """Wait for a process to end, and return how it did."""
+    """Wait for a process to end, and return how it ended."""
     _, stderr = await asyncio.gather(process.wait(), _pipe(process.stderr).read())
     code = process.returncode or 0
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
@@ -109,7 +109,7 @@ async def _ending(process: asyncio.subprocess.Process) -> str:
 
 
 def _pipe(pipe: Pipe | None) -> Pipe:
-    """Return a stream of the process, which is there since it was asked for."""
+    """Return a stream of the process; it exists, because it was requested at the start."""
     if pipe is None:
         raise WorkerDied("the worker was started without pipes")
     return pipe

@@ -1,7 +1,7 @@
-"""The demo's second process: runs the tasks that it gets by its standard input, and stores their results.
+"""The demo's second process: runs the tasks that it reads from its standard input, and stores their results.
 
-One JSON object a line: ``{"ids": [...], "seed": ..., "at_once": ...}``. It prints ``ready`` when its store is open,
-and ends with its input.
+One JSON object a line: ``{"ids": [...], "seed": ..., "at_once": ...}``. It prints ``ready`` when its store is open, and
+ends at the end of its input.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def expected_value(seed: str, number: int) -> str:
 async def work(seed: str, number: int) -> dict[str, Any]:
     """Report progress, and return the value and the moment at which it was ready to be stored.
 
-    The moment is that of the machine's monotonic clock, which is the same in all of its processes.
+    The moment is read from the machine's monotonic clock, which all its processes share.
     """
     jitter = random.Random(f"{seed}:{number}")
     for step in range(STEPS):
