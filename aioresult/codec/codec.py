@@ -1,4 +1,4 @@
-"""Everything that a store encodes and decodes by its settings: records, results, items, values and groups."""
+"""Encoding and decoding for a store, by its settings: records, results, items, values and groups."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 _read_json: Final = msgspec.json.Decoder(Record).decode
 _read_json_item: Final = msgspec.json.Decoder(tuple[_Moment, int, Any], strict=False).decode
-"""Takes a number of seconds for a moment, which the strict decoder does not."""
+"""Reads a number of seconds as a date, which the strict decoder refuses."""
 
 
 class Codec(Payloads):
@@ -46,11 +46,11 @@ class Codec(Payloads):
     def encode_record(self, record: Record) -> bytes:
         """Return a whole record as Celery's key-value stores hold it, byte for byte what Celery 5.7 writes.
 
-        It is compressed if so set. A result that is ``Encoded`` already is returned as it is.
+        It is compressed if the settings say so. A result that is ``Encoded`` already is returned as it is.
 
         Raises:
             EncodeError: a value cannot be encoded; names the path inside it.
-            ResultTooLarge: it exceeds ``max_result_bytes``. (A failure is first cut down.)
+            ResultTooLarge: it exceeds ``max_result_bytes``. (A failure is shortened first.)
         """
         if isinstance(record.result, Encoded):
             return record.result
@@ -100,7 +100,7 @@ class Codec(Payloads):
             return Record.undecodable(task_id, error)
 
     def _finished(self, task_id: str, record: Record) -> Record:
-        """Return a decoded record with the id that was asked for, its date in UTC and its exception rebuilt."""
+        """Return a decoded record with the requested id, its date in UTC and its exception rebuilt."""
         date_done = record.date_done
         if record.status == SUCCESS and record.id == task_id and (date_done is None or date_done.tzinfo is UTC):
             return record  # the usual case
@@ -162,7 +162,7 @@ class Codec(Payloads):
             legacy_pickle: also accept the pickles of Celery up to 5.6, as plain data (for SQL).
 
         Raises:
-            DecodeError: it cannot be read; says why and which setting would help.
+            DecodeError: it cannot be read; says why, and which setting would help.
         """
         failed = status in EXCEPTION_STATES
         what = f"the result of task {task_id!r}"
@@ -172,7 +172,7 @@ class Codec(Payloads):
     # -- items of streams ---------------------------------------------------------------------------------------------
 
     def encode_item(self, task_id: str, value: Any, moment: float, attempt: int) -> bytes:
-        """Return an item of a stream as stores hold it: ``[moment, attempt, value]``, compressed if so set.
+        """Return an item of a stream as stores hold it: ``[moment, attempt, value]``, perhaps compressed.
 
         ``moment`` is the time in seconds, see ``aioresult.stream.now``.
 
@@ -232,7 +232,7 @@ class Codec(Payloads):
     def decode_value(self, payload: Payload, what: str, *, legacy_pickle: bool = False) -> Any:
         """Inverse of ``encode_value``.
 
-        With ``legacy_pickle``, pickles of Celery up to 5.6 are accepted too, as plain data; a pickled group comes out
+        With ``legacy_pickle``, pickles of Celery up to 5.6 are accepted too, as plain data; a pickled group is returned
         in Celery's tuple form.
 
         Raises:
@@ -241,7 +241,7 @@ class Codec(Payloads):
         return self._loads(payload, what, legacy_pickle=legacy_pickle)
 
     def encode_group(self, tree: ResultTree) -> bytes:
-        """Return ``{"result": tree}`` as Celery's key-value stores hold a saved group, compressed if so set.
+        """Return ``{"result": tree}`` as Celery's key-value stores hold a saved group, perhaps compressed.
 
         Raises:
             EncodeError: it cannot be encoded.

@@ -1,7 +1,7 @@
 """Compressed payloads as Celery 5.7 stores them: a marker, the content type, and the compressed body.
 
-Reading does not depend on the settings: the payload contains the name of its compression. It is bounded, because a few
-bytes can expand to gigabytes.
+Reading does not depend on the settings: the payload contains the name of its compression. The expanded size is limited,
+because a few bytes can expand to gigabytes.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _EXTRA: Final = "pip install 'aioresult-backend[compression]'"
 
 
 Expander = Callable[[bytes, int], tuple[bytes, bool]]
-"""Gives up to so many bytes of a body or a little more, and whether it ended properly; never holds much more."""
+"""Returns about as many bytes of a body as the limit, and whether the body ended properly; never holds much more."""
 
 
 class Method(msgspec.Struct, frozen=True):
-    """A compression method: content type, names, its two functions, and what these may need to import."""
+    """A compression method: content type, names, its two functions, and what they import."""
 
     content_type: str
     names: tuple[str, ...]

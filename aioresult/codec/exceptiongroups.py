@@ -1,7 +1,7 @@
-"""What Celery's workers store of an exception group: the ``repr`` of its members, and a traceback that lists them.
+"""Reading what Celery's workers store of an exception group: the ``repr`` of its members, and a traceback with them.
 
-Both are read as text. The ``repr`` gives the arguments, unless a member has a ``repr`` of its own. The traceback gives
-the modules and texts of the first fifteen members. A group that pickle cannot copy has no traceback.
+Both are parsed as text. The ``repr`` gives the arguments, unless a member's class defines its own ``repr``. The
+traceback gives the modules and texts of the first fifteen members. A group that pickle cannot copy has no traceback.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _MODULES: Final = {name: "builtins" for name, cls in vars(builtins).items() if i
 """The modules of exceptions whose module the traceback does not give."""
 _MAX_REPR: Final = 2**16
 _MAX_DEPTH: Final = 10
-"""As deep as Python prints the traceback of a group."""
+"""The depth to which Python prints the traceback of a group."""
 _MAX_BRACKETS: Final = 40
 _NAMED: Final = ("None", "True", "False")
 _OPEN, _CLOSE = frozenset("([{"), frozenset(")]}")
@@ -41,13 +41,13 @@ Form = dict[str, Any]
 
 
 def members_of(shown: str, traceback: str | None) -> list[Form]:
-    """Return the forms of a group's members, as far as their ``repr`` and the traceback give them; perhaps none."""
+    """Return the forms of a group's members that can be found in their ``repr`` and the traceback; perhaps none."""
     in_traceback = [] if traceback is None else _by_traceback(last_section(traceback).split("\n"), _MAX_DEPTH)
     return _merged(_by_repr(shown), in_traceback)
 
 
 def _merged(listed: list[Form], in_traceback: Sequence[Form]) -> list[Form]:
-    """Return the ``listed`` forms with the modules from the traceback; without a list, those of the traceback."""
+    """Return the ``listed`` forms with the modules from the traceback; without a list, the forms in the traceback."""
     for form, other in zip(listed, in_traceback, strict=False):
         if other["exc_type"] == form["exc_type"]:
             form["exc_module"] = other["exc_module"]
@@ -64,14 +64,15 @@ def _by_repr(shown: str) -> list[Form]:
         return []
     try:
         return _listed(ast.parse(shown, mode="eval").body, shown, _MAX_DEPTH)
-    except (SyntaxError, ValueError, MemoryError, RecursionError):  # some repr is a text, as pydantic's
+    except (SyntaxError, ValueError, MemoryError, RecursionError):  # some repr is free text, such as pydantic's
         return []
 
 
 def _is_shallow(shown: str) -> bool:
-    """Return whether a text holds names, literals and brackets only, and those not deep: Python's parser is recursive.
+    """Return whether a text holds only names, literals and brackets, not nested deeply: Python's parser is recursive.
 
-    Its limits suit the stack of a main thread. In one with a smaller stack a text from the store could end the process.
+    The parser's limits suit the stack of a main thread. In a thread with a smaller stack, a text from the store could
+    end the process.
     """
     depth = at = 0
     before = ""
@@ -107,7 +108,7 @@ def _called(node: ast.expr, shown: str, depth: int) -> Form:
 def _value(node: ast.expr, shown: str) -> Any:
     try:
         return ast.literal_eval(node)
-    except ValueError:  # it is of no literal type, and stays its repr
+    except ValueError:  # not a literal: keep its repr
         return ast.get_source_segment(shown, node)
 
 
@@ -115,11 +116,11 @@ def _value(node: ast.expr, shown: str) -> Any:
 
 
 def _by_traceback(lines: Sequence[str], depth: int) -> list[Form]:
-    """Return what stands below the first headline among ``lines``, ``+-+---------------- 1 ----------------``."""
+    """Return the members below the first headline in ``lines``, ``+-+---------------- 1 ----------------``."""
     first = next((at for at, line in enumerate(lines) if _FIRST.fullmatch(line)), None)
     if first is None or not depth:
         return []
-    margin = lines[first].index("+") + 2  # the right end of "+-+" is above the margin of the members
+    margin = lines[first].index("+") + 2  # the right end of "+-+" marks the margin of the members
     below = range(first + 1, len(lines))
     starts = [first, *(at for at in below if _NEXT.fullmatch(lines[at]) and lines[at].index("+") == margin)]
     end = next((at for at in below if _END.fullmatch(lines[at]) and lines[at].index("+") == margin), len(lines))

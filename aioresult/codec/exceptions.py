@@ -1,9 +1,9 @@
 """Exceptions to Celery's form and back.
 
-Stored is ``{"exc_type": qualified name, "exc_message": [arguments], "exc_module": module}``, and beside that,
-where the arguments do not contain it: ``exc_text``, the exception's text, and ``exc_members``, the forms of the members
-of an exception group. Celery ignores these two. A stored name is looked up in an allow-list and nowhere else. No module
-is imported or searched: a writer to the store must not choose what is called.
+The stored form is ``{"exc_type": qualified name, "exc_message": [arguments], "exc_module": module}``. Two more keys
+hold what the arguments do not contain: ``exc_text``, the exception's text, and ``exc_members``, the forms of the
+members of an exception group. Celery ignores these two. A stored name is looked up only in an allow-list. No module is
+imported or searched, because a writer to the store must not choose what is called.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from aioresult.errors import AioResultError, RemoteTaskError, RemoteTraceback, T
 from aioresult.states import FAILURE, REVOKED
 
 MAX_TRACEBACK: Final = 2**20
-"""Longest traceback, in characters, that is kept of a stored one."""
+"""How many characters of a stored traceback are kept."""
 _MAX_REPR: Final = 2**16
 _MAX_DEPTH: Final = 20
-"""How deep groups within groups are followed."""
+"""The depth to which nested groups are followed."""
 
 _Exc = TypeVar("_Exc", bound=type[Exception])
 _Key = tuple[str | None, str]
@@ -42,7 +42,7 @@ _BUILT_IN: Final[dict[_Key, type[Exception]]] = {
     _CELERY_REVOKED: TaskRevokedError,
 }
 del _BUILT_IN["builtins", "StopIteration"]  # a coroutine cannot raise it: Python turns it into a RuntimeError
-_registered: dict[_Key, type[Exception]] = {}  # changed by single assignments only, hence safe in threads
+_registered: dict[_Key, type[Exception]] = {}  # changed by single assignments only, so it is thread-safe
 
 
 def register_exception(cls: _Exc) -> _Exc:
@@ -96,7 +96,7 @@ def restore(status: str, stored: Any, traceback: object) -> Exception | None:
 
 
 def _adopt(exc: BaseException, traceback: str | None) -> Exception:
-    """Return an unpickled exception as it is, unless Celery means another by it or it would end more than the task."""
+    """Return an unpickled exception as it is, unless it is a stand-in of Celery's or would end more than the task."""
     key = (type(exc).__module__, type(exc).__qualname__)
     if isinstance(exc, Exception) and key not in (_CELERY_REVOKED, _CELERY_WRAPPER):
         return exc
@@ -132,7 +132,7 @@ def _named(stored: Mapping[str, Any]) -> tuple[str | None, str, tuple[Any, ...]]
 def _members(
     stored: Mapping[str, Any], key: _Key, args: tuple[Any, ...], traceback: str | None, depth: int
 ) -> list[Exception]:
-    """Return the members of a stored group, each rebuilt as if it were stored alone; none of another exception."""
+    """Return the members of a stored group, each rebuilt as if it were stored alone; none if it is not a group."""
     forms = stored.get("exc_members")
     if not forms and key in GROUPS and len(args) == 2 and isinstance(args[1], str):
         forms = members_of(args[1], traceback)
@@ -150,7 +150,7 @@ def _group(module: str | None, name: str, args: tuple[Any, ...], members: list[E
 
 
 def clip(traceback: str) -> str:
-    """Return a traceback of bounded length: what is stored may be of any size."""
+    """Return a traceback of limited length, because a stored one may have any size."""
     if len(traceback) <= MAX_TRACEBACK:
         return traceback
     half, cut = MAX_TRACEBACK // 2, len(traceback) - MAX_TRACEBACK
@@ -162,7 +162,7 @@ def describe(exc: BaseException, encodable: Callable[[Any], bool]) -> dict[str, 
     form = _form_of(exc, encodable, _MAX_DEPTH)
     message, members = form["exc_message"], form.get("exc_members")
     if members and isinstance(message[-1], str) and members == members_of(message[-1], None):
-        del form["exc_members"]  # the arguments contain them in full: store what Celery stores
+        del form["exc_members"]  # the arguments contain them in full, so store what Celery stores
     return form
 
 
@@ -196,6 +196,6 @@ def safe_repr(value: Any) -> str:
     """Return ``repr(value)``, shortened if it is very long; a description where it raises."""
     try:
         text = repr(value)
-    except Exception as exc:  # noqa: BLE001  (the code of an argument must not keep its failure from being stored)
+    except Exception as exc:  # noqa: BLE001  (the code of an argument must not prevent storing the failure)
         return f"<{type(value).__qualname__} object, whose repr() raises {type(exc).__name__}>"
     return text if len(text) <= _MAX_REPR else f"{text[:_MAX_REPR]}..."

@@ -1,4 +1,4 @@
-"""Making failed records storable: no exception keeps its own failure from being stored."""
+"""Making failed records storable, whatever the exception is."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def storable(record: Record, dumps: Dumps, *, as_object: bool) -> Record:
 
 
 def shortened(record: Record, dumps: Dumps, limit: int) -> Record:
-    """Return a storable record cut down towards ``limit`` bytes: a short description is better than none."""
+    """Return a storable record, shortened towards ``limit`` bytes: a short description is better than none."""
     share = max(limit // 8, 1)
     result, traceback = record.result, record.traceback
     if isinstance(result, BaseException):
@@ -58,12 +58,12 @@ def _text(traceback: Any, dumps: Dumps) -> str | None:
     text = str(traceback)
     if text.isascii() or _is_encodable(text, dumps):
         return text
-    return text.encode("utf-8", "backslashreplace").decode()  # file names may hold what no serializer can
+    return text.encode("utf-8", "backslashreplace").decode()  # file names may hold what no serializer can encode
 
 
 def _is_encodable(value: Any, dumps: Dumps) -> bool:
     try:
         dumps(value)
-    except Exception:  # noqa: BLE001  (whatever its own code raises, it is then stored as its repr)
+    except Exception:  # noqa: BLE001  (its code may raise anything; then it is stored as its repr)
         return False
     return True

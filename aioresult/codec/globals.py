@@ -1,4 +1,4 @@
-"""The globals that a pickle of plain data may name, and the function that is called for each. No other is looked up."""
+"""The globals that a pickle of plain data may name, and the function that is called for each; others are refused."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ CELERY: Final[dict[Name, Callable[..., Any]]] = {
 
 
 def _only(*types: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Return what lets a constructor be called with arguments of these types only."""
+    """Return a decorator that lets a constructor be called only with arguments of these types."""
 
     def guard(make: Callable[..., Any]) -> Callable[..., Any]:
         def checked(*args: Any) -> Any:
@@ -57,7 +57,7 @@ def _only(*types: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 
 def _members(items: Any) -> list[Any] | tuple[Any, ...]:
-    """Return what a container is made of, if it is there in full: a range may have more members than fit in memory."""
+    """Return the members of a container, if it is a list or tuple: a range may have more members than fit in memory."""
     if type(items) is not list and type(items) is not tuple:
         raise PickleError("it fills a container from something that is not a list")
     return items
@@ -70,7 +70,7 @@ def _bytes_of_text(text: str, encoding: str) -> bytes:
 
 
 def _attribute(target: Any, name: Any) -> Name:
-    """Allow the one attribute that is pickled as a call of ``getattr``: the way in which a ``ZoneInfo`` is made."""
+    """Allow the one attribute that is pickled as a call of ``getattr``: the constructor of ``ZoneInfo``."""
     if target != Name("zoneinfo", "ZoneInfo") or name != "_unpickle":
         raise PickleError("it calls getattr, which plain data does not need")
     return Name("zoneinfo", "ZoneInfo._unpickle")

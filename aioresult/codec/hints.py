@@ -13,19 +13,19 @@ def reason(exc: Exception) -> str:
         return "it is nested too deeply"
     if isinstance(exc, UnicodeDecodeError):
         return f"it is not UTF-8 (byte {exc.start})"
-    if hasattr(exc, "problem_mark"):  # PyYAML's errors, whose text quotes the payload
+    if hasattr(exc, "problem_mark"):  # an error of PyYAML, whose text quotes the payload
         return f"it is not YAML: {getattr(exc, 'problem', None)!s:.100}"
     return text_of(exc) or type(exc).__name__
 
 
 def text_of(exc: Exception) -> str:
-    """Return an exception's message, if it is plain text: the ``repr`` of others may raise, or tell too much."""
+    """Return an exception's message, if it is plain text: the ``repr`` of others may raise, or reveal too much."""
     plain = all(type(arg) in (str, int) for arg in exc.args)
     return f"{exc!s:.400}" if plain and type(exc).__str__ in PLAIN_STR else ""
 
 
 def hint(head: bytes, serializer: str) -> str:
-    """Return what would help a reader who is set to ``serializer``, judged by the first bytes of the payload."""
+    """Return a hint for a reader with ``serializer``, by the first bytes of the payload."""
     seen = _looks_like(head)
     if head.startswith(MARKER) or seen in (None, serializer):
         return f" (expected is {serializer}, by result_serializer)"

@@ -1,12 +1,12 @@
-"""JSON as Celery writes it: Python's own, plus kombu's envelope for values that JSON has no form for.
+"""JSON as Celery writes it: Python's own, plus kombu's envelope for values without a JSON form.
 
 A ``datetime`` becomes ``{"__type__": "datetime", "__value__": "2026-11-22T12:20:59"}``; likewise date, time, decimal,
 uuid, and bytes, which are ``"bytes"`` where they are UTF-8 and ``"base64"`` otherwise. ``NaN`` and ``Infinity`` are
 bare tokens.
 
-What kombu refuses is written in its plain form where it has one, and read as such: dataclasses, msgspec structs, attrs
-classes, enums, sets and intervals in msgspec's, deques as lists, pydantic models as their ``model_dump(mode="json")``,
-NumPy's scalars as numbers.
+A value that kombu refuses is written in its plain form, if it has one, and that is what readers get: dataclasses,
+msgspec structs, attrs classes, enums, sets and intervals in msgspec's form, deques as lists, pydantic models as their
+``model_dump(mode="json")``, NumPy's scalars as numbers.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ import msgspec
 from aioresult.codec.plain import plain_form
 
 TYPED: Final = b"__type__"
-"""Occurs in every payload that holds an envelope; where it does not, the fast decoder gives the same values.
+"""Occurs in every payload that holds an envelope; for other payloads the fast decoder gives the same values.
 
-It is looked for by ``find``: ``in`` first asks whether it is a number, which takes longer than the search.
+It is searched by ``find``: ``in`` first checks whether it is a number, which takes longer than the search.
 """
 _MARKED: Final = (bytes, bytearray, memoryview, date, datetime, time, Decimal, UUID)
-"""What has an envelope."""
+"""Types that have an envelope."""
 
 
 def _envelope(kind: str, value: Any) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def _envelope(kind: str, value: Any) -> dict[str, Any]:
 
 
 def _to_jsonable(value: Any) -> Any:
-    """Return what stands for ``value``, asked for by the encoder when it has no form of its own."""
+    """Return what replaces ``value``; the encoder calls this for values that it cannot encode."""
     return _reduced(value, _by_msgspec)
 
 
@@ -46,7 +46,7 @@ def _by_msgspec(value: Any) -> Any:
 
 
 def _reduced(value: Any, otherwise: Callable[[Any], Any]) -> Any:
-    """Return what stands for ``value`` in kombu's JSON, or what ``otherwise`` makes of it where kombu refuses it."""
+    """Return what replaces ``value`` in kombu's JSON, or the result of ``otherwise`` for a value that kombu refuses."""
     reducer = getattr(value, "__json__", None)
     if reducer is not None:
         return reducer()
@@ -67,7 +67,7 @@ def _reduced(value: Any, otherwise: Callable[[Any], Any]) -> Any:
 
 
 def _make_encode() -> Callable[[Any], str]:
-    """Return what ``JSONEncoder.encode`` does, with its set-up done once: that takes twice as long as the encoding."""
+    """Return a faster ``JSONEncoder.encode``: its set-up, which takes twice as long as the encoding, is done once."""
     make = getattr(json.encoder, "c_make_encoder", None)
     if make is None:  # not CPython
         return json.JSONEncoder(default=_to_jsonable).encode
@@ -80,19 +80,19 @@ _encode: Final = _make_encode()
 
 
 def encode(value: Any) -> str:
-    """Return the JSON text of a value; ASCII only, with Python's default separators, as Celery's readers expect it.
+    """Return the JSON text of a value: ASCII only, with Python's default separators, as Celery's readers expect.
 
     Raises:
-        TypeError, ValueError, RecursionError: a part of it has no form in JSON. (So may code of the value's own do.)
+        TypeError, ValueError, RecursionError: a part of it has no form in JSON. (The value's own code may raise too.)
     """
     try:
         return _encode(value)
-    except TypeError:  # perhaps of a dict's key, for which the encoder does not ask
+    except TypeError:  # perhaps because of a dict's key, for which the encoder does not call ``default``
         return _encode(_with_plain_keys(value))
 
 
 def _with_plain_keys(value: Any) -> Any:
-    """Return ``value`` in plain form, with dict keys that JSON can have."""
+    """Return ``value`` in plain form, with dict keys that JSON allows."""
     if value is None or isinstance(value, (str, int, float)):
         return value
     if isinstance(value, dict):
@@ -140,7 +140,7 @@ def _open_envelope(found: dict[str, Any]) -> Any:
     try:
         return decode(found["__value__"])
     except (ArithmeticError, AttributeError, TypeError, ValueError):
-        # Without the cause, which quotes the value.
+        # Without the cause, because its text quotes the value.
         raise ValueError(f"it holds a malformed value of __type__ {kind!r}") from None
 
 
@@ -154,6 +154,6 @@ def decode(payload: bytes) -> Any:
         try:
             return msgspec.json.decode(payload)
         except ValueError:
-            # NaN, Infinity, 1e999 and lone surrogates are stored by Python's JSON and refused by the fast decoder.
+            # The fast decoder refuses NaN, Infinity, 1e999 and lone surrogates, which Python's JSON stores.
             return json.loads(payload.decode())
     return json.loads(payload.decode(), object_hook=_open_envelope)

@@ -1,6 +1,6 @@
-"""An interpreter of pickles, for the opcodes that picklers since protocol 2 write for plain data.
+"""An interpreter of pickles, for the opcodes that picklers write for plain data since protocol 2.
 
-It knows no classes: a global is only a ``Name``, and what calling a name or setting a state does is up to the caller.
+It knows no classes: a global is only a ``Name``, and the caller decides what calling a name or setting a state does.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Any, Final
 import msgspec
 
 _MAX_KEY_PARTS: Final = 1000
-"""Tuples are hashed recursively and may share their parts: one pickled in few bytes could take for ever to hash."""
+"""Tuples are hashed recursively and may share their parts: hashing one of few pickled bytes could take for ever."""
 
 
 _PYTHON_2: Final = {"__builtin__": "builtins", "exceptions": "builtins", "xrange": "range"}
-"""Names that protocol 2 writes in the way of Python 2."""
+"""Names of Python 2, which protocol 2 writes."""
 
 
 class PickleError(ValueError):
@@ -24,7 +24,7 @@ class PickleError(ValueError):
 
 
 class Name(msgspec.Struct, frozen=True):
-    """A global that a pickle refers to; not looked up."""
+    """A global that a pickle refers to; it is not looked up."""
 
     module: str
     name: str
@@ -47,8 +47,8 @@ class Machine:
     """Runs one pickle.
 
     Args:
-        call: returns what calling a name with arguments makes, by ``REDUCE`` or as a new object.
-        update: returns an object after its state was set; may return another one in its place.
+        call: returns the result of calling a name with arguments, by ``REDUCE`` or as a new object.
+        update: sets the state of an object, and returns it or another one in its place.
     """
 
     def __init__(
@@ -104,12 +104,12 @@ class Machine:
         self.stack.append(value)
 
     def open(self) -> None:
-        """Start a new stack, to be taken as a whole."""
+        """Start a new stack, which ``close`` returns as a whole."""
         self.outer_stacks.append(self.stack)
         self.stack = []
 
     def close(self) -> list[Any]:
-        """Return what was put on the stack since it was opened."""
+        """Return what was put on the stack since ``open``."""
         items, self.stack = self.stack, self.outer_stacks.pop()
         return items
 
@@ -135,7 +135,7 @@ class Machine:
         self.push(Name(_PYTHON_2.get(module, module), _PYTHON_2.get(name, name)))
 
     def reduce(self, args: Any) -> None:
-        """Replace the name on top by what calling it makes."""
+        """Replace the name on top by the result of calling it."""
         target = self.stack.pop()
         if not (isinstance(target, Name) and isinstance(args, tuple)):
             raise PickleError("its pickle calls something that is not a global")

@@ -1,4 +1,4 @@
-"""The texts of exceptions: those that differ from their arguments, and those at the end of a traceback."""
+"""The texts of exceptions: texts that differ from the arguments, and texts at the end of a traceback."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Final
 from aioresult.errors import RemoteTaskError
 
 PLAIN_STR: Final = frozenset({cls.__str__ for cls in (BaseException, KeyError, OSError, ImportError, ExceptionGroup)})
-"""Ways to make a text that need the arguments only."""
+"""Methods ``__str__`` that use the arguments only."""
 _MAX_TEXT: Final = 2**16
 _SECTIONS: Final = (
     "\nThe above exception was the direct cause of the following exception:\n\n",
@@ -29,7 +29,7 @@ def own_text(exc: BaseException, args: tuple[Any, ...]) -> str | None:
         return None
     try:
         text = str(exc)
-    except Exception:  # noqa: BLE001  (the exception's own code must not keep its failure from being stored)
+    except Exception:  # noqa: BLE001  (the exception's own code must not prevent storing the failure)
         return None
     return text[:_MAX_TEXT] if text and not _is_contained_in(args, text) else None
 
@@ -41,7 +41,7 @@ def text_in(traceback: str, module: str | None, name: str, args: tuple[Any, ...]
 
 
 def last_section(traceback: str) -> str:
-    """Return a traceback without those of the causes that are above it."""
+    """Return a traceback without the tracebacks of its causes, which come before it."""
     return traceback[max((at + len(mark) for mark in _SECTIONS if (at := traceback.rfind(mark)) >= 0), default=0) :]
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 from aioresult.codec.plain import fields_of, has_fields
 
 Judge = Callable[[Any], str | None]
-"""Returns why a part cannot be encoded, or ``None``. Of dicts, lists and tuples, only the parts are judged."""
+"""Returns why a value cannot be encoded, or ``None``. Of dicts, lists and tuples, only the parts are judged."""
 
 _PLAIN_CONTAINERS: Final = frozenset({dict, list, tuple})
 _CONTAINERS: Final = (dict, list, tuple, set, frozenset, deque)
@@ -22,7 +22,7 @@ class _Field(str):
 
 
 def has_parts(value: object) -> bool:
-    """Return whether a value is searched part by part."""
+    """Return whether the parts of a value are searched."""
     return isinstance(value, _CONTAINERS) or has_fields(value)
 
 
@@ -85,7 +85,7 @@ def _part(key: Any) -> str:
 
 
 def _shown(key: Any) -> str:
-    """Return a short text for a key: its type where the ``repr`` may be code of its own, which may raise."""
+    """Return a short text for a key: only its type where the class may define its own ``repr``, which may raise."""
     if isinstance(key, (str, int, float, bytes)):
         text = repr(key)
         return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,4 +1,4 @@
-"""Values to payloads and back, by one backend's settings: serializer, compression, limits, and the errors of these."""
+"""Values to payloads and back, by one backend's settings: serializer, compression, limits, and their errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Payload = bytes | bytearray | memoryview | str
 
 
 class Payloads:
-    """What all that is stored has in common, whatever its form."""
+    """The common part of encoding everything that is stored."""
 
     def __init__(self, settings: Settings) -> None:
         self._serializer = make_serializer(SERIALIZERS[settings.result_serializer])
@@ -55,7 +55,7 @@ class Payloads:
             if legacy_pickle and pickles.looks_like_pickle(data):
                 return pickles.loads_plain(data, failure=failed)
             return serializer.loads(data)
-        except Exception as exc:  # every serializer has errors of its own, and unpickling runs any code
+        except Exception as exc:  # each serializer has its own errors, and unpickling runs any code
             raise DecodeError(f"{what} cannot be read: {hints.reason(exc)}{hints.hint(raw, serializer.name)}") from exc
 
     def _storable(self, record: Record, *, legacy_pickle: bool = False) -> Record:

@@ -1,8 +1,8 @@
 """Reading and writing pickles of plain data, the format of SQL results in Celery up to 5.6.
 
-``loads_plain`` runs on an interpreter of its own, which imports nothing, looks nothing up but in the tables of
-``globals``, and lets no pickled data reach a class. (An ``Unpickler`` with a restricted ``find_class`` would still let
-a pickle change attributes of the classes that it may use, or ask for a memo of many gigabytes.)
+``loads_plain`` uses our own interpreter, which imports nothing, looks names up only in the tables of ``globals``, and
+lets no pickled data reach a class. (An ``Unpickler`` with a restricted ``find_class`` would still let a pickle change
+attributes of the classes that it may use, or request a memo of many gigabytes.)
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from aioresult.errors import RemoteTaskError
 from aioresult.states import EXCEPTION_STATES
 
 PROTOCOL: Final = 4
-"""kombu's, which every Python reads; Celery up to 5.6 wrote SQL results by the highest protocol."""
+"""kombu's protocol, which every Python reads; Celery up to 5.6 wrote SQL results with the highest protocol."""
 
 
 def looks_like_pickle(payload: bytes) -> bool:
@@ -48,7 +48,7 @@ def _call(name: Name, args: tuple[Any, ...]) -> Any:
 
 
 def _member(item: Any) -> Any:
-    """Return a member of an exception group; one that may not be rebuilt is described."""
+    """Return a member of an exception group; a member that may not be rebuilt is described instead."""
     if not isinstance(item, Foreign):
         return item
     return RemoteTaskError(item.name.name, item.name.module, _without_foreign(item.args))
@@ -70,12 +70,12 @@ def loads_plain(payload: bytes, *, failure: bool = False) -> Any:
     """Return the value of a pickle that holds only plain data, exceptions that may be rebuilt, and Celery's results.
 
     Plain are the built-in types, datetime's, ``Decimal``, ``UUID`` and the containers of ``collections``. A pickled
-    ``AsyncResult`` or ``GroupResult`` comes out in Celery's tuple form, without its backend (whose URL it carries).
+    ``AsyncResult`` or ``GroupResult`` is returned in Celery's tuple form, without its backend (whose URL it contains).
 
     Args:
         payload: the pickle, of protocol 2 to 5.
-        failure: the value is an exception; one that may not be rebuilt is then returned in Celery's form,
-            ``{"exc_type": ..., "exc_message": ..., "exc_module": ...}``. (So is the result of a failed record.)
+        failure: the value is an exception; if it may not be rebuilt, it is returned in Celery's form, ``{"exc_type":
+            ..., "exc_message": ..., "exc_module": ...}``. (This also holds for the result of a failed record.)
 
     Raises:
         PickleError: it is broken, or needs a global that is none of these; the message names it.
@@ -110,7 +110,7 @@ def _failure_form(foreign: Foreign) -> dict[str, Any]:
 
 
 def _without_foreign(args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return arguments with those that hold more than plain data replaced by a short text."""
+    """Return arguments; those that hold more than plain data are replaced by a short text."""
     return tuple(arg if (wanted := _find_foreign(arg)) is None else f"<{wanted}>" for arg in args)
 
 
@@ -139,7 +139,7 @@ def _find_foreign(value: Any) -> Name | None:
 
 
 class _TrustingUnpickler(pickle.Unpickler):
-    """Builds everything but Celery's results, which would open a backend with the URL that they carry."""
+    """Builds everything except Celery's results, which would open a backend with the URL that they contain."""
 
     def find_class(self, module: str, name: str) -> Any:
         special = CELERY.get(Name(module, name))
@@ -153,7 +153,7 @@ class _TrustingUnpickler(pickle.Unpickler):
 def loads_trusted(payload: bytes, *, failure: bool = False) -> Any:
     """Unpickle without restriction: only for payloads whose every writer is trusted.
 
-    An exception whose class is not known in this process comes out in Celery's form, as by ``loads_plain``.
+    An exception whose class is not known in this process is returned in Celery's form, as by ``loads_plain``.
     """
     try:
         return _TrustingUnpickler(io.BytesIO(payload)).load()  # only where the user accepts pickle
@@ -172,7 +172,7 @@ _PLAIN_TYPES: Final = frozenset(
 
 
 def judge_plain(value: Any) -> str | None:
-    """Say why a value is not plain data, or ``None``; of a dict, list or tuple its own type only."""
+    """Return why a value is not plain data, or ``None``; the parts of a dict, list or tuple are not checked."""
     if type(value) in _PLAIN_TYPES or type(value) in (dict, list, tuple):
         return None
     if type(value) in (datetime, time):
@@ -183,7 +183,7 @@ def judge_plain(value: Any) -> str | None:
 
 
 def judge_plain_key(key: Any) -> str | None:
-    """Say the same about the key of a dict."""
+    """Return the same for the key of a dict."""
     return next(filter(None, map(judge_plain_key, key)), None) if type(key) is tuple else judge_plain(key)
 
 
@@ -231,10 +231,10 @@ def _text(text: str) -> bytes:
 
 
 def survives(exc: BaseException) -> bool:
-    """Return whether an exception, pickled, comes back as itself; never for those that only this package has."""
+    """Return whether an exception can be pickled and unpickled; false for classes that only this package has."""
     if type(exc).__module__.partition(".")[0] == "aioresult":
         return False
     try:
         return type(pickle.loads(pickle.dumps(exc, protocol=PROTOCOL))) is type(exc)  # noqa: S301  (our own bytes)
-    except Exception:  # noqa: BLE001  (whatever its own code raises, it is then stored by its name and arguments)
+    except Exception:  # noqa: BLE001  (its code may raise anything; then it is stored by its name and arguments)
         return False

@@ -12,7 +12,7 @@ from typing import Any
 
 
 def plain_form(value: Any) -> Any:
-    """Return the plain form of a value, whose parts may have to be asked for again.
+    """Return the plain form of a value; its parts may need this function again.
 
     Raises:
         TypeError, ValueError: it has none.
@@ -23,7 +23,7 @@ def plain_form(value: Any) -> Any:
     if hasattr(cls, "model_dump"):
         try:
             return value.model_dump(mode="json")
-        except ValueError as exc:  # whose text names the kind of value that has no form, and not the value
+        except ValueError as exc:  # its text names the kind of the value, and not the value
             raise ValueError(f"{exc!s:.200}") from exc
     if hasattr(cls, "dtype") and hasattr(cls, "item"):
         return _of_array(value)
@@ -36,7 +36,7 @@ def _of_array(value: Any) -> Any:
         if getattr(value, "shape", ()) != ():
             raise TypeError(f"an array of type {type(value).__qualname__} has no plain form; store its list of numbers")
         return value.item()
-    if value.dtype.kind in "mM":  # dates and intervals; finer ones than microseconds would become mere numbers
+    if value.dtype.kind in "mM":  # dates and intervals; units finer than microseconds would become mere numbers
         value = value.astype(f"{value.dtype.kind}8[us]")
     plain = value.tolist()
     if type(plain) is type(value):
@@ -67,14 +67,14 @@ def has_fields(value: object) -> bool:
 
 
 def fields_of(value: object) -> list[tuple[str, Any]]:
-    """Return the names and values of the fields that msgspec stores of such a value: of attrs classes, the public."""
+    """Return the names and values of the fields that msgspec stores of such a value: for attrs, the public ones."""
     declared = next(getattr(type(value), name) for name in _FIELDS if hasattr(type(value), name))
     public_only = hasattr(type(value), "__attrs_attrs__")
     fields = []
     for item in declared:
         name = item if isinstance(item, str) else item.name
         if not (public_only and name.startswith("_")):
-            with suppress(Exception):  # a field may be unset, or computed by code of the value's own
+            with suppress(Exception):  # a field may be unset, or computed by the value's own code
                 fields.append((name, getattr(value, name)))
     return fields
 

@@ -15,20 +15,20 @@ from aioresult.settings import Settings
 _STAMPED: Final = "stamped_headers"
 """The key that lists the names of stamps, which are keys among the others."""
 _STORED: Final = tuple(field.encode_name for field in msgspec.structs.fields(Record) if field.name != "stamps")
-"""The keys that make a record, but for the stamps."""
+"""The keys of a record, except the stamps."""
 _RESERVED: Final = frozenset({*_STORED, _STAMPED})
-"""Stamps are keys beside these; one of such a name is not written as a key, and not read as a stamp."""
+"""Stamps are keys beside these; a stamp with one of these names is neither written nor read."""
 
 
 def layout(settings: Settings) -> Layout:
-    """Return how records are laid out by these settings."""
+    """Return the layout of records with these settings."""
     zone = settings.zone
     in_utc_anyway = isinstance(zone, ZoneInfo) and zone.key == "UTC"
     return Layout(UTC if in_utc_anyway else zone, settings.result_extended)
 
 
 class Layout(msgspec.Struct, frozen=True):
-    """How records are laid out by one backend's settings."""
+    """The layout of records with one backend's settings."""
 
     zone: tzinfo | None
     """The zone of the dates; ``None`` for local time."""
@@ -36,11 +36,11 @@ class Layout(msgspec.Struct, frozen=True):
     """Whether the fields of ``result_extended`` are written."""
 
     def date_text(self, moment: datetime | None) -> str | None:
-        """Return a date as Celery writes it, in the zone of the settings; one without a zone is taken for UTC."""
+        """Return a date as Celery writes it, in the zone of the settings; a date without a zone counts as UTC."""
         if moment is None:
             return None
         if moment.tzinfo is UTC is self.zone:
-            return f"{msgspec.to_builtins(moment)[:-1]}+00:00"  # "...Z" there; a third of the time of isoformat()
+            return f"{msgspec.to_builtins(moment)[:-1]}+00:00"  # it ends with "Z"; isoformat() takes thrice as long
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
         return (moment if moment.tzinfo is self.zone else moment.astimezone(self.zone)).isoformat()
@@ -68,7 +68,7 @@ class Layout(msgspec.Struct, frozen=True):
 
 
 def values_of(record: Record) -> dict[str, Any]:
-    """Return the fields of a record that hold values of the user's, by their names."""
+    """Return the fields of a record that hold the user's values, by their names."""
     return {name: getattr(record, name) for name in ("result", "children", "args", "kwargs", "stamps", *_STORED[:-1])}
 
 
@@ -105,7 +105,7 @@ def _moment(stored: Any) -> Any:
 
 
 def in_utc(moment: datetime) -> datetime:
-    """Return a date as aware UTC; one without a zone is UTC already (as Celery up to 5.3 writes it).
+    """Return a date as aware UTC; a date without a zone is UTC already (Celery up to 5.3 writes it so).
 
     Raises:
         ValueError: it is outside the years that a date can have in UTC.

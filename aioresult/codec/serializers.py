@@ -1,4 +1,4 @@
-"""The serializers that Celery's results are stored with, by kombu's names and in kombu's formats."""
+"""The serializers for Celery's results, with kombu's names and formats."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Serializer(msgspec.Struct, frozen=True, kw_only=True):
         name: as in ``result_serializer``.
         text: whether the bytes are UTF-8 text, which MongoDB stores as a string.
         dumps: encodes a value; may raise any exception, because it calls code of the value.
-        loads: inverse; may raise any exception.
-        judge, judge_key: say why a part of a value, or a key of a dict, cannot be encoded.
+        loads: decodes it; may raise any exception.
+        judge, judge_key: return why a part of a value, or a key of a dict, cannot be encoded.
         supported: what can be encoded, for error messages.
     """
 
@@ -39,7 +39,7 @@ class Serializer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _judge_by_trying(name: str, dumps: Callable[[Any], object], in_parts: Callable[[Any], bool] | None = None) -> Judge:
-    """Return a judge that tries to encode a value; one that is ``in_parts`` is judged part by part instead."""
+    """Return a judge that tries to encode a value; if ``in_parts`` holds for it, its parts are judged instead."""
 
     def judge(value: Any) -> str | None:
         if in_parts is not None and in_parts(value):
@@ -74,7 +74,7 @@ def _json() -> Serializer:
 
 _OTHERWISE: Final = "what else JSON takes must be made plain first, by msgspec.to_builtins(value) for one"
 _SURELY_SHALLOW: Final = 5000 if sys.version_info >= (3, 14) else sys.maxsize
-"""Bytes of MessagePack that cannot be nested too deeply, since each level takes one."""
+"""A payload of up to so many bytes cannot be nested too deeply, since each level takes a byte."""
 _MSGPACK_TYPES: Final = (str, int, float, bytes, bytearray, memoryview, dict, list, tuple, type(None))
 
 
@@ -94,7 +94,7 @@ def _msgpack() -> Serializer:
             raise TypeError(problem)
         payload = encoder.encode(value)
         if len(payload) > _SURELY_SHALLOW:
-            msgspec.msgpack.decode(payload)  # from Python 3.14 on, msgspec writes what is nested too deeply to be read
+            msgspec.msgpack.decode(payload)  # since Python 3.14, msgspec writes values too deep to be read
         return payload
 
     return Serializer(
@@ -121,7 +121,7 @@ def _yaml() -> Serializer:
         return text.encode()
 
     class Loader(yaml.SafeLoader):
-        """Refuses merge keys: no serializer writes them, and with them a few lines can expand beyond all memory."""
+        """Refuses merge keys: no serializer writes them, and with them a few lines can exhaust the memory."""
 
         def flatten_mapping(self, node: Any) -> None:
             if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):

@@ -20,23 +20,23 @@ _BASES: Final[tuple[Any, ...]] = (dict, list, str, float, int, bytes, set, froze
 def convert(value: Any, wanted: Any) -> Any:
     """Return ``value`` as ``wanted``: any type that msgspec converts to, a pydantic model, or a type made of these.
 
-    What is of that type already, as with the pickle serializer, is returned as it is.
+    A value that is of that type already, as with the pickle serializer, is returned as it is.
 
     Raises:
-        ValueError: it cannot be converted, or ``wanted`` is not supported; says where and why, and quotes no value.
+        ValueError: it cannot be converted, or ``wanted`` is not supported; says where and why, without quoting a value.
     """
     if isinstance(wanted, type) and issubclass(wanted, Enum):
         return _member(value, wanted)
     try:
         return msgspec.convert(value, wanted, str_keys=True, dec_hook=_build)
-    except TypeError as exc:  # msgspec does not know the type: a union of models, say
+    except TypeError as exc:  # msgspec does not know the type, for example a union of models
         if not any(map(_is_pydantics, _parts(wanted))):
             raise ValueError(f"{exc} as a result_type") from exc
         return _by_pydantic(value, wanted)
 
 
 def _member(value: Any, wanted: type[Enum]) -> Enum:
-    """Return the member of an enum, whose values may be of other kinds than msgspec knows: floats, tuples."""
+    """Return the member of an enum, whose values may have types that msgspec does not support: floats, tuples."""
     try:
         return wanted(value)
     except ValueError as exc:
@@ -54,7 +54,7 @@ def _same_in_json(left: Any, right: Any) -> bool:
 
 
 def _build(wanted: Any, value: Any) -> Any:
-    """Return ``value`` as a type that msgspec leaves to us; errors become msgspec's, with the place."""
+    """Return ``value`` as a type that msgspec does not know; errors become msgspec's, with the place."""
     if _is_pydantics(wanted):
         return _by_pydantic(value, wanted)
     cls, args = get_origin(wanted) or wanted, get_args(wanted)
@@ -97,7 +97,7 @@ def _by_pydantic(value: Any, wanted: Any) -> Any:
     if isinstance(wanted, type) and isinstance(value, wanted):
         return value
     try:
-        # By JSON, since that is what was stored: a strict model takes a date's text from there, and not from Python.
+        # As JSON, since that is what was stored: a strict model accepts a date as text in JSON, but not in Python.
         return _validator(wanted)(to_json(value))
     except ValidationError as exc:
         raise ValueError("; ".join(map(_shown, exc.errors(include_url=False, include_input=False)))) from exc
@@ -107,7 +107,7 @@ def _by_pydantic(value: Any, wanted: Any) -> Any:
 
 @lru_cache(maxsize=256)
 def _validator(wanted: Any) -> Callable[[bytes], Any]:
-    """Return what validates JSON, which names fields by their names and not by their aliases, if pydantic can do so."""
+    """Return a validator of JSON in which fields have their names and not their aliases, if pydantic supports that."""
     from pydantic import TypeAdapter
 
     validate: Callable[..., Any] = TypeAdapter(wanted).validate_json
