@@ -1,4 +1,4 @@
-"""Tasks in the browser: an ASGI application, and events for handlers of one's own. Needs nothing but aioresult.
+"""Tasks in the browser: an ASGI application, and events for your own handlers. Needs only aioresult.
 
     from aioresult.integrations.asgi import ResultsApp
 

@@ -14,7 +14,7 @@ from aioresult.integrations.asgi.request import Send
 Header = tuple[bytes, bytes]
 NO_STORE: Final[Header] = (b"cache-control", b"no-store")
 RETRY_AFTER: Final = 5
-"""Seconds that a client is asked to wait where there are too many streams, or no store."""
+"""Seconds that a client should wait if there are too many streams, or the store is unavailable."""
 
 
 class Refusal(Exception):
@@ -36,7 +36,7 @@ class Refusal(Exception):
 async def answer(
     send: Send, status: HTTPStatus, body: bytes = b"", *, headers: Sequence[Header] = (), head: bool = False
 ) -> None:
-    """Send a whole answer, whose body is JSON or nothing; ``head`` leaves the body away."""
+    """Send a whole answer, whose body is JSON or empty; ``head`` omits the body."""
     content = [] if status == HTTPStatus.NO_CONTENT else [(b"content-length", b"%d" % len(body))]
     if body:
         content.insert(0, (b"content-type", b"application/json"))

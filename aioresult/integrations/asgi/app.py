@@ -30,23 +30,23 @@ class ResultsApp:
 
     Args:
         backend: where the results are.
-        authorize: says whether the one who asks may see a task: ``authorize(request, task_id) -> bool``, a function
-            or a coroutine function. A task that is refused looks like one of which nothing is stored. What it raises
-            goes to the application around. ``PUBLIC`` lets everybody see everything.
-        authorize_revoke: says the same of stopping a task. Without it there is no such route.
-        unknown: what a task is of which nothing is stored. ``"pending"``: it has not begun, as with Celery, whose
-            workers store nothing before; it is waited for. ``"missing"``: there is none (404); for producers that store
-            something before they give an id away.
+        authorize: returns whether the client may see a task: ``authorize(request, task_id) -> bool``, a function or a
+            coroutine function. A refused task looks like one of which nothing is stored. Its exceptions reach the
+            surrounding application. ``PUBLIC`` lets everybody see everything.
+        authorize_revoke: returns whether the client may stop a task. Without it there is no such route.
+        unknown: how to treat a task of which nothing is stored. ``"pending"``: it has not started, as with Celery,
+            whose workers store nothing before; clients wait for it. ``"missing"``: it does not exist (404); for
+            producers that store something before they publish an id.
         heartbeat: seconds without an event after which a comment is sent.
         retry: seconds after which a browser connects again.
         max_wait: the longest ``wait``, in seconds.
         max_streams: how many connections may wait at the same time (503).
         max_streams_per_client: how many of them of one client (429).
-        client: tells clients apart, by default by their address. Behind a proxy, that is the proxy's, unless the server
-            is told to trust it (uvicorn: ``--forwarded-allow-ips``).
-        send_timeout: seconds for which a client may take nothing of what is sent before it is left.
+        client: returns what identifies a client, by default its address. Behind a proxy, this is the proxy's address,
+            unless the server trusts the proxy (uvicorn: ``--forwarded-allow-ips``).
+        send_timeout: seconds without reading anything after which a client is disconnected.
         origins: origins of other sites, such as ``https://app.example``, whose pages may open WebSockets and stop
-            tasks; ``*`` for all. Answers to ``GET`` are CORS' business, and left to the middleware around.
+            tasks; ``*`` for all. For ``GET``, a CORS middleware around this application decides.
         tracebacks: whether clients see the tracebacks of failed tasks.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The JSON that clients get: of records, of items and of errors."""
+"""The JSON that clients get for records, items and errors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LINE_BREAKS: Final = [(chr(code).encode(), b"\\u%04x" % code) for code in (0x85
 
 
 def _in_one_line(data: bytes) -> bytes:
-    """Escape what is no line break to a browser, but to many a client, such as ``httpx`` and ``str.splitlines``."""
+    """Escape characters that ``httpx``, ``str.splitlines`` and others take as line breaks, but browsers do not."""
     if not data.isascii():
         for character, escape in _LINE_BREAKS:
             data = data.replace(character, escape)
@@ -38,7 +38,7 @@ def json_of(value: Any) -> bytes:
 
 
 def error_form(error: BaseException) -> dict[str, Any]:
-    """Return the type and the message of an exception; of a gap in a stream, also where it can be read again."""
+    """Return the type and the message of an exception; for a gap in a stream, also the first item that can be read."""
     _, name, args = identity(error)
     if isinstance(error, RemoteTaskError):
         message = error.message if error.message is not None else ", ".join(map(_text, args))
@@ -51,30 +51,30 @@ def error_form(error: BaseException) -> dict[str, Any]:
 
 
 def _text(value: object) -> str:
-    """Return a text that can be sent, whatever ``str`` of a value does or gives."""
+    """Return ``str`` of a value as text that can be sent, even if ``str`` raises or returns lone surrogates."""
     try:
         text = str(value)
-    except Exception:  # noqa: BLE001  (code of the value's own, which may raise anything)
+    except Exception:  # noqa: BLE001  (the value's own code may raise anything)
         text = safe_repr(value)
     return text.encode("utf-8", "replace").decode()
 
 
 def error_body(error: BaseException) -> bytes:
-    """Return the body of an answer that says what is wrong."""
+    """Return the body of an answer about an error."""
     return _in_one_line(msgspec.json.encode({"error": error_form(error)}))
 
 
 def _shown(record: Record) -> Any:
-    """Return the result without the process and the host that STARTED names: these are not for browsers."""
+    """Return the result without the process and the host that STARTED names, which browsers must not see."""
     if record.status == STARTED and isinstance(record.result, dict):
         return {key: value for key, value in record.result.items() if key not in _INTERNAL} or None
     return record.result
 
 
 def state_body(record: Record, *, tracebacks: bool, error: BaseException | None = None, **more: Any) -> bytes:
-    """Return a record: its status, and its result or its error, behind the fields of ``more``.
+    """Return a record as JSON: the fields of ``more``, its status, and its result or its error.
 
-    ``error`` is one of ours, in place of the result.
+    ``error`` is an error of this package, which replaces the result.
     """
     form: dict[str, Any] = {**more, "status": _text(record.status)}
     result = error or record.error or _shown(record)

@@ -1,4 +1,4 @@
-"""The connections that are open: how many there may be, and when each ends."""
+"""The open connections: how many there may be, and when each ends."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from aioresult.integrations.asgi.shutdown import SHUTDOWN
 
 logger = logging.getLogger("aioresult")
 _GRACE: Final = 5.0
-"""Seconds after which a server that was told to end does not accept connections any more."""
+"""Seconds after which a server that was told to stop does not accept connections any more."""
 _LEFT: Final = ("http.disconnect", "websocket.disconnect")
 
 
 class Connection:
-    """One open connection; ``left`` says that the client has left, so that nothing can be sent."""
+    """One open connection; ``left`` is true when the client has left, so that nothing can be sent."""
 
     __slots__ = ("client", "left", "limit")
 
@@ -32,7 +32,7 @@ class Connection:
         self.left = False
 
     def end(self) -> None:
-        """Interrupt what is done for the client."""
+        """Interrupt the work for the client."""
         with suppress(RuntimeError):  # it has ended meanwhile
             self.limit.reschedule(asyncio.get_running_loop().time())
 
@@ -51,17 +51,17 @@ class Connections:
         return len(self._open)
 
     def end_all(self) -> None:
-        """Interrupt them all, because the server ends, and those that come before it has stopped listening."""
+        """Interrupt all connections, because the server stops, and those that arrive until it stops listening."""
         self._ends_until = asyncio.get_running_loop().time() + _GRACE
         for connection in self._open:
             connection.end()
 
     @asynccontextmanager
     async def opened(self, client: str, receive: Receive) -> AsyncIterator[Connection]:
-        """Keep one for as long as the block runs. The block is ended when the client leaves, or by ``end_all``.
+        """Keep a connection while the block runs. The block is interrupted when the client leaves, or by ``end_all``.
 
         Raises:
-            Refusal: there are too many.
+            Refusal: there are too many connections.
         """
         self._refuse_too_many(client)
         connection = self._admit(client)
@@ -106,7 +106,7 @@ class Connections:
 
 
 async def taken(sending: Awaitable[None], patience: float) -> bool:
-    """Return whether a client takes what is sent within ``patience`` seconds."""
+    """Return whether the client reads what is sent within ``patience`` seconds."""
     limit = asyncio.timeout(patience)
     try:
         async with limit:
@@ -120,7 +120,7 @@ async def taken(sending: Awaitable[None], patience: float) -> bool:
 
 
 async def _until_left(receive: Receive, connection: Connection) -> None:
-    """Read what the client sends, which means nothing here, until it leaves."""
+    """Read and ignore what the client sends, until it leaves."""
     try:
         while (await receive())["type"] not in _LEFT:
             pass

@@ -20,9 +20,9 @@ class Fields(TypedDict):
 
 
 class Event(bytes):
-    """One server-sent event, as the bytes that are sent, with what they say as attributes.
+    """One server-sent event, as the bytes that are sent, with its fields as attributes.
 
-    Since it is bytes, it can be yielded by whatever streams bytes: Starlette's ``StreamingResponse``, sse-starlette's
+    Since it is bytes, it works with everything that streams bytes: Starlette's ``StreamingResponse``, sse-starlette's
     and FastAPI's ``EventSourceResponse``, Django's ``StreamingHttpResponse``. A FastAPI *path operation that yields*
     takes ``ServerSentEvent(**event.fields())``.
 
@@ -30,8 +30,8 @@ class Event(bytes):
         event: the name: ``state``, ``progress``, ``item``, ``unreadable`` or ``end``; ``None`` where there is no data.
         data: JSON.
         id: the cursor.
-        retry: milliseconds after which a browser is to connect again.
-        comment: what no browser looks at, such as a heartbeat.
+        retry: milliseconds after which a browser should reconnect.
+        comment: text that browsers ignore, such as a heartbeat.
     """
 
     event: str | None
@@ -52,7 +52,7 @@ class Event(bytes):
         """Return the event.
 
         Raises:
-            ValueError: a name or an id that would be several lines, or holds NUL.
+            ValueError: a name or an id contains a line break or NUL.
         """
         lines = []
         if comment is not None:

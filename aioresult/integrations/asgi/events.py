@@ -21,9 +21,9 @@ from aioresult.stream import Cursor, Item, items_behind
 HEARTBEAT: Final = 15.0
 RETRY: Final = 2.0
 _LONG: Final = 3600.0
-"""Seconds between two looks at nothing, where there are no heartbeats."""
+"""Seconds of one wait for an event, where there are no heartbeats."""
 _BATCH: Final = 2**16
-"""Bytes of events that are made at once."""
+"""How many bytes of events are made at once."""
 
 
 def events(
@@ -34,20 +34,19 @@ def events(
     retry: float | None = RETRY,
     tracebacks: bool = False,
 ) -> Events:
-    """Return the events of a task, for a handler of one's own. Nothing is asked before they are iterated.
+    """Return the events of a task, for your own handler. The store is not asked before they are iterated.
 
     Args:
         result: the task's result.
         last_event_id: the id of the last event that the client has seen: the header ``Last-Event-ID``, or a query
-            parameter. The events go on behind it.
+            parameter. The events continue after it.
         heartbeat: seconds without an event after which a comment is sent, so that proxies keep the connection; ``None``
             sends none.
-        retry: seconds after which a browser connects again when the connection is lost; ``None`` leaves it to the
-            browser.
+        retry: seconds after which a browser reconnects when the connection is lost; with ``None`` the browser decides.
         tracebacks: whether clients see the tracebacks of failed tasks.
 
     Raises:
-        InvalidCursor: ``last_event_id`` is the id of no event. Answer 400.
+        InvalidCursor: ``last_event_id`` is not the id of an event. Answer 400.
     """
     return Events(result, Position.parse(last_event_id), heartbeat=heartbeat, retry=retry, tracebacks=tracebacks)
 
@@ -80,10 +79,11 @@ class Events:
         return self._position.over
 
     async def check(self) -> Record:
-        """Ask the store once whether the events can be sent from where the client is, and return the record as it is.
+        """Ask the store once whether the events can continue after the client's position, and return the record.
 
         Raises:
-            StreamGap: what the client has seen is not there any more. Answer 410: a browser then stops asking.
+            StreamGap: the stored state, or items after the client's position, are gone. Answer 410: a browser then
+                stops asking.
             StoreUnavailable: the store cannot be reached. Answer 503.
         """
         runtime, task_id, position = self._runtime, self._result.id, self._position
@@ -127,7 +127,7 @@ class Events:
             SHUTDOWN.leave(self._end_early)
 
     def _end_early(self) -> None:
-        """Stop without an end, because the server ends; browsers connect again."""
+        """Stop without the event ``end``, because the server stops; browsers reconnect."""
         self._ends = True
         if self._source is not None:
             self._source.wake()
@@ -146,11 +146,11 @@ class Events:
             source.close()
 
     async def _next(self, source: Follower) -> Iterable[Event]:
-        """Return the next events: none where the client knows them already."""
+        """Return the next events; none if the client knows them already."""
         deadline = self._runtime.loop.time() + (self._heartbeat or _LONG)
         try:
             found = await source.step(deadline)
-        except DecodeError as exc:  # of one item; the next step goes on behind it
+        except DecodeError as exc:  # of one item; the next step continues after it
             return [self._event("unreadable", error_body(exc), seq=source.cursor)]
         except StreamGap as exc:
             return [self._end(Record(id=self._result.id, status=self._status), exc)]
@@ -187,7 +187,7 @@ class Events:
 
 
 def _batched(made: Iterable[Event]) -> Iterator[list[Event]]:
-    """Yield ``made`` in lists, none of which is larger than it has to be."""
+    """Yield ``made`` in lists, each of which ends when it reaches ``_BATCH`` bytes."""
     batch: list[Event] = []
     size = 0
     for event in made:

@@ -1,4 +1,4 @@
-"""What is asked by HTTP: snapshots, events, and stopping."""
+"""Requests by HTTP: snapshots, events, and stopping."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _EVENT_STREAM: Final[list[Header]] = [
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),
 ]
-"""``no-transform`` keeps proxies from compressing, ``X-Accel-Buffering`` keeps nginx from collecting."""
+"""``no-transform`` prevents proxies from compressing, ``X-Accel-Buffering`` prevents nginx from buffering."""
 
 
 class Exchange:
@@ -67,7 +67,7 @@ class Exchange:
     # --- snapshots ---
 
     async def _snapshot(self, name: str, task_id: str) -> None:
-        """Answer with the task ``task_id`` as it is, or will soon be, under the id that was asked for."""
+        """Answer with the state of the task ``task_id``, now or after ``wait``, under the requested id."""
         wait = self._wait()
         record = await self._site.record(task_id)
         if wait and not record.ended and not self._head:
@@ -112,7 +112,7 @@ class Exchange:
                 return
         if connection.left:
             return
-        if not begun:  # the server ends: an empty stream is what a browser comes back after
+        if not begun:  # the server stops: after an empty stream, a browser reconnects
             await self._begin_events()
         await self._end_events()
 
@@ -120,9 +120,9 @@ class Exchange:
         await self._send({"type": "http.response.start", "status": int(HTTPStatus.OK), "headers": _EVENT_STREAM})
 
     async def _send_events(self, events: Events) -> bool:
-        """Send the events as they come, and return whether the client takes them.
+        """Send the events as they come, and return whether the client reads them.
 
-        What the client does not take yet is not made either: the next events are asked for when ``send`` has returned.
+        The next events are made only when ``send`` has returned, so nothing is buffered for a slow client.
         """
         async with aclosing(events.batches()) as batches:
             try:

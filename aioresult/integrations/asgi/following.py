@@ -15,13 +15,13 @@ from aioresult.stream import Item
 from aioresult.waiting import Inbox
 
 UNREAD_STATES: Final = 100
-"""States that are kept for a client that is slower than the task; older ones give way."""
+"""How many states are kept for a client that is slower than the task; older ones are dropped."""
 
 
 class StreamFollower(Reader):
-    """A reader of a stream that is also told the task's states.
+    """A reader of a stream that also receives the task's states.
 
-    Each state is remembered together with the number of the newest item at that time, and given behind that item.
+    Each state is kept with the number of the newest item at that time, and returned after that item.
     """
 
     __slots__ = ("_states", "_waiter", "_woken")
@@ -34,13 +34,13 @@ class StreamFollower(Reader):
 
     @property
     def cursor(self) -> int:
-        """The number of the last item that was given, or could not be read."""
+        """The number of the last item that was returned, or could not be read."""
         return self._cursor
 
-    # --- what the hub tells ---
+    # --- called by the hub ---
 
     def push(self, record: Record) -> None:
-        """Take a state; final ones are left to the channel, which is told them too."""
+        """Take a state; final ones are ignored here, because the channel receives them too."""
         if self._channel is None or record.ended or record.status == PENDING:
             return
         self._states.append((self._channel.last, record))
@@ -51,9 +51,9 @@ class StreamFollower(Reader):
             self._waiter.set_result(None)
 
     def fail(self, error: Exception) -> None:
-        """Leave it to the channel, which is told it too and raises it."""
+        """Ignore the error, because the channel receives it too and raises it."""
 
-    # --- what the client gets ---
+    # --- for the client ---
 
     async def step(self, deadline: float) -> Record | Collection[Item]:
         """Return the next state, or the next items; no items at ``deadline``, once ``wake`` was called, and at the end,
@@ -82,12 +82,12 @@ class StreamFollower(Reader):
                 await self._pause(channel, deadline)
 
     def wake(self) -> None:
-        """Have ``step`` return now, and not wait any more."""
+        """Make ``step`` return now, and not wait any more."""
         self._woken = True
         self._resume()
 
     def _due_state(self, channel: Channel) -> Record | None:
-        """Return the next state, if no item belongs before it, or none of these is there."""
+        """Return the next state, if all items that belong before it were returned or are gone."""
         if self._states and (self._states[0][0] <= self._cursor or channel.is_exhausted(self._cursor)):
             return self._states.popleft()[1]
         return None
@@ -152,7 +152,7 @@ Follower = StreamFollower | StateFollower
 
 
 def follower(runtime: Runtime, task_id: str, after: int, final: Record | None) -> Follower:
-    """Return what follows the task behind item ``after``. Whoever asked closes it."""
+    """Return an object that follows the task after item ``after``. The caller must close it."""
     if runtime.store.keeps_streams:
         return StreamFollower(runtime, task_id, after, final)
     return StateFollower(runtime, task_id, final)

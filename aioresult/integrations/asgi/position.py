@@ -1,4 +1,4 @@
-"""Where a client is: what ``id:`` of an event says, and ``Last-Event-ID`` and ``?after=`` say again."""
+"""A client's position: the ``id:`` of an event, which comes back as ``Last-Event-ID`` or ``?after=``."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _FORM: Final = re.compile(r"([0-9]{1,15})(?:-([0-9a-f]{12}|end))?")
 
 
 class InvalidCursor(AioResultError, ValueError):
-    """Raised for a cursor that no event has had as its id."""
+    """Raised for a cursor that is not the id of an event."""
 
 
 class Position(msgspec.Struct, frozen=True):
     """What a client has seen. As text: ``12``, ``12-5f0c9a3b77e1``, ``12-end``.
 
-    Any server can go on from there, because it is a number that the store gave, and a digest of what is stored.
+    Any server can continue from it, because it consists of a number from the store and a digest of what is stored.
 
     Attributes:
         seq: the number of the last item; 0 for none.
@@ -41,10 +41,10 @@ class Position(msgspec.Struct, frozen=True):
 
     @classmethod
     def parse(cls, text: str | None) -> Self:
-        """Return the position that ``text`` stands for; the beginning, where there is no text.
+        """Return the position that ``text`` describes; without text, the beginning.
 
         Raises:
-            InvalidCursor: it stands for none.
+            InvalidCursor: it is not a position.
         """
         if not text:
             return cls()
@@ -57,5 +57,5 @@ class Position(msgspec.Struct, frozen=True):
 
 
 def digest(state: bytes) -> str:
-    """Return what distinguishes one state from the next, on every server alike."""
+    """Return what distinguishes one state from the next, the same on every server."""
     return blake2b(state, digest_size=6).hexdigest()

@@ -1,4 +1,4 @@
-"""What ``authorize`` is told of a request."""
+"""The request that ``authorize`` gets."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ class Headers(Mapping[str, str]):
 
 
 class Request:
-    """One request, or the opening of one WebSocket, with the names that Starlette's have.
+    """One request, or the opening of one WebSocket, with the attribute names of Starlette.
 
     Attributes:
-        scope: the ASGI scope as it is. What a middleware has put there is found there, such as ``scope["session"]``.
+        scope: the ASGI scope, with the keys that middleware has added, such as ``scope["session"]``.
     """
 
     def __init__(self, scope: Scope) -> None:
@@ -55,7 +55,7 @@ class Request:
 
     @property
     def path(self) -> str:
-        """The whole path, decoded, with where this application is mounted."""
+        """The whole path, decoded, including the place where this application is mounted."""
         return str(self.scope["path"])
 
     @cached_property
@@ -65,7 +65,7 @@ class Request:
 
     @cached_property
     def query(self) -> dict[str, str]:
-        """The query parameters; of several with one name the last."""
+        """The query parameters; the last one of several with the same name."""
         return dict(parse_qsl(self.scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True))
 
     @property
@@ -90,13 +90,13 @@ class Request:
 
     @property
     def client(self) -> str:
-        """The client's address, as the server tells it; empty where it does not."""
+        """The client's address, if the server gives it; otherwise empty."""
         client = self.scope.get("client")
         return str(client[0]) if client else ""
 
 
 def _unquoted(value: str) -> str:
-    """Return a cookie's value without the quotation marks and escapes that it may be written with."""
+    """Return a cookie's value without quotation marks and escapes."""
     if not value.startswith('"'):
         return value
     jar: SimpleCookie = SimpleCookie()
@@ -105,7 +105,7 @@ def _unquoted(value: str) -> str:
 
 
 Authorize = Callable[[Request, str], "bool | Awaitable[bool]"]
-"""Says whether the one who asks may see the task of this id, or stop it; a function or a coroutine function."""
+"""Returns whether the client may see the task of this id, or stop it; a function or a coroutine function."""
 
 
 def anyone(_request: Request, _task_id: str) -> bool:
@@ -114,4 +114,4 @@ def anyone(_request: Request, _task_id: str) -> bool:
 
 
 PUBLIC: Final[Authorize] = anyone
-"""For ``authorize=``: whoever knows, or guesses, a task's id sees its result."""
+"""For ``authorize=``: everybody who knows, or guesses, a task's id sees its result."""

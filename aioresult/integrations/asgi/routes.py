@@ -1,4 +1,4 @@
-"""Which task a path means, and what of it."""
+"""The task that a path names, and what is requested of it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ REVOKE: Final = "revoke"
 
 
 class Route(NamedTuple):
-    """A path, taken apart: ``what`` is ``SNAPSHOT``, ``EVENTS`` or ``REVOKE``."""
+    """A parsed path: ``what`` is ``SNAPSHOT``, ``EVENTS`` or ``REVOKE``."""
 
     task_id: str
     what: str
 
 
 def route_of(scope: Scope) -> Route | None:
-    """Return what the path below the place where the application is mounted means; ``None`` where it means nothing."""
+    """Return the route of a path, which is relative to where the application is mounted; ``None`` for other paths."""
     match _segments(scope):
         case [task_id] if task_id:
             return Route(task_id, SNAPSHOT)
@@ -30,7 +30,7 @@ def route_of(scope: Scope) -> Route | None:
 
 
 def _segments(scope: Scope) -> list[str]:
-    """Return the parts of the path. An id may hold an escaped slash, which only the raw path tells from a real one."""
+    """Return the parts of the path. An id may hold an escaped slash, which only the raw path shows as such."""
     path: str = scope["path"]
     root = scope.get("root_path", "").rstrip("/")
     if not (root and (path == root or path.startswith(f"{root}/"))):

@@ -1,8 +1,8 @@
-"""Hearing that the process is told to end.
+"""Noticing that the process must stop.
 
-Servers wait for open connections before they tell the application that they end, and some of them without limit. A
-stream of events would hold them up for ever. So whoever keeps connections open is told when the signal comes. The
-server's own handler is called as before.
+Servers wait for open connections before they tell the application that they stop, and some of them without limit. A
+stream of events would block them for ever. Therefore code that keeps connections open is called when the signal
+arrives. The server's own handler is called as before.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 class Shutdown:
-    """Calls methods when SIGINT or SIGTERM comes, in the event loop that has asked for it.
+    """Calls methods when SIGINT or SIGTERM arrives, in the event loop that has registered them.
 
-    It keeps nobody alive: events that are given up without being closed are collected, and their waiters with them.
+    It holds weak references only: events that are dropped without being closed are collected, and their waiters too.
 
-    While somebody listens, handlers are put in front of the server's, where it has some, and in the main thread only,
+    While methods are registered, its handlers replace the server's and call them. This works in the main thread only,
     since signals cannot be handled elsewhere.
     """
 
@@ -33,14 +33,14 @@ class Shutdown:
         self._handlers: dict[int, tuple[Any, Any]] = {}
 
     def listen(self, ended: Ended) -> None:
-        """Have ``ended``, a method, called in the running loop when a signal comes."""
+        """Call ``ended``, a method, in the running loop when a signal arrives."""
         self._listening[WeakMethod(ended, self._forget)] = asyncio.get_running_loop()
         if threading.current_thread() is not threading.main_thread():
             return
         for number in _SIGNALS:
             previous = signal.getsignal(number)
             known = self._handlers.get(number)
-            if callable(previous) and (known is None or previous is not known[0]):  # a server may have put its own back
+            if callable(previous) and (known is None or previous is not known[0]):  # a server may have restored its own
                 self._handlers[number] = (self._handler(previous), previous)
                 signal.signal(number, self._handlers[number][0])
 
@@ -52,7 +52,7 @@ class Shutdown:
                     loop.call_soon_threadsafe(ended)
             previous(number, frame)
 
-        # By this attribute sse-starlette finds uvicorn's server, whose ending it waits for.
+        # sse-starlette finds uvicorn's server by this attribute, and waits for its end.
         setattr(handle, "__self__", getattr(previous, "__self__", None))  # noqa: B010  (no type checker knows of it)
         return handle
 
@@ -61,7 +61,7 @@ class Shutdown:
         if self._listening or threading.current_thread() is not threading.main_thread():
             return
         for number, (handler, previous) in list(self._handlers.items()):
-            if signal.getsignal(number) is handler:  # or else another one is in front of it, and it stays
+            if signal.getsignal(number) is handler:  # otherwise another handler calls it, and it stays
                 signal.signal(number, previous)
                 del self._handlers[number]
 
@@ -70,4 +70,4 @@ class Shutdown:
 
 
 SHUTDOWN: Final = Shutdown()
-"""That of this process, whose signals there are only once."""
+"""The only instance, because a process has only one handler for each signal."""

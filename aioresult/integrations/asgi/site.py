@@ -1,4 +1,4 @@
-"""What all connections share: the backend, the limits, and who may do what."""
+"""What all connections share: the backend, the limits, and the permissions."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ logger = logging.getLogger("aioresult")
 
 
 class Site(msgspec.Struct, frozen=True, kw_only=True):
-    """The settings of a ``ResultsApp``, which explains them, and the decisions that follow from them.
+    """The settings of a ``ResultsApp``, which documents them, and the decisions that follow from them.
 
-    What goes wrong is raised as a ``Refusal``.
+    Errors are raised as a ``Refusal``.
     """
 
     backend: Backend
@@ -47,9 +47,9 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     tracebacks: bool
 
     async def permitted(self, request: Request, task_id: str) -> str:
-        """Return the id to look up: where the task is refused, one that nobody has.
+        """Return the id to look up: for a refused task, an id that no task has.
 
-        So a refused task is served by the same steps as one of which nothing is stored, and looks the same.
+        A refused task then takes the same steps as one of which nothing is stored, and looks the same.
         """
         try:
             self.backend._runtime.check(check_task_id(task_id))
@@ -61,14 +61,14 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
         return f"refused-{uuid.uuid4().hex}"
 
     async def check_revoke(self, request: Request, task_id: str) -> None:
-        """Refuse to stop a task that the one who asks may not see, or not stop."""
+        """Refuse to stop a task that the client may not see or stop."""
         permitted = await self.permitted(request, task_id) == task_id
         if not (permitted and self.authorize_revoke and await _allows(self.authorize_revoke, request, task_id)):
             raise not_found()
         self.check_origin(request)
 
     def check_origin(self, request: Request) -> None:
-        """Refuse a page of another site, whose visitor's cookies the browser has sent along."""
+        """Refuse a page of another site, because the browser sends the visitor's cookies along."""
         origin = request.headers.get("origin")
         if origin is None or "*" in self.origins or origin in self.origins:
             return
@@ -78,7 +78,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
             raise Refusal(HTTPStatus.FORBIDDEN, "this is not for pages of other sites")
 
     def events(self, task_id: str, request: Request) -> Events:
-        """Return the events behind what the client has seen."""
+        """Return the events after those that the client has seen."""
         cursor = request.headers.get("last-event-id") or request.query.get("after")
         try:
             position = Position.parse(cursor)
@@ -88,7 +88,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
         return Events(result, position, heartbeat=self.heartbeat, retry=self.retry, tracebacks=self.tracebacks)
 
     async def check(self, events: Events) -> None:
-        """Refuse events that cannot be sent from where the client is."""
+        """Refuse if the events cannot continue after the client's position."""
         try:
             with _asking():
                 await self._refuse_missing(await events.check())
@@ -109,7 +109,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
             await self.backend._runtime.final(task_id, wait, deadline_after(wait))
 
     async def revoke(self, task_id: str) -> bool:
-        """Stop the task, and return whether it was stopped: not where it was final."""
+        """Stop the task, and return whether it was stopped: false if it was final."""
         await self.record(task_id)
         with _asking():
             return await self.backend.AsyncResult(task_id).revoke()
@@ -129,7 +129,7 @@ async def _allows(authorize: Authorize, request: Request, task_id: str) -> bool:
 
 
 def _host_of(origin: str) -> str | None:
-    """Return the host and port of an origin; ``None`` where it names none."""
+    """Return the host and port of an origin; ``None`` if it has none."""
     try:
         return urlsplit(origin).netloc or None
     except ValueError:
@@ -137,13 +137,13 @@ def _host_of(origin: str) -> str | None:
 
 
 def not_found() -> Refusal:
-    """Return the refusal of what is not there, or is to look so."""
+    """Return the refusal for a task that does not exist, or must look so."""
     return Refusal(HTTPStatus.NOT_FOUND, "there is nothing here")
 
 
 @contextmanager
 def _asking() -> Iterator[None]:
-    """Refuse where the store that is asked in the block is away. A browser is not told where it is."""
+    """Refuse if the store is unavailable in the block, without telling a browser where the store is."""
     try:
         yield
     except StoreUnavailable as exc:

@@ -21,14 +21,14 @@ _TRY_AGAIN: Final = 1012
 """The server restarts."""
 _TOO_SLOW: Final = 4408
 _REASON: Final = 123
-"""Bytes that a reason may have."""
+"""The most bytes of a reason."""
 
 
 class Socket:
     """One WebSocket, which only sends: one JSON text ``{"event": ..., "id": ..., "data": ...}`` for each event.
 
-    It is closed with 1000 behind the end, with 4000 and the status where HTTP would refuse, with 1012 where the server
-    ends.
+    It is closed with 1000 after the end, with 4000 plus the status where HTTP would refuse, and with 1012 when the
+    server stops.
     """
 
     def __init__(self, site: Site, scope: Scope, receive: Receive, send: Send) -> None:
@@ -43,7 +43,7 @@ class Socket:
         try:
             self._site.check_origin(self._request)
         except Refusal as refusal:
-            # Before it is accepted, so that a browser's page learns nothing.
+            # The socket is not accepted before, so that a browser's page learns nothing.
             await self._close(refusal.code, str(refusal))
             return
         await self._send({"type": "websocket.accept"})
@@ -56,7 +56,7 @@ class Socket:
                 await self._close(code, "")
 
     async def _serve_events(self) -> int | None:
-        """Send the events, and return with which code to close; ``None`` where the client has left."""
+        """Send the events, and return the code to close with; ``None`` if the client has left."""
         site = self._site
         route = route_of(self._request.scope)
         if route is None or route.what != SNAPSHOT:
@@ -85,5 +85,5 @@ class Socket:
         return await taken(self._send({"type": "websocket.send", "text": text}), self._site.send_timeout)
 
     async def _close(self, code: int, reason: str) -> None:
-        short = reason.encode()[:_REASON].decode(errors="ignore")  # a character that was cut in two is left out
+        short = reason.encode()[:_REASON].decode(errors="ignore")  # drops a character that was cut in two
         await self._send({"type": "websocket.close", "code": code, "reason": short})

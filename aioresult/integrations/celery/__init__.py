@@ -1,4 +1,4 @@
-"""Celery: await the results of its workers, and be the result backend in which they store them.
+"""Celery: await the results of its workers, and serve as the result backend in which they store them.
 
     from aioresult.integrations.celery import apply_async
 

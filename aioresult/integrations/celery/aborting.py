@@ -1,4 +1,4 @@
-"""Aborting tasks of ``celery.contrib.abortable``, which look whether they have been aborted."""
+"""Aborting tasks of ``celery.contrib.abortable``, which check whether they have been aborted."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ async def abort(task_id: str | UUID | Identified, *, app: App | None = None, bac
     """Ask a task that is a ``celery.contrib.abortable.AbortableTask`` to end.
 
     It stores the state ABORTED, as ``AbortableAsyncResult.abort`` does; the task's ``is_aborted()`` is true from then
-    on. As in Celery that state is not final: waiters and readers of the stream go on until the task has ended, and get
-    what it returns or raises. A state of its own that the task stores meanwhile takes the place of ABORTED. A task that
-    ends by raising ``Ignore`` never becomes final: who waits for it needs a timeout.
+    on. As in Celery that state is not final: waiters and readers of the stream continue until the task has ended, and
+    get what it returns or raises. Another state that the task stores meanwhile replaces ABORTED. A task that ends by
+    raising ``Ignore`` never becomes final, so its waiters need a timeout.
 
     Args:
         task_id: the id, or a result.
-        app: the Celery application in whose result backend the state is stored; by default that of the result, if it
-            knows it, or else the current one.
+        app: the Celery application in whose result backend the state is stored; by default that of the result, if it is
+            known, or else the current one.
         backend: where to store it instead; by default where the result is awaited.
 
     Returns:
-        Whether it was stored. It is not where the task is final already. (Celery replaces some final states.)
+        Whether it was stored; false if the task is final already. (Celery replaces some final states.)
 
     Raises:
         StoreUnavailable: the store cannot be reached.
@@ -41,5 +41,5 @@ async def abort(task_id: str | UUID | Identified, *, app: App | None = None, bac
             backend = cast("Backend", result.backend)
         else:
             backend = shared_backend(app or getattr(result, "app", None) or internals.the_current_app())
-    # Celery stores it also where results are ignored: the task could not be told otherwise.
+    # Celery stores it even if results are ignored: there is no other way to tell the task.
     return await backend.store_result(check_task_id(getattr(result, "id", result)), None, ABORTED, ignore_result=False)

@@ -1,4 +1,4 @@
-"""The backend in which the results of an application's tasks are awaited where the caller gives none."""
+"""The backend in which the results of an application's tasks are awaited by default."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from aioresult.stores.disabled import DisabledStore
 
 
 class UnreadableBackend(Backend):
-    """Takes the place of the backend of an application whose results cannot be read. Asking it for one raises why."""
+    """Replaces the backend of an application whose results cannot be read. Reading a result raises the reason."""
 
     def __init__(self, why: Exception) -> None:
         super().__init__(DisabledStore("disabled://", make_settings({}), str(why)))
@@ -28,7 +28,7 @@ _lock: Final = Lock()
 
 
 def shared_backend(app: App) -> Backend:
-    """Return what ``backend_from_app`` makes of an application: the same one each time, and with it its connections.
+    """Return the backend that ``backend_from_app`` makes: the same one for each call, so that connections are shared.
 
     As in Celery, the configuration is that of the application at the first use.
 
@@ -41,17 +41,17 @@ def shared_backend(app: App) -> Backend:
 
 
 def backend_of(app: App, *, ignored: bool | None) -> Backend:
-    """Return the backend for all results of ``app``, also where there is none that could be read.
+    """Return the backend for all results of ``app``, even if its results cannot be read.
 
-    As in Celery, tasks are published also where there is no place for results, and then ``get()`` raises. A mistake in
-    the settings raises before anything is published, unless the caller wants no result.
+    As in Celery, tasks are published even if there is no result backend, and then ``get()`` raises. A mistake in the
+    settings raises before anything is published, unless the result is ignored.
 
     Args:
         app: the application.
-        ignored: whether the result in question is not to be stored.
+        ignored: whether the result will not be stored.
 
     Raises:
-        SettingsError, MissingDriver: the result is wanted, and stored where it could be read but for this mistake.
+        SettingsError, MissingDriver: the result is not ignored, and only this mistake prevents reading it.
     """
     try:
         return shared_backend(app)

@@ -1,4 +1,4 @@
-"""Commands to all workers of an application, sent by Celery's own ``app.control``, but not for ever."""
+"""Commands to all workers of an application, sent by Celery's own ``app.control`` with limited retries."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _PACE: Final = ("max_retries", "interval_start", "interval_step", "interval_max"
 def broadcast(app: App, send: Callable[[Control, BrokerConnection], T], answers: Answers) -> T:
     """Call ``send`` with the application's control and a connection from its pool; this blocks.
 
-    By itself, kombu's mailbox repeats a command until there is a broker, while its thread waits, and never repeats what
-    it does to receive replies. Here both are repeated as often as a task would be (``task_publish_retry_policy``).
+    kombu's mailbox repeats a command until there is a broker, which blocks its thread, and never repeats its set-up for
+    replies. Here both are repeated as often as publishing a task (``task_publish_retry_policy``).
 
     Args:
         app: the application.
-        send: sends a command over the connection; it is called again where the connection is lost.
+        send: sends a command over the connection; it is called again if the connection is lost.
         answers: notes when the broker has taken the command.
 
     Raises:
@@ -45,7 +45,7 @@ def broadcast(app: App, send: Callable[[Control, BrokerConnection], T], answers:
 
 
 def _pace(app: App) -> dict[str, Any]:
-    """Return how often, and after which pauses, something is sent again."""
+    """Return how often, and after which pauses, sending is repeated."""
     if not app.conf.get("task_publish_retry", True):
         return {"max_retries": 0}
     policy = app.conf.get("task_publish_retry_policy", {})
@@ -53,7 +53,7 @@ def _pace(app: App) -> dict[str, Any]:
 
 
 class _Once:
-    """Stands for a mailbox's pool of producers, and for the producer in it: publishes once, and says that it did."""
+    """Replaces a mailbox's pool of producers, and the producer in it: publishes once, and notes that it did."""
 
     def __init__(self, producer: Producer, answers: Answers) -> None:
         self._producer = producer

@@ -1,6 +1,6 @@
-"""Calls that hand something to an application's broker: made in a thread, and awaited for a limited time.
+"""Calls that send something to an application's broker: made in a thread, and awaited for a limited time.
 
-They are made by Celery's own code, which blocks, and must not block an event loop.
+Celery's own code makes them. It blocks, so it must not run in an event loop.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ PUBLISH_TIMEOUT: Final = 5.0
 _LOST: Final = "it was sent, but its answers are lost"
 _CREDENTIALS: Final = re.compile(r"(?<=://)[^@/\s]*@")
 _MOST_THREADS: Final = 4
-"""Publishing mostly uses the processor. A few threads are enough for one slow broker not to delay the others."""
+"""Publishing mostly uses the processor. With a few threads, one slow broker does not delay the others."""
 
 
 class Answers:
-    """When a broker was last heard by a call that waits for answers, in whichever thread.
+    """When a call that waits for answers last heard from its broker; usable from any thread.
 
     Args:
-        pause: seconds without an answer after which the call waits for no more.
+        pause: seconds without an answer after which the call stops waiting.
     """
 
     def __init__(self, pause: float) -> None:
@@ -42,33 +42,33 @@ class Answers:
 
     @property
     def begun(self) -> bool:
-        """Whether the broker has taken what is to be answered."""
+        """Whether the broker has accepted the command."""
         return self._heard is not None
 
     def note(self, *_: object) -> None:
-        """Note that the broker has taken it, or that there is an answer."""
+        """Note that the broker has accepted the command, or that there is an answer."""
         self._heard = monotonic()
 
     def remaining(self, timeout: float) -> float:
-        """Return how many seconds the call may still take, of which ``timeout`` are the broker's."""
+        """Return how many seconds the call may still take; ``timeout`` is the broker's share."""
         return 0.0 if self._heard is None else self._heard + self._pause + timeout - monotonic()
 
 
 async def hand_over(
     app: App, what: str, call: Callable[[], T], timeout: float | None, answers: Answers | None = None
 ) -> T:
-    """Call ``call``, which blocks until the broker has something, in a thread, and return what it returns.
+    """Call ``call``, which blocks until the broker has accepted something, in a thread, and return its result.
 
     Args:
         app: the application whose broker it is.
         what: what is done; errors begin with it.
         call: called in the Celery context of this thread.
         timeout: seconds that the broker may take.
-        answers: where ``call`` goes on to wait for answers, which it notes there: these take as long as they take. Such
-            calls have threads of their own, in order to keep nobody from publishing.
+        answers: given if ``call`` then waits for answers, which it notes there; their total time is not limited. Such
+            calls have threads of their own, so that they do not delay publishing.
 
     Raises:
-        BrokerUnavailable: the broker refused it, or took too long.
+        BrokerUnavailable: the broker refused the call, or took too long.
     """
     threads = get_pool("publisher" if answers is None else "listener", _MOST_THREADS)
     future: Future[T] = Future()
@@ -86,11 +86,11 @@ async def hand_over(
         why = f"cannot be reached: {_CREDENTIALS.sub('', str(exc))}; {fate}"
         raise _unavailable(app, what, why) from exc
     finally:
-        outcome.cancel()  # what nobody waits for any more is not begun
+        outcome.cancel()  # a call that is not awaited any more does not begin
 
 
 def _lateness(future: Future[T], timeout: float | None, answers: Answers | None) -> str:
-    """Return what a call has come to that has taken too long; where it has not begun, it does not begin any more."""
+    """Return the outcome of a call that took too long; a call that has not begun is cancelled."""
     if answers is not None and answers.begun:
         return f"has fallen silent; {_LOST}"
     fate = "it was not sent" if future.cancel() else "whether it is sent after all is not known"

@@ -1,4 +1,4 @@
-"""Callbacks by ``AsyncResult.then``: results that are given their final state as soon as it is known."""
+"""Callbacks by ``AsyncResult.then``: results that get their final state as soon as it is known."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from aioresult.sync.surroundings import surroundings
 logger = logging.getLogger("aioresult")
 
 _WEAKEN_AFTER: Final = 0.5
-"""Seconds after which the listeners of a new result are looked at."""
+"""Seconds after which the listeners of a new result are checked."""
 _PAUSE: Final = 2.0
-"""Seconds until what could not be watched is tried again."""
+"""Seconds until watching is retried after a failure."""
 
 Fulfil = Callable[[PendingResult, Record], None]
 
@@ -52,7 +52,7 @@ class Callbacks:
     # --- called anywhere ---
 
     def add(self, result: PendingResult, weak: bool) -> None:
-        """Register ``result``; it is kept alive unless ``weak``."""
+        """Register ``result``, and keep it alive unless ``weak``."""
         if self._pid != os.getpid():
             self._start_afresh()
         self._in_background = surroundings().background()
@@ -60,7 +60,7 @@ class Callbacks:
         portal.call_soon(self._add, str(result.id), id(result), ref(result) if weak else lambda: result)
 
     def remove(self, result: PendingResult) -> None:
-        """Remove ``result``, also if its registration is only scheduled; may be called by the garbage collector."""
+        """Remove ``result``, even if its registration is only scheduled; may be called by the garbage collector."""
         if self._pid == os.getpid():
             portal.call_soon(self._remove, str(result.id), id(result))
 
@@ -85,10 +85,10 @@ class Callbacks:
             hub.join((task_id,), self)
 
     def _weaken(self) -> None:
-        """Keep only weak references to results that only groups listen to.
+        """Keep only weak references to results whose only listeners are groups.
 
-        This is not known when they are registered: another thread adds the listeners a moment later. Without this,
-        groups that were dropped would be waited for until their last member is final, perhaps for ever.
+        At registration this is not known, because another thread adds the listeners a moment later. Without this,
+        groups that were dropped would stay registered until their last member is final, perhaps for ever.
         """
         waiting, self._to_weaken = self._to_weaken, []
         for task_id, key in waiting:
@@ -122,13 +122,13 @@ class Callbacks:
                 self._in_background(partial(_call, self._fulfil, result, record))
 
     def fail(self, error: Exception) -> None:
-        """Take the error that ended all waiting. No caller would see it: try again."""
+        """Take the error that ended all waiting. No caller would see it, so wait again later."""
         if not self._rejoining:
             self._rejoining = True
             asyncio.get_running_loop().call_later(_PAUSE, self._rejoin, error)
 
     def _rejoin(self, error: Exception) -> None:
-        """Wait again, unless the backend has been closed since: it is not opened again only to wait."""
+        """Wait again, unless the backend was closed meanwhile: it must not be opened again only to wait."""
         self._rejoining = False
         hub, ids = self._hub, list(self._registered)
         if hub is None or hub.closed:

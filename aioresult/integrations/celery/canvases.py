@@ -16,7 +16,7 @@ class Canvas:
     """A task, or a signature of any kind, with the options of the call that publishes it.
 
     Attributes:
-        options: what it is published with: the call's options win over those that a signature brings along.
+        options: the options for publishing: the call's options win over those of a signature.
     """
 
     __slots__ = ("_task", "options")
@@ -41,10 +41,10 @@ class Canvas:
 
     @property
     def ignored(self) -> bool | None:
-        """Whether the result will not be stored; ``None`` where only the settings tell, and for a group.
+        """Whether the result will not be stored; ``None`` where only the settings decide, and for a group.
 
-        As Celery decides it when it publishes a task. The results that Celery returns for chains, chords and members of
-        groups do not know it: they are made before, and always say no.
+        The rule is Celery's when it publishes a task. The results that Celery returns for chains, chords and members of
+        groups cannot be used for it: they are made before, and always say no.
         """
         last = self._last
         task: Any = last._task
@@ -59,7 +59,7 @@ class Canvas:
 
     @property
     def members(self) -> list[Canvas] | None:
-        """The members of the group that publishing this results in; ``None`` where it results in no group."""
+        """The members of the group that publishing this results in; ``None`` if it does not result in a group."""
         last = self._last
         return [Canvas(member, last.options) for member in last._task.tasks] if isinstance(last._task, _group) else None
 
@@ -68,7 +68,7 @@ class Canvas:
         """The part whose result is that of the whole: the last task of a chain, the body of a chord."""
         task = self._task
         if isinstance(task, _chain) and task.tasks:
-            alone = len(task.tasks) == 1  # the options of a chain are for its first task
+            alone = len(task.tasks) == 1  # the options of a chain apply to its first task
             return Canvas(task.tasks[-1], self.options if alone else {})._last
         if isinstance(task, _chord):
             return Canvas(task.body, self.options)._last

@@ -15,7 +15,7 @@ from aioresult.stores.redis.urls import as_redis, from_url
 
 
 class Chords(RedisBackend):  # type: ignore[misc]  # Celery has no types
-    """Celery's Redis backend, of which only the methods about chords are called.
+    """Celery's Redis backend. Only its methods about chords are called.
 
     Args:
         app: the application.
@@ -32,20 +32,20 @@ class SentinelChords(Chords, SentinelBackend):  # type: ignore[misc]  # Celery h
     """The same behind Sentinel, however the URL is spelled."""
 
     def __init__(self, app: App, address: SentinelAddress, fail: Callable[..., Any]) -> None:
-        self.__dict__["_transport_options"] = {  # in place of the application's own, of which it consists
+        self.__dict__["_transport_options"] = {  # replaces the application's own options, and contains them
             **app.conf.get("result_backend_transport_options", {}),
             "master_name": address.service,
             "min_other_sentinels": address.min_other_sentinels,
             "sentinel_kwargs": address.sentinel_options,
         }
         super().__init__(app, _spelled_for_celery(address), fail)
-        if address.encrypted:  # Celery has no URL for that
+        if address.encrypted:  # Celery has no URL for TLS here
             tls = {name: value for name, value in address.options.items() if name.startswith("ssl_")}
             self.connparams.update({"ssl_cert_reqs": "required", **tls, "connection_class": self.connection_class_ssl})
 
 
 def _spelled_for_celery(address: SentinelAddress) -> str:
-    """Return the one URL for each sentinel that Celery knows; user, password and database are those of the first."""
+    """Return Celery's form: one URL for each sentinel; user, password and database are in the first."""
     user, password = (quote(str(address.options.get(name) or ""), safe="") for name in ("username", "password"))
     credentials = f"{user}:{password}@" if user or password else ""
     places = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in address.sentinels]
@@ -57,7 +57,7 @@ _UNIX: Final = ("redis+unix", "redis+socket", "unix", "socket")
 
 
 def native_chords(app: App, url: str, settings: Settings, fail: Callable[..., Any]) -> Chords | None:
-    """Return what counts chords in the Redis of ``url``; ``None`` for one that Celery cannot use, such as a cluster."""
+    """Return the object that counts chords in this Redis; ``None`` if Celery cannot use it, such as a cluster."""
     scheme, _, rest = url.partition("://")
     scheme = as_redis(scheme)
     if "sentinel" in scheme.split("+"):

@@ -20,9 +20,9 @@ _BARE_NAMES: Final = {
     "celery.backends.mongodb:MongoBackend": "mongodb://",
 }
 _DATABASE: Final = ("database", "db", "celery.backends.database:DatabaseBackend")
-"""Names without a URL: the setting ``database_url`` has it."""
+"""Names without a URL, which is in the setting ``database_url``."""
 _NOT_IN_NAMES: Final = frozenset('/\\@ "$')
-"""Of a database; ``@`` is permitted, but rather means that a password is not percent-encoded."""
+"""Characters that no database name should hold. ``@`` is valid, but mostly means that a password is not encoded."""
 _CONTENT: Final = ("accept_content", "result_accept_content")
 _SETTINGS: Final = frozenset(Settings.__struct_fields__) - {"result_backend", "database_url"}
 
@@ -30,8 +30,8 @@ _SETTINGS: Final = frozenset(Settings.__struct_fields__) - {"result_backend", "d
 def backend_from_app(app: App, **overrides: Any) -> Backend:
     """Return a backend that reads and writes what a Celery application's workers and clients store.
 
-    The URL, ``result_backend_transport_options`` and all other settings about results are taken over.
-    ``rpc://``, ``cache+...`` and the like are refused, because other processes cannot read results there.
+    The URL, ``result_backend_transport_options`` and all other settings about results are used. ``rpc://``,
+    ``cache+...`` and the like are refused, because other processes cannot read results there.
 
     Args:
         app: the application; its configuration is loaded by this call.
@@ -39,7 +39,7 @@ def backend_from_app(app: App, **overrides: Any) -> Backend:
 
     Raises:
         BackendNotConfigured: the application has no result backend.
-        UnknownStore: it has one that cannot be used here.
+        UnknownStore: its result backend cannot be used here.
         SettingsError: a serializer or another setting cannot be used here.
     """
     url = overrides.pop("result_backend", None) or _url(app)
@@ -66,10 +66,10 @@ def _url(app: App) -> str:
 
 
 def _spelled_out(app: App, configured: str) -> str:
-    """Return the URL that one of Celery's ways to name a result backend stands for.
+    """Return the URL of a result backend that is configured in one of Celery's ways.
 
     Raises:
-        SettingsError: it names one that cannot be used here.
+        SettingsError: the result backend cannot be used here.
     """
     kind, separator, _ = configured.partition("://")
     if separator:
@@ -94,27 +94,27 @@ def _refusal(app: App, what: str, why: str) -> UnknownStore:
 
 
 def _settings(app: App) -> dict[str, Any]:
-    """Return what the application's configuration says about results; what it leaves open stays open."""
+    """Return the application's settings about results, without those that are not set."""
     conf = app.conf
     values = {name: value for name in _SETTINGS if (value := conf.get(name)) is not None}
     values["result_expires"] = conf.get("result_expires")  # None means for ever
     for name in _CONTENT:
-        if name in values:  # other content cannot be read here, but that matters only if a worker stores it
+        if name in values:  # other content types cannot be read here, which matters only if a worker stores them
             listed = [values[name]] if isinstance(values[name], str) else values[name]
             values[name] = tuple(content for content in listed if content in SERIALIZERS)
     return values
 
 
 def _signing_in_as_celery(url: Any, settings: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Move the database from a MongoDB URL into the settings, as far as both are well formed.
+    """Move the database from a MongoDB URL into the settings, if both are well formed.
 
-    A driver takes the URL's database as the one in which its user is defined. Celery gives the driver the hosts alone:
-    the user is then defined in the mechanism's default database, mostly ``admin``, unless ``authSource`` names one.
+    A driver looks for the user in the URL's database. Celery passes only the hosts to the driver, which then looks in
+    the default database of the mechanism, mostly ``admin``, unless ``authSource`` names one.
     """
     scheme, _, rest = url.removeprefix(_PLUGIN).partition("://") if isinstance(url, str) else ("", "", "")
     place, question, options = rest.partition("?")
     hosts, _, name = place.partition("/")
-    database = unquote_plus(name).partition(".")[0]  # what follows a dot would be a collection
+    database = unquote_plus(name).partition(".")[0]  # after a dot, a collection would follow
     given = settings.get("mongodb_backend_settings") or {}
     odd = _NOT_IN_NAMES.intersection(database) or not isinstance(given, dict)
     if scheme.lower().partition("+")[0] != "mongodb" or not database or odd:

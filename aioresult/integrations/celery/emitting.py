@@ -14,13 +14,13 @@ from aioresult.sync.portal import run_anywhere
 def emit(*values: Any) -> int:
     """Append ``values`` to the stream of the Celery task that is running, and return the number of the last item.
 
-    ``AsyncResult.stream`` reads it. It works with Celery's own result backends as with ``aioresult+...``, in every
-    pool. It returns when the items are stored, so that they are there before the task's result is; what several threads
-    emit at the same time is stored together. The items of a task that was retried go on behind those of the attempts
-    before; their ``attempt`` tells them apart.
+    ``AsyncResult.stream`` reads it. It works with Celery's own result backends and with ``aioresult+...``, in every
+    pool. It returns when the items are stored, so they are stored before the task's result; what several threads emit
+    at the same time is stored together. The items of a retried task follow those of the earlier attempts; their
+    ``attempt`` differs.
 
     Returns:
-        The number of the last item; 0 where the task ignores its result, since no reader would see its stream's end.
+        The number of the last item; 0 if the task ignores its result, because no reader would see its stream's end.
 
     Raises:
         AioResultError: no Celery task is running here.

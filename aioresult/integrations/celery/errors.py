@@ -1,4 +1,4 @@
-"""What this package raises beside ``aioresult.errors``."""
+"""Errors of this package in addition to ``aioresult.errors``."""
 
 from aioresult.errors import AioResultError
 

@@ -1,4 +1,4 @@
-"""The functions and internals of Celery, kombu and vine that are used here, with types, which these do not have."""
+"""The functions and internals of Celery, kombu and vine that are used here, with types, which they lack."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CeleryTimeout: Final = cast("type[Exception]", _TimeoutError)
-"""Celery's ``get`` raises it. It is no subclass of the builtin ``TimeoutError``."""
+"""Celery's ``get`` raises it. It is not a subclass of the builtin ``TimeoutError``."""
 EncodeError: Final = cast("type[Exception]", kombu.exceptions.EncodeError)
 """Workers turn it into the failure of a task whose value cannot be stored."""
 PublishError: Final = cast("type[Exception]", kombu.exceptions.OperationalError)
-"""kombu raises it in place of all errors of a broker's driver."""
+"""kombu raises it for all errors of a broker's driver."""
 
 
 def is_set(node: PendingResult | PendingSet) -> TypeIs[PendingSet]:
@@ -35,12 +35,12 @@ def is_set(node: PendingResult | PendingSet) -> TypeIs[PendingSet]:
 
 
 def follows_parents(on_interval: OnInterval | None) -> bool:
-    """Return whether ``on_interval`` is the promise that raises what a result's parents have failed with."""
+    """Return whether ``on_interval`` is the promise that raises the failure of a result's parents."""
     return isinstance(on_interval, promise) and on_interval.fun is not None
 
 
 def has_listeners(on_ready: Promise) -> bool:
-    """Return whether there are callbacks for the moment when a result is ready."""
+    """Return whether there are callbacks for when a result is ready."""
     return any(listener is not None for listener in on_ready.listeners or ())
 
 
@@ -52,7 +52,7 @@ def only_groups_listen(on_ready: Promise) -> bool:
 def recurring(on_interval: OnInterval | None) -> OnInterval | None:
     """Return what to call after each interval: a promise only once, and only if it has listeners.
 
-    Celery's ``get`` makes such a promise of the user's ``on_interval``, and therefore calls that once, too.
+    Celery's ``get`` turns the user's ``on_interval`` into such a promise, so Celery also calls it only once.
     """
     if not isinstance(on_interval, promise):
         return on_interval
@@ -72,15 +72,15 @@ def the_current_app() -> App:
 
 
 def unproxied(app: App) -> App:
-    """Return the application itself, also where ``celery.current_app`` or a ``shared_task``'s stands for it."""
+    """Return the application itself, even for a proxy such as ``celery.current_app`` or that of a ``shared_task``."""
     return cast("App", app._get_current_object()) if isinstance(app, _Proxy) else app
 
 
 def in_context(app: App, fn: Callable[[], T]) -> Callable[[], T]:
     """Return ``fn``, to be called in another thread in the Celery context of this one.
 
-    Celery keeps two things by thread: its current application, to which shared tasks and many signatures belong, and
-    the running tasks, which become the parents of the tasks that they publish.
+    Celery keeps two things for each thread: its current application, to which shared tasks and many signatures belong,
+    and the running tasks, which become the parents of the tasks that they publish.
     """
     running = [task for task in (app.current_worker_task, app.current_task) if task is not None]
     stack = [(task, task.request) for task in dict.fromkeys(running)]

@@ -15,19 +15,19 @@ from aioresult.states import EXCEPTION_STATES
 Meta = dict[str, Any]
 """status, result, traceback, children, date_done, task_id, and further keys where they are known."""
 Rebuild = Callable[[dict[str, Any]], object]
-"""Celery's own way from ``exc_type``, ``exc_module`` and ``exc_message`` to an exception of any loaded module."""
+"""Celery's own way to make an exception of ``exc_type``, ``exc_module`` and ``exc_message``."""
 
 DateForm = Callable[[datetime], datetime]
-"""Makes Celery's form of an aware date."""
+"""Converts an aware date to Celery's form."""
 
 _WALL: Final = frozenset({"sqlite", "mysql", "mariadb"})
 _NAIVE_UTC: Final = frozenset({"mongodb", "postgresql"})
-"""PostgreSQL's column holds the time of the session that has written it, which is hardly ever another one."""
+"""PostgreSQL's column holds the time in the zone of the writer's session, which is nearly always UTC."""
 _OPTIONAL: Final = ("group_id", "parent_id", *EXTENDED_FIELDS)
 
 
 def meta_of(record: Record, rebuild: Rebuild, date_form: DateForm) -> Meta:
-    """Return what Celery's own backend would make of a stored record."""
+    """Return the dictionary that Celery's own backend would make from a stored record."""
     result = record.result
     if record.status in EXCEPTION_STATES and isinstance(result, BaseException):
         result = _as_celery_has_it(result, rebuild)
@@ -46,7 +46,7 @@ def meta_of(record: Record, rebuild: Rebuild, date_form: DateForm) -> Meta:
 
 
 def _as_celery_has_it(error: BaseException, rebuild: Rebuild) -> BaseException:
-    """Return an exception whose class the codec did not know as the class that Celery's clients expect.
+    """Return an exception of the class that Celery's clients expect, if the codec did not know the class.
 
     As in Celery that may be any exception class of a loaded module, or else a new class of that name. Exceptions that
     end the process, such as ``SystemExit``, stay a ``RemoteTaskError``.
@@ -61,7 +61,7 @@ def _as_celery_has_it(error: BaseException, rebuild: Rebuild) -> BaseException:
     except Exception:  # noqa: BLE001  (it refuses other classes, and calls the class's own code)
         return error
     if not isinstance(rebuilt, Exception) or type(rebuilt).__qualname__ != name:
-        return error  # no ordinary exception, or Celery's stand-in for one that cannot be made
+        return error  # not an ordinary exception, or Celery's stand-in for one that cannot be made
     rebuilt.__cause__ = error.__cause__
     return with_text(rebuilt, error.message) if isinstance(error, RemoteTaskError) else rebuilt
 
@@ -77,8 +77,7 @@ def _with_members(group: ExceptionGroup[Exception], members: list[Any]) -> Excep
 def date_form_of(location: str, zone: tzinfo | None) -> DateForm:
     """Return the form in which Celery's own backends give ``date_done``, which depends on the store.
 
-    Code that computes with these dates expects one of the forms and fails with another: aware and naive dates do not
-    mix.
+    Code that computes with these dates expects this form, because aware and naive dates do not mix.
 
     Args:
         location: of the store, as in messages.

@@ -1,4 +1,4 @@
-"""Celery's result backend that stores and waits through aioresult: ``result_backend="aioresult+redis://..."``.
+"""A result backend for Celery that stores and waits through aioresult: ``result_backend="aioresult+redis://..."``.
 
 What follows the ``+`` is any URL that aioresult knows, also in Celery's spelling: ``aioresult+mongodb://...``,
 ``aioresult+db+postgresql://...``, ``aioresult+sentinel://...``. Stored formats are Celery's: workers and clients
@@ -6,7 +6,7 @@ without this plugin can use the same store. Celery finds it by the entry point `
 ``celery.result_backends``.
 
 Its connections belong to the portal of ``aioresult.sync``, one event loop in one thread for each process: any number of
-threads may store and wait, and a forked worker process begins afresh.
+threads may store and wait, and a forked worker process starts afresh.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class AioResultBackend(StoringBackend):
     """The backend of one application, shared by all its threads.
 
     Attributes:
-        is_async: whether results become ready without being asked.
+        is_async: whether results become ready by push.
         supports_native_join: whether groups are waited for as one.
     """
 
@@ -62,7 +62,7 @@ class AioResultBackend(StoringBackend):
     ) -> Any:
         """Wait for ``result``, woken by the store; then return its value or raise its exception.
 
-        A parent that fails ends the wait with its own exception where ``AsyncResult.get`` was asked to follow parents.
+        A parent that fails ends the wait with its own exception, if ``AsyncResult.get`` follows parents.
         """
         self._ensure_not_eager()
         task_id = str(result.id)
@@ -76,7 +76,7 @@ class AioResultBackend(StoringBackend):
                 self._tell(on_message, record)
                 if record.ended:
                     if record.status in PROPAGATE_STATES and parents:
-                        self._raise_failure_among(parents)  # it explains the failure of the result
+                        self._raise_failure_among(parents)  # it is the cause of the result's failure
                     self._fulfil(result, record)
                     break
         finally:
@@ -86,7 +86,7 @@ class AioResultBackend(StoringBackend):
 
     def _raise_failure_among(self, parents: dict[str, PendingResult]) -> None:
         found = run_anywhere(self._async.fetch_many, list(parents))
-        for task_id in reversed(parents):  # as Celery has it, from the root on
+        for task_id in reversed(parents):  # from the root on, as in Celery
             if task_id in found:
                 self._raise_if_failed(parents[task_id], found[task_id])
 
@@ -187,7 +187,7 @@ class AioResultBackend(StoringBackend):
             on_message(self._meta(record))
 
     def _fulfil(self, result: PendingResult, record: Record) -> None:
-        """Give a result its final state, once, and call those who wait for it."""
+        """Give a result its final state, once, and call its callbacks."""
         meta = self._meta(record)
         with _fulfilling():
             if result._cache is not None:
@@ -198,7 +198,7 @@ class AioResultBackend(StoringBackend):
     # --- callbacks ---
 
     def add_pending_result(self, result: PendingResult, weak: bool = False) -> PendingResult:
-        """Give ``result`` its final state when that is stored, also if no caller waits for it."""
+        """Give ``result`` its final state when that is stored, even if no caller waits for it."""
         if result._cache is None:
             self._callbacks.add(result, weak)
         return result

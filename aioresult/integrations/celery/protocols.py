@@ -33,7 +33,7 @@ class BrokerConnection(Protocol):
         """Open it, if it is not."""
 
     def ensure(self, user: Producer, fn: Callable[[], Any], **pace: Any) -> Callable[[], Any]:
-        """Return ``fn``, which is then called again where the connection is lost; ``user`` gets a new channel."""
+        """Return ``fn`` so that it is called again if the connection is lost; ``user`` gets a new channel."""
 
     def as_uri(self, include_password: bool = False) -> str: ...
 
@@ -47,7 +47,7 @@ class Producer(Protocol):
 
 
 class ResultBackend(Protocol):
-    """What is needed of the application's result backend."""
+    """The part of the application's result backend that is needed here."""
 
     thread_safe: bool
     url: str

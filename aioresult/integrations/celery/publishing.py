@@ -41,14 +41,13 @@ async def apply_async(
 
     Returns:
         The task's ``AsyncResult``, for a chain or chord with its parents; the ``GroupResult`` of a group. It is watched
-        already: what arrives before it is awaited is not read from the store again. Dropping it ends the watching.
-        Where the application has no result backend, or one that cannot be read here, the task is published all the
-        same, and ``get()`` raises ``ResultNotStored``. An empty chain publishes nothing and gives ``None``, as in
-        Celery.
+        already: a final state that arrives before it is awaited is kept. Dropping it ends the watching. If the
+        application has no result backend, or one that cannot be read here, the task is published nevertheless, and
+        ``get()`` raises ``ResultNotStored``. An empty chain publishes nothing and gives ``None``, as in Celery.
 
     Raises:
-        BrokerUnavailable: the broker did not take the task within ``timeout``.
-        SettingsError, MissingDriver: the result could be read but for a mistake in the configuration.
+        BrokerUnavailable: the broker did not accept the task within ``timeout``.
+        SettingsError, MissingDriver: only a mistake in the configuration prevents reading the result.
     """
     canvas = Canvas(task, options)
     publishing = _Publishing(task.app, canvas.name, timeout, backend, ignored=canvas.ignored)
@@ -115,10 +114,10 @@ class _Publishing:
 
 
 def _without_subscribing(app: App, publish: Callable[[], ResultNode]) -> ResultNode:
-    """Publish, but keep Celery's result backend from subscribing to the result: it is awaited here, not there.
+    """Publish, but prevent Celery's result backend from subscribing to the result, because it is awaited here.
 
     Most result backends are made anew for each thread. This one belongs to the publisher's thread alone, and can be
-    changed. A backend that all threads share is not changed: it subscribes until Celery's result is dropped.
+    changed. A backend that all threads share is not changed: it stays subscribed until Celery's result is dropped.
     """
     backend = app.backend
     if not backend.thread_safe:

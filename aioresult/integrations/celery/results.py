@@ -1,4 +1,4 @@
-"""Making results of aioresult from those of Celery: single ones, groups, and their ancestors."""
+"""Converting results of Celery to results of aioresult: single ones, groups, and their ancestors."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class Results:
 
         Args:
             node: the result of Celery.
-            prepared: the one that was made before publishing, which becomes that of ``node`` if the ids agree.
-            canvas: what ``node`` is the result of, if that is known.
+            prepared: the result that was made before publishing; it is used for ``node`` if the ids agree.
+            canvas: the task or canvas of ``node``, if that is known.
         """
         lineage = [node]
         while (ancestor := lineage[-1].parent) is not None:

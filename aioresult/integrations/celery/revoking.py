@@ -15,7 +15,7 @@ from aioresult.record import check_task_id
 from aioresult.runtime import check_timeout
 
 Replies = list[dict[str, Any]]
-"""For each worker that has replied, its name and what it says: ``{"celery@host": {"ok": "..."}}``."""
+"""For each worker that has replied, its name and its reply: ``{"celery@host": {"ok": "..."}}``."""
 
 
 class Identified(Protocol):
@@ -41,29 +41,29 @@ async def revoke(
     app: App | None = None,
     publish_timeout: float | None = PUBLISH_TIMEOUT,
 ) -> Replies | None:
-    """Have all workers not run tasks, as ``app.control.revoke`` does, without blocking the event loop.
+    """Tell all workers not to run tasks, as ``app.control.revoke`` does, without blocking the event loop.
 
-    Who waits for a task that has not begun gets ``TaskRevokedError`` as soon as a worker has stored REVOKED: at once
-    or, with Celery before 5.6, when the task's turn comes. A task that is running ends only with ``terminate``.
+    A waiter of a task that has not begun gets ``TaskRevokedError`` as soon as a worker has stored REVOKED: at once or,
+    with Celery before 5.6, when the task's turn comes. A task that is running ends only with ``terminate``.
 
     Args:
         task_id: an id, a result, a group, or several of these.
         destination: names of the workers; by default all.
         terminate: also end a task that is running, where the worker's pool can: prefork ends the process, gevent and
-            eventlet the greenlet (gevent from Celery 5.5 on). Threads cannot be ended: the task goes on to its own end,
-            and the worker's reply has an ``"error"``. A solo worker hears nothing before its task has ended.
+            eventlet the greenlet (gevent from Celery 5.5 on). Threads cannot be ended: the task runs to its end, and
+            the worker's reply has an ``"error"``. A solo worker receives the command only when its task has ended.
         signal: for that process: ``"SIGTERM"``, which is the default, ``"SIGKILL"``, ...
-        reply: wait for the workers' replies. Without, nobody says whether there was a worker that heard it.
+        reply: wait for the workers' replies. Without replies it is not known whether a worker received the command.
         timeout: seconds without a reply after which no more are expected.
-        limit: how many replies are expected, if it is known; as many as ``destination`` has names.
-        app: the Celery application; by default that of the results, if they know it, or else the current one.
+        limit: how many replies are expected, if known; by default the number of names in ``destination``.
+        app: the Celery application; by default that of the results, if it is known, or else the current one.
         publish_timeout: seconds that the broker may take; ``None`` for as long as Celery itself tries.
 
     Returns:
-        The replies, of which there may be none; ``None`` without ``reply``.
+        The replies, perhaps none; ``None`` without ``reply``.
 
     Raises:
-        BrokerUnavailable: the broker did not take the command within ``publish_timeout``.
+        BrokerUnavailable: the broker did not accept the command within ``publish_timeout``.
     """
     nodes = list(_nodes(task_id))
     ids = [check_task_id(getattr(node, "id", node)) for node in nodes]
@@ -87,12 +87,13 @@ async def revoke_by_stamped_headers(
     app: App | None = None,
     publish_timeout: float | None = PUBLISH_TIMEOUT,
 ) -> Replies | None:
-    """Have all workers not run tasks with these stamps, as ``app.control.revoke_by_stamped_headers`` does.
+    """Tell all workers not to run tasks with these stamps, as ``app.control.revoke_by_stamped_headers`` does.
 
-    A task that has not begun is stored as REVOKED when its turn comes. ``revoke`` tells more of the arguments.
+    A task that has not begun is stored as REVOKED when its turn comes. ``revoke`` describes the arguments in more
+    detail.
 
     Args:
-        headers: names of stamps, each with the value or values that are meant.
+        headers: names of stamps, each with the value or values to match.
         destination: names of the workers; by default all.
         terminate: also end tasks that are running.
         signal: for the process.
@@ -105,7 +106,7 @@ async def revoke_by_stamped_headers(
     stamps = {name: value if isinstance(value, str) else list(value) for name, value in headers.items()}
 
     def command(control: Control, **options: Any) -> Replies | None:
-        """Send what Celery's method of that name sends, which fails over a reply that tells of an error."""
+        """Send the same as Celery's method of that name, which fails when a reply contains an error."""
         arguments = {"headers": stamps, "terminate": terminate, "signal": signal}
         return control.broadcast("revoke_by_stamped_headers", arguments, **options)
 
@@ -123,7 +124,7 @@ async def _tell(
     timeout: float,
     limit: int | None,
 ) -> Replies | None:
-    """Have ``command`` send the workers a command, with options of Celery's control, and return their replies."""
+    """Send the workers a command by ``command``, with options of Celery's control, and return their replies."""
     if isinstance(destination, str):
         raise TypeError(f"destination= takes the names of workers in a list, not {destination!r}")
     check_timeout(timeout)
@@ -141,7 +142,7 @@ async def _tell(
 
 
 def _nodes(given: object) -> Iterator[object]:
-    """Yield the ids and the single results in what a caller gives."""
+    """Yield the ids and the single results in a caller's argument."""
     if isinstance(given, (str, UUID)):
         yield given
     elif (leaves := getattr(given, "leaves", None)) is not None:
@@ -154,10 +155,10 @@ def _nodes(given: object) -> Iterator[object]:
 
 
 def _app_of(nodes: Sequence[object]) -> App:
-    """Return the application of the results that know theirs, or the current one.
+    """Return the application of the results, or the current one if they do not know theirs.
 
     Raises:
-        AioResultError: it is not the same for all.
+        AioResultError: they belong to several applications.
     """
     apps = {id(app): app for node in nodes if (app := getattr(node, "app", None)) is not None}
     if len(apps) > 1:

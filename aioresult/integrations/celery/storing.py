@@ -1,4 +1,4 @@
-"""The half of the plugin that stores and reads: everything but waiting."""
+"""The part of the plugin that stores and reads: everything except waiting."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ _SQL: Final = ("db", "database", "sqlalchemy", "sqlite", "postgresql", "mysql", 
 class StoringBackend(CeleryBackend):  # type: ignore[misc]  # Celery has no types
     """Stores and reads records and groups, and counts chords.
 
-    Storing blocks the calling thread for one round trip, also in a thread that runs an event loop (a task may run one);
-    while the store is away it is tried again as ``retry_policy`` of ``result_backend_transport_options`` says.
+    Storing blocks the calling thread for one round trip, even in a thread that runs an event loop (a task may run one).
+    While the store is unavailable, it is retried according to ``retry_policy`` of ``result_backend_transport_options``.
 
     Attributes:
         is_aioresult: marks this class and its subclasses, which know their URL.
@@ -64,7 +64,7 @@ class StoringBackend(CeleryBackend):  # type: ignore[misc]  # Celery has no type
         return f"aioresult+{self.url.partition('://')[0]}://{self._location.split('://', 1)[-1]}"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Become the backend of the current application when unpickled: no URL, and so no password, is pickled."""
+        """When unpickled, become the backend of the current application, so that no URL with a password is pickled."""
         return internals.current_backend, ()
 
     # --- tasks ---
@@ -84,7 +84,7 @@ class StoringBackend(CeleryBackend):  # type: ignore[misc]  # Celery has no type
                 **self._policy,
             )
         except EncodeError as exc:
-            raise internals.EncodeError(str(exc)) from exc  # the kind that workers turn into the task's failure
+            raise internals.EncodeError(str(exc)) from exc  # workers turn this kind of error into the task's failure
         return result
 
     def _on_outage(self, exc: Exception, intervals: Iterator[float], retries: int) -> float:
@@ -93,7 +93,7 @@ class StoringBackend(CeleryBackend):  # type: ignore[misc]  # Celery has no type
         return pause
 
     def exception_safe_to_retry(self, exc: Exception) -> bool:
-        """Return whether an operation that ended so may be repeated (with ``result_backend_always_retry``)."""
+        """Return whether an operation that raised ``exc`` may be repeated (with ``result_backend_always_retry``)."""
         return isinstance(exc, StoreUnavailable)
 
     def _get_task_meta_for(self, task_id: str) -> Meta:
@@ -108,14 +108,14 @@ class StoringBackend(CeleryBackend):  # type: ignore[misc]  # Celery has no type
         return meta_of(record, self.exception_to_python, self._date_form)
 
     def task_result_exists(self, task_id: str) -> bool:
-        """Return whether anything is stored of a task."""
+        """Return whether anything is stored under a task's id."""
         return bool(run_anywhere(self._async.fetch_many, [str(task_id)]))
 
     def _forget(self, task_id: str) -> None:
         run_anywhere(self._async.forget, str(task_id))
 
     def cleanup(self) -> None:
-        """Delete what has expired, where the store does not do that by itself."""
+        """Delete expired results, if the store does not do that by itself."""
         run_anywhere(self._async.purge)
 
     # --- groups ---
@@ -137,10 +137,10 @@ class StoringBackend(CeleryBackend):  # type: ignore[misc]  # Celery has no type
     def _delete_group(self, group_id: str) -> None:
         run_anywhere(self._async.delete_group, str(group_id))
 
-    # --- chords: left to Celery's polling task ``celery.chord_unlock``, but for Redis ---
+    # --- chords: except on Redis, Celery's polling task ``celery.chord_unlock`` counts them ---
 
     def _count_chords_in_redis(self) -> None:
-        """Have chords counted by Celery's own code for Redis, where it can use this one."""
+        """Count chords by Celery's own code for Redis, if it can use this server."""
         from aioresult.integrations.celery.chords import native_chords
 
         chords = native_chords(self.app, self.url, self._async.settings, self.chord_error_from_stack)

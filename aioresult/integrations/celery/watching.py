@@ -1,4 +1,4 @@
-"""Watching results from before their task is published until they are final or dropped."""
+"""Watching results: from before their task is published, until they are final or dropped."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Watch:
     """A listener that gives results their final record when it arrives, without keeping them alive.
 
     It costs as much as a waiter: a registration in the hub and, until the result is final or dropped, a subscription.
-    Dropping a result ends its watching. The garbage collector may run in any thread: it only schedules a call in the
+    Dropping a result ends its watching. The garbage collector may run in any thread, so it only schedules a call in the
     loop. The hub then drops the subscription with its next surplus.
     """
 
@@ -40,7 +40,7 @@ class Watch:
         self._runtime.hub.join(fresh, self)
 
     def close(self) -> None:
-        """End the watching of all that is not final yet."""
+        """End the watching of all results that are not final yet."""
         ids = list(self._refs)
         self._refs.clear()
         self._runtime.hub.leave(ids, self)
@@ -56,7 +56,7 @@ class Watch:
                     result._keep(record)
 
     def fail(self, error: Exception) -> None:
-        """Take the error that ended all waiting; awaiting one of the results reads it again, and raises then."""
+        """Take the error that ended all waiting; awaiting one of the results reads it again, and may raise."""
         self.close()
 
     # --- called by the garbage collector ---
