@@ -1,4 +1,4 @@
-"""Which store a URL or a client means; drivers are imported only when their store is asked for."""
+"""Finding the store for a URL or a client; drivers are imported only when their store is used."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _SPELLINGS: Final = (
     *("redis+sentinel", "redis+unix", "mongodb+srv", "mongodb+motor", "sqlite+aiosqlite"),
     *("postgresql+asyncpg", "postgresql+psycopg", "mysql+asyncmy", "mysql+aiomysql"),
 )
-"""Schemes that say more than the kind of store. They are known by that, and listed for whoever has mistyped one."""
+"""Schemes that say more than the kind of store. They are listed in the error for a mistyped one."""
 _CELERYS_PREFIXES: Final = ("aioresult+", "db+", "sqlalchemy+", "database+")
 _CLIENTS: Final = {
     "redis": _REDIS,
@@ -44,14 +44,14 @@ _CLIENTS: Final = {
     "sqlalchemy": _SQL,
 }
 _USERS: Final[WeakKeyDictionary[Store, tuple[int, ref[asyncio.AbstractEventLoop]]]] = WeakKeyDictionary()
-"""The process and the event loop to which each store belongs that a backend was given."""
+"""The process and the event loop that use each ready-made store."""
 
 
 def opener(url_or_store: object, settings: Settings) -> Callable[[], Store]:
-    """Return what makes a store for one event loop out of a URL, a driver's client, or a ready ``Store``.
+    """Return a function that makes a store for one event loop from a URL, a driver's client, or a ready ``Store``.
 
     Raises:
-        SettingsError: the URL is not understood; an ``UnknownStore`` where its scheme is not.
+        SettingsError: the URL is not understood; ``UnknownStore`` if its scheme is not known.
         MissingDriver: the store's driver is not installed.
     """
     if isinstance(url_or_store, Store):
@@ -69,7 +69,7 @@ def opener(url_or_store: object, settings: Settings) -> Callable[[], Store]:
 
 
 def _for_this_loop(store: Store) -> Store:
-    """Return ``store`` itself to the loop that asks first; to others, and to a forked child, another one like it."""
+    """Return ``store`` itself in the loop that uses it first; in other loops, and in a forked child, another one."""
     user = os.getpid(), ref(asyncio.get_running_loop())
     return store if not store.loop_bound or _USERS.setdefault(store, user) == user else store.another()
 
@@ -78,7 +78,7 @@ def _by_url(url: str, settings: Settings) -> Callable[[], Store]:
     for prefix in _CELERYS_PREFIXES:
         url = url.removeprefix(prefix)
     scheme, separator, _ = url.partition("://")
-    if not separator and (reason := why_not(url)):  # Celery knows some by a name alone
+    if not separator and (reason := why_not(url)):  # Celery accepts some backends by a name alone
         raise UnknownStore(f"{url.partition('+')[0]!r} is no store: {reason}")
     if not separator or "@" in scheme:
         raise SettingsError("a store's URL looks like 'redis://localhost:6379/0'; there is no '://' in the one given")
@@ -94,7 +94,7 @@ def _store_class(scheme: str) -> type[Store]:
     target = _BUILT_IN_FULL.get(scheme) or _BUILT_IN.get(family)
     if target is not None:
         return _load(*target)
-    from importlib.metadata import entry_points  # takes a third of the time of importing this whole package
+    from importlib.metadata import entry_points  # its import takes a third of the time of importing this package
 
     added = {point.name: point for point in entry_points(group="aioresult.stores")}
     point = added.get(scheme) or added.get(family)
@@ -111,7 +111,7 @@ def _load(target: str, extra: str | None) -> type[Store]:
     try:
         loaded: type[Store] = getattr(importlib.import_module(module), name)
     except ImportError as exc:
-        package = exc.name or ("greenlet" if "greenlet" in str(exc) else None)  # SQLAlchemy says so in words only
+        package = exc.name or ("greenlet" if "greenlet" in str(exc) else None)  # SQLAlchemy names it only in the text
         if package is None or package.partition(".")[0] == "aioresult":
             raise
         raise MissingDriver(

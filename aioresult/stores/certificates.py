@@ -1,19 +1,19 @@
-"""What to change where a server's certificate is not trusted: OpenSSL says why, and names no option."""
+"""Advice for a server's certificate that is not trusted: OpenSSL gives the reason, but names no option."""
 
 from __future__ import annotations
 
 from typing import Final
 
 _UNKNOWN: Final = ("self-signed certificate", "self signed certificate", "issuer certificate")
-"""What OpenSSL says of an authority that is not among those it was given."""
+"""OpenSSL's texts for an authority that is not trusted."""
 _OTHER_NAME: Final = ("mismatch", "does not match host name")
 
 
 def advice_on_certificate(words: str, option: str) -> str:
-    """Return what to change in the URL, where ``words`` tell of a certificate that is not trusted, else nothing.
+    """Return what to change in the URL if ``words`` are about a certificate that is not trusted, else an empty text.
 
     Args:
-        words: what the driver says.
+        words: the driver's error text.
         option: the option of the URL that names the authority.
     """
     lower = words.lower()

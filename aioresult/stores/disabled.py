@@ -16,7 +16,7 @@ _REASON: Final = "the backend is disabled://; configure a store to read results"
 
 
 class DisabledStore(Store):
-    """Drops what is written, and says so, with the reason, to whoever asks for it."""
+    """Drops what is written; reading a result raises an error with the reason."""
 
     loop_bound: ClassVar[bool] = False
 

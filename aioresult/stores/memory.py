@@ -1,4 +1,4 @@
-"""``memory://``: results within one process. The reference for what a store does, and the quickest one for tests.
+"""``memory://``: results within one process. The reference implementation of a store, and the fastest one for tests.
 
 ``memory://`` is private to its backend; ``memory://name`` is shared by all backends of the process that use this name.
 """
@@ -22,7 +22,7 @@ from aioresult.stream import EMPTY, LOOK, REPEATED_AMONG, Append, Chunk, Cursor,
 
 
 class _Expiring:
-    """What is over at a time of the monotonic clock."""
+    """Something that expires at a time of the monotonic clock."""
 
     __slots__ = ("_expires_at",)
 
@@ -35,7 +35,7 @@ class _Expiring:
 
 
 class _Item(_Expiring):
-    """An encoded record or group, and what decides over its replacement."""
+    """An encoded record or group, and what is needed to decide whether it may be replaced."""
 
     __slots__ = ("head", "payload")
 
@@ -97,7 +97,7 @@ def _alive(kept: Mapping[str, _Kept], key: str) -> _Kept | None:
 
 
 class MemoryFeed(Feed):
-    """Hears from the writers directly, with the record itself; writers may run in other threads."""
+    """Receives each record directly from its writer, which may run in another thread."""
 
     def __init__(self, store: MemoryStore, space: _Space) -> None:
         self._store = store
@@ -169,7 +169,7 @@ class MemoryFeed(Feed):
 
 
 class MemoryStore(Store):
-    """Keeps encoded records in a dictionary, so that what is read back is what any other store would give."""
+    """Keeps encoded records in a dictionary, so that reading returns the same as with any other store."""
 
     loop_bound: ClassVar[bool] = False
     keeps_streams: ClassVar[bool] = True

@@ -1,4 +1,4 @@
-"""Warnings that concern a store, and not one call: they are given once per process."""
+"""Warnings about a store, and not about one call: each is logged once per process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _given: Final[set[tuple[str, str]]] = set()
 
 
 def warn_once(location: str, text: str) -> None:
-    """Log ``text`` about the store at ``location``, unless that has been done."""
+    """Log ``text`` about the store at ``location``, unless it was logged before."""
     if (location, text) not in _given:
         _given.add((location, text))
         logger.warning("%s: %s", location, text)
