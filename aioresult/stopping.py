@@ -41,21 +41,21 @@ class Stop:
         except AioResultError as exc:
             listening_lost(exc)
         else:
-            self._waiter.add_done_callback(self._hear)
+            self._waiter.add_done_callback(self._on_final)
 
     def leave(self) -> None:
         """Receive no more, because this run stores a final state next. One that has arrived by now still counts."""
         waiter, self._waiter = self._waiter, None
         if waiter is None or self._hub is None:
             return
-        waiter.remove_done_callback(self._hear)
+        waiter.remove_done_callback(self._on_final)
         if waiter.done():
-            self._hear(waiter)
+            self._on_final(waiter)
         else:
             self._hub.leave((self.task_id,), waiter)
             waiter.cancel()
 
-    def _hear(self, waiter: Waiter) -> None:
+    def _on_final(self, waiter: Waiter) -> None:
         if waiter.cancelled() or self.told is not None:
             return
         if (error := waiter.exception()) is not None:

@@ -1,4 +1,4 @@
-"""``mongodb://``: Celery's documents in MongoDB, waited for by one change stream."""
+"""``mongodb://``: Celery's documents in MongoDB, watched by one change stream."""
 
 from aioresult.stores.mongodb.store import MongoStore
 

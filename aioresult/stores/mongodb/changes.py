@@ -1,7 +1,7 @@
-"""Change streams: what is asked for, and how one is read until it fails.
+"""Change streams: how one is requested, and read until it fails.
 
-PyMongo resumes a stream by its token, at the point that it has reached even when nothing has happened for long. When
-that fails (history lost, token refused, no primary for too long), the feed fails; the hub opens another and looks at
+PyMongo resumes a stream by its token, at the point that it has reached, even when nothing has happened for long. When
+that fails (history lost, token refused, no primary for too long), the feed fails; the hub opens another and reads
 everything.
 """
 
@@ -17,28 +17,28 @@ from pymongo.errors import OperationFailure, PyMongoError
 
 from aioresult.errors import StoreUnavailable
 from aioresult.stores.mongodb import clients
-from aioresult.stores.mongodb.connection import Connection, heeding
+from aioresult.stores.mongodb.connection import Connection, cancellable
 from aioresult.stores.mongodb.documents import Document
 from aioresult.stores.mongodb.failures import UNAUTHORIZED, is_refusal, reason_of, unavailable
 from aioresult.stores.notices import warn_once
 
 _BATCH: Final = 500
-"""Most events of one reply, which are handled without giving way to other tasks."""
+"""The most events of one reply, because no other task runs while they are handled."""
 _OVERLAP: Final = 1
-"""Seconds of history that are heard again at the start: writes become visible in another order than their times'."""
+"""Seconds of history that are read again at the start: writes do not become visible in the order of their times."""
 _IDS: Final[Document] = {"$project": {"documentKey": 1, "clusterTime": 1}}
 _COSMOS_WRITES: Final[Document] = {"$match": {"operationType": {"$in": ["insert", "replace", "update"]}}}
 _COSMOS: Final[Document] = {"$project": {"_id": 1, "fullDocument": 1, "ns": 1, "documentKey": 1}}
 
 _Request = tuple[Document, ...]
-"""What to ask for, the best first."""
+"""The requests to try, the best first."""
 
 
 def _request(operations: list[str], carried: int) -> _Request:
-    """Return how to ask for writes by ``operations``, with the documents that have at most ``carried`` bytes.
+    """Return the requests for writes by ``operations``, with documents of at most ``carried`` bytes.
 
-    Every process that listens hears of every document, so that big ones are left to be looked up. Not every server that
-    speaks MongoDB's protocol knows all stages and operators, and Azure Cosmos DB takes exactly the last.
+    Every process that listens receives every document, so big ones are left out and must be looked up. Some servers
+    that speak MongoDB's protocol lack stages or operators, and Azure Cosmos DB accepts only exactly the last request.
     """
     written = {"$match": {"operationType": {"$in": operations}}}
     document = {"$cond": [{"$gt": [{"$bsonSize": "$fullDocument"}, carried]}, "$$REMOVE", "$fullDocument"]}
@@ -57,9 +57,9 @@ class Changes:
     """An open change stream.
 
     Args:
-        connection: by which it was opened; counts those requests that were answered by silence, since those that bring
-            events cost nothing more.
-        stream: effective already.
+        connection: over which it was opened; counts only requests that were answered without events, since the others
+            cost nothing more.
+        stream: is effective already.
         opened_at: the server's time when it was opened.
     """
 
@@ -68,10 +68,10 @@ class Changes:
         self._stream = stream
         self._opened_at = opened_at
         self._patience = connection.silence + connection.settings.connect_timeout
-        """Seconds within which the server must have answered, the resuming of a lost stream included."""
+        """Seconds in which the server must answer; they include resuming a lost stream."""
 
     async def read(self, take: Callable[[Mapping[str, Any]], None]) -> None:
-        """Hand each change to ``take``; ends by an error.
+        """Pass each change to ``take``; ends only by an error.
 
         Raises:
             StoreUnavailable: the stream is lost, and cannot be resumed.
@@ -80,7 +80,7 @@ class Changes:
         while True:
             try:
                 with pymongo.timeout(self._patience):
-                    change = await heeding(self._stream.try_next())
+                    change = await cancellable(self._stream.try_next())
             except PyMongoError as exc:
                 raise unavailable(exc, location) from exc
             if change is not None:
@@ -91,9 +91,9 @@ class Changes:
                 raise StoreUnavailable(f"{location}: the collection was dropped or renamed, its stream ended")
 
     def document_of(self, change: Mapping[str, Any]) -> Document | None:
-        """Return the document that was written, or ``None`` where it has to be looked up.
+        """Return the document that was written, or ``None`` where it must be looked up.
 
-        So it is where the change is older than the opening, since by now there may be another document.
+        A change that is older than the opening must be looked up, since there may be another document by now.
         """
         document: Document | None = change.get("fullDocument")
         time = change.get("clusterTime")
@@ -102,16 +102,16 @@ class Changes:
         return document
 
     async def aclose(self) -> None:
-        """Close it; harmless when the connection is gone."""
+        """Close it; harmless when the connection is lost."""
         try:
             with pymongo.timeout(self._patience):
                 await self._stream.close()
         except PyMongoError:
-            pass  # the connection is gone, and the server drops the cursor by itself
+            pass  # the connection is lost, and the server drops the cursor by itself
 
 
 async def open_records(connection: Connection) -> Changes | str:
-    """Open the stream of what happens to results, or return why there is none."""
+    """Open the stream of changes of results, or return why there is none."""
     hello = await _hello(connection)
     if "setName" not in hello and hello.get("msg") != "isdbgrid":
         return "a standalone server has no change streams; run it as a replica set, of one member if need be"
@@ -119,7 +119,7 @@ async def open_records(connection: Connection) -> Changes | str:
 
 
 async def open_pieces(connection: Connection) -> Changes | None:
-    """Open the stream of what happens to items; where the server refuses that, warn, and return ``None``."""
+    """Open the stream of changes of items; if the server refuses that, warn, and return ``None``."""
     pieces = await _open(connection, connection.at.streams, _PIECES, await _hello(connection))
     if isinstance(pieces, str):
         warn_once(connection.location, f"cannot push items of streams, so that they are polled for: {pieces}")
@@ -134,10 +134,10 @@ async def _hello(connection: Connection) -> Document:
 async def _open(
     connection: Connection, collection: clients.Collection, wanted: _Request, hello: Document
 ) -> Changes | str:
-    """Open the stream of writes to ``collection``, effective on return, or return why the server refuses that.
+    """Open the stream of writes to ``collection``, which is effective on return, or return why the server refuses it.
 
-    It is the best of what is ``wanted`` that the server does not refuse, and begins a little in the past, where the
-    server's history goes back so far.
+    It uses the first request of ``wanted`` that the server accepts, and begins a little in the past, if the server's
+    history reaches back so far.
     """
     now: Timestamp | None = hello.get("operationTime")
     options: Document = {"max_await_time_ms": round(connection.silence * 1000), "batch_size": _BATCH}

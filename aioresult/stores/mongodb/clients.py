@@ -1,7 +1,7 @@
-"""Which client, database and collections a URL and Celery's ``mongodb_backend_settings`` mean, for both drivers.
+"""The client, database and collections for a URL and Celery's ``mongodb_backend_settings``, with both drivers.
 
-PyMongo's and Motor's asynchronous classes have the same methods, so that the rest of the store is written once. What
-differs is here: how a client is made and closed, and how a change stream is opened.
+PyMongo's and Motor's asynchronous classes have the same methods, so the rest of the store is written once. The
+differences are here: how a client is made and closed, and how a change stream is opened.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 _NO_SUCH_COMMAND: Final = 59
 _DATABASE: Final = "celery"
 _POOL: Final = {"maxPoolSize": 10}
-"""As Celery has it; and never below two, since the change stream keeps one connection busy."""
+"""Celery's default. It must be two at least, since the change stream keeps one connection busy."""
 _SOCKET_TIMEOUT: Final = 30.0
-"""Seconds after which a connection that has gone silent is given up."""
+"""Seconds after which a silent connection is given up."""
 _MALFORMED: Final = (
     "user name and password must be percent-encoded (urllib.parse.quote_plus) and hosts separated by commas"
 )
@@ -55,10 +55,10 @@ class ChangeStream(Protocol):
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """Where results are kept, and how to get there.
+    """Where results are kept, and how to connect.
 
     Attributes:
-        url: the URL as the driver takes it; holds the credentials, if any.
+        url: the URL for the driver; holds the credentials, if any.
         options: the client's options beside those in the URL.
         motor: whether Motor is the driver.
         database, tasks, groups, streams, runners: names of the database and of its collections.
@@ -83,11 +83,11 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def target_of(url: str, settings: Settings) -> Target:
-    """Return what ``url`` and ``mongodb_backend_settings`` mean together; the dictionary wins, as in Celery.
+    """Return the target for ``url`` and ``mongodb_backend_settings``; the latter wins, as in Celery.
 
     Raises:
         SettingsError: either cannot be understood.
-        MissingDriver: Motor is asked for, and not installed.
+        MissingDriver: Motor is requested, but not installed.
     """
     driver_url, motor = _split_scheme(url)
     if motor:
@@ -117,10 +117,10 @@ def target_of(url: str, settings: Settings) -> Target:
 
 
 def target_of_client(client: Client, default: Target, settings: Settings) -> Target:
-    """Return the target of a ready client: the database that the settings or else its URL name, or ``default``'s."""
+    """Return the target of a ready client. The database is that of the settings, of its URL, or of ``default``."""
     named = (settings.mongodb_backend_settings or {}).get("database")
     database = named or client.get_default_database(default.database).name
-    topology: Any = client.topology_description  # Motor declares a method, and has a property
+    topology: Any = client.topology_description  # Motor declares a method, but it is a property
     hosts = [f"{host}:{port}" if port else host for host, port in topology.server_descriptions()]
     return msgspec.structs.replace(
         default,
@@ -133,7 +133,7 @@ def target_of_client(client: Client, default: Target, settings: Settings) -> Tar
 
 
 def _split_scheme(url: str) -> tuple[str, bool]:
-    """Return the URL for the driver, and whether Motor is to be the driver."""
+    """Return the URL for the driver, and whether Motor is the driver."""
     scheme, _, rest = url.partition("://")
     family, *parts = scheme.lower().split("+")
     if family != "mongodb" or not {"srv", "motor"}.issuperset(parts):
@@ -149,14 +149,14 @@ def _parse(url: str) -> Mapping[str, Any]:
     try:
         return parse_uri(url.replace("mongodb+srv://", "mongodb://", 1), warn=False)
     except (PyMongoError, ValueError, TypeError, OSError) as exc:
-        # What PyMongo quotes of a URL that is not well formed may be a piece of the password.
+        # PyMongo quotes a part of a malformed URL, which may be a piece of the password.
         unclear = isinstance(exc, InvalidURI) or "@" in url.partition("?")[2]
         reason = _MALFORMED if unclear else _wrong_option(url, exc) or str(exc)
     raise SettingsError(f"the MongoDB URL cannot be understood: {reason}")
 
 
 def _wrong_option(url: str, exc: Exception) -> str:
-    """Return which option of ``url`` is not known, or names a file that cannot be read: PyMongo does not say it."""
+    """Return which option of ``url`` is unknown, or names an unreadable file, because PyMongo does not say it."""
     for name, _, value in (option.partition("=") for option in url.partition("?")[2].split("&")):
         if name and name.lower() not in pymongo.common.VALIDATORS:
             return f"the option {name!r} is not known"
@@ -166,7 +166,7 @@ def _wrong_option(url: str, exc: Exception) -> str:
 
 
 def _with_hosts(url: str, hosts: str | Sequence[str], port: int) -> str:
-    """Return ``url`` with other hosts, keeping its credentials and options; ``hosts`` may be a whole URL of its own."""
+    """Return ``url`` with other hosts, keeping its credentials and options; ``hosts`` may also be a whole URL."""
     if isinstance(hosts, str):
         if hosts.startswith(("mongodb://", "mongodb+srv://")):
             return hosts
@@ -196,7 +196,7 @@ def _check_options(options: Mapping[str, Any]) -> None:
 
 
 def _defaults(url: str, options: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
-    """Return the options that neither the URL nor ``options`` mention."""
+    """Return the default options that neither the URL nor ``options`` set."""
     given = {name.lower(): value for name, value in {**_parse(url)["options"], **options}.items()}
     milliseconds = settings.connect_timeout * 1000
     ours = {
@@ -238,12 +238,12 @@ def is_client(client: object) -> TypeGuard[Client]:
 
 
 async def close_client(client: Client, timeout: float) -> None:
-    """Close a client of either driver; it tells the server so, and waits for the answer no longer than ``timeout``."""
+    """Close a client of either driver. It tells the server, and waits for the answer at most ``timeout`` seconds."""
     with pymongo.timeout(timeout):
         if isinstance(client, AsyncMongoClient):
             await client.close()
         else:
-            await asyncio.to_thread(client.close)  # Motor's own method would block the loop meanwhile
+            await asyncio.to_thread(client.close)  # Motor's own method would block the loop
 
 
 class Handles(NamedTuple):
@@ -257,10 +257,10 @@ class Handles(NamedTuple):
 
 
 def open_handles(client: Client, target: Target) -> Handles:
-    """Return the handles of ``target``, whatever the client's own options are.
+    """Return the handles of ``target``, independent of the client's own options.
 
-    Reads go to the primary and see what it has applied: only so is a result that was stored before the change stream
-    was opened, and which the stream therefore does not announce, seen by the look that follows.
+    Reads go to the primary and see what it has applied. Otherwise a result that was stored just before the change
+    stream was opened could be missed by both the stream and the read that follows.
     """
     acknowledged = client.write_concern.acknowledged
     database: Database = client.get_database(
@@ -275,17 +275,17 @@ def open_handles(client: Client, target: Target) -> Handles:
 
 
 async def hello(database: Database) -> Document:
-    """Return what the server says of itself."""
+    """Return the server's description of itself."""
     try:
         return await database.command("hello")
     except OperationFailure as exc:
         if exc.code != _NO_SUCH_COMMAND:
             raise
-        return await database.command("isMaster")  # its name on servers of older versions
+        return await database.command("isMaster")  # the name of the command on older servers
 
 
 async def aggregate(collection: Collection, pipeline: list[Document], number: int) -> list[Document]:
-    """Return what a pipeline gives, at best ``number`` documents in one reply."""
+    """Return the documents of a pipeline, ``number`` of them in one reply if possible."""
     opening = collection.aggregate(pipeline, batchSize=number)
     cursor = await opening if inspect.isawaitable(opening) else opening
     documents: list[Document] = await cursor.to_list(None)

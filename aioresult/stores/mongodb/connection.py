@@ -1,4 +1,4 @@
-"""The client of one store, and how requests are made by it."""
+"""The client of one store, and how it makes requests."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from aioresult.stores.notices import warn_once
 
 ATTEMPTS: Final = 10
 _BATCH: Final = 10_000
-"""Most documents of one reply: with the usual hundred, the server would have to be asked again."""
+"""The most documents of one reply: with the usual hundred, more requests would be needed."""
 _T = TypeVar("_T")
 _U = TypeVar("_U")
 
 
 class Connection:
-    """Makes requests by a client of the caller's, or by one of its own, which it makes at the first request.
+    """Makes requests by the caller's client, or by its own, which is made at the first request.
 
     Attributes:
-        target: which database and collections they are for.
-        settings: the store's.
+        target: the database and the collections.
+        settings: the store's settings.
         location: hosts and database, for messages.
         count: called for each request.
-        silence: seconds after which the server answers a change stream although there is nothing to tell.
+        silence: seconds after which the server answers a change stream even without events.
     """
 
     def __init__(
@@ -58,8 +58,8 @@ class Connection:
         """The collections.
 
         Raises:
-            StoreUnavailable: the driver finds no server by the URL, or options that exclude each other.
-            SettingsError: it finds a value that does not fit another.
+            StoreUnavailable: the driver finds no server for the URL, or options that exclude each other.
+            SettingsError: the driver finds two values that contradict each other.
         """
         if self._handles is None:
             try:
@@ -73,12 +73,12 @@ class Connection:
         return self._handles
 
     async def call(self, request: Callable[[], Awaitable[_T]]) -> _T:
-        """Make a request, once more if the connection that it took was dead, and again when the server says so."""
+        """Make a request; repeat it once if its connection was dead, and whenever the server asks for it."""
         repeated, asked_to_wait = False, 0
         while True:
             self.count()
             try:
-                return await heeding(request())
+                return await cancellable(request())
             except PyMongoError as exc:
                 seconds = throttled(exc)
                 if seconds is not None and asked_to_wait < ATTEMPTS:
@@ -93,22 +93,22 @@ class Connection:
     async def find(
         self, collection: clients.Collection, condition: Document, fields: Document | None = None
     ) -> list[Document]:
-        """Return the documents for which ``condition`` holds, or these ``fields`` of them."""
+        """Return the documents that match ``condition``, or these ``fields`` of them."""
         return await self.call(lambda: collection.find(condition, fields, batch_size=_BATCH).to_list(None))
 
     async def find_ids(
         self, collection: clients.Collection, ids: Sequence[str], condition: Document, fields: Document | None = None
     ) -> list[Document]:
-        """Return those of the documents of ``ids`` for which ``condition`` holds, by as many queries as that takes."""
+        """Return the documents of ``ids`` that match ``condition``, by as many queries as needed."""
         filters = [{"_id": {"$in": chunk}, **condition} for chunk in chunks(ids)]
         return [document for each in filters for document in await self.find(collection, each, fields)]
 
     async def delete(self, collection: clients.Collection, condition: Document) -> int:
-        """Delete the documents for which ``condition`` holds, and return how many."""
+        """Delete the documents that match ``condition``, and return how many."""
         return (await self.call(lambda: collection.delete_many(condition))).deleted_count
 
     async def let_expire(self, collection: clients.Collection) -> None:
-        """Make sure of the index by which MongoDB deletes what has expired; warn where the server refuses that."""
+        """Create the TTL index if it is missing; warn if the server refuses that."""
         if collection.name in self._expiring:
             return
 
@@ -134,11 +134,11 @@ class Connection:
             await clients.close_client(client, self.settings.connect_timeout)
 
 
-async def heeding(request: Awaitable[_T]) -> _T:
-    """Await a request, and be cancelled if that was asked for meanwhile.
+async def cancellable(request: Awaitable[_T]) -> _T:
+    """Await a request, and raise ``CancelledError`` if the task was cancelled meanwhile.
 
-    Of PyMongo alone this cannot be relied upon before Python 3.12, whose ``asyncio.wait_for`` no longer swallows a
-    cancellation that comes while what it waits for has just been done.
+    Before Python 3.12, PyMongo may lose the cancellation, because ``asyncio.wait_for`` swallows it when the request has
+    just been answered.
     """
     task = asyncio.current_task()
     before = 0 if task is None else task.cancelling()
@@ -149,7 +149,7 @@ async def heeding(request: Awaitable[_T]) -> _T:
 
 
 async def together(one: Awaitable[_T], other: Awaitable[_U]) -> tuple[_T, _U]:
-    """Await two requests at once, and both of them even where one fails."""
+    """Await two requests at the same time, both of them even if one fails."""
     first, second = await asyncio.gather(one, other, return_exceptions=True)
     if isinstance(first, BaseException):
         raise first

@@ -29,12 +29,12 @@ CODEC_OPTIONS: Final[CodecOptions[Document]] = CodecOptions(
     document_class=dict,
     tz_aware=True,
     uuid_representation=UuidRepresentation.STANDARD,
-    # One odd document must not make a whole batch unreadable:
+    # One malformed document must not make a whole batch unreadable:
     unicode_decode_error_handler="replace",
     datetime_conversion=DatetimeConversion.DATETIME_AUTO,
 )
 READING: Final = CODEC_OPTIONS.with_options(uuid_representation=UuidRepresentation.UNSPECIFIED)
-"""The same for what the server returns: binary data that claims to be a UUID is judged in its document alone."""
+"""The options for reading: UUIDs are decoded later, so that an invalid one affects only its own document."""
 _UUID_LENGTH: Final = 16
 MAX_DOCUMENT: Final = 16 * 2**20
 """MongoDB's limit for one document, in bytes."""
@@ -45,7 +45,7 @@ _RESERVED: Final = frozenset((*_BASIC, *_EXTENDED, "stamped_headers", "expires_a
 _UNENCODABLE: Final = (BSONError, OverflowError, ValueError, TypeError, RecursionError)
 _MAX_PATH: Final = 100
 _LONGEST: Final = 1e10
-"""Seconds, some three centuries: the longest lifetime that keeps within what dates can hold."""
+"""Seconds, about three centuries: a longer lifetime would exceed the range of dates."""
 _T = TypeVar("_T")
 
 
@@ -57,10 +57,10 @@ class Documents:
         self._settings = settings
 
     def encode(self, record: Record) -> Encoded:
-        """Return ``record`` as a BSON document, complete with its expiry.
+        """Return ``record`` as a BSON document, including its expiry.
 
         Raises:
-            EncodeError: the result, or a native value such as ``args``, cannot be stored; names where it is.
+            EncodeError: the result, or a native value such as ``args``, cannot be stored; names the part.
             ResultTooLarge: the document exceeds ``max_result_bytes`` or MongoDB's own limit.
         """
         document = self._document(record)
@@ -93,7 +93,7 @@ class Documents:
             document["group_id"] = record.group_id
         if record.parent_id is not None:
             document["parent_id"] = record.parent_id
-        # Always, since Celery up to 5.6 fails on a document without these when it reads with result_extended.
+        # Always present, since Celery up to 5.6 fails without these fields when it reads with result_extended.
         extended = self._settings.result_extended
         document.update({name: getattr(record, name) if extended else None for name in _EXTENDED})
         if extended and record.stamps:
@@ -112,7 +112,7 @@ class Documents:
             return self._record(task_id, modern(document, self._codec))
         except DecodeError as exc:
             return Record.undecodable(task_id, exc)
-        except (ArithmeticError, TypeError, ValueError) as exc:  # of a value that nobody has thought of
+        except (ArithmeticError, TypeError, ValueError) as exc:  # because of an unexpected value
             error = DecodeError(f"the document of task {task_id!r} cannot be read: {exc!s:.400}")
             error.__cause__ = exc
             return Record.undecodable(task_id, error)
@@ -144,7 +144,7 @@ class Documents:
     def is_replaceable(self, document: Document, now: datetime) -> bool:
         """Return whether a document is so old that any state may replace it.
 
-        It says itself when it ends, or became final longer ago than what is stored here is to be kept.
+        Its own expiry has passed or, if it has none, it became final longer ago than ``result_expires``.
         """
         if document.get("expires_at") is not None:
             return is_over(document, now)
@@ -152,7 +152,7 @@ class Documents:
         return bool(ttl) and isinstance(date_done, datetime) and now - date_done >= _lifetime(ttl or 0)
 
     def expired(self, now: datetime) -> Document:
-        """Return the filter for all that ``purge`` deletes: what is replaceable."""
+        """Return the filter for the documents that ``purge`` deletes: the replaceable ones."""
         clauses: list[Document] = [{"expires_at": {"$lte": now}}]
         if self._settings.result_expires:
             cutoff = now - _lifetime(self._settings.result_expires)
@@ -160,7 +160,7 @@ class Documents:
         return {"$or": clauses}
 
     def encode_group(self, group_id: str, tree: ResultTree) -> Document:
-        """Return a group as Celery's document, a flat list of ids; ``tree`` beside it keeps what that list loses.
+        """Return a group as Celery's document, a flat list of ids; the field ``tree`` keeps what the list loses.
 
         Raises:
             EncodeError: the tree cannot be encoded.
@@ -192,18 +192,18 @@ class Documents:
 
 
 def is_over(document: Document, now: datetime) -> bool:
-    """Return whether a document says itself that its time is over, although MongoDB has not deleted it yet."""
+    """Return whether a document's own expiry has passed, although MongoDB has not deleted it yet."""
     expires_at = document.get("expires_at")
     return isinstance(expires_at, datetime) and expires_at <= now
 
 
 def is_same(document: Document, other: Document) -> bool:
-    """Return whether two documents say the same of a task, whenever they expire."""
+    """Return whether two documents are the same except for their expiry."""
     return {**document, "expires_at": None} == {**other, "expires_at": None}
 
 
 def expiry(seconds: float | None) -> Document:
-    """Return the field by which MongoDB deletes a document after so many seconds; none for never."""
+    """Return the field that makes MongoDB delete a document after so many seconds; empty for never."""
     return {} if seconds is None else {"expires_at": datetime.now(UTC) + _lifetime(seconds)}
 
 
@@ -225,7 +225,7 @@ def _field(document: Document, name: str, kind: type[_T]) -> _T | None:
 
 
 def _native(value: Any) -> Any:
-    """Return ``value`` with UUIDs in place of the binary data that stands for them."""
+    """Return ``value`` with the binary data of UUIDs replaced by UUIDs."""
     if isinstance(value, Binary):
         return value.as_uuid() if value.subtype == UUID_SUBTYPE and len(value) == _UUID_LENGTH else value
     if isinstance(value, list):

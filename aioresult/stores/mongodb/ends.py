@@ -1,10 +1,10 @@
 """The end of a stream in MongoDB: a piece without items, which takes the number behind the last item.
 
-MongoDB has no condition on a document of another collection, so that an append cannot ask for the task's state in the
-step that stores its items. It does ask that nobody has its number. Whoever reads a stream of a final task stores its
-end under the next number before saying that nothing follows. A late append then finds the number taken, looks at the
-task again, and is refused. What was stored before the end belongs to the stream, for every reader. It does not matter
-who made the task final: a Celery worker knows nothing of streams.
+In MongoDB a write cannot depend on a document of another collection, so an append cannot check the task's state in the
+step that stores its items. But it fails if its number is taken. A reader of a final task's stream therefore stores the
+end under the next number before it reports that nothing follows. A late append then finds the number taken, reads the
+task's state again, and is refused. Items that were stored before the end belong to the stream, for every reader. This
+also works if a Celery worker made the task final, which knows nothing of streams.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from aioresult.stores.mongodb.ranges import key
 
 
 async def close(streams: clients.Collection, ids: Iterable[str], heads: Mapping[str, Head], ttl: float | None) -> bool:
-    """Store the end of each of ``ids`` behind what ``heads`` says; return whether that was still the last item.
+    """Store the end of each of ``ids`` after its head; return whether the heads were still the last items.
 
-    An account that may only read reads on without this.
+    An account that may only read continues without this.
 
     Args:
-        streams: where the pieces are.
+        streams: the collection of the pieces.
         ids: the streams of final tasks.
-        heads: what there is of them.
+        heads: their heads; a stream without items has none.
         ttl: how long the end of a stream without items is kept, in seconds.
     """
     ends = [_end(task_id, head, ttl) for task_id in ids if (head := heads.get(task_id)) is None or not head.ended]

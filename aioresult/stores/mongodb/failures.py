@@ -1,4 +1,4 @@
-"""PyMongo's errors (Motor raises the same) as ours, in words that say what to do."""
+"""Translating PyMongo's errors (Motor raises the same) to ours, with advice what to do."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ _AUTHENTICATION_FAILED: Final = 18
 _PAUSE: Final = re.compile(r"RetryAfterMs=(\d+)")
 _USUAL_PAUSE: Final = 0.1
 _QUOTED_REFUSAL: Final = "'codeName': 'AuthenticationFailed'"
-"""How PyMongo quotes that error once it has given the server up because of it, and finds none to turn to."""
+"""How PyMongo quotes that error after it has given up the server because of it, and finds no other."""
 _HUNG_UP: Final = ("connection closed", "connection is already closed")
 _THROTTLED: Final = 16500
-"""What Azure Cosmos DB answers beyond the requests that are paid for; it says how long to wait."""
+"""The code of Azure Cosmos DB for requests beyond the paid rate; the answer says how long to wait."""
 TRANSIENT: Final = frozenset(
     {
         *(6, 7, 24, 43, 46, 50, 63, 64, 70, 89, 91, 100, 112, 133, 134, 150, 189, 234, 237, 262, 279, _THROTTLED),
         *(9001, 10107, 11600, 11601, 11602, 13388, 13435, 13436, 14031),
     }
 )
-"""Codes of answers that say something of the server's state, and nothing of what was asked or written."""
+"""Codes of errors that concern the server's state, and not the request or the value."""
 
 
 def is_refusal(exc: OperationFailure) -> bool:
-    """Return whether the server has answered that it does not do what was asked, now or later."""
+    """Return whether the server refuses the request permanently."""
     if exc.code in TRANSIENT or exc.code == _AUTHENTICATION_FAILED:
         return False
     return not any(map(exc.has_error_label, ("RetryableWriteError", "RetryableError", "ResumableChangeStreamError")))
 
 
 def throttled(exc: PyMongoError) -> float | None:
-    """Return for how many seconds the server asks us to wait, or ``None`` where it does not."""
+    """Return how many seconds the server asks us to wait, or ``None`` if it does not."""
     if not isinstance(exc, OperationFailure):
         return None
     single = (exc.details or {}).get("writeErrors", ()) if isinstance(exc, BulkWriteError) else ()
@@ -82,9 +82,9 @@ def _describe(exc: PyMongoError, location: str) -> str:
 
 
 def _advice_on_tls(reason: str) -> str:
-    """Return what to try where one side alone seems to speak TLS, or a certificate is not trusted.
+    """Return advice for an error that occurs when only one side uses TLS, or a certificate is not trusted.
 
-    In the first case either side ends the connection without a word.
+    In the first case the connection is closed without a reason.
     """
     if any(words in reason for words in _HUNG_UP):
         return "; if it wants TLS, or a certificate, add tls=true, or tlsCertificateKeyFile=..., to the URL"
@@ -94,7 +94,7 @@ def _advice_on_tls(reason: str) -> str:
 
 
 def reason_of(exc: PyMongoError) -> str:
-    """Return what the driver says, without the topology, the timeouts or the command that it adds."""
+    """Return the driver's text, without the topology, the timeouts or the command that it adds."""
     reason = str(exc)
     for addition in (", Timeout: ", ", full error: ", " (configured timeouts: ", " to execute command "):
         reason = reason.partition(addition)[0]

@@ -1,7 +1,7 @@
-"""One change stream for the results that a process waits for, and one for the streams that it reads.
+"""The feed: one change stream for the results that a process waits for, and one for the streams that it reads.
 
-They hear every write to the collections, Celery's included; ids that nobody watches are dropped here. They carry small
-documents with them, so that most events need no further read, and leave big ones to be looked up.
+They receive every write to the collections, including Celery's; events of ids that are not watched are dropped here.
+Events include small documents, so that most of them need no further read; big documents must be looked up.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from aioresult.stores.mongodb.documents import Document
 from aioresult.stores.mongodb.pieces import news_of
 from aioresult.stream import LOOK, Chunk, Cursor
 
-_HEARING: Final = 0.2
+_CLEANUP: Final = 0.2
 """Seconds that a reader has for its clean-up before it is cancelled again."""
 
 ReadMany = Callable[[Sequence[Cursor]], Awaitable[Sequence[Chunk]]]
@@ -28,9 +28,9 @@ class MongoFeed(Feed):
     """Turns open change streams into events.
 
     Args:
-        connection: by which the changes of streams are opened. Where the server refuses that, they are polled.
-        records: the changes of records; effective already, so that an event may be owed and given at once.
-        decode: gives the record of a document, or ``None`` where it is to be looked up.
+        connection: opens the change stream of items. If the server refuses that, streams are polled.
+        records: the changes of records; effective already, so that the first event of an id can be emitted at once.
+        decode: returns the record of a document, or ``None`` if it must be looked up.
         read_many: polls streams.
     """
 
@@ -48,7 +48,7 @@ class MongoFeed(Feed):
         self._read_many = read_many
         self._watched: set[str] = set()
         self._followed: dict[str, int | None] = {}
-        """The streams that are followed, and the number of the last item when they were polled the last time."""
+        """The streams that are followed, and the number of the last item at their last poll."""
         self._tell: NewsSink = lambda *_: None
         self._readers: set[asyncio.Task[None]] = set()
         self._following: asyncio.Task[None] | None = None
@@ -138,9 +138,9 @@ class MongoFeed(Feed):
 
 
 async def _end(reader: asyncio.Task[None]) -> None:
-    """End a reader; its failure has been raised already, or comes too late to matter."""
-    while not reader.done():  # see heeding: the first cancellation may have gone unheard
+    """End a reader. Its error has been raised already, or comes too late to matter."""
+    while not reader.done():  # see cancellable: the first cancellation may have been lost
         reader.cancel()
-        await asyncio.wait([reader], timeout=_HEARING)
+        await asyncio.wait([reader], timeout=_CLEANUP)
     if not reader.cancelled():
         reader.exception()

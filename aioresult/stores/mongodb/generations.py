@@ -1,4 +1,4 @@
-"""Documents of older generations of Celery, in the form that they have today."""
+"""Converting documents of older versions of Celery to today's form."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from aioresult.errors import DecodeError
 
 
 def modern(document: dict[str, Any], codec: Codec) -> dict[str, Any]:
-    """Return ``document`` with what older generations store in another form as it is stored today.
+    """Return ``document`` with the fields that older versions store in another form converted.
 
-    Celery 4.2 serializes traceback and children, as it does the result. From 4.4 to 5.3.1, ``date_done`` is text in
-    UTC. And programs that copy documents make floating-point numbers of whole ones.
+    Celery 4.2 serializes traceback and children like the result. From 4.4 to 5.3.1, ``date_done`` is text in UTC.
+    Programs that copy documents turn integers into floating-point numbers.
 
     Raises:
         DecodeError: such a field cannot be read.
@@ -40,7 +40,7 @@ def _unserialized(document: dict[str, Any], name: str, codec: Codec) -> Any:
 
 
 def _unquoted(document: dict[str, Any], codec: Codec) -> Any:
-    """Return the traceback of a document whose children are serialized: so is it, most likely."""
+    """Return the traceback of a document whose children are serialized: it is most likely serialized, too."""
     try:
         return _unserialized(document, "traceback", codec)
     except DecodeError:

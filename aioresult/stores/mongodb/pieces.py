@@ -4,10 +4,10 @@ Each call that appends to a stream stores one document, a piece::
 
     {_id: {task: <id>, first: 11}, last: 14, oldest: 1, items: [...], at: <date>, expires_at: <date>}
 
-Its items have the numbers ``first`` to ``last``. Whoever appends takes the number behind the last piece for ``first``:
-the unique ``_id`` lets only one of several producers have it. ``oldest`` is the number of the oldest item that was kept
-when the piece was stored: trimming is done by the same write. What is older than that is deleted some time later. The
-``ends`` of streams are pieces, too: without items, and with the field ``ended``.
+Its items have the numbers ``first`` to ``last``. A producer uses the number after the last piece for ``first``; the
+unique ``_id`` lets only one of several producers have it. ``oldest`` is the number of the oldest item that was kept
+when the piece was stored, so the same write trims the stream. Older items are deleted some time later. The ``ends`` of
+streams are pieces, too: without items, and with the field ``ended``.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from aioresult.stores.mongodb.ranges import key
 from aioresult.stream import LOOK, Append, News, stream_full
 
 _SURELY_FITS: Final = MAX_DOCUMENT // 4
-"""Bytes of items with which a document is small enough, even where each item has a byte or two."""
+"""With so many bytes of items, a document is small enough, even if each item has only a byte or two."""
 
 
 class Head(msgspec.Struct, frozen=True):
-    """What is known of a stream without its items.
+    """The state of a stream, without its items.
 
     Attributes:
         first: the number of the first item of the newest piece.
         last: the number of the newest item.
         oldest: the number of the oldest item that is kept.
         ends: when the newest piece expires, if it does.
-        ends_first: when the first piece (of those that were looked at) expires.
+        ends_first: when the first of the pieces that were read expires.
         ended: whether the newest piece is the end.
     """
 
@@ -60,13 +60,13 @@ HEADS: Final[Document] = {
         "ended": {"$max": "$ended"},
     }
 }
-"""The stage that makes a ``Head`` of the pieces of each stream."""
+"""The aggregation stage that makes a ``Head`` from the pieces of each stream."""
 HEAD_FIELDS: Final[Document] = {"last": 1, "oldest": 1, "expires_at": 1, "ended": 1}
-"""The fields that make a ``Head``."""
+"""The fields that a ``Head`` is made from."""
 
 
 def heads_of(pieces: Sequence[Document]) -> dict[str, Head]:
-    """Return the heads of the streams that ``pieces`` belong to; the newest piece of each is among them."""
+    """Return the heads of the streams of ``pieces``, which include the newest piece of each."""
     heads: dict[str, Head] = {}
     for piece in pieces:
         task_id, first, ends = piece["_id"]["task"], piece["_id"]["first"], piece.get("expires_at")
@@ -80,7 +80,7 @@ def heads_of(pieces: Sequence[Document]) -> dict[str, Head]:
 def piece_of(
     append: Append, items: Sequence[bytes], head: Head | None, settings: Settings
 ) -> Document | AioResultError:
-    """Return the piece that stores ``items`` behind ``head``, or why they cannot be stored."""
+    """Return the piece that stores ``items`` after ``head``, or why they cannot be stored."""
     first = head.last + 1 if head is not None else 1
     last = first + len(items) - 1
     oldest = head.oldest if head is not None else 1
@@ -109,9 +109,9 @@ def piece_of(
 
 
 def taken(pieces: Sequence[Document], start: int, limit: int) -> list[bytes]:
-    """Return the items from number ``start`` on, of pieces that are in their order, without a gap.
+    """Return the items from number ``start`` on, up to the first gap; ``pieces`` are in order.
 
-    Whole pieces where possible, so that the next read begins with a piece; at most ``limit`` items, and none where
+    They are whole pieces if possible, so that the next read begins with a piece; at most ``limit`` items, and none if
     ``start`` is in none of the pieces.
     """
     items: list[bytes] = []
@@ -134,5 +134,5 @@ def numbered(pieces: Sequence[Document]) -> dict[bytes, int]:
 
 
 def news_of(piece: Document | None) -> News:
-    """Return what the insertion of a piece tells, if it is known."""
+    """Return the news of an inserted piece; ``LOOK`` if the piece is not known."""
     return LOOK if piece is None else News(piece["_id"]["first"], piece["items"])

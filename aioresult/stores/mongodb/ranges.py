@@ -1,4 +1,4 @@
-"""What queries ask for: ids in portions that fit, and the documents of one stream by their numbers."""
+"""Filters of queries: ids in portions that fit, and the documents of one stream by their numbers."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from bson.min_key import MinKey
 from aioresult.stores.mongodb.documents import Document
 
 _CHUNK: Final = 2000
-"""Most ids in one query."""
+"""The most ids in one query."""
 _CHUNK_CHARACTERS: Final = 2 * 2**20
-"""Most characters of ids in one query, which must stay well below MongoDB's limit for a command."""
+"""The most characters of ids in one query, which must stay well below MongoDB's limit for a command."""
 
 LAST: Final = MaxKey()
-"""Greater than each number."""
+"""Greater than any number."""
 
 
 def chunks(ids: Sequence[str]) -> Iterator[list[str]]:
@@ -36,7 +36,7 @@ def chunks(ids: Sequence[str]) -> Iterator[list[str]]:
 def key(task_id: str, first: int | MinKey | MaxKey) -> Document:
     """Return the ``_id`` of the document of a stream that begins with item ``first``.
 
-    Its fields are compared in their order, so that the documents of one stream are neighbours in the index.
+    Its fields are compared in order, so the documents of one stream are neighbours in the index.
     """
     return {"task": task_id, "first": first}
 
@@ -52,5 +52,5 @@ def whole(task_id: str) -> Document:
 
 
 def any_of(filters: Sequence[Document]) -> Document:
-    """Return the filter for what at least one of ``filters`` lets through."""
+    """Return the filter for documents that match at least one of ``filters``."""
     return filters[0] if len(filters) == 1 else {"$or": list(filters)}

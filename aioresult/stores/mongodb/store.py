@@ -1,4 +1,4 @@
-"""``mongodb://``: results as Celery's documents, written where their state allows it, announced by a change stream."""
+"""``mongodb://``: results as Celery's documents, written if the old state allows it, announced by a change stream."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from aioresult.stream import Append, Chunk, Cursor
 
 
 class MongoStore(Store):
-    """Keeps records in MongoDB, in Celery's collections unless told otherwise.
+    """Keeps records in MongoDB, by default in Celery's collections.
 
     Attributes:
-        silence: seconds after which the server answers the change stream although there is nothing to tell; this is
-            the probe by which a dead connection is noticed.
-        motor_silence: the same with Motor, one of whose threads waits for the answer and cannot be interrupted.
+        silence: seconds after which the server answers the change stream even without events; the missing answer
+            reveals a dead connection.
+        motor_silence: the same with Motor, where a thread that cannot be interrupted waits for the answer.
     """
 
     lanes = 2
@@ -115,12 +115,12 @@ class MongoStore(Store):
         )
 
     async def _write(self, operations: Mapping[str, writes.Operation]) -> list[str]:
-        """Carry out ``operations``, by id, and return the ids of those that were refused."""
+        """Execute ``operations``, by id, and return the ids of those that were refused."""
         try:
             await self._at.tasks.bulk_write([*operations.values()], ordered=False)
         except BulkWriteError as exc:
             if throttled(exc) is not None:
-                raise  # what has been written already counts as written when it is written again
+                raise  # when these are written again, those that were stored count as written
             return writes.refused(exc, list(operations), self.location)
         return []
 
@@ -140,7 +140,7 @@ class MongoStore(Store):
     async def read_many(self, cursors: Sequence[Cursor]) -> Sequence[Chunk]:
         return await self._streams.read_many(cursors)
 
-    # --- leases: a document for each, whose end the server computes by its own clock ---
+    # --- leases: a document for each; the server computes its end by its own clock ---
 
     async def renew_lease(self, runner: str, seconds: float) -> None:
         runners = self._at.runners

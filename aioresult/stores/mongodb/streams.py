@@ -1,7 +1,7 @@
 """Streams in MongoDB: reads and writes of their pieces.
 
-Whether the task is final is looked at right before a piece is inserted. An item that is on its way when somebody else
-ends the task is either stored before the stream's end, for every reader, or refused: see ``ends``.
+The task's state is read right before a piece is inserted. If another process ends the task meanwhile, the items are
+either stored before the stream's end, for every reader, or refused: see ``ends``.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ from aioresult.stores.mongodb.ranges import LAST, any_of, beginning_in, chunks, 
 from aioresult.stream import EMPTY, REPEATED_AMONG, Append, Chunk, Cursor, stream_ended
 
 _ATTEMPTS: Final = 100
-"""How often a number may be taken by somebody else before it is an error."""
+"""How often another writer may take the number before it is an error."""
 _KNOWN: Final = 10_000
-"""Most streams of which this process remembers the newest piece."""
+"""The most streams of which this process remembers the newest piece."""
 _FRESH: Final = 30.0
-"""Seconds after which a look at a stream is too old to append by."""
+"""Seconds after which the state of a stream that was read is too old for an append."""
 _KEPT: Final = timedelta(minutes=5)
-"""How long a piece that was trimmed is kept, so that nobody takes its number who has looked before it was stored."""
+"""How long a trimmed piece is kept, so that a writer with an older view of the stream cannot take its number."""
 _SWEEP: Final = 60.0
-"""Seconds between two deletions of what was trimmed from a stream."""
+"""Seconds between two deletions of the trimmed pieces of a stream."""
 
 _New = tuple[Append, Document, int]
-"""An append, the piece with its items that are not stored yet, and the number of its last item."""
+"""An append, the piece with those of its items that are not stored yet, and the number of its last item."""
 
 
 class _Known:
-    """What this process remembers of a stream: where its newest pieces begin, when the first one expires, what is due.
+    """What this process remembers of a stream: where its newest pieces begin, when the first expires, the last sweep.
 
-    All of it is checked, and only saves reading pieces that are older.
+    It only saves reading older pieces, and is checked before it is used.
     """
 
     __slots__ = ("ends_first", "first", "swept")
@@ -71,7 +71,7 @@ class Streams:
     # --- appending ---
 
     async def append_many(self, appends: Sequence[Append]) -> list[int | AioResultError]:
-        """Append by two queries and one insertion for all streams together, again where somebody else was faster."""
+        """Append by two queries and one insertion for all streams together; repeat where another writer was faster."""
         outcomes: dict[str, int | AioResultError] = {}
         pending = list(appends)
         for attempt in range(_ATTEMPTS):
@@ -89,7 +89,7 @@ class Streams:
         return [outcomes[append.id] for append in appends]
 
     async def _pieces(self, appends: Sequence[Append], outcomes: dict[str, int | AioResultError]) -> list[_New]:
-        """Return what to store; note in ``outcomes`` what is refused, or stored already."""
+        """Return the pieces to store; note in ``outcomes`` the appends that are refused, or stored already."""
         looked = monotonic()
         ids = [append.id for append in appends]
         ended, heads = await together(self._ended(ids), self._heads(ids))
@@ -99,7 +99,7 @@ class Streams:
                 outcomes[append.id] = stream_ended(append.id)
                 continue
             head = await self._kept_alive(append.id, heads.get(append.id))
-            if head is not None and head.ended:  # its task is not final any more: somebody has begun it again
+            if head is not None and head.ended:  # its task is not final any more: it was started again
                 await self._delete({"_id": key(append.id, head.last + 1), "ended": True})
             stored = await self._newest(append.id, head) if append.repeated and head is not None else {}
             items = [item for item in append.items if item not in stored] if stored else append.items
@@ -120,7 +120,7 @@ class Streams:
         return {document["_id"] for document in documents if not is_over(document, now)}
 
     async def _kept_alive(self, task_id: str, head: Head | None) -> Head | None:
-        """Return ``head``, or ``None`` where the stream has expired; what is about to expire lives on."""
+        """Return ``head``, or ``None`` if the stream has expired; prolong the life of pieces that expire soon."""
         if head is None:
             return None
         now, streams = datetime.now(UTC), self._collection
@@ -150,7 +150,7 @@ class Streams:
         return numbered(pieces)
 
     async def _insert(self, pieces: Sequence[_New], outcomes: dict[str, int | AioResultError]) -> None:
-        """Insert ``pieces``, and note in ``outcomes`` what becomes of those whose number is not taken."""
+        """Insert ``pieces``, and note in ``outcomes`` those whose number was not taken."""
         if not pieces:
             return
         sent = 0
@@ -170,7 +170,7 @@ class Streams:
         failed = {error["index"]: error for error in answer.get("writeErrors", ())}
         unconfirmed = answer.get("writeConcernErrors")
         for index, (append, _, last) in enumerate(pieces):
-            if sent > 1:  # the first request may have stored what the second one finds in its way
+            if sent > 1:  # the second request may collide with what the first one has stored
                 append.repeated = True
             error = failed.get(index) or (unconfirmed[0] if unconfirmed else None)
             if error is None:
@@ -190,7 +190,7 @@ class Streams:
     # --- reading ---
 
     async def read_many(self, cursors: Sequence[Cursor]) -> list[Chunk]:
-        """Read by two queries for all cursors together, and by one more for each that is in the middle of a piece."""
+        """Read by two queries for all cursors together, and by one more for each cursor in the middle of a piece."""
         ids = list(dict.fromkeys(cursor.id for cursor in cursors))
         ranges = [beginning_in(c.id, c.after + 1, c.after + c.limit) for c in cursors if c.limit]
         final = dict.fromkeys(cursor.id for cursor in cursors if cursor.final)
@@ -198,7 +198,7 @@ class Streams:
             heads, found = await together(self._heads(ids), self._stored(ranges))
             ttl = self._settings.result_expires or None
             if not final or await self._connection.call(partial(close, self._collection, final, heads, ttl)):
-                break  # otherwise somebody has appended meanwhile, or closed the stream
+                break  # otherwise another process has appended meanwhile, or closed the stream
         pieces: dict[str, list[Document]] = {task_id: [] for task_id in ids}
         for piece in found:
             pieces[piece["_id"]["task"]].append(piece)
@@ -217,14 +217,14 @@ class Streams:
         if not items:
             pieces = await self._piece_with(cursor.id, start)
             if not pieces:
-                return EMPTY  # deleted since the look
+                return EMPTY  # deleted since the heads were read
             if pieces[0]["_id"]["first"] > start:
-                oldest = start = pieces[0]["_id"]["first"]  # the beginning has been deleted by somebody else
+                oldest = start = pieces[0]["_id"]["first"]  # another process has deleted the beginning
             items = taken(pieces, start, cursor.limit)
         return Chunk(oldest, max(head.last, start + len(items) - 1), items)
 
     async def _heads(self, ids: Collection[str]) -> dict[str, Head]:
-        """Return what there is to know of each stream that there is."""
+        """Return the head of each of these streams that exists."""
         heads: dict[str, Head] = {}
         known = {task_id: self._known[task_id].first for task_id in ids if task_id in self._known}
         for chunk in chunks(list(known)):
@@ -250,14 +250,14 @@ class Streams:
             del self._known[next(iter(self._known))]
 
     async def _stored(self, ranges: Sequence[Document]) -> list[Document]:
-        """Return the pieces in ``ranges``, in their order."""
+        """Return the pieces in ``ranges``, in order."""
         if not ranges:
             return []
         pieces = await self._connection.find(self._collection, any_of(ranges), {"items": 1, "last": 1})
         return sorted(pieces, key=lambda piece: piece["_id"]["first"])
 
     async def _piece_with(self, task_id: str, seq: int) -> list[Document]:
-        """Return the piece that holds item ``seq``, or else the next one; none where there is neither."""
+        """Return the piece that holds item ``seq``, or else the next one; none if there is neither."""
         before, after = beginning_in(task_id, 0, seq), beginning_in(task_id, seq, LAST)
         pieces = await self._first(before, -1)
         return pieces if pieces and pieces[0]["last"] >= seq else await self._first(after, 1)
@@ -278,7 +278,7 @@ class Streams:
             await self._delete(any_of([whole(task_id) for task_id in chunk]))
 
     async def purge(self) -> None:
-        """Delete what has expired."""
+        """Delete expired pieces."""
         await self._delete({"expires_at": {"$lte": datetime.now(UTC)}})
 
     async def _delete(self, condition: Document) -> None:

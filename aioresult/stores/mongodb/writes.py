@@ -1,5 +1,5 @@
-"""How a record replaces another only where its state allows it. The server decides: the filter matches, or the upsert
-collides with the document that is there. What a collision means is decided here, from the stored document.
+"""Replacing a record only if its state allows it. The server decides: the filter matches, or the upsert collides with
+the stored document. What a collision means is decided here, from the stored document.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ Operation = ReplaceOne[Document]
 
 
 def replacement(record: Record) -> Operation:
-    """Return the operation that stores an encoded record, unless what is stored may not be replaced by it.
+    """Return the operation that stores an encoded record, unless it may not replace what is stored.
 
-    A replacement, as Celery does it, and not an update: the change stream then carries the document.
+    It is a replacement, as in Celery, and not an update, so that the change stream contains the document.
     """
     final = sorted(READY_STATES)
     if not isinstance(record, Conditional):
@@ -36,20 +36,20 @@ def replacement(record: Record) -> Operation:
 
 
 def _replace(record: Record, condition: Document, *, upsert: bool = True) -> Operation:
-    encoded: Any = RawBSONDocument(record.result)  # PyMongo accepts it, but declares the collection's own document type
+    encoded: Any = RawBSONDocument(record.result)  # PyMongo accepts it, but declares another type
     return ReplaceOne({"_id": record.id, **condition}, encoded, upsert=upsert)
 
 
 def is_refused_silently(record: Record) -> bool:
-    """Return whether the server does not tell that it has refused to store ``record``: it just finds no document."""
+    """Return whether the server reports no error when it does not store ``record``: it just finds no document."""
     return isinstance(record, Conditional) and record.over.startswith(RUNNER)
 
 
 def after_refusal(record: Record, stored: Document | None, *, expired: bool) -> Operation | bool:
-    """Return what to try instead of a refused operation, or else whether the record counts as written.
+    """Return the operation to try after a refused one, or else whether the record counts as written.
 
-    Two writers that insert the same id at once make one of them collide although it may write. A document that has
-    expired is as good as deleted. And an identical document is what a first attempt has left whose answer was lost.
+    When two writers insert the same id at the same time, one of them collides although it may write. An expired
+    document counts as deleted. An identical document was stored by a first attempt whose answer was lost.
     """
     if stored is None:
         return not is_refused_silently(record) and replacement(record)
@@ -67,7 +67,7 @@ def after_refusal(record: Record, stored: Document | None, *, expired: bool) -> 
 
 
 def refused(exc: BulkWriteError, ids: list[str], location: str) -> list[str]:
-    """Return which of ``ids`` collided with the document that is there.
+    """Return which of ``ids`` collided with a stored document.
 
     Raises:
         StoreUnavailable: the server could not carry out or confirm all writes.

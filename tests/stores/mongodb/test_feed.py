@@ -13,7 +13,7 @@ from aioresult import Backend, Record
 from aioresult.abc import Feed
 from aioresult.errors import StoreUnavailable
 from aioresult.stores.mongodb import MongoStore
-from aioresult.stores.mongodb.connection import heeding
+from aioresult.stores.mongodb.connection import cancellable
 from aioresult.testing.conformance import eventually
 from tests.servers import MongoReplicaSet, MongoServer, TcpProxy
 from tests.stores.mongodb.drivers import DRIVERS, PATIENCE, Collection, Document, by_driver, until_watched
@@ -234,7 +234,7 @@ async def test_a_cancellation_that_a_driver_swallows_is_heeded_all_the_same() ->
             return "swallowed"
         return "slept"
 
-    task = asyncio.create_task(heeding(request()))
+    task = asyncio.create_task(cancellable(request()))
     await asyncio.sleep(0)
     task.cancel()
     await asyncio.wait([task])
