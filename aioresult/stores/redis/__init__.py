@@ -1,4 +1,4 @@
-"""Redis: the hot path is owned from the socket to the record; redis-py connects."""
+"""Redis: redis-py opens connections; everything from the socket to the record is our own code, for speed."""
 
 from aioresult.stores.redis.store import RedisStore
 

@@ -31,9 +31,10 @@ _FALSE: Final = ("0", "false", "no", "off")
 class RedisClusterStore(RedisStore):
     """Results on a Redis Cluster, under Celery's keys; each is announced by the node that holds it.
 
-    Our writers publish to sharded channels, which concern one node and its replicas only. Feeds hear those and the
-    classic ones, so that Celery's workers (behind a proxy, say, since Celery knows no clusters) wake waiters too.
-    ``?sharded=false`` lets our writers use classic channels: for clusters before Redis 7, and for Celery's clients.
+    Our writers publish to sharded channels, which concern only one node and its replicas. Feeds subscribe to these and
+    to the classic channels, so that Celery's workers wake waiters too (through a proxy, since Celery does not support
+    clusters). With ``?sharded=false`` our writers use classic channels: for clusters before Redis 7, and for Celery's
+    clients.
     """
 
     def __init__(self, url: str, settings: Settings) -> None:
@@ -49,7 +50,7 @@ class RedisClusterStore(RedisStore):
 
     @classmethod
     def from_client(cls, client: object, settings: Settings) -> Self:
-        """Return a store that connects as ``client``, a ``redis.asyncio.RedisCluster``, does, but by itself."""
+        """Return a store with its own connections, which have the options of ``client``, a ``RedisCluster``."""
         if not isinstance(client, RedisCluster):
             raise SettingsError(
                 f"expected a URL or a redis.asyncio.RedisCluster, not {type(client).__module__}."
@@ -89,7 +90,7 @@ class RedisClusterStore(RedisStore):
         """Return a key in the same slot as the record's, since one script uses both.
 
         Raises:
-            InvalidTaskId: there is no such key.
+            InvalidTaskId: no such key exists.
         """
         return sharing_slot(self._prefix + task_id, super()._stream_key(task_id), task_id)
 
@@ -102,18 +103,18 @@ class RedisClusterStore(RedisStore):
         return super()._outcomes(writes)
 
     async def get_many(self, ids: Sequence[str]) -> Mapping[str, Record]:
-        """Read by one ``GET`` each, in one buffer for each node."""
+        """Read by one ``GET`` for each id, in one buffer for each node."""
         keys = [self._prefix + task_id for task_id in ids]
         replies = await self._run([(key, pack("GET", key)) for key in keys])
         records: dict[str, Record] = {}
         for task_id, reply in zip(ids, replies, strict=True):
-            if type(reply) is bytes and reply:  # an empty value is no result, as in Celery
+            if type(reply) is bytes and reply:  # an empty value is not a result, as in Celery
                 records[task_id] = self.codec.decode_record(task_id, reply)
         self._check_all(ids, replies, records)
         return records
 
     def _check_all(self, ids: Sequence[str], replies: Sequence[Reply], records: Mapping[str, Record]) -> None:
-        """Raise what ``replies`` mean where they are errors, along with what the other nodes have answered."""
+        """Raise the errors among ``replies``, with the answers of the other nodes."""
         errors = [reply for reply in replies if isinstance(reply, Exception)]
         for error in errors:
             if not isinstance(error, StoreUnavailable):
@@ -123,7 +124,7 @@ class RedisClusterStore(RedisStore):
             _tell_apart({i: each if isinstance(each, Exception) else records.get(i) for i, each in outcomes})
 
     async def delete_many(self, ids: Sequence[str]) -> None:
-        """Delete by one ``DEL`` each, in one buffer for each node."""
+        """Delete by one ``DEL`` for each id, in one buffer for each node."""
         commands = [(self._prefix + task_id, pack("DEL", *self._keys(task_id))) for task_id in ids]
         self._check_all(ids, await self._run(commands), {})
 
@@ -131,7 +132,7 @@ class RedisClusterStore(RedisStore):
         key = self._prefix + task_id
         try:
             return [key, self._stream_key(task_id)]
-        except InvalidTaskId:  # such a task has no stream
+        except InvalidTaskId:  # this task cannot have a stream
             return [key]
 
     async def open_feed(self) -> ClusterFeed:
@@ -140,12 +141,12 @@ class RedisClusterStore(RedisStore):
         return ClusterFeed(self._router, self._source, self._stream_key, sharded=self._sharded)
 
     async def put_group(self, group_id: str, tree: ResultTree) -> None:
-        """Save a group. It is not announced: Celery, which would listen for it, knows no clusters."""
+        """Save a group. It is not announced, because only Celery listens for groups, and not in a cluster."""
         key = self._group_prefix + group_id
         await self._ask(key, *self._set(key, self.codec.encode_group(tree)))
 
     async def _probes(self) -> Sequence[str]:
-        """Return an id for each primary: each has users and rights of its own."""
+        """Return an id for each primary, since each has its own users and rights."""
         topology = await self._router.topology()
         found: dict[Place, str] = {}
         for number in count():
@@ -167,12 +168,12 @@ class RedisClusterStore(RedisStore):
         return found
 
     async def aclose(self) -> None:
-        """Close the command connections; feeds are closed by those who opened them."""
+        """Close the command connections; the openers of feeds close them."""
         await self._router.aclose()
 
 
 def _tell_apart(outcomes: Mapping[str, object]) -> None:
-    """Raise ``StoreUnavailable`` if ``outcomes``, by id, are such errors, or ``PartlyUnavailable`` if some are."""
+    """Raise ``StoreUnavailable`` if all ``outcomes`` (by id) are such errors, ``PartlyUnavailable`` if some are."""
     for outcome in outcomes.values():
         if isinstance(outcome, StoreUnavailable):
             known = {task_id: each for task_id, each in outcomes.items() if not isinstance(each, StoreUnavailable)}

@@ -1,4 +1,4 @@
-"""The feed of a cluster: a subscriber connection to each node that holds something watched."""
+"""The feed of a cluster: a subscriber connection to each node that holds a watched key."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from aioresult.stores.redis.wire import Reply, pack
 
 
 class _Node:
-    """One node's connection, with the ids whose reads and unsubscriptions it has not confirmed yet."""
+    """One node's connection, with the ids whose reads and unsubscriptions are not confirmed yet."""
 
     def __init__(self, place: Place, address: Address) -> None:
         self.place = place
@@ -32,11 +32,11 @@ class _Node:
 class ClusterFeed(EventFeed):
     """Events of a Redis Cluster.
 
-    An id is watched on the node that holds its key, by both kinds of channel: the sharded one, to which our writers
-    publish, and the classic one, to which Celery's do. The node's order closes the gap to the read that follows.
+    An id is watched on the node that holds its key, on two channels: the sharded one, to which our writers publish, and
+    the classic one, to which Celery publishes. The read follows on the same connection, so nothing is missed between.
 
-    A node that loses a slot says so for each channel; these ids are then watched at the new place. Whatever else
-    happens to a node or the topology ends the feed, and the next one begins with a fresh look at the cluster.
+    A node that loses a slot reports it for each channel; these ids are then watched on the new node. Every other
+    failure of a node, or change of the topology, ends the feed; the next feed reads the topology again.
     """
 
     def __init__(self, router: Router, source: Source, stream_key: Callable[[str], str], *, sharded: bool) -> None:
@@ -55,7 +55,7 @@ class ClusterFeed(EventFeed):
         self._confirms = b"ssubscribe" if sharded else b"subscribe"
 
     async def watch(self, ids: Collection[str]) -> None:
-        """Subscribe to ``ids`` at the nodes that hold them, and read them there, unless the hub is to read them."""
+        """Subscribe to ``ids`` at the nodes that hold them, and read them there, unless the hub must read them."""
         prefix = self._source.prefix
         topology = self._topology = await self._router.topology()
         places: dict[Place, list[str]] = {}
@@ -64,7 +64,7 @@ class ClusterFeed(EventFeed):
         outcomes = await asyncio.gather(
             *(self._watch_at(place, held) for place, held in places.items()), return_exceptions=True
         )
-        for outcome in outcomes:  # not earlier: the ids of other nodes must not wait for one that cannot be reached
+        for outcome in outcomes:  # only now, because ids of other nodes must not wait for a node that cannot be reached
             if outcome is not None:
                 raise outcome
 
@@ -150,7 +150,7 @@ class ClusterFeed(EventFeed):
             (await self._node(topology.owner(channel))).wire.send([pack(command, channel)])
 
     def _stream_pushed(self, node: _Node, kind: bytes, task_id: str, payload: bytes) -> None:
-        if kind == b"sunsubscribe":  # its slot has moved: everything is looked for anew
+        if kind == b"sunsubscribe":  # its slot has moved: a new feed finds all nodes again
             self._outdate()
             location = node.address.location
             self._fail(StoreUnavailable(f"Redis at {location} is unavailable: it does not hold {task_id!r} any more"))
@@ -181,7 +181,7 @@ class ClusterFeed(EventFeed):
         if node.reads and (reply is None or isinstance(reply, bytes)):
             self._found(node.reads.popleft(), reply)
         elif node.reads and type(reply) is ServerError and reply.code == "ASK":
-            self._sink(node.reads.popleft(), None)  # it was a read, since nothing else is redirected like that
+            self._sink(node.reads.popleft(), None)  # it was a read, since nothing else is redirected in this way
         else:
             self._outdate()
             return self._refused(reply, node.address)
@@ -198,7 +198,7 @@ class ClusterFeed(EventFeed):
     # --- slots that move ---
 
     def _watch_elsewhere(self, task_id: str, node: _Node) -> None:
-        """Watch an id, whose slot has moved away from ``node``, where it is now."""
+        """Watch an id at its present node; its slot has moved away from ``node``."""
         self._moved[task_id] = node.place
         if not self._closed:
             self._moving.begin()

@@ -1,4 +1,4 @@
-"""The connection for commands: requests and their replies, any number of them under way."""
+"""The connection for commands: requests and their replies, any number of them in flight."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from aioresult.stores.redis.errors import ConnectionLost
 from aioresult.stores.redis.wire import INCOMPLETE, PING, Meter, Reply, Wire
 
 _SHORTEST: Final = 0.001
-"""Seconds; a timer that runs slightly too early must not turn into a busy loop."""
+"""Seconds; prevents a busy loop when a timer fires slightly too early."""
 
 
 class _Batch(msgspec.Struct, eq=False):
@@ -33,9 +33,9 @@ class CommandWire(Wire):
     """Requests and replies, any number in flight; one future for all the replies to one buffer.
 
     Args:
-        address: where it leads; it says how long to wait for replies, too, and when to send a ``PING`` first.
-        ping_timeout: seconds that its answer may take.
-        on_silence: called after each ``ping_timeout`` seconds in which replies were outstanding and none came.
+        address: the server; also gives how long to wait for replies, and after which silence to send a ``PING`` first.
+        ping_timeout: seconds that the answer to a ``PING`` may take.
+        on_silence: called after each ``ping_timeout`` seconds without any of the outstanding replies.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class CommandWire(Wire):
         if not self._batches and self._idle_limit and now - self._received_at > self._idle_limit:
             self.write(PING, 1)
             self._batches.append(_Batch(1, None, now, self._ping_timeout, repeat=True))
-            self._unwatch()  # a timer that is left from before may be set to a later time
+            self._unwatch()  # an older timer may be set to a later time
         self.write(b"".join(commands), len(commands))
         future: asyncio.Future[list[Reply]] = self._loop.create_future()
         self._batches.append(_Batch(len(commands), future, now, self._timeout, self._repeat))
@@ -70,12 +70,12 @@ class CommandWire(Wire):
         return future
 
     def _dispatch(self) -> None:
-        """Give the replies to their requests, which are answered in order."""
+        """Assign the replies to their requests, which are answered in order."""
         self._received_at = self._loop.time()
         gets, batches, push_type = self._reader.gets, self._batches, hiredis.PushNotification
         while (reply := gets()) is not INCOMPLETE:
             if type(reply) is push_type:
-                continue  # nothing that we asked for
+                continue  # not a reply to a request
             if not batches:
                 self.abort(ConnectionLost(f"the server sent what it was not asked for: {reply!r:.100}"))
                 return
@@ -88,13 +88,13 @@ class CommandWire(Wire):
 
     @property
     def silence(self) -> float:
-        """Seconds since the server sent anything, while replies are outstanding; 0 where none are."""
+        """Seconds since the server sent anything, while replies are outstanding; otherwise 0."""
         if not self._batches:
             return 0.0
         return self._loop.time() - max(self._batches[0].sent_at, self._received_at)
 
     def _watch(self) -> None:
-        """Report a silent server, and give it up after ``timeout``; called by a timer while replies are due."""
+        """Report a silent server, and give it up after ``timeout``; called by a timer while replies are outstanding."""
         self._timer = None
         if not self._batches:
             return

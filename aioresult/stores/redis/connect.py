@@ -1,4 +1,4 @@
-"""Addresses: where a server is and how to connect; redis-py opens connections and is then out of the way."""
+"""Addresses: where a server is and how to connect. redis-py opens a connection and has no part in it afterwards."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ except ImportError:  # redis-py before 7.2
     DRIVER_INFO: Mapping[str, Any] = {}
 else:
     DRIVER_INFO = {"driver_info": DriverInfo()}
-    """How a connection says what it belongs to. redis-py would read its own version from the disk for each of them."""
+    """How a connection identifies its client. Without this, redis-py reads its own version from the disk for each
+    one."""
 _PROBE_INTERVAL: Final = 10.0
-"""Seconds of silence after which a connection is asked for a sign of life, unless the settings say otherwise."""
+"""Seconds of silence after which a connection is tested by ``PING``, unless the settings say otherwise."""
 NOT_FOR_CONNECTIONS: Final = ("max_connections", "timeout", "decode_responses", "encoding", "encoding_errors", "retry")
 _PROTOCOLS: Final[Mapping[str, int | None]] = {"None": None, "2": 2, "3": 3}
 """Older versions of redis-py leave the number in a URL as text."""
@@ -44,11 +45,11 @@ class Address:
 
     Attributes:
         location: host, port and database for messages; never a credential.
-        options: what the connection is made with, credentials among it.
-        connect_timeout: seconds that connecting may take, all in all.
-        reply_timeout: seconds without a byte from a server that owes a reply, or ``None``.
-        retry_on_timeout: whether a command is repeated after that.
-        probe_interval: seconds of silence before a sign of life is asked for; 0 for never.
+        options: the options of the connection, including credentials.
+        connect_timeout: seconds that connecting may take in total.
+        reply_timeout: seconds without a byte while replies are outstanding, or ``None``.
+        retry_on_timeout: whether a command is repeated after that time.
+        probe_interval: seconds of silence before a ``PING``; 0 for never.
     """
 
     def __init__(
@@ -65,18 +66,18 @@ class Address:
         self.connect_timeout: float = next((each for each in timeouts if each is not None), settings.connect_timeout)
         self.reply_timeout: float | None = self.options.get("socket_timeout", settings.redis_socket_timeout)
         self.retry_on_timeout = bool(self.options.pop("retry_on_timeout", settings.redis_retry_on_timeout))
-        self.options.update(socket_timeout=None, socket_connect_timeout=None)  # one deadline bounds the whole
+        self.options.update(socket_timeout=None, socket_connect_timeout=None)  # one deadline limits the whole
         protocol = self.options.pop("protocol", None)
         self._protocol = _PROTOCOLS.get(str(protocol), 0)
         self.location = self._describe()
         self._reached = False
         self._tried: Mapping[str, Any] = {}
         self.client: object = None
-        """Kept alive, since the connections of a Sentinel refer to their pool weakly."""
+        """Keeps the client alive, since connections of a Sentinel hold only a weak reference to their pool."""
 
     @property
     def encrypted(self) -> bool:
-        """Whether it connects by TLS."""
+        """Whether it connects with TLS."""
         return issubclass(self._connection_class, driver.SSLConnection)
 
     def __repr__(self) -> str:
@@ -84,22 +85,22 @@ class Address:
 
     def _describe(self) -> str:
         options = self.options
-        pool = options.get("connection_pool")  # that of a client which asks sentinels
+        pool = options.get("connection_pool")  # the pool of a client that uses sentinels
         service = getattr(pool, "service_name", None)
         place = service or options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
         return f"{place}/{options.get('db') or 0}"
 
     def check(self) -> None:
-        """Find out whether the options are understood, without connecting.
+        """Check the options, without connecting.
 
         Raises:
-            SettingsError: they are not.
+            SettingsError: an option is not understood.
         """
         if self._protocol == 0:
             raise SettingsError("the Redis URL: the option 'protocol' has to be 2 or 3")
         with self._understood():
             self._make(3)
-        for name in _FILES:  # OpenSSL would say that some file is missing, and not which
+        for name in _FILES:  # OpenSSL would not say which file is missing
             if (path := self.options.get(name)) and not Path(path).exists():
                 raise SettingsError(f"Redis at {self.location}: the option {name} names {path!r}, which does not exist")
 
@@ -115,22 +116,22 @@ class Address:
         return self._connection_class(**(_HERE if own else DRIVER_INFO), **self.options, **place, protocol=protocol)
 
     async def _find(self) -> Mapping[str, Any]:
-        """Return host and port, where they are not among the options because they may change."""
+        """Return host and port, if they are not among the options because they may change."""
         return _HERE
 
     def refused(self, error: ServerError) -> AioResultError:
-        """Return what an error reply of this server means."""
+        """Return the error to raise for an error reply of this server."""
         return refused(error, self.location, self._keyprefix)
 
     def unreachable(self, exc: Exception, advice: str = "") -> StoreUnavailable:
-        """Return what a failure to connect, or of a connection, means, with advice on the URL if there is any."""
+        """Return the error to raise when connecting, or a connection, has failed, with advice on the URL if given."""
         return unreachable(exc, self.location, advice)
 
     async def open(self, make_wire: Callable[[int], AnyWire]) -> AnyWire:
-        """Connect, authenticate, choose the database, and return the wire that has taken over.
+        """Connect, authenticate, choose the database, and return the wire that takes over the connection.
 
         Raises:
-            StoreUnavailable: there is no connection to be had; ``AioResultError`` if an ACL right is missing.
+            StoreUnavailable: connecting failed; ``AioResultError`` if an ACL right is missing.
         """
         try:
             async with asyncio.timeout(self.connect_timeout):
@@ -143,7 +144,7 @@ class Address:
         return self._take_over(connection, make_wire(protocol))
 
     async def _advice(self, exc: Exception) -> str:
-        """Return what to change about TLS in a URL by which nothing was ever reached."""
+        """Return what to change about TLS in the URL, if no connection has succeeded yet."""
         if advice_for_certificate := advice_on_certificate(str(exc).rstrip(")."), "ssl_ca_certs"):
             return advice_for_certificate
         place = {**self.options, **self._tried}
@@ -154,7 +155,7 @@ class Address:
 
     def _take_over(self, connection: driver.AbstractConnection, wire: AnyWire) -> AnyWire:
         reader, writer = connection._reader, connection._writer  # redis-py has no public way to its transport
-        connection._reader = connection._writer = None  # so that it does not take itself for open
+        connection._reader = connection._writer = None  # so that redis-py considers it closed
         if reader is None or writer is None:
             raise StoreUnavailable(f"Redis at {self.location} is unavailable: the connection ended at once")
         try:
@@ -168,7 +169,7 @@ class Address:
         return wire
 
     async def _connect(self) -> tuple[driver.AbstractConnection, int]:
-        """Connect, without a name for the connection where the user may not give it one: only operators see it."""
+        """Connect; without a name for the connection, which only operators see, if the user may not set one."""
         try:
             return await self._agree_and_connect()
         except redis.exceptions.NoPermissionError:
@@ -177,7 +178,7 @@ class Address:
         return await self._agree_and_connect()
 
     async def _agree_and_connect(self) -> tuple[driver.AbstractConnection, int]:
-        """Connect by RESP3 or, where the server does not know ``HELLO``, by RESP2."""
+        """Connect with RESP3 or, if the server does not know ``HELLO``, with RESP2."""
         if self._protocol is not None:
             return await self._connect_by(self._protocol), self._protocol
         try:
@@ -185,7 +186,7 @@ class Address:
         except redis.exceptions.RedisError as exc:
             if not _is_too_old(exc):
                 raise
-        # Outside of the handler: an old server's complaint quotes the whole HELLO, password included.
+        # Outside the handler, because an old server's error quotes the whole HELLO with the password.
         connection = await self._connect_by(2)
         self._protocol = 2
         return connection, 2
@@ -194,7 +195,7 @@ class Address:
         self._tried = await self._find()
         connection = self._make(protocol, self._tried)
         try:
-            await connection.connect()  # type: ignore[no-untyped-call]  # redis-py's fault
+            await connection.connect()  # type: ignore[no-untyped-call]  # redis-py lacks the type
         except BaseException:
             writer = connection._writer
             connection._reader = connection._writer = None
@@ -205,7 +206,7 @@ class Address:
 
 
 def _is_too_old(exc: redis.exceptions.RedisError) -> bool:
-    """Whether the server knows neither ``HELLO`` nor RESP3; unix sockets wrap that error in another."""
+    """Return whether the server knows neither ``HELLO`` nor RESP3; for unix sockets the error is wrapped in another."""
     cause = exc.__cause__ if isinstance(exc.__cause__, redis.exceptions.RedisError) else exc
     text = str(cause).upper()
     return type(cause) is redis.exceptions.ResponseError and ("UNKNOWN COMMAND" in text or "NOPROTO" in text)
@@ -229,7 +230,7 @@ def from_client(client: object, settings: Settings) -> Address:
 
 
 def clients_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those of a redis-py client's options that concern a connection of ours."""
+    """Return the options of a redis-py client that apply to our connections."""
     return {
         name: value
         for name, value in options.items()

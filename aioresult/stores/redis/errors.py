@@ -1,4 +1,4 @@
-"""What goes wrong on a connection to Redis, and what that means to the caller of a store."""
+"""Errors on a connection to Redis, and the errors that the caller of a store gets for them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _AWAY: Final = frozenset(
     {"ASK", "BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MISCONF", "MOVED"}
     | {"NOREPLICAS", "OOM", "READONLY", "TRYAGAIN", "UNEXPECTED", "UNBLOCKED", "WRONGPASS"}
 )
-"""Codes of errors that concern the server (or our standing with it) and not the one command."""
+"""Codes of errors that concern the server (or our login) and not a single command."""
 RIGHTS: Final = (
     "+get +mget +getrange +strlen +set +del +eval +evalsha +publish +subscribe +unsubscribe +multi +exec +ping +info"
 )
-"""The commands that a user needs on one server; without ``+ping`` and ``+info`` only facts about it are missing."""
+"""The commands that a user needs on one server; without ``+ping`` and ``+info`` only details about it are missing."""
 STREAM_RIGHTS: Final = "+lindex +llen +lpush +lrange +ltrim +persist +pexpire +rpush"
 """The commands that a user needs for streams in addition."""
 CLUSTER_RIGHTS: Final = "+cluster|slots +asking +spublish +ssubscribe +sunsubscribe"
@@ -25,16 +25,16 @@ CLUSTER_RIGHTS: Final = "+cluster|slots +asking +spublish +ssubscribe +sunsubscr
 _SUBSCRIBING: Final = re.compile(
     r"NOPERM .*(subscribe'|access (a|one of the) channel)|ERR unknown command .s?subscribe\W", re.IGNORECASE | re.DOTALL
 )
-"""Errors by which Redis and Valkey refuse subscriptions: for want of a right, or of the command itself."""
+"""Errors by which Redis and Valkey refuse subscriptions: a right is missing, or the command does not exist."""
 _DENIED_IN_A_SCRIPT: Final = re.compile("ACL failure|The user executing the script can't")
-"""What a script answers with where its user lacks a right; the second are the words of Redis 7.0."""
+"""Errors of a script whose user lacks a right; the second is that of Redis 7.0."""
 _WITHOUT_PASSWORD: Final = re.compile("HELLO must be called with the client already auth|Authentication required")
-"""What they say to a client that has sent no password, where they want one."""
+"""Errors for a client that has sent no password where one is required."""
 _UNAUTHENTICATED: Final = "the server asks for a password, and none is in the URL or the settings"
 
 
 class ServerError(Exception):
-    """An error reply, which travels as a value among the other replies."""
+    """An error reply, which is returned as a value among the other replies."""
 
     @property
     def code(self) -> str:
@@ -46,7 +46,7 @@ class ConnectionLost(ConnectionError):
     """The end of a connection.
 
     Attributes:
-        repeat: whether what was under way may be tried on a new connection.
+        repeat: whether the requests in flight may be repeated on a new connection.
     """
 
     def __init__(self, reason: str, *, repeat: bool = True) -> None:
@@ -55,7 +55,7 @@ class ConnectionLost(ConnectionError):
 
 
 def refused(error: ServerError, location: str, prefix: str) -> AioResultError:
-    """Return what an error reply means; ``prefix`` is that of all keys, for the advice on ACL rights."""
+    """Return the error to raise for an error reply; ``prefix`` is that of all keys, for the advice on ACL rights."""
     text = str(error)
     if is_denied(error) or _DENIED_IN_A_SCRIPT.search(text):
         return AioResultError(
@@ -74,14 +74,14 @@ def is_denied(reply: object) -> TypeGuard[ServerError]:
 
 
 def answers_ping(reply: object) -> bool:
-    """Return whether ``reply`` is one to ``PING``, be it that the user may not send that."""
+    """Return whether ``reply`` is a reply to ``PING``, including the refusal of a user who may not send it."""
     return reply == b"PONG" or (is_denied(reply) and "'ping'" in str(reply).lower())
 
 
 def why_polled(reply: object, prefix: str) -> str:
-    """Return why results have to be polled for, where ``reply`` refuses a subscription; else an empty string.
+    """Return why results must be polled, if ``reply`` refuses a subscription; else an empty string.
 
-    New users of Redis 7 have no rights on channels. Some proxies and services know no subscriptions at all.
+    New users of Redis 7 have no rights on channels. Some proxies and services do not support subscriptions at all.
     """
     text = str(reply)
     if type(reply) is not ServerError or not _SUBSCRIBING.search(text):
@@ -96,7 +96,7 @@ def why_polled(reply: object, prefix: str) -> str:
 
 
 def unreachable(exc: Exception, location: str, advice: str = "") -> StoreUnavailable:
-    """Return what a failure to connect, or of a connection, means; ``advice`` is added at its end."""
+    """Return the error to raise when connecting, or a connection, has failed; ``advice`` is added at its end."""
     cause = exc.__cause__ if isinstance(exc.__cause__, redis.exceptions.RedisError) else exc
     if isinstance(cause, redis.exceptions.AuthenticationError) and _WITHOUT_PASSWORD.search(str(cause)):
         text = _UNAUTHENTICATED

@@ -1,4 +1,4 @@
-"""How feeds deliver events, and how they end; and the feed of one server, which subscribes to each task's channel."""
+"""How feeds deliver events, and how they end. Also the feed of one server, which subscribes to each task's channel."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from aioresult.stores.redis.wire import Meter, Reply, pack
 from aioresult.stream import LOOK
 
 CHUNK = 1024
-"""Most ids in one command. A longer one, and its reply, would keep the server and this process busy for too long."""
+"""The most ids in one command: a longer one, and its reply, would block the server and this process for too long."""
 
 
 def chunks(ids: Iterable[str]) -> Iterator[list[str]]:
@@ -30,20 +30,20 @@ def chunks(ids: Iterable[str]) -> Iterator[list[str]]:
 
 
 class Source:
-    """What a store gives to the feeds that it opens, and what one of them leaves for the next.
+    """What a store passes to the feeds that it opens, and what one feed leaves for the next.
 
     Attributes:
-        keyprefix: what stands before the names of all keys.
-        prefix: what stands before an id in its key and channel, ``keyprefix`` included.
-        prefix_length: how many bytes that is.
-        stream_prefix: what stands before an id in the key and channel of its stream.
+        keyprefix: the prefix of all keys.
+        prefix: the text before an id in its key and channel, including ``keyprefix``.
+        prefix_length: the length of ``prefix`` in bytes.
+        stream_prefix: the text before an id in the key and channel of its stream.
         decode: makes records of messages.
         meter: counts commands.
-        reads: whether the next feed reads on its subscriber connections, too.
+        reads: whether the next feed also reads on its subscriber connections.
     """
 
     next_try: float = 60.0
-    """Seconds after a refusal until it is worthwhile to subscribe again: somebody may have granted the right."""
+    """Seconds after a refusal until subscribing is tried again, because the right may have been granted."""
 
     def __init__(self, keyprefix: str, decode: Callable[[str, bytes], Record], meter: Meter) -> None:
         self.keyprefix = keyprefix
@@ -57,20 +57,20 @@ class Source:
         self._refused_at = 0.0
 
     def refuse(self, reason: str) -> None:
-        """Take note of why a subscription was refused."""
+        """Note why a subscription was refused."""
         self._refusal, self._refused_at = reason, time.monotonic()
 
     @property
     def refusal(self) -> str:
-        """Why a subscription was refused lately; empty if none was, or if it is time to try again."""
+        """Why a subscription was refused recently; empty if none was, or if it is time to try again."""
         return self._refusal if time.monotonic() < self._refused_at + self.next_try else ""
 
 
 class EventFeed(Feed):
-    """Passes events to the sink, or keeps them for the iteration; the iteration ends when a connection does.
+    """Passes events to the sink, or keeps them for the iteration. The iteration ends when a connection ends.
 
-    A reply that outgrows what the server lets a subscriber's buffer hold gets the connection cut; the feed that follows
-    one which was cut while reading therefore leaves the reading to the command connection.
+    The server cuts a subscriber connection whose buffered reply is too large. If a feed is cut while it reads, the next
+    feed therefore leaves the reading to the command connection.
     """
 
     def __init__(self, source: Source) -> None:
@@ -93,7 +93,7 @@ class EventFeed(Feed):
         self._sink = sink
 
     def _told(self, task_id: str, message: bytes) -> None:
-        """Pass on what a message on a stream's channel says."""
+        """Pass on a message of a stream's channel."""
         if self._tell is not None:
             self._tell(task_id, news_of(message) if message else LOOK)
 
@@ -113,21 +113,21 @@ class EventFeed(Feed):
             await self._changed.wait()
 
     def _found(self, task_id: str, payload: bytes | None) -> None:
-        """Emit what a read has found."""
+        """Emit the result of a read."""
         self._sink(task_id, self._decode(task_id, payload) if payload else Record(id=task_id))
 
     def _ended(self, reason: Exception, address: Address, reading: bool) -> None:
-        """Take note of a connection's end; ``reading`` says whether replies to reads were outstanding."""
+        """Note a connection's end; ``reading`` is whether replies to reads were outstanding."""
         if self._closed or self._failure is not None:
             return
         self._source.reads = not reading
         self._fail(address.unreachable(reason) if isinstance(reason, OSError) else reason)
 
     def _refused(self, reply: Reply, address: Address) -> ServerError:
-        """End the feed because of an error, or of a reply that belongs to nothing; return that error.
+        """End the feed because of an error, or of an unexpected reply; return that error.
 
-        Where subscribing was refused, the hub is told that the store is unavailable, so that it asks for another feed.
-        The store then knows of the refusal, and has it poll.
+        If subscribing was refused, the hub gets ``StoreUnavailable``, so that it opens another feed. The store has
+        noted the refusal by then, and makes the hub poll.
         """
         error = reply if type(reply) is ServerError else ServerError(f"UNEXPECTED {reply!r:.100}")
         if reason := why_polled(error, self._source.keyprefix):
@@ -146,10 +146,11 @@ class EventFeed(Feed):
 class RedisFeed(EventFeed):
     """Events of one Redis server.
 
-    On RESP3, ``MGET`` follows ``SUBSCRIBE`` in the same buffer: the server's order closes the gap between the two in
-    one round trip. Otherwise a confirmed subscription is reported as "look for yourself".
+    On RESP3, ``MGET`` follows ``SUBSCRIBE`` in the same buffer: since the server keeps the order, nothing is missed
+    between them, in one round trip. Otherwise a confirmed subscription is emitted as ``(id, None)``, so that the hub
+    reads.
 
-    Watched ids are not kept: each message is for one of them, except for ids that are being unsubscribed.
+    Watched ids are not kept here, because each message is for one of them, or for an id that is being unsubscribed.
     """
 
     def __init__(self, address: Address, source: Source) -> None:
@@ -163,7 +164,7 @@ class RedisFeed(EventFeed):
         """Connect.
 
         Raises:
-            StoreUnavailable: that failed.
+            StoreUnavailable: connecting failed.
         """
         self._wire = await self._address.open(self._make_wire)
         self._reading = self._reading and self._wire.resp >= 3
@@ -173,7 +174,7 @@ class RedisFeed(EventFeed):
         return SubscriberWire(resp, meter, address, on_push=self._pushed, on_reply=self._replied, on_end=self._lost)
 
     async def watch(self, ids: Collection[str]) -> None:
-        """Subscribe to ``ids`` and read them, unless the hub is to read them."""
+        """Subscribe to ``ids`` and read them, unless the hub must read them."""
         self._unsubscribing.difference_update(ids)
         prefix = self._source.prefix
         commands = []
@@ -192,7 +193,7 @@ class RedisFeed(EventFeed):
         self._wire.send([pack("UNSUBSCRIBE", *[prefix + task_id for task_id in chunk]) for chunk in chunks(ids)])
 
     async def follow(self, ids: Collection[str], tell: NewsSink) -> None:
-        """Subscribe to the streams of ``ids``; they are to be read once that is confirmed."""
+        """Subscribe to the streams of ``ids``; readers must read them once that is confirmed."""
         self._tell = tell
         self._wire.send([pack("SUBSCRIBE", *keys) for keys in chunks(self._stream_prefix + i for i in ids)])
 

@@ -1,4 +1,4 @@
-"""What stores on one server and on a cluster have in common: commands, each about a key."""
+"""The common part of the stores on one server and on a cluster: commands, each about a key."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LEASE_KEY: Final = "celery-task-runner-"
 
 
 class KeyedStore(Store):
-    """Sends commands and understands their replies. Groups and leases have a key each, and need no more than that."""
+    """Sends commands and parses their replies. Groups and leases have one key each, so they are complete here."""
 
     keeps_leases = True
 
@@ -36,13 +36,13 @@ class KeyedStore(Store):
 
     @abstractmethod
     async def _run(self, commands: Sequence[tuple[str, bytes]], *, once: bool = False) -> list[Reply]:
-        """Send packed commands, each with the key that it is about, and return their replies.
+        """Send packed commands, each with its key, and return their replies.
 
-        Where ``once`` is set, they are not sent again by themselves after a connection was lost.
+        With ``once``, they are not repeated automatically after a lost connection.
         """
 
     def _checked(self, reply: Reply) -> Reply:
-        """Return ``reply``, or raise what it means: it is an error reply, or there is none."""
+        """Return ``reply``, or raise an error if it is an error reply or missing."""
         if type(reply) is ServerError:
             raise refused(reply, self.location, self.settings.keyprefix) from reply
         if isinstance(reply, StoreUnavailable):
@@ -56,12 +56,12 @@ class KeyedStore(Store):
         return reply
 
     async def _ask(self, key: str, *command: str | bytes) -> Reply:
-        """Send one command that is about ``key`` and return its reply; an error reply is raised."""
+        """Send one command about ``key`` and return its reply; an error reply is raised."""
         (reply,) = await self._run([(key, pack(*command))])
         return self._checked(reply)
 
     async def ping(self) -> None:
-        """Make one round trip; a server that denies ``PING`` has answered, too."""
+        """Make one round trip; a refusal of ``PING`` is an answer, too."""
         (reply,) = await self._run([(self._prefix, PING)])
         if not answers_ping(reply):
             self._checked(reply)

@@ -1,4 +1,4 @@
-"""The connection for commands: opened at first use, replaced when it is found dead."""
+"""The connection for commands: opened at its first use, and replaced when it is dead."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from aioresult.stores.redis.errors import ConnectionLost, ServerError
 from aioresult.stores.redis.wire import Meter, Reply
 
 _DEMOTED: Final = frozenset(("READONLY", "MASTERDOWN"))
-"""Codes of errors by which a server says that it has become a replica. Its address may lead to another one now."""
+"""Error codes of a server that has become a replica. Its address may lead to another server now."""
 
 
 class Link:
-    """Carries packed commands to one address and their replies back, for any number of callers at a time.
+    """Sends packed commands to one address and returns their replies, for any number of callers at a time.
 
-    A server that owes replies and has been silent for ``connect_timeout`` seconds is tested by a new connection. Where
-    that opens, perhaps to the successor of a primary that is frozen, the silent one is dead and what is under way on it
-    is repeated. Where it does not, the server may be busy, and is waited for as long as the settings say.
+    If replies are outstanding and the server has been silent for ``connect_timeout`` seconds, a new connection is
+    opened as a test. If it opens, perhaps to the successor of a frozen primary, the silent connection is dead and its
+    requests are repeated. If it does not open, the server may be busy; then the link waits as long as the settings say.
 
-    A server that is one of several (``waits=False``) must not hold up what is meant for the others. It is tested after
-    half of that time, and given up after the whole of it. For as long again, calls fail at once, while a new connection
-    is tried in the background.
+    A server that is one of several (``waits=False``) must not delay requests to the others. It is tested after half of
+    ``connect_timeout``, and given up after the whole of it. For the same time again, calls fail at once, while a new
+    connection is tried in the background.
     """
 
     def __init__(self, address: Address, meter: Meter, *, waits: bool = True) -> None:
@@ -42,23 +42,23 @@ class Link:
         self._test = Background(self._try_another, "aioresult tests a silent connection", pending=lambda: False)
         self._attempt = Background(self._try, "aioresult reconnects to a silent server", pending=lambda: False)
         self._outage = ""
-        """Why the server could not be reached the last time, if finding that out took a whole timeout."""
+        """Why the last attempt to reach the server failed, if it took the whole timeout."""
         self._outage_ends = 0.0
-        """Until when, in the loop's time, calls fail at once because of it."""
+        """Until when, in the loop's time, calls fail at once because of ``_outage``."""
 
     @property
     def resp(self) -> int:
-        """The protocol's version of the present connection, or of the last one; 0 before the first."""
+        """The protocol version of the present connection, or of the last one; 0 before the first."""
         return self._wire.resp if self._wire is not None else 0
 
     async def call(self, commands: Collection[bytes], *, once: bool = False) -> list[Reply]:
         """Send ``commands`` in one buffer and return their replies, error replies among them.
 
-        On a connection that turns out to be dead, or to lead to a server that has been demoted, everything is repeated
-        once on a new one; so all of it must be harmless when done twice, or ``once`` has to forbid that.
+        If the connection is dead, or leads to a server that was demoted, everything is repeated once on a new one. The
+        commands must therefore be harmless when executed twice, or ``once`` must forbid that.
 
         Raises:
-            StoreUnavailable: no connection, or none that lasted.
+            StoreUnavailable: connecting failed, or the connection was lost.
         """
         if not commands:
             return []
@@ -74,7 +74,7 @@ class Link:
         else:
             if not any(type(reply) is ServerError and reply.code in _DEMOTED for reply in replies):
                 return replies
-            wire.abort(ConnectionLost("the server was demoted"))  # others repeat what they have under way on it
+            wire.abort(ConnectionLost("the server was demoted"))  # other callers then repeat their requests
             if once:
                 raise StoreUnavailable(f"Redis at {self.address.location} is unavailable: it was demoted")
         try:
@@ -101,20 +101,20 @@ class Link:
             self._outage_ends = asyncio.get_running_loop().time() + self.address.connect_timeout
 
     def _check_outage(self) -> None:
-        """Raise ``StoreUnavailable`` if the server could not be reached lately, and try again in the background."""
+        """Raise ``StoreUnavailable`` if the server could not be reached recently, and try again in the background."""
         if self._outage and asyncio.get_running_loop().time() < self._outage_ends:
             self._attempt.begin()
             raise StoreUnavailable(self._outage)
 
     async def _try(self) -> None:
-        with suppress(AioResultError):  # it is noted, and told to whoever calls next
+        with suppress(AioResultError):  # it is noted, and raised by the next call
             await self._open()
 
     def _make_wire(self, resp: int) -> CommandWire:
         return CommandWire(resp, self._meter, self.address, self._silence_limit, self._test.begin)
 
     async def _try_another(self) -> None:
-        """Open another connection, and replace the present one by it if that is silent still."""
+        """Open another connection, which replaces the present one if that is still silent."""
         silent = self._wire
         if silent is None:
             return

@@ -17,7 +17,7 @@ from aioresult.stores.redis.link import Link
 from aioresult.stores.redis.wire import Meter, Reply, pack
 
 _ROUNDS: Final = 5
-"""How often a command is sent elsewhere before its redirection counts as an answer."""
+"""How often a redirected command is sent again before the redirection is returned as its reply."""
 _ASKING: Final = pack("ASKING")
 _SLOTS: Final = 16384
 Place = tuple[str, int]
@@ -25,10 +25,10 @@ Place = tuple[str, int]
 
 
 class Topology:
-    """The primaries and their slots, as one node saw them at one moment.
+    """The primaries and their slots, as one node reported them.
 
     Attributes:
-        primaries: where they are; those without a slot are left out.
+        primaries: their places; primaries without a slot are left out.
     """
 
     def __init__(self, ranges: Iterable[tuple[int, int, Place]], location: str) -> None:
@@ -42,7 +42,7 @@ class Topology:
         """Return the primary that holds ``key``.
 
         Raises:
-            StoreUnavailable: nobody does.
+            StoreUnavailable: no primary does.
         """
         slot = key_slot(key.encode(), _SLOTS)
         place = self._owners[slot]
@@ -52,7 +52,7 @@ class Topology:
 
 
 def _parse_slots(reply: Reply, asked: Place) -> list[tuple[int, int, Place]]:
-    """Return the ranges in a reply to ``CLUSTER SLOTS``; a node that does not know its own name means the one asked."""
+    """Return the ranges in a reply to ``CLUSTER SLOTS``; an entry without a host means the node that was asked."""
     ranges: list[tuple[int, int, Place]] = []
     if not isinstance(reply, list):
         return ranges
@@ -65,19 +65,19 @@ def _parse_slots(reply: Reply, asked: Place) -> list[tuple[int, int, Place]]:
 
 
 def _redirected(reply: ServerError, asked: Place) -> Place | None:
-    """Return where a ``MOVED`` or ``ASK`` reply points to; without a host, it is that of the node asked."""
+    """Return the place in a ``MOVED`` or ``ASK`` reply; without a host, it is that of the node that was asked."""
     place = str(reply).rpartition(" ")[2]
     host, _, port = place.rpartition(":")
     return (host or asked[0], int(port)) if port.isdecimal() else None
 
 
 class _Request(msgspec.Struct, eq=False):
-    """One command, with its reply and what is known of the node to send it to.
+    """One command, with its reply and the node to send it to.
 
     Attributes:
-        retried: whether it is not sent again where no node could be reached.
+        retried: whether it was repeated already after a node could not be reached.
         place: the node that has replied.
-        asked: the node to send it to, this time only.
+        asked: the node to send it to, for the next attempt only.
         moved_to: the node that holds its key now.
     """
 
@@ -96,7 +96,7 @@ class _Request(msgspec.Struct, eq=False):
         self.asked = self.moved_to = None
 
     def is_to_be_repeated(self) -> bool:
-        """Return whether to send it again: to ``asked``, which concerns this attempt only, or by a newer topology."""
+        """Return whether to send it again: to ``asked``, for one attempt, or by a newer topology."""
         reply = self.reply
         if type(reply) is ServerError:
             if reply.code == "ASK":
@@ -111,7 +111,7 @@ class _Request(msgspec.Struct, eq=False):
 
 
 class Router:
-    """One link per node in use, and the present topology, which is looked up when it turns out to be out of date."""
+    """One link per node in use, and the present topology, which is looked up again when it is out of date."""
 
     def __init__(
         self, seeds: Sequence[Place], address_of: Callable[[Place], Address], location: str, meter: Meter
@@ -127,7 +127,7 @@ class Router:
 
     @property
     def resp(self) -> int:
-        """The protocol's version on the connections so far; 0 before the first."""
+        """The protocol version of the connections so far; 0 before the first."""
         return max((link.resp for link in self._links.values()), default=0)
 
     # --- the topology ---
@@ -136,7 +136,7 @@ class Router:
         """Return the present topology, after looking it up if need be.
 
         Raises:
-            StoreUnavailable: no node can be asked.
+            StoreUnavailable: no node answers.
         """
         topology = self._topology
         if topology is None or topology is self._stale:
@@ -144,11 +144,11 @@ class Router:
         return topology
 
     def place_of(self, key: str) -> Place | None:
-        """Return where ``key`` is held, as far as is known."""
+        """Return the node that holds ``key``, if it is known."""
         return self._topology.owner(key) if self._topology is not None else None
 
     def outdate(self, topology: Topology) -> None:
-        """Take note that ``topology`` may be out of date: if it is still the present one, the next use replaces it."""
+        """Note that ``topology`` may be out of date: if it is still the present one, the next use replaces it."""
         self._stale = topology
 
     async def look_up(self, known: Topology | None, *first: Place | None) -> Topology:
@@ -160,7 +160,7 @@ class Router:
 
     async def _discover(self, first: Sequence[Place | None]) -> Topology:
         primaries = list(self._topology.primaries) if self._topology is not None else []
-        random.shuffle(primaries)  # many processes do not all ask the same node
+        random.shuffle(primaries)  # so that many processes do not all ask the same node
         problems = []
         places = [place for place in (*first, *primaries, *self._seeds) if place is not None]
         for place in dict.fromkeys(places):
@@ -194,12 +194,12 @@ class Router:
     async def run(self, commands: Sequence[tuple[str, bytes]], *, once: bool = False) -> list[Reply]:
         """Send packed commands, each to the node that holds its key, those for one node in one buffer.
 
-        Redirections are followed, and a node that cannot be reached is looked for once more, since another may have
-        taken its place. So all commands must be harmless when done twice, or ``once`` has to forbid that. Where a node
-        cannot be reached all the same, ``StoreUnavailable`` stands in the place of its replies.
+        Redirections are followed. If a node cannot be reached, the topology is looked up again, since another node may
+        have replaced it. All commands must therefore be harmless when executed twice, or ``once`` must forbid that. If
+        a node still cannot be reached, ``StoreUnavailable`` is returned in place of its replies.
 
         Raises:
-            StoreUnavailable: it cannot be found out which nodes are needed.
+            StoreUnavailable: the topology cannot be read.
         """
         requests = [_Request(key, command, once) for key, command in commands]
         todo = requests
@@ -234,7 +234,7 @@ class Router:
             await asyncio.gather(*(self._send(place, requests, once) for place, requests in groups.items()))
 
     async def _send(self, place: Place, requests: Sequence[_Request], once: bool) -> None:
-        """Send the requests of one node, and give them their replies, or the error."""
+        """Send the requests of one node, and assign them their replies, or the error."""
         link = self._links.get(place)
         if link is None:
             link = self._links[place] = Link(self.address_of(place), self._meter, waits=False)

@@ -1,6 +1,6 @@
-"""Whether a port speaks TLS, for those who reached it in the other way and were told nothing.
+"""Finding out whether a port uses TLS, after a connection of the other kind has failed without a reason.
 
-Redis resets a connection that begins without TLS where it expects it, and waits for more in the opposite case.
+A Redis that expects TLS resets a connection without it; in the opposite case it waits for more bytes.
 """
 
 from __future__ import annotations
@@ -10,24 +10,24 @@ import ssl
 from typing import Final
 
 _PATIENCE: Final = 1.0
-"""Seconds for finding out, on top of those that connecting took in vain."""
+"""Seconds for the test, in addition to those of the failed connection."""
 _REPLIES: Final = (b"+", b"-")
-"""With which a Redis begins its answer to PING: PONG, or that it wants a password first."""
+"""The first byte of Redis's answer to PING: ``+PONG``, or an error because it requires a password."""
 
 
 async def advice(host: str, port: int, *, encrypted: bool) -> str:
-    """Return what to change in the URL where the port speaks the other way, and nothing where that is not it."""
+    """Return what to change in the URL if TLS is wrongly on or off, else an empty text."""
     if encrypted:
         plain = await _speaks(host, port, None)
         return "; this port speaks no TLS: use redis:// in place of rediss://, without redis_backend_use_ssl" * plain
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False  # nothing is sent, hence nobody needs to be trusted
+    context.check_hostname = False  # nothing is sent, so the server need not be trusted
     context.verify_mode = ssl.CERT_NONE
     return "; this port speaks TLS: use rediss:// in place of redis://" * await _speaks(host, port, context)
 
 
 async def _speaks(host: str, port: int, context: ssl.SSLContext | None) -> bool:
-    """Return whether the port does TLS or, without a context, answers as a Redis does that wants none."""
+    """Return whether the port uses TLS or, without a context, answers like a Redis without TLS."""
     try:
         async with asyncio.timeout(_PATIENCE):
             reader, writer = await asyncio.open_connection(host, port, ssl=context)

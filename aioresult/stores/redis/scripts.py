@@ -48,13 +48,14 @@ return 1
 """Stores a record, sets its expiry and announces it, if it may replace what is stored.
 
 KEYS: the record's key, which is also its channel. ARGV: the record; "1" if its state is final; "EX", "PX" or "" for no
-expiry; the lifetime; the SHA1 of an old value that the caller has looked at and found replaceable, or "".
+expiry; the lifetime; the SHA1 of an old value that the caller has read and found replaceable, or "".
 
-Returns 1 if stored; 0 if it may not replace the old value; the old value itself where its state cannot be seen from
-outside (another serializer than JSON, or compressed): the caller then decodes it, decides by ``states.replaces`` and
-calls again with its SHA1. JSON shows its state because Celery writes ``status`` first. Most records are the first of
-their task, so that is tried first: every call takes its time in Lua. A value that is stored already, byte for byte, is
-stored and announced again: whoever repeats a call after a lost connection hears that it was written.
+Returns 1 if stored; 0 if it may not replace the old value; the old value itself if the script cannot read its state
+(another serializer than JSON, or compressed): the caller then decodes it, decides by ``states.replaces`` and calls
+again with its SHA1. In JSON the script can read the state because Celery writes ``status`` first. Most records are the
+first of their task, so this case is tried first, because every call in Lua takes time. If the same value is stored
+already, byte for byte, it is stored and announced again, so that a call that is repeated after a lost connection
+returns that it was written.
 """
 
 _SWAP: Final = """\
@@ -73,20 +74,20 @@ end
 redis.call('PUBLISH', key, value)
 return 1
 """
-"""Stores a record, sets its expiry and announces it, if what is stored is what the caller expects.
+"""Stores a record, sets its expiry and announces it, if the stored value is the one that the caller expects.
 
 KEYS and ARGV as above; the SHA1 is that of the only value that may be replaced, or "" where nothing may be stored.
 
-Returns 1 if stored, or stored already; else the value that was found: the caller decodes it, decides by
-``Record.goes_over`` and calls again with its SHA1; 0 where none was found.
+Returns 1 if stored, or stored already; else the value that was found, or 0 if there is none: the caller decodes it,
+decides by ``Record.goes_over`` and calls again with its SHA1.
 """
 ANYTHING: Final = "?"
-"""The SHA1 of no value: nothing is stored, and what was found is returned."""
+"""Not the SHA1 of any value: nothing is stored, and the old value is returned."""
 
 ENDED: Final = -1
 FULL: Final = -2
 _LARGEST_MESSAGE: Final = 16_384
-"""Bytes of items that travel in a message; beyond that, readers are told to read."""
+"""The most bytes of items in a message; for more, readers are told to read."""
 
 _APPEND: Final = f"""\
 local call, stream, record = redis.call, KEYS[1], KEYS[2]
@@ -170,25 +171,25 @@ return behind and first - 1 - behind or last
 """Appends items to a stream, sets its expiry and announces them, unless the task is final.
 
 KEYS: the stream's key, which is also its channel; the key of the task's record. ARGV: the lifetime in milliseconds, or
-""; the most items, or ""; "1" to delete the oldest beyond that; "1" to leave out what is there already; the SHA1 of a
-record that the caller has looked at and found not final, or ""; the items.
+""; the most items, or ""; "1" to delete the oldest beyond that; "1" to leave out items that are stored already; the
+SHA1 of a record that the caller has read and found not final, or ""; the items.
 
 Returns the number of the last of these items; or one of two negative numbers for a final task and a full stream; or the
-record, where its state cannot be seen from outside (another serializer than JSON, or compressed): the caller decides.
+record, if the script cannot read its state (another serializer than JSON, or compressed): then the caller decides.
 """
 
 
 def bulk(*parts: str | bytes) -> bytes:
-    """Return parts of a command as they are sent, without their number."""
+    """Return parts of a command in the form in which they are sent, without their count."""
     return pack(*parts).partition(b"\r\n")[2]
 
 
 class Script:
-    """A script that announces by ``command``, as the packed beginning of its calls.
+    """A script that announces by ``command``, in the form of the packed beginning of its calls.
 
     Attributes:
         known: calls it by its digest.
-        whole: calls it by its text, where the server does not know it (any more).
+        whole: calls it by its text, for a server that does not know it (any more).
     """
 
     def __init__(self, text: str, keys: int, command: str) -> None:
@@ -212,7 +213,7 @@ SHARDED: Final = Scripts("SPUBLISH")
 
 
 def lifetime(seconds: float | None) -> tuple[str, str]:
-    """Return option and number for SET: whole seconds as Celery's, fractions as milliseconds, empty for no expiry."""
+    """Return option and number for SET: whole seconds as in Celery, fractions as milliseconds, empty for no expiry."""
     if seconds is None:
         return "", ""
     if seconds == int(seconds):

@@ -1,4 +1,4 @@
-"""Servers whose address is asked from sentinels, because it changes when the primary fails."""
+"""Servers whose address comes from sentinels, because it changes when the primary fails."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from aioresult.stores.redis.errors import ConnectionLost
 
 
 class SentinelAddress(Address):
-    """The primary of a service. Sentinels are asked for it at each connection, so that it is followed when it moves.
+    """The primary of a service. Each new connection asks the sentinels for it, because it may have moved.
 
-    A server that is demoted answers ``READONLY`` or is told by its sentinel to drop its clients: both lead here.
+    A demoted server answers ``READONLY``, or drops its clients on a sentinel's command; both lead to a new connection.
 
     Attributes:
-        sentinels: hosts and ports of the sentinels, the one that was right the last time first.
+        sentinels: hosts and ports of the sentinels; the one that answered last time is the first.
         service: the name under which they know the primary.
-        min_other_sentinels: how many others a sentinel has to know to be believed.
-        sentinel_options: what the connections to them are made with.
+        min_other_sentinels: how many other sentinels a sentinel must know for its answer to count.
+        sentinel_options: the options of the connections to them.
     """
 
     def __init__(
@@ -51,14 +51,14 @@ class SentinelAddress(Address):
         return f"{self.service}/{self.options.get('db') or 0} (sentinels {places})"
 
     def check(self) -> None:
-        """Find out whether the options, those for the sentinels included, are understood, without connecting."""
+        """Check the options, including those for the sentinels, without connecting."""
         super().check()
         with self._understood():
             for host, port in self.sentinels:
                 self._client(host, port)
 
     async def _find(self) -> Mapping[str, Any]:
-        """Ask one sentinel after the other, the one that knew it last time first."""
+        """Ask one sentinel after the other, beginning with the one that answered last time."""
         problems = []
         for place in list(self.sentinels):
             try:
@@ -87,7 +87,7 @@ class SentinelAddress(Address):
         return {"host": state["ip"], "port": state["port"]}
 
     def _client(self, host: str, port: int) -> Sentinel:
-        """Return redis-py's client of one sentinel; RESP2, since that is what all of them speak."""
+        """Return redis-py's client of one sentinel, with RESP2, since all sentinels support it."""
         options = {"protocol": 2, "retry": Retry(NoBackoff(), 0), "max_connections": 1}
         options |= {**DRIVER_INFO, **self.sentinel_options}
         return Sentinel([(host, port)], self.min_other_sentinels, options)  # type: ignore[no-untyped-call]  # redis-py's

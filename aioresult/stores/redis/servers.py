@@ -1,4 +1,4 @@
-"""What servers say of themselves, as far as the user may ask."""
+"""Details about servers, as far as the user may read them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _DENIED: Final = "not permitted (the user lacks {})"
 
 
 def details(info: Reply, policy: Reply, resp: int) -> dict[str, str]:
-    """Return what an operator wants to know, from the replies to ``QUESTIONS``, which may be errors."""
+    """Return details for operators, from the replies to ``QUESTIONS``, which may be errors."""
     facts = _parsed(info)
     version = f"Redis {facts.get('redis_version', 'of unknown version')}"
     if "valkey_version" in facts:
@@ -30,7 +30,7 @@ def details(info: Reply, policy: Reply, resp: int) -> dict[str, str]:
 
 
 def is_in_cluster(info: Reply) -> bool:
-    """Return whether the server is part of a cluster, as far as the reply to ``INFO`` says so."""
+    """Return whether the server is part of a cluster, if the reply to ``INFO`` says so."""
     return _parsed(info).get("cluster_enabled") == "1"
 
 

@@ -1,4 +1,4 @@
-"""The store: Celery's keys, channels and payloads on one Redis server."""
+"""The store on one Redis server, with Celery's keys, channels and payloads."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ from aioresult.stores.redis.writes import Write, write_of
 
 
 class RedisStore(StreamStore):
-    """Results on Redis (or Valkey, or another server of its protocol), exactly where and as Celery keeps them.
+    """Results on Redis (or Valkey, or another server with its protocol), under the same keys and in the same format as
+    Celery.
 
     A record's key is also its channel, and the message is the record itself. Channels, unlike keys, do not belong to a
-    database: applications that share a server must not share task ids, whatever databases they use (random ids never
-    meet; ``global_keyprefix`` keeps chosen ones apart).
+    database: applications that share a server must not share task ids, even in different databases. (Random ids never
+    collide; for chosen ids there is ``global_keyprefix``.)
     """
 
     lanes = 2
@@ -41,7 +42,7 @@ class RedisStore(StreamStore):
 
     @classmethod
     def from_client(cls, client: object, settings: Settings) -> Self:
-        """Return a store that connects as ``client``, a ``redis.asyncio.Redis``, does, but by itself."""
+        """Return a store with its own connections, which have the options of ``client``, a ``redis.asyncio.Redis``."""
         if isinstance(client, RedisCluster):
             raise SettingsError(
                 "expected a client of one server, not of a cluster: hand it to Backend, or to RedisClusterStore"
@@ -66,14 +67,14 @@ class RedisStore(StreamStore):
         self.commands += commands
 
     async def get_many(self, ids: Sequence[str]) -> Mapping[str, Record]:
-        """Read by one ``MGET`` (or by several in one buffer, where there are very many)."""
+        """Read by one ``MGET`` (for very many ids, by several in one buffer)."""
         parts = list(chunks(ids))
         prefix, decode = self._prefix, self.codec.decode_record
         commands = [pack("MGET", *[prefix + task_id for task_id in part]) for part in parts]
         records: dict[str, Record] = {}
         for part, reply in zip(parts, await self._link.call(commands), strict=True):
             for task_id, payload in zip(part, self._list(reply), strict=True):
-                if payload:  # an empty value is no result, as in Celery
+                if payload:  # an empty value is not a result, as in Celery
                     records[task_id] = decode(task_id, payload)
         return records
 
@@ -81,11 +82,11 @@ class RedisStore(StreamStore):
         return await self._link.call([command for _, command in commands], once=once)
 
     def _server_of(self, key: str) -> Hashable:
-        """Return a value that tells the server which holds ``key`` from others."""
+        """Return a value that identifies the server that holds ``key``."""
         return None
 
     async def put_many(self, records: Sequence[Record]) -> Sequence[bool]:
-        """Write each record by one call of a script, all in one buffer; again where an old value must be decoded."""
+        """Write each record by one script call, all in one buffer; call again where an old value must be decoded."""
         writes = [self._write(record) for record in records]
         pending = writes
         while pending:
@@ -94,7 +95,7 @@ class RedisStore(StreamStore):
         return self._outcomes(writes)
 
     def _outcomes(self, writes: Sequence[Write]) -> Sequence[bool]:
-        """Return which were written."""
+        """Return for each write whether it was stored."""
         return [write.written for write in writes]
 
     def _write(self, record: Record) -> Write:
@@ -102,7 +103,7 @@ class RedisStore(StreamStore):
         return write_of(record, self._prefix + record.id, payload, ttl, self._scripts)
 
     def _settle(self, writes: list[Write], replies: list[Reply]) -> list[Write]:
-        """Take note of the outcomes, and return the writes that have to be sent again."""
+        """Note the outcomes, and return the writes that must be sent again."""
         again: list[Write] = []
         given: set[Hashable] = set()
         failure: ServerError | None = None
@@ -115,7 +116,7 @@ class RedisStore(StreamStore):
                     again.append(write)
             elif type(reply) is ServerError and reply.code == "NOSCRIPT":
                 place = self._server_of(write.key), write.script
-                write.whole = place not in given  # the first one carries the script itself, which the others then find
+                write.whole = place not in given  # the first call sends the script, which the others then use
                 given.add(place)
                 again.append(write)
             elif type(reply) is ServerError:
@@ -127,11 +128,11 @@ class RedisStore(StreamStore):
         return again
 
     def _may_replace(self, record: Record, payload: bytes) -> bool:
-        """Return whether ``record`` may replace ``payload``; what cannot be decoded may be replaced."""
+        """Return whether ``record`` may replace ``payload``; an undecodable payload may be replaced."""
         return record.goes_over(self.codec.decode_record(record.id, payload))
 
     async def delete_many(self, ids: Sequence[str]) -> None:
-        """Delete by one ``DEL`` (or by several in one buffer, where there are very many)."""
+        """Delete by one ``DEL`` (for very many ids, by several in one buffer)."""
         commands = [
             pack("DEL", *[key for task_id in part for key in (self._prefix + task_id, self._stream_key(task_id))])
             for part in chunks(ids)
@@ -140,20 +141,20 @@ class RedisStore(StreamStore):
             self._checked(reply)
 
     async def feed(self) -> EventFeed | None:
-        """Open a feed, unless subscribing was refused lately: then results are polled for."""
+        """Open a feed, unless subscribing was refused recently: then results are polled."""
         if refusal := self._source.refusal:
             warn_once(self.location, f"cannot push, so that results are polled for: {refusal}")
             return None
         return await self.open_feed()
 
     async def open_feed(self) -> EventFeed:
-        """Open a subscriber connection, whether or not subscribing was refused lately."""
+        """Open a subscriber connection, even if subscribing was refused recently."""
         feed = RedisFeed(self._address, self._source)
         await feed.open()
         return feed
 
     async def _try_to_subscribe(self) -> None:
-        """Find out whether this user may subscribe; the source takes note if not."""
+        """Find out whether this user may subscribe; a refusal is noted in the source."""
         feed, owed = await self.open_feed(), set(await self._probes())
         try:
             await feed.watch(owed)
@@ -168,7 +169,7 @@ class RedisStore(StreamStore):
             await feed.aclose()
 
     async def _probes(self) -> Sequence[str]:
-        """Return ids, which belong to no task: one for each server."""
+        """Return ids that belong to no task, one for each server."""
         return ["aioresult-probe"]
 
     async def capabilities(self) -> Capabilities:
@@ -180,14 +181,14 @@ class RedisStore(StreamStore):
         return Capabilities(push=True, mechanism=mechanism, reason=reason, details=found)
 
     def _mechanism(self) -> tuple[str, str]:
-        """Return how the server pushes, and why not in a better way."""
+        """Return how the server pushes, and why it does not push in a better way."""
         if self._link.resp >= 3:
             return "Redis pub/sub (RESP3, one connection)", ""
         reason = "the server does not speak RESP3, or the URL asks for protocol=2"
         return "Redis pub/sub (RESP2, a second connection reads)", reason
 
     async def _facts(self) -> dict[str, str]:
-        """Return what the server says of itself."""
+        """Return details about the server."""
         info, policy = await self._link.call(QUESTIONS)
         found = details(info if is_denied(info) else self._checked(info), policy, self._link.resp)
         if is_in_cluster(info):
@@ -195,5 +196,5 @@ class RedisStore(StreamStore):
         return found
 
     async def aclose(self) -> None:
-        """Close the command connection; feeds are closed by those who opened them."""
+        """Close the command connection; the openers of feeds close them."""
         await self._link.aclose()

@@ -1,7 +1,7 @@
-"""Streams on Redis: a list for each, whose first element says how many items before the others were deleted.
+"""Streams on Redis: a list for each, whose first element is the number of items that were deleted.
 
 The key ``celery-task-stream-<id>`` is also the channel. A message is the number of the first new item, followed by each
-item as `` <length>:<item>``; without items where they are too large to be sent to everybody.
+item as `` <length>:<item>``; without items if they are too large to be sent to all readers.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from aioresult.stores.redis.wire import Reply, pack
 from aioresult.stream import EMPTY, LOOK, Append, Chunk, Cursor, News, stream_ended, stream_full
 
 _NOTHING_SPECIAL: Final = bulk("", "")
-"""The arguments for an append that is not repeated, and not expected to find a certain record."""
+"""The arguments for an append that is not repeated and expects no certain record."""
 
 
 def sharing_slot(record_key: str, stream_key: str, task_id: str) -> str:
     """Return a key for a stream that a cluster keeps in the same slot as the record.
 
-    A cluster looks at what the first braces enclose, or at the whole key where they enclose nothing.
+    A cluster hashes the text in the first braces, or the whole key if they are empty.
 
     Raises:
-        InvalidTaskId: there is no such key.
+        InvalidTaskId: no such key exists.
     """
     opened = record_key.find("{")
     closed = record_key.find("}", opened + 1) if opened >= 0 else -1
     if closed > opened + 1:
-        return stream_key  # both have the same braces in them
+        return stream_key  # both contain the same braces
     if "}" in record_key:
         raise InvalidTaskId(
             f"task id {task_id!r}: on a Redis Cluster a task whose id has a closing brace, but no text in braces "
@@ -46,7 +46,7 @@ def sharing_slot(record_key: str, stream_key: str, task_id: str) -> str:
 
 
 def news_of(message: bytes) -> News:
-    """Return what a message on a stream's channel says."""
+    """Return the news in a message of a stream's channel."""
     head, _, rest = message.partition(b":")
     number, _, length = head.partition(b" ")
     if not length:
@@ -64,7 +64,7 @@ def news_of(message: bytes) -> News:
 
 
 class _Call(msgspec.Struct, eq=False):
-    """One append on its way into the store."""
+    """One append that is being stored."""
 
     append: Append
     expected: str = ""
@@ -73,7 +73,7 @@ class _Call(msgspec.Struct, eq=False):
 
 
 class StreamStore(KeyedStore):
-    """Keeps streams under keys of their own."""
+    """Keeps each stream under a key of its own."""
 
     keeps_streams = True
     _scripts = CLASSIC
@@ -113,7 +113,7 @@ class StreamStore(KeyedStore):
         return key, b"*%d\r\n%b%b%b%b%b" % (10 + len(items), head, names, self._append_options, rest, packed)
 
     def _again(self, call: _Call, reply: Reply | StoreUnavailable, tries: int) -> bool:
-        """Note what has been decided, and return whether the call has to be sent again."""
+        """Note the outcome, and return whether the call must be sent again."""
         append = call.append
         if isinstance(reply, StoreUnavailable):
             call.outcome = reply
@@ -141,8 +141,8 @@ class StreamStore(KeyedStore):
     async def read_many(self, cursors: Sequence[Cursor]) -> list[Chunk]:
         """Read by a few plain commands for each cursor, all in one buffer.
 
-        How many items were deleted is read before and after the items: where both differ from what was supposed, the
-        items were not those that were meant, and are read again.
+        The number of deleted items is read before and after the items. If both differ from the assumed number, other
+        items were read than intended, and the read is repeated.
         """
         deleted = [0] * len(cursors)
         chunks: list[Chunk | None] = [None] * len(cursors)

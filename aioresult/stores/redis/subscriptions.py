@@ -12,15 +12,15 @@ from aioresult.stores.redis.wire import INCOMPLETE, PING, Meter, Reply, Wire
 
 
 class SubscriberWire(Wire):
-    """Passes on messages, confirmations and the replies to reads as they arrive, in their order.
+    """Passes on messages, confirmations and the replies to reads in the order in which they arrive.
 
     Args:
-        resp: the protocol's version that was agreed on; below 3, every list is a push.
-        address: where it leads; it says when to send a ``PING``, too.
-        on_push: takes kind, channel and payload (or count) of each push.
-        on_reply: takes any other reply, but the answers to probes; returns why the connection is of no use any more, if
-            it is not.
-        on_end: takes the reason of the end, once.
+        resp: the negotiated protocol version; below 3, every list is a push.
+        address: the server; also gives when to send a ``PING``.
+        on_push: called with kind, channel and payload (or count) of each push.
+        on_reply: called with any other reply, except answers to probes; returns an error if the connection cannot be
+            used any more.
+        on_end: called once, with the reason of the end.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class SubscriberWire(Wire):
 
     def _give_up(self) -> None:
         if self._received:
-            self._answered()  # there is more than the answer to be read, and it is on its way
+            self._answered()  # a part of a reply has arrived, so the connection is alive
         else:
             self.abort(ConnectionLost(f"no answer to PING within {self._timeout:g} s"))
 

@@ -22,7 +22,7 @@ _SENTINEL_OPTIONS: Final = (
     *("master_name", "min_other_sentinels", "sentinel_kwargs", "sentinel_username", "sentinel_password"),
 )
 _MAY_HOLD_AT: Final = ("name", "password")
-"""Ends of the names of options whose value may hold an ``@`` as it is, as may those of TLS, which name files."""
+"""Suffixes of options whose value may hold a plain ``@``; so may the options of TLS, which name files."""
 _CERT_REQS: Final = {
     **dict.fromkeys(("none", "cert_none", str(int(ssl.CERT_NONE))), "none"),
     **dict.fromkeys(("optional", "cert_optional", str(int(ssl.CERT_OPTIONAL))), "optional"),
@@ -31,13 +31,13 @@ _CERT_REQS: Final = {
 
 
 def as_redis(scheme: str) -> str:
-    """Return ``scheme`` in lower case, with Redis for Valkey, which speaks the same language."""
+    """Return ``scheme`` in lower case, with Redis for Valkey, which has the same protocol."""
     scheme = scheme.lower()
     return f"redis{scheme.removeprefix('valkey')}" if scheme.startswith("valkey") else scheme
 
 
 def from_url(url: str, settings: Settings) -> Address:
-    """Return the address that a URL means, settings filling in where it is silent.
+    """Return the address for a URL; settings are used for what the URL does not contain.
 
     Raises:
         SettingsError: it cannot be understood.
@@ -68,7 +68,7 @@ def from_url(url: str, settings: Settings) -> Address:
 def connection_of(
     parts: SplitResult, options: dict[str, Any], settings: Settings
 ) -> tuple[type[driver.AbstractConnection], dict[str, Any]]:
-    """Return the class of the connections of a URL, and ``options`` with user, password, TLS and what settings add."""
+    """Return the connection class for a URL, and ``options`` with user, password, TLS and the settings added."""
     connection_class = _connection_class(as_redis(parts.scheme), options, settings)
     _authenticate(parts, options, settings)
     if settings.redis_client_name is not None:
@@ -79,10 +79,10 @@ def connection_of(
 
 
 def _sentinels(url: str, settings: Settings) -> SentinelAddress:
-    """Return the address that sentinels know.
+    """Return the address of a URL with sentinels.
 
-    Celery separates whole URLs by semicolons; database, user and password are those of the first. Others name all hosts
-    in one URL, separated by commas, and put the service's name before the database.
+    Celery separates whole URLs by semicolons; database, user and password are those of the first. Other programs list
+    all hosts in one URL, separated by commas, with the service's name before the database.
     """
     chunks = _chunks(url)
     first = chunks[0]
@@ -122,29 +122,29 @@ def _chunks(url: str) -> list[SplitResult]:
 
 
 def split(url: str) -> SplitResult:
-    """Split a URL; what is wrong with it is told without quoting it, since it may hold a password.
+    """Split a URL; errors do not quote it, since it may hold a password.
 
     Raises:
-        SettingsError: it cannot be split, or a password seems to go on where another part begins.
+        SettingsError: it cannot be split, or a password seems to contain a separator.
     """
     try:
         parts = urlsplit(url)
     except ValueError:
-        raise _malformed() from None  # the original quotes what may be a part of the password
-    behind = parts.path if parts.netloc else ""  # without a middle part, that is a file's
+        raise _malformed() from None  # the original error may quote a part of the password
+    behind = parts.path if parts.netloc else ""  # without a host part, this is the path of a file
     if "@" in behind + parts.fragment or any(map(_holds_password, parts.query.split("&"))):
         raise _malformed()
     return parts
 
 
 def _holds_password(option: str) -> bool:
-    """Return whether one option of a query looks like the rest of a password with a ``?`` in it."""
+    """Return whether an option of a query looks like the rest of a password that contains a ``?``."""
     name, _, value = option.partition("=")
     return "@" in name or ("@" in value and not name.endswith(_MAY_HOLD_AT) and not name.startswith("ssl_"))
 
 
 def hosts(netloc: str) -> list[tuple[str, int | None]]:
-    """Return the hosts and ports of a URL's middle part, which may name several, separated by commas."""
+    """Return the hosts and ports of a URL's host part, which may name several, separated by commas."""
     return [_place(split(f"//{place}")) for place in netloc.rpartition("@")[2].split(",") if place]
 
 
@@ -221,7 +221,7 @@ def _provider(value: object) -> CredentialProvider:
 
 
 def _connection_class(scheme: str, options: dict[str, Any], settings: Settings) -> type[driver.AbstractConnection]:
-    """Return the class to connect by, and add the options of TLS; certificates are verified unless told otherwise."""
+    """Return the connection class, and add the options of TLS; certificates are verified by default."""
     if scheme in _SOCKET_SCHEMES:
         return driver.UnixDomainSocketConnection
     extra = settings.redis_backend_use_ssl
@@ -241,7 +241,7 @@ def _connection_class(scheme: str, options: dict[str, Any], settings: Settings) 
     if "ssl_cert_reqs" in options:
         options["ssl_cert_reqs"] = _cert_reqs(options["ssl_cert_reqs"])
     if options.get("ssl_cert_reqs") != "none":
-        options.setdefault("ssl_check_hostname", True)  # redis-py's own default only from 6.0 on
+        options.setdefault("ssl_check_hostname", True)  # redis-py's own default only since 6.0
     return driver.SSLConnection
 
 

@@ -1,8 +1,8 @@
 """A connection to one Redis server, as an asyncio protocol over hiredis.
 
-redis-py connects, authenticates, does TLS and chooses the database. Then its transport is taken over: redis-py would
-need a task switch, a timeout and several calls for each message. There are two kinds: ``CommandWire`` for requests and
-their replies, and ``SubscriberWire`` for messages.
+redis-py connects, authenticates, sets up TLS and chooses the database. Then this protocol takes over its transport,
+because redis-py needs a task switch, a timeout and several calls for each message. There are two kinds: ``CommandWire``
+for requests and their replies, and ``SubscriberWire`` for messages.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import hiredis
 from aioresult.stores.redis.errors import ConnectionLost, ServerError
 
 Reply = object
-"""What hiredis makes of a reply: ``bytes``, ``int``, ``None``, a list of these, a ``ServerError``, ..."""
+"""A reply as parsed by hiredis: ``bytes``, ``int``, ``None``, a list of these, a ``ServerError``, ..."""
 
 Meter = Callable[[int], None]
-"""Takes the number of commands that have been sent."""
+"""Called with the number of commands that have been sent."""
 
 INCOMPLETE: Final = object()
 """What the parser returns until the next reply is complete."""
@@ -28,8 +28,8 @@ _BUFFER: Final = 2**16
 
 
 def pack(*command: str | bytes) -> bytes:
-    """Return a command as it is sent."""
-    packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]  # its stub knows tuples of one only
+    """Return a command in the form in which it is sent."""
+    packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]  # its stub declares only tuples of one
     return packed
 
 
@@ -37,12 +37,12 @@ PING: Final = pack("PING")
 
 
 class Wire(asyncio.BufferedProtocol):
-    """What both kinds of connection have in common: the transport, the parser and how it ends.
+    """The common part of both kinds of connection: the transport, the parser and the end.
 
-    Buffered, because asyncio otherwise allocates 256 KiB for each read, which may cost more than all the rest of it.
+    It is a buffered protocol, because asyncio otherwise allocates 256 KiB for each read, which may be the largest cost.
 
     Attributes:
-        resp: the protocol's version that was agreed on.
+        resp: the negotiated protocol version.
         lost: why the connection ended, or ``None`` while it is open.
     """
 
@@ -57,14 +57,14 @@ class Wire(asyncio.BufferedProtocol):
         self._buffer = bytearray(_BUFFER)
 
     def take_over(self, writer: asyncio.StreamWriter, unread: bytes) -> None:
-        """Become the protocol of ``writer``'s transport; ``unread`` is what the previous one had not consumed.
+        """Become the protocol of ``writer``'s transport; ``unread`` is what the previous protocol had not consumed.
 
         Raises:
             ConnectionLost: the connection has ended already.
         """
         if writer.transport.is_closing():
             raise ConnectionLost("the server closed the connection at once")
-        self._writer = writer  # kept, because newer Pythons close the transport when the writer is collected
+        self._writer = writer  # kept, because newer versions of Python close the transport when the writer is collected
         writer.transport.set_protocol(self)
         if unread:
             self._reader.feed(unread)
@@ -82,32 +82,32 @@ class Wire(asyncio.BufferedProtocol):
         self._writer.transport.write(buffer)
 
     def get_buffer(self, sizehint: int) -> bytearray:
-        """Return where the transport is to put what it reads."""
+        """Return the buffer into which the transport reads."""
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Take what the transport has read."""
+        """Parse what the transport has read."""
         try:
-            self._reader.feed(self._buffer, 0, nbytes)  # type: ignore[arg-type]  # any buffer will do
+            self._reader.feed(self._buffer, 0, nbytes)  # type: ignore[arg-type]  # it accepts any buffer
             self._dispatch()
         except hiredis.HiredisError as exc:
             self.abort(ConnectionLost(f"what the server sends is not understood: {exc}"))
 
     @abstractmethod
     def _dispatch(self) -> None:
-        """Pass on every reply that is complete."""
+        """Pass on every complete reply."""
 
     @abstractmethod
     def _end(self, reason: Exception) -> None:
-        """Tell those who wait for something of this connection that it has ended; called once."""
+        """Pass the reason of the end to all that wait for this connection; called once."""
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Take note of the end of the transport, whoever caused it."""
+        """Note the end of the transport, on either side."""
         self._note_end(exc or ConnectionLost("the server closed the connection"))
         self._gone.set()
 
     def abort(self, reason: Exception) -> None:
-        """End the connection now; replies that are still under way are lost."""
+        """End the connection now; outstanding replies are lost."""
         self._note_end(reason)
         if self._writer is not None:
             self._writer.transport.abort()

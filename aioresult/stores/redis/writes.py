@@ -1,4 +1,4 @@
-"""Records on their way into Redis."""
+"""Writes of records to Redis."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ class Write(msgspec.Struct, eq=False):
     def packed(self) -> bytes:
         """Return the call of the script.
 
-        What is the same in thousands of calls is packed once: it takes a third of the time of packing each as a whole.
+        Parts that are the same in thousands of calls are packed once, which takes a third of the time of packing each
+        call.
         """
         head = self.script.whole if self.whole else self.script.known
         name, value, rest = self.key.encode(), self.payload, _rest(self.final, self.ttl, self.expected)
@@ -43,7 +44,7 @@ class Write(msgspec.Struct, eq=False):
 
 
 def write_of(record: Record, key: str, payload: bytes, ttl: float | None, scripts: Scripts) -> Write:
-    """Return what stores ``record``; a conditional one depends on what is stored."""
+    """Return the write of ``record``; that of a conditional record depends on what is stored."""
     if not isinstance(record, Conditional):
         return Write(record, key, payload, ttl, scripts.put, record.status in READY_STATES)
     if record.over == UNFINISHED:
@@ -53,5 +54,5 @@ def write_of(record: Record, key: str, payload: bytes, ttl: float | None, script
 
 @lru_cache(maxsize=256)
 def _rest(final: bool, ttl: float | None, expected: str) -> bytes:
-    """Return the packed arguments behind key and value."""
+    """Return the packed arguments after key and value."""
     return bulk("1" if final else "", *lifetime(ttl), expected)
