@@ -70,7 +70,7 @@ def build(module: str | None, name: str, args: tuple[Any, ...]) -> Exception | N
 def _made(cls: type[Exception], args: tuple[Any, ...]) -> Exception | None:
     try:
         made: object = cls(*args)
-    except Exception:  # noqa: BLE001  (a registered constructor may raise anything; the caller then describes the exception)
+    except Exception:  # noqa: BLE001  (a registered constructor may raise anything; then the exception is described)
         return None
     return made if isinstance(made, Exception) else None
 
