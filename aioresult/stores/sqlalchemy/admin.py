@@ -1,4 +1,4 @@
-"""What an operator does to a database: create the tables, install and remove the trigger."""
+"""Administration of a database: create the tables, install and remove the trigger."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from aioresult.stores.sqlalchemy.store import SQLStore
 async def create_tables(store: Store) -> None:
     """Create the tables, columns and indexes that are missing, even if ``database_create_tables_at_setup`` is off.
 
-    Tables of Celery up to 5.6 have no index for expiry; those who store results wait while it is being built.
+    Tables of Celery up to 5.6 have no index for expiry; writers wait while it is being built.
 
     Raises:
-        Unsupported: it is no SQL store.
+        Unsupported: it is not a SQL store.
         SettingsError: the account lacks the right.
         StoreUnavailable: the database cannot be reached.
     """
@@ -26,10 +26,10 @@ async def install_trigger(store: Store, all_states: bool = False) -> bool:
 
     Args:
         store: the store.
-        all_states: announce every state and not only final ones; costs a notification for each.
+        all_states: announce every state and not only final ones, which costs a notification for each.
 
     Raises:
-        Unsupported: it is no PostgreSQL.
+        Unsupported: it is not PostgreSQL.
         SettingsError: the account lacks the right.
         StoreUnavailable: the database cannot be reached.
     """
@@ -40,7 +40,7 @@ async def install_trigger(store: Store, all_states: bool = False) -> bool:
 
 
 async def uninstall_trigger(store: Store) -> bool:
-    """Remove the trigger; return whether it was there. Raises as ``install_trigger``."""
+    """Remove the trigger; return whether it existed. Raises as ``install_trigger``."""
     return await _sql(store).database.run(triggers.uninstall)
 
 

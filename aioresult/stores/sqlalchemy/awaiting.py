@@ -1,4 +1,4 @@
-"""Waiting for a database: no longer than makes sense, and not shorter than is safe."""
+"""Waiting for a database: with a time limit, and without losing connections when cancelled."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Outcome = TypeVar("Outcome")
 
 
 async def answered(answer: Awaitable[Outcome], patience: float | None) -> Outcome:
-    """Return ``answer``, or raise ``Silence`` where it takes longer than ``patience``."""
+    """Return ``answer``, or raise ``Silence`` if it takes longer than ``patience``."""
     limit = asyncio.timeout(patience)
     try:
         async with limit:
@@ -26,9 +26,9 @@ async def answered(answer: Awaitable[Outcome], patience: float | None) -> Outcom
 async def to_its_end(
     opening: Coroutine[Any, Any, Outcome], discard: Callable[[Outcome], Awaitable[object]] | None = None
 ) -> Outcome:
-    """Await ``opening`` to its end even if cancelled meanwhile, and then ``discard`` what came of it.
+    """Await ``opening`` to its end even if cancelled meanwhile, and then ``discard`` its result.
 
-    A connection whose opening is interrupted at the wrong moment is lost to SQLAlchemy, but not closed.
+    If opening a connection is interrupted at the wrong moment, SQLAlchemy loses it without closing it.
     """
     task = asyncio.create_task(opening, name="aioresult opens a database")
     try:

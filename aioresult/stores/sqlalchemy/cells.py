@@ -1,6 +1,6 @@
-"""What drivers hand over for one column of one row: what can be read is, and the rest is an error of that record.
+"""Values of columns as drivers return them: a value of the wrong type is an error of its record only.
 
-The types of a table that others have made, and of every single value in SQLite, are none of our choice.
+The types of a foreign table's columns, and of every single value in SQLite, may be any.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from aioresult.errors import DecodeError
 
 
 def text(value: object, what: str) -> str | None:
-    """Return ``value``, which is meant to be text.
+    """Return ``value``, which should be text.
 
     Raises:
-        DecodeError: it is none.
+        DecodeError: it is not.
     """
     if value is None or isinstance(value, str):
         return value
@@ -24,7 +24,7 @@ def text(value: object, what: str) -> str | None:
 
 
 def payload(value: object, what: str) -> bytes | str | None:
-    """Return ``value``, which is meant to be something encoded. Raises as ``text``."""
+    """Return ``value``, which should be an encoded value. Raises as ``text``."""
     if value is None or isinstance(value, bytes | str):
         return value
     if isinstance(value, bytearray | memoryview):
@@ -33,7 +33,7 @@ def payload(value: object, what: str) -> bytes | str | None:
 
 
 def number(value: object, what: str) -> int | None:
-    """Return ``value``, which is meant to be a whole number. Raises as ``text``."""
+    """Return ``value``, which should be a whole number. Raises as ``text``."""
     if value is None or isinstance(value, int):
         return value
     if isinstance(value, float) and value.is_integer():

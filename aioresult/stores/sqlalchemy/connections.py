@@ -1,8 +1,8 @@
-"""The connections of one engine: which of them can be used, and who has his turn.
+"""The connections of one engine: which of them can be used, and which caller is next.
 
-A pooler before the server may accept a connection, and keep what is sent over it waiting until another client leaves,
-which may be never. So a connection counts from its first answer on, one at most is waiting for that, and whoever needs
-one meanwhile gets the first of the others that is free.
+A pooler in front of the server may accept a connection, and delay its statements until another client leaves, perhaps
+for ever. Therefore a connection is used only after its first answer, and at most one connection waits for that.
+Meanwhile callers get the first of the other connections that is free.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from aioresult.stores.sqlalchemy.failures import Lost
 
 _SINCE: Final = "aioresult knows it since"
 _PAUSE: Final = 1.0
-"""Seconds after which another connection is asked for, once that has failed while there are some that work."""
+"""Seconds until another connection is opened, after that has failed while others work."""
 
 
 class Connections:
-    """Hands out the connections of ``engine``.
+    """Gives the connections of ``engine`` to callers.
 
-    One that is not ``owned`` only lends its connections, which go back after each use. Ours are replaced by new ones
-    after ``recycle`` seconds; -1 is for never.
+    Connections of an engine that is not ``owned`` go back to it after each use. Ours are replaced by new ones after
+    ``recycle`` seconds; -1 means never.
 
     Attributes:
-        pooled: whether the newest connection leads to a pooler instead of to the server itself.
+        pooled: whether the newest connection leads to a pooler instead of the server itself.
     """
 
     def __init__(self, engine: AsyncEngine, chosen: type[Dialect], *, owned: bool, recycle: float) -> None:
@@ -42,19 +42,19 @@ class Connections:
         self._owned = owned
         self._recycle = recycle if recycle >= 0 else math.inf
         self._most: float = 0
-        """How many connections are kept here, out of the engine's pool; 0 where that one keeps them."""
-        if owned and chosen.greets and isinstance(engine.pool, QueuePool):  # other kinds of pools keep none
+        """How many connections are kept here, outside the engine's pool; 0 if the pool keeps them."""
+        if owned and chosen.greets and isinstance(engine.pool, QueuePool):  # other kinds of pools keep no connections
             self._most = engine.pool.size() or math.inf
         self._known = 0
-        """How many of those there are, in use or idle."""
+        """How many of these connections exist, in use or idle."""
         self._idle: list[AsyncConnection] = []
         self._waiting: deque[asyncio.Future[AsyncConnection]] = deque()
         self._attempt: asyncio.Task[AsyncConnection] | None = None
         self._attempted_at = -math.inf
-        """When it began."""
+        """When the attempt began."""
         self._not_before = -math.inf
         self._trusted_from = -math.inf
-        """When a connection was found dead: those that were there before probably are, too."""
+        """When a connection was found dead: older connections are probably dead, too."""
         self._closed = False
         self.pooled = False
 
@@ -63,13 +63,13 @@ class Connections:
         while True:
             connection = await (self._turn() if self._most else self._opened())
             since: float = connection.info[_SINCE]
-            # It was not there yet when another one was found dead, and is not too old.
+            # It was opened after another one was found dead, and is not too old.
             if since >= self._trusted_from and (not self._most or time.monotonic() < since + self._recycle):
                 return connection
             await self._discard(connection)
 
     async def release(self, connection: AsyncConnection) -> None:
-        """Give back what ``acquire`` has returned."""
+        """Return a connection that ``acquire`` has returned."""
         if self._closed and self._owned:
             await self._drop(connection)
         elif not self._most:
@@ -77,12 +77,12 @@ class Connections:
         elif connection.invalidated:
             await self._discard(connection)
         else:
-            if connection.in_transaction():  # so SQLAlchemy calls it; the server does not know of any
+            if connection.in_transaction():  # only SQLAlchemy considers this a transaction; the server has none
                 await connection.rollback()
             self._offer(connection)
 
     async def take(self) -> Any:
-        """Return a driver's connection for lasting use, which is none of these any more; whoever asked closes it."""
+        """Return a driver's connection for lasting use. It leaves this object, and the caller must close it."""
         raw = await (await self.acquire()).get_raw_connection()
         found = raw.driver_connection
         raw.detach()
@@ -90,11 +90,11 @@ class Connections:
         return found
 
     def distrust(self) -> None:
-        """Replace before their next use the connections that are there now."""
+        """Replace all present connections before their next use."""
         self._trusted_from = time.monotonic()
 
     async def aclose(self) -> None:
-        """Close the connections, unless they are the caller's; those in use, when they are given back."""
+        """Close the connections, unless they are the caller's; those in use are closed when they are returned."""
         self._closed, self._most = True, 0
         if (attempt := self._attempt) is not None:
             attempt.cancel()
@@ -112,7 +112,7 @@ class Connections:
             return self._idle.pop()
         turn: asyncio.Future[AsyncConnection] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
-        self._reach_out()
+        self._open_one_more()
         try:
             return await turn
         except asyncio.CancelledError:
@@ -129,19 +129,19 @@ class Connections:
         self._idle.append(connection)
 
     def _lose(self) -> None:
-        """Take note that a connection has gone."""
+        """Note that a connection has ended."""
         self._known -= 1
-        self._reach_out()
+        self._open_one_more()
 
-    def _reach_out(self) -> None:
-        """Ask for one more connection, where somebody waits for it and there may be one."""
+    def _open_one_more(self) -> None:
+        """Open one more connection, if a caller waits and the limits allow it."""
         rests = self._known > 0 and time.monotonic() < self._not_before
         if self._waiting and self._attempt is None and not rests and self._known < self._most:
             self._attempted_at = time.monotonic()
             self._attempt = owned_task(self._opened(), "aioresult opens a connection")
-            self._attempt.add_done_callback(self._reached)
+            self._attempt.add_done_callback(self._on_opened)
 
-    def _reached(self, attempt: asyncio.Task[AsyncConnection]) -> None:
+    def _on_opened(self, attempt: asyncio.Task[AsyncConnection]) -> None:
         self._attempt = None
         if attempt.cancelled():
             error: BaseException | None = None if self._most else Lost("the database was closed meanwhile")
@@ -151,14 +151,14 @@ class Connections:
                 self._known += 1
                 self._offer(attempt.result())
             elif self._attempted_at < self._trusted_from:
-                error = None  # cut off together with those that were there
+                error = None  # lost together with the present connections
             elif self._known:
                 self._not_before, error = time.monotonic() + _PAUSE, None
         while error is not None and self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():
                 turn.set_exception(error)
-        self._reach_out()
+        self._open_one_more()
 
     # --- connections ---
 
@@ -191,8 +191,8 @@ class Connections:
         await connection.close()
 
     async def _put_back(self, connection: AsyncConnection) -> None:
-        # Our engines send nothing when a connection goes back to the pool, so that nothing can interrupt it. Others
-        # may, and SQLAlchemy loses a connection that is interrupted then: hence a task of its own (which would be
-        # cancelled before it begins where the loop is just ending).
+        # Our engines send nothing when a connection goes back to the pool, so this cannot be interrupted. Other engines
+        # may, and SQLAlchemy loses a connection that is interrupted then. Therefore they get a task of their own. (At a
+        # loop's end, that task would be cancelled before it begins.)
         closing = connection.close()
         await (closing if self._owned else asyncio.shield(closing))

@@ -1,4 +1,4 @@
-"""Creating what is missing of the tables, while others may be doing the same."""
+"""Creating missing tables, while other processes may be doing the same."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _ATTEMPTS: Final = 10
 
 
 async def create_all(link: Link, tables: Tables, chosen: type[Dialect]) -> None:
-    """Create all tables, their columns and indexes, as far as they are missing.
+    """Create all missing tables, columns and indexes.
 
     Raises:
-        DBAPIError: that is not allowed.
+        DBAPIError: the account may not do so.
     """
     for kind in get_args(Kind):
         await _create(link, tables, kind, chosen, indexes=True)
@@ -33,11 +33,11 @@ async def create_all(link: Link, tables: Tables, chosen: type[Dialect]) -> None:
 
 
 async def create_for(link: Link, tables: Tables, writes: Kind, chosen: type[Dialect]) -> None:
-    """Create what is missing of the table ``writes``; Celery's other one too, if there is none of them yet.
+    """Create the table ``writes``, or what it lacks; also Celery's other table, if neither exists yet.
 
     Raises:
         DBAPIError: the table is missing, and may not be created.
-        SettingsError: the same for a table that only this library creates: how somebody else may do it.
+        SettingsError: the same for a table that only this library creates; says how another account can do it.
     """
     needed: tuple[Kind, ...] = ("task", "stream") if writes == "stream" else (writes,)
     for kind in needed:
@@ -61,7 +61,7 @@ async def create_for(link: Link, tables: Tables, writes: Kind, chosen: type[Dial
 
 
 async def create_quietly(link: Link, tables: Tables, kind: Kind, chosen: type[Dialect]) -> None:
-    """Create a table if it is missing and may be created: it is not needed now, and perhaps never."""
+    """Create a table if it is missing and may be created; otherwise do nothing, since it may never be needed."""
     try:
         await _create(link, tables, kind, chosen)
     except DBAPIError as exc:
@@ -71,7 +71,7 @@ async def create_quietly(link: Link, tables: Tables, kind: Kind, chosen: type[Di
 async def _create(link: Link, tables: Tables, kind: Kind, chosen: type[Dialect], *, indexes: bool = False) -> bool:
     """Create one table if it is missing, and return whether it was created here.
 
-    Indexes are added to tables only where an operator asks for it: writers have to wait while that is done.
+    Indexes are added to tables only on an operator's command, because writers must wait meanwhile.
     """
     table = tables.of(kind)
     attempt, created = 0, False
@@ -81,7 +81,7 @@ async def _create(link: Link, tables: Tables, kind: Kind, chosen: type[Dialect],
                 await chosen.lock_for_creating(link)
                 await link.connection.run_sync(schema.create, table, indexes=indexes)
             created = True
-        except DBAPIError as exc:  # a Celery worker was faster, perhaps: the next look finds what it created
+        except DBAPIError as exc:  # perhaps another process was faster: the next check finds its table
             attempt += 1
             if attempt == _ATTEMPTS or link.connection.invalidated or judge(exc, "").alone:
                 raise

@@ -1,4 +1,4 @@
-"""One database, opened at first use: an engine, its tables, and the one way in which statements are sent."""
+"""One database, opened at its first use: an engine, its tables, and the one way to send statements."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from aioresult.stores.sqlalchemy.urls import Target
 Outcome = TypeVar("Outcome")
 
 _REPEATS: Final = 1
-"""How often a call is made again after a connection was found dead."""
+"""How often a call is repeated after a connection was found dead."""
 _CONFLICT_REPEATS: Final = 8
 """The same after a deadlock with another writer."""
 _FEW: Final = 1000
@@ -38,14 +38,14 @@ _LITTLE: Final = 2**20
 
 
 def is_small(rows: int, octets: int = 0) -> bool:
-    """Return whether a database finds or writes so much within moments."""
+    """Return whether a database finds or writes this amount in a very short time."""
     return rows <= _FEW and octets <= _LITTLE
 
 
 class Database:
-    """Where the statements of one store go, each of which is counted by ``count``.
+    """Sends the statements of one store, and calls ``count`` for each.
 
-    An engine that is given as ``client`` is the caller's, and stays open; without it one is made.
+    An engine that is given as ``client`` belongs to the caller, and stays open; otherwise one is made.
     """
 
     def __init__(
@@ -62,7 +62,8 @@ class Database:
         self._connections: Connections | None = None
         self._link_class: type[Link] = Link
         self._named = self._together = True
-        """Whether, for all that is known, statements may have names, and several may be one transaction."""
+        """Whether statements may have names, and several may form a transaction; true until an error shows
+        otherwise."""
         self._opening = Opening(
             self._chosen,
             self.location,
@@ -78,23 +79,23 @@ class Database:
     async def run(
         self, work: Callable[[Link, Dialect], Awaitable[Outcome]], *, small: bool = False, writes: Kind | None = None
     ) -> Outcome:
-        """Do ``work`` on a connection; again if it was dead, another writer was in the way, or the tables had changed.
+        """Do ``work`` on a connection; repeat it if that was dead, after a conflict, or if the tables had changed.
 
         Args:
             work: what to do; it may be done twice.
-            small: it concerns few rows, so that a connection without an answer for ``Dialect.patience`` counts as dead.
-            writes: which table it stores something in: that is created where it is missing, if the settings allow.
+            small: it concerns few rows, so a connection without an answer for ``Dialect.patience`` counts as dead.
+            writes: the table that it writes to, which is created if it is missing and the settings allow it.
 
         Raises:
             StoreUnavailable: the database cannot be reached, or does not answer.
             SettingsError: the tables are missing, or the account may not use them.
-            EncodeError: the database does not take a value.
+            EncodeError: the database refuses a value.
         """
         patience = self._chosen.patience if small else None
 
         async def on_link() -> Outcome:
             nonlocal patience
-            limit, patience = patience, None  # a second attempt has a new connection, and time
+            limit, patience = patience, None  # a second attempt gets a new connection, and the full time
             async with asyncio.timeout(self._chosen.deadline):
                 dialect = await self._opening.dialect(writes)
                 async with self._link() as link:
@@ -103,7 +104,7 @@ class Database:
         return await self._insist(on_link)
 
     async def create(self) -> None:
-        """Create tables, columns and indexes that are missing, whatever the settings say; raises as ``run``."""
+        """Create missing tables, columns and indexes, whatever the settings; raises as ``run``."""
 
         async def on_link() -> None:
             async with self._link() as link:
@@ -113,7 +114,7 @@ class Database:
         await self._insist(on_link)
 
     async def _insist(self, attempt_once: Callable[[], Awaitable[Outcome]]) -> Outcome:
-        """Call, and call again where that may help; translate errors where not."""
+        """Call, and repeat the call where that may help; otherwise translate the error."""
         attempt = 0
         while True:
             try:
@@ -134,12 +135,12 @@ class Database:
         return self._opening.found
 
     async def ready(self) -> Dialect:
-        """Return the same after opening the database if need be; raises as ``run``."""
+        """Return the same, after opening the database if necessary; raises as ``run``."""
         found = self._opening.usable(None)
         return found if found is not None else await to_its_end(self.run(_dialect))
 
     async def driver_connection(self) -> Any:
-        """Return a driver's connection for lasting use, which leaves the pool; whoever asks for it closes it.
+        """Return a driver's connection for lasting use. It leaves the pool, and the caller must close it.
 
         Raises:
             StoreUnavailable: the database cannot be reached.
@@ -157,7 +158,7 @@ class Database:
         return self._connections is not None and self._connections.pooled
 
     def distrust(self) -> None:
-        """Take note that a connection was found dead, by whoever uses it: those beside it are replaced before use."""
+        """Note that a user of a connection has found it dead: the other connections are replaced before use."""
         if self._connections is not None:
             self._connections.distrust()
 
@@ -170,11 +171,11 @@ class Database:
 
     @asynccontextmanager
     async def _link(self, *, counting: bool = True) -> AsyncIterator[Link]:
-        """Give a connection; what is sent to open the database is not counted, since it is no cost of waiting."""
+        """Give a connection; statements that open the database are not counted, since waiting does not cause them."""
         connections = self._made_connections()
         try:
             connection = await connections.acquire()
-        except TypeError as exc:  # what the driver says to an argument that it does not know
+        except TypeError as exc:  # the driver's error for an unknown argument
             raise SettingsError(f"setting database_engine_options or the URL's query: {exc}") from exc
         count = self.count if counting else lambda: None
         link = self._link_class(connection, count, together=self._together)
@@ -212,7 +213,7 @@ class Database:
                 engine, self._link_class = make_engine(
                     self.target, self.settings, lambda: self._opening.writes, named=self._named
                 )
-            # SQLAlchemy wraps what goes wrong in a statement, but not in connecting, and not everything.
+            # SQLAlchemy wraps most errors of statements, but not those of connecting.
             unwrapped = self._chosen.driver_errors(engine.dialect.driver)
             self._errors = (SQLAlchemyError, OSError, engine.dialect.loaded_dbapi.Error, *unwrapped)
             owned, recycle = self._client is None, recycle_of(self.settings)

@@ -1,12 +1,13 @@
-"""``date_done`` as each kind of database holds it: a column without a zone, whose meaning depends on who wrote it.
+"""``date_done`` in each kind of database: a column without a zone, whose meaning depends on the writer.
 
-From 5.5 on, Celery hands an aware date in its application's zone to the driver. On SQLite and MySQL the zone is then
-dropped, so that the column holds wall time of the application. PostgreSQL converts to the session's time zone, which
-its statements do here too (see ``dialects/postgresql.py``), so that aware dates go both ways. Up to 5.4 the date is in
-UTC, whatever the application's zone; only PostgreSQL makes the same of both.
+Since 5.5, Celery passes an aware date in its application's zone to the driver. On SQLite and MySQL the zone is dropped,
+so that the column holds the application's wall time. PostgreSQL converts to the session's time zone, and our statements
+do so too (see ``dialects/postgresql.py``), so that aware dates are passed in both directions. Up to 5.4 the date is in
+UTC, whatever the application's zone; only on PostgreSQL both give the same.
 
-So a date is as right as the zone in which it is read: that of the settings, or of the session. Nothing that is read is
-judged by it, and what is deleted or replaced because of its age is given a day more where the zone is in doubt.
+Therefore a date is right only if it is read in the writer's zone: that of the settings, or of the session. Reading a
+result does not depend on its date. Before a row is deleted or replaced because of its age, a day is added where the
+zone is uncertain.
 """
 
 from __future__ import annotations
@@ -16,21 +17,21 @@ from typing import Protocol
 
 
 class Dates(Protocol):
-    """Converts between aware dates and the form in which statements take and return them."""
+    """Converts between aware dates and the form in statements and rows."""
 
     @property
     def zone_is_certain(self) -> bool:
-        """Whether all writers write in one zone, as far as can be known."""
+        """Whether all writers use the same zone, as far as is known."""
 
     def to_column(self, date: datetime) -> object:
-        """Return ``date`` as a statement takes it."""
+        """Return ``date`` in the form for a statement."""
 
     def from_column(self, value: object) -> datetime | None:
-        """Return what a statement returned as an aware date in UTC, or ``None`` where it is no date."""
+        """Return a column's value as an aware date in UTC, or ``None`` if it is not a date."""
 
 
 class AwareDates:
-    """Aware dates both ways: the statements convert, to a zone that is the session's."""
+    """Aware dates in both directions: the statements convert them to the session's zone."""
 
     zone_is_certain = False
 
@@ -42,14 +43,14 @@ class AwareDates:
 
 
 class WallDates:
-    """Wall time of ``zone``, or local time where that is ``None``."""
+    """Wall time of ``zone``, or local time if that is ``None``."""
 
     def __init__(self, zone: tzinfo | None) -> None:
         self._zone = zone
 
     @property
     def zone_is_certain(self) -> bool:
-        # UTC is what each generation of Celery writes by default. With another zone, Celery up to 5.4 writes UTC.
+        # By default, all versions of Celery write UTC. With another zone, Celery up to 5.4 still writes UTC.
         return self._zone is not None and str(self._zone) == "UTC"
 
     def to_column(self, date: datetime) -> object:
@@ -68,7 +69,7 @@ class WallDates:
 
 
 class TextDates(WallDates):
-    """The same as text: SQLite has no dates, and this is what SQLAlchemy writes there."""
+    """The same as text: SQLite has no dates, and SQLAlchemy writes this text there."""
 
     def to_column(self, date: datetime) -> object:
         return self._wall(date).isoformat(" ", "microseconds")

@@ -1,4 +1,4 @@
-"""SQLAlchemy's engines, as the settings want them."""
+"""Making SQLAlchemy's engines by the settings."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ _BLOCKING_POOLS: Final = (QueuePool, SingletonThreadPool)
 def make_engine(
     target: Target, settings: Settings, writes: Callable[[], bool], *, named: bool = True
 ) -> tuple[AsyncEngine, type[Link]]:
-    """Return a new engine in autocommit mode, and the way to send statements over its connections.
+    """Return a new engine in autocommit mode, and the class that sends statements over its connections.
 
     Args:
-        target: where they lead.
-        settings: have the options.
-        writes: tells whether a new connection is for a store that writes.
-        named: whether statements may have names, as far as the options want it.
+        target: the database.
+        settings: contain the options.
+        writes: returns whether a new connection is for a store that writes.
+        named: whether statements may have names, if the options say so.
 
     Raises:
         SettingsError: ``database_engine_options`` or ``database_engine_callback`` cannot be used.
@@ -62,14 +62,14 @@ def make_engine(
     nameless = {} if named else chosen.nameless(target)
     try:
         arguments = driver_called(driver).finish({**own.pop("connect_args", {}), **wanted, **nameless})
-    except SettingsError as exc:  # of several options together, from the URL and the settings
+    except SettingsError as exc:  # about several options together, from the URL and the settings
         raise SettingsError(f"the options for {target.location} cannot be used: {exc}") from exc
     options = {
         **own,
         **given,
         "pool_recycle": recycle_of(settings),
         "isolation_level": "AUTOCOMMIT",
-        "skip_autocommit_rollback": True,  # else one is sent whenever a connection goes back to its pool
+        "skip_autocommit_rollback": True,  # otherwise a ROLLBACK is sent when a connection goes back to its pool
         "hide_parameters": True,
     }
     try:
@@ -83,13 +83,13 @@ def make_engine(
 
 
 def recycle_of(settings: Settings) -> float:
-    """Return how many seconds a connection is used before it is replaced by a new one; -1 for ever."""
+    """Return after how many seconds a connection is replaced by a new one; -1 for never."""
     seconds: float = (settings.database_engine_options or {}).get("pool_recycle", _RECYCLE)
     return seconds
 
 
 def _meaningful(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those of the engine's options that mean something to an asynchronous one."""
+    """Return the engine's options that apply to an asynchronous engine."""
     kept = dict(given)
     for name, value in given.items():
         if name in _WITHOUT_MEANING or (name == "poolclass" and value in _BLOCKING_POOLS):
@@ -99,7 +99,7 @@ def _meaningful(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _resolved(callback: Any) -> Callable[[Any], object]:
-    """Return the function that ``database_engine_callback`` is or names, as ``"module:function"`` or with a dot."""
+    """Return the function of ``database_engine_callback``, which may be a name: ``"module:function"`` or with a dot."""
     if isinstance(callback, str):
         try:
             callback = resolve_name(callback)

@@ -1,4 +1,4 @@
-"""What a driver's error means, and what can be done about it. Nothing here waits for anything."""
+"""What a driver's error means, and how to react. Nothing here waits."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _STATEMENT_MODE: Final = "statement pooling mode"
 _NO_PARAMETER: Final = "unrecognized configuration parameter"
 _CONFLICT: Final = {"40001", "40P01", 1213, 1205}
 _NO_MORE_IDS: Final = {"2200H", "22003"}
-"""The second one says of a number that its column is too small: of those that we store, only ``id`` can be."""
+"""The second one means that a column is too small for a number; of our numbers, this can only be ``id``."""
 _UNUSABLE: Final = {"42P10", 1364}
 _TOO_LONG: Final = {1406, 1366}
 NOT_UTF8: Final = "decode to UTF-8"
-"""What Python's module for SQLite says of a text that is none, before it quotes it."""
+"""The beginning of the error of Python's SQLite module for a text that is not UTF-8; the text follows."""
 _STATE: Final = frozenset({"08", "53", "57", "58", "XX"})
-"""Classes of SQLSTATE that say something of the server's state or of the connection, and nothing of what was asked."""
+"""Classes of SQLSTATE that concern the server's state or the connection, and not the request."""
 _CUT: Final = {"57P01", "57P02", "57P03", "57P05"}
 _LOST: Final = {2003, 2006, 2013, 2014, 1053, 1927, 4031}
-"""SQLSTATE of PostgreSQL as text (libpq tells none of failed connections), error numbers of MySQL as numbers."""
+"""SQLSTATE of PostgreSQL as text (libpq gives none for failed connections), error numbers of MySQL as numbers."""
 _PREPARING: Final = (
     "behind this connection pooler, prepared statements of other clients are in the way: make the engine with "
     "connect_args={'statement_cache_size': 0, 'prepared_statement_cache_size': 0, "
@@ -44,7 +44,7 @@ CREATE_TABLES: Final = (
     "let the tables be created (database_create_tables_at_setup=True), create them with `aioresult sql create`, or "
     "correct database_table_names and database_table_schemas"
 )
-"""What to do where a table is missing."""
+"""Advice for a missing table."""
 _WIDEN: Final = (
     "the table has no ids left for new rows: widen the column by `ALTER TABLE celery_taskmeta ALTER COLUMN id TYPE "
     "bigint`, and its sequence, if that is not one, by `ALTER SEQUENCE name AS bigint`; or begin with an empty table"
@@ -53,32 +53,32 @@ NO_TRANSACTIONS: Final = "this connection pooler takes no transactions: give a U
 
 
 class Silence(TimeoutError):
-    """Raised where an answer that takes milliseconds did not come in seconds."""
+    """Raised when an answer that takes milliseconds did not arrive within seconds."""
 
 
 class Lost(ConnectionError):
-    """Raised where the connections that there are, though alive, are of no use any more."""
+    """Raised when the present connections, although alive, cannot be used any more."""
 
 
 class MissingTable(SettingsError):
-    """Raised where a statement needs a table that does not exist."""
+    """Raised when a statement needs a table that does not exist."""
 
 
 UNREADABLE: Final = (EncodeError, ArithmeticError, UnicodeError)
-"""What comes of reading a value that the driver cannot make anything of; ``judge`` says the first of most drivers'."""
+"""The errors for a stored value that the driver cannot convert; for most drivers ``judge`` returns the first."""
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What to make of a driver's error.
+    """How to react to a driver's error.
 
     Attributes:
-        error: what the caller gets unless a repetition helps.
-        repeat: whether the same call may succeed if made again: the connection was dead, say.
-        conflict: whether another writer was in the way, so that pausing for a moment is of use.
-        reexamine: whether the tables are not as they were when the store was opened.
-        distrust: whether the connection is lost, or does not answer, so that others may be in the same state.
-        nameless: whether statements must have no name, since a pooler leads them to different servers.
-        alone: whether each statement must stand alone, since a pooler takes no transactions.
+        error: what the caller gets, unless a repetition helps.
+        repeat: whether the same call may succeed when repeated, for example because the connection was dead.
+        conflict: whether it was a conflict with another writer, so that a short pause helps.
+        reexamine: whether the tables have changed since the store was opened.
+        distrust: whether the connection is lost, or does not answer, so that others may be dead as well.
+        nameless: whether statements must have no name, since a pooler sends them to different server processes.
+        alone: whether each statement must be alone, since a pooler supports no transactions.
     """
 
     error: AioResultError
@@ -150,14 +150,14 @@ def _by_class(exc: Exception, code: str | int | None, text: str, location: str) 
     rejected = isinstance(exc, ProgrammingError | IntegrityError) or _class_of(code) in ("23", "42")
     if unusable or (rejected and not lost):
         error = SettingsError(f"{location}: the tables cannot be used as they are: {text}")
-        return Verdict(error=error, repeat=True, reexamine=True)  # others may be in their place since we looked
+        return Verdict(error=error, repeat=True, reexamine=True)  # the tables may have been replaced meanwhile
     if isinstance(exc, TimeoutError):
         silence = isinstance(exc, Silence)
         return Verdict(error=StoreUnavailable(f"{location}: no answer in time"), repeat=silence, distrust=silence)
     if "locked" in text and code is None:
         said = f"{location}: another process has kept the database locked for longer than the busy timeout: {text}"
         return Verdict(error=StoreUnavailable(said))
-    unwrapped = not isinstance(exc, SQLAlchemyError | OSError)  # asyncpg's, of a connection that was cut just now
+    unwrapped = not isinstance(exc, SQLAlchemyError | OSError)  # asyncpg's error for a connection that was just lost
     cut = lost or (unwrapped and (code is None or code in _CUT or _class_of(code) == "08"))
     return Verdict(error=StoreUnavailable(f"{location}: {text}"), repeat=lost or unwrapped, distrust=cut)
 
@@ -168,7 +168,7 @@ def _class_of(code: str | int | None) -> str:
 
 
 def is_refusal(exc: Exception) -> bool:
-    """Return whether a server has answered that it does not do what was asked, now or later."""
+    """Return whether the server refuses the request permanently."""
     code = code_of(exc)
     return code is not None and _class_of(code) not in _STATE and code not in _CONFLICT
 
@@ -178,7 +178,7 @@ def code_of(exc: Exception) -> str | int | None:
     error = _original(exc)
     first = error.args[0] if error.args else None
     if isinstance(first, int) and not isinstance(error, OSError):
-        return first  # MySQL's number says more than the SQLSTATE that newer drivers give beside it
+        return first  # MySQL's number is more specific than the SQLSTATE of newer drivers
     state: Any = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
     return state if isinstance(state, str) else None
 
@@ -188,10 +188,10 @@ def _original(exc: Exception) -> BaseException:
 
 
 def text_of(exc: Exception) -> str:
-    """Return the driver's own words, without the statement and its values, which SQLAlchemy would add."""
+    """Return the driver's own text, without the statement and its values, which SQLAlchemy adds."""
     error = _original(exc)
     if isinstance(error, SQLAlchemyError):
         return str(error.args[0]) if error.args else type(error).__name__
-    words = str(error.args[-1]).partition("\nDETAIL:")[0] if error.args else ""  # which may quote the whole row
+    words = str(error.args[-1]).partition("\nDETAIL:")[0] if error.args else ""  # DETAIL may quote the whole row
     words = words.partition(": ")[2] if words.startswith("<class ") else words
     return f"{words or type(error).__name__}{advice_on_tls(words)}"

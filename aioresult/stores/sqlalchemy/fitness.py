@@ -1,4 +1,4 @@
-"""What the types of a table's columns mean for reading, and whether the table can be written to."""
+"""How to read a table's columns by their types, and whether the table can be written to."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _SERVERS: Final = frozenset({"postgresql", *_MYSQL})
 
 
 def reading_of(name: str, kind: Any, dialect: Dialect) -> str | None:
-    """Return what to select in place of the column ``name`` of the type ``kind``; ``None`` for the column as it is.
+    """Return the expression to select for the column ``name`` of the type ``kind``; ``None`` for the column itself.
 
-    A column of fixed width is read without its padding, one of octets that stands for a text as that text, and one of
-    JSON as its text, of which drivers otherwise make what they like.
+    A column of fixed width is read without its padding, a text that is stored as bytes is read as text, and JSON is
+    read as its text, because drivers would convert it in different ways.
     """
     if name in _TEXTS:
         if dialect.name in _MYSQL and _python_type(kind) is bytes:
@@ -31,10 +31,10 @@ def reading_of(name: str, kind: Any, dialect: Dialect) -> str | None:
 
 
 def check_fitness(connection: Connection, table: Table, kinds: Mapping[str, Any], *, binary: bool) -> None:
-    """Check that columns of ``table`` can be written to, which are of these ``kinds``; what is ``binary`` is no text.
+    """Check that ``table`` can be written to. ``kinds`` are its columns' types; ``binary`` means bytes, not text.
 
     Raises:
-        SettingsError: a column would make something else of our bytes, or nothing keeps an id from having two rows.
+        SettingsError: a column would change our bytes, or nothing prevents two rows for an id.
     """
     for name, kind in kinds.items():
         if name in _BYTES and not _takes_bytes(kind, connection.dialect, binary=binary):
@@ -44,7 +44,7 @@ def check_fitness(connection: Connection, table: Table, kinds: Mapping[str, Any]
                 f"{_remedy(table, name, connection.dialect)}"
             )
     key = [column.name for column in table.columns if column.unique] or table.primary_key.columns.keys()
-    # The others' own statements are refused without such a key; MySQL's would insert a second row.
+    # Without such a key, the other databases refuse our statements; MySQL would insert a second row.
     if connection.dialect.name in _MYSQL and key not in list(_unique_columns(connection, table)):
         names = ", ".join(key)
         raise SettingsError(
@@ -55,15 +55,15 @@ def check_fitness(connection: Connection, table: Table, kinds: Mapping[str, Any]
 
 def _takes_bytes(kind: Any, dialect: Dialect, *, binary: bool) -> bool:
     if dialect.name == "sqlite":
-        return True  # each value has a type of its own there
+        return True  # SQLite stores a type with each value
     found = None if isinstance(kind, JSON) else _python_type(kind)
-    if found is str:  # MySQL takes octets for text of the column's character set
+    if found is str:  # MySQL interprets bytes as text in the column's character set
         return dialect.name in _MYSQL and not binary
     return found is bytes
 
 
 def _python_type(kind: Any) -> type | None:
-    """Return what SQLAlchemy would make of values of the type ``kind``."""
+    """Return the Python type to which SQLAlchemy converts values of the type ``kind``."""
     try:
         found: type = kind.python_type
     except NotImplementedError:
@@ -79,7 +79,7 @@ def _remedy(table: Table, name: str, dialect: Dialect) -> str:
 
 
 def _unique_columns(connection: Connection, table: Table) -> Iterator[list[str | None]]:
-    """Give the columns of each key of ``table`` that no two rows share; a key of parts of columns is none."""
+    """Give the columns of each unique key of ``table``, except keys over parts of columns."""
     inspector = inspect(connection)
     yield list(inspector.get_pk_constraint(table.name, schema=table.schema)["constrained_columns"])
     for index in inspector.get_indexes(table.name, schema=table.schema):

@@ -17,7 +17,7 @@ from aioresult.stores.sqlalchemy.link import Link
 from aioresult.stores.sqlalchemy.tables import in_text
 
 _FORM: Final = re.compile(r"[0-9A-Za-z-]{1,100}")
-"""Ids of runners: they can be put into any statement as they are."""
+"""The form of ids of runners: such ids are safe in any statement."""
 
 
 class Leases:
@@ -47,7 +47,7 @@ class Leases:
         await self._delete(f"runner = {_key(runner)}")
 
     async def ended(self, runners: Sequence[str]) -> Collection[str]:
-        """Return those that have none in effect."""
+        """Return the runners that have no lease in effect."""
         keys = ", ".join(_key(runner) for runner in runners)
 
         async def read(link: Link, dialect: Dialect) -> set[str]:
@@ -58,12 +58,12 @@ class Leases:
 
         alive: set[str] = set()
         if runners:
-            with suppress(MissingTable):  # nobody has ever kept one
+            with suppress(MissingTable):  # no lease was ever stored
                 alive = await self._database.run(read, small=True)
         return [runner for runner in runners if runner not in alive]
 
     async def purge(self) -> None:
-        """Delete the leases that have ended: those of runners that have gone without ending them."""
+        """Delete the leases that have expired: their runners ended without deleting them."""
         await self._delete(None)
 
     async def _delete(self, condition: str | None) -> None:
@@ -73,7 +73,7 @@ class Leases:
 
         try:
             await self._database.run(delete, small=True)
-        except SettingsError as exc:  # who may purge results need not have rights here
+        except SettingsError as exc:  # an account that purges results may lack rights on this table
             if condition is not None and not isinstance(exc, MissingTable):
                 raise Unsupported(f"a runner cannot delete its lease: {exc}") from exc
 
@@ -82,7 +82,7 @@ def _key(runner: str) -> str:
     """Return the id as SQL.
 
     Raises:
-        ValueError: it has other characters than those of an id of a runner.
+        ValueError: it is not the id of a runner.
     """
     if not _FORM.fullmatch(runner):
         raise ValueError(f"the id of a runner consists of letters, digits and hyphens, not {runner!r:.100}")
@@ -90,5 +90,5 @@ def _key(runner: str) -> str:
 
 
 def _statement(sql: str) -> TextClause:
-    """Return a statement that goes to any driver, whatever is in the name of the table."""
+    """Return a statement that works with any driver and any name of the table."""
     return text(in_text(sql))

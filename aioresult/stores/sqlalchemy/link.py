@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 Outcome = TypeVar("Outcome")
 
 PREPARED: Final = "aioresult's prepared statements"
-"""Where a connection keeps those of its server; without that, it is not known to keep its statements."""
+"""The key under which a connection keeps its prepared statements. Without it, the server may not keep them."""
 
 
 class Link:
     """Sends statements over an open connection in autocommit mode, and calls ``count`` for each.
 
     Attributes:
-        together: whether several statements can be one transaction, for all that is known.
+        together: whether several statements can form one transaction, as far as is known.
     """
 
     def __init__(self, connection: AsyncConnection, count: Callable[[], None], *, together: bool = True) -> None:
@@ -35,7 +35,7 @@ class Link:
         self._count = count
 
     async def rows(self, statement: TextClause | str, parameters: Mapping[str, Any] | Sequence[Any] = ()) -> list[Any]:
-        """Return the rows of ``statement``; a string goes to the driver as it is."""
+        """Return the rows of ``statement``; a string is passed to the driver unchanged."""
         return list((await self._execute(statement, parameters)).all())
 
     async def value(self, statement: TextClause | str, parameters: Mapping[str, Any] | Sequence[Any] = ()) -> Any:
@@ -47,11 +47,11 @@ class Link:
         return await self.rows(statement, parameters)
 
     async def run(self, statement: TextClause | str, parameters: Mapping[str, Any] | Sequence[Any] = ()) -> int:
-        """Execute ``statement`` and return how many rows it touched."""
+        """Execute ``statement`` and return how many rows it affected."""
         return (await self._execute(statement, parameters)).rowcount
 
     async def in_thread(self, call: Callable[[sqlite3.Connection], Outcome]) -> Outcome:
-        """Return what ``call`` makes of SQLite's connection, in the thread of that one, where nothing interrupts it."""
+        """Call ``call`` with SQLite's connection, in its thread, where nothing interrupts it; return the result."""
         self._count()
         driver: Any = (await self.connection.get_raw_connection()).driver_connection
         outcome: Outcome = await driver._execute(call, driver._conn)
@@ -67,7 +67,7 @@ class Link:
 
     @asynccontextmanager
     async def transaction(self, begin: str = "BEGIN") -> AsyncIterator[None]:
-        """Make what is sent inside one transaction."""
+        """Execute the statements inside as one transaction."""
         await self._command(begin)
         try:
             yield
@@ -85,8 +85,8 @@ class Link:
 class AsyncpgLink(Link):
     """The same, but sends the hot statements by asyncpg itself: SQLAlchemy takes three times as long as the server.
 
-    The connections remain SQLAlchemy's, with its pool and options. One whose statement was interrupted, or that the
-    server has closed, leaves the pool, as SQLAlchemy would have it.
+    The connections remain SQLAlchemy's, with its pool and options. As with SQLAlchemy, a connection leaves the pool if
+    its statement was interrupted, or the server has closed it.
     """
 
     async def hot_rows(self, statement: TextClause, parameters: Mapping[str, Any]) -> Sequence[Any]:
@@ -109,7 +109,7 @@ class AsyncpgLink(Link):
             raise
 
     async def _fetch(self, driver: asyncpg.Connection, sql: str, values: Sequence[Any]) -> list[Any]:
-        """Prepare a statement once for each connection, where that can be relied upon."""
+        """Prepare a statement once for each connection, if the server keeps prepared statements."""
         prepared: dict[str, Any] | None = self.connection.info.get(PREPARED)
         if prepared is None:
             found: list[Any] = await driver.fetch(sql, *values)
@@ -119,7 +119,7 @@ class AsyncpgLink(Link):
         except Exception as exc:
             import asyncpg
 
-            if not isinstance(exc, asyncpg.InvalidCachedStatementError):  # a column's type has changed since
+            if not isinstance(exc, asyncpg.InvalidCachedStatementError):  # a column's type has changed meanwhile
                 raise
             prepared.clear()
             return await self._fetch_prepared(driver, prepared, sql, values)
@@ -129,16 +129,16 @@ class AsyncpgLink(Link):
         driver: asyncpg.Connection, prepared: dict[str, Any], sql: str, values: Sequence[Any]
     ) -> list[Any]:
         if sql not in prepared:
-            # With the engine's options asyncpg leaves the name out; and nobody else's is to be the same, see there.
+            # With the engine's options asyncpg omits the name. The name must be unique, see ``_NAMELESS``.
             prepared[sql] = await driver.prepare(sql, name=f"aioresult_{secrets.token_hex(8)}")
         found: list[Any] = await prepared[sql].fetch(*values)
         return found
 
 
 def link_class(driver: str, options: Iterable[str]) -> type[Link]:
-    """Return the way to send statements over ``driver``, whose connections are made with these options.
+    """Return the class that sends statements over ``driver``, whose connections have these options.
 
-    Whoever sets how statements are prepared has a pooler in mind, and gets SQLAlchemy's way, which heeds all of that.
+    Options about prepared statements are set because of a pooler; then SQLAlchemy sends, since it follows all of them.
     """
     prepares = any("statement" in option for option in options)
     return AsyncpgLink if driver == "asyncpg" and not prepares else Link
@@ -146,6 +146,6 @@ def link_class(driver: str, options: Iterable[str]) -> type[Link]:
 
 @lru_cache(maxsize=64)
 def _compiled(statement: TextClause, dialect: Dialect) -> tuple[str, Sequence[str]]:
-    """Return a statement in the form of the driver, and the names of its parameters in their order."""
+    """Return a statement in the driver's form, and the names of its parameters in order."""
     compiled: Any = statement.compile(dialect=dialect)
     return str(compiled), tuple(compiled.positiontup)

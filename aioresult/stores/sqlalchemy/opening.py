@@ -1,4 +1,4 @@
-"""Opening a database: what it has is looked at before it is used, and what is missing is created."""
+"""Opening a database: its tables are examined before use, and missing ones are created."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from aioresult.stores.sqlalchemy.tables import Kind, Tables
 class Opening:
     """Finds the tables of one database, and remembers what was found.
 
-    ``link`` gives a connection, ``reopen`` closes all of them, and ``distrust`` has them replaced before they are used
-    again; it is ``None`` where they are the caller's.
+    ``link`` gives a connection, ``reopen`` closes all of them, and ``distrust`` makes sure that they are replaced
+    before their next use; it is ``None`` if they are the caller's.
 
     Attributes:
-        writes: whether anything was to be stored so far.
+        writes: whether the store was used for writing so far.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Opening:
         self._reopen = reopen
         self._distrust = distrust
         self._found: dict[Kind | None, Dialect] = {}
-        """What was found, by the table that may be written to; ``None`` stands for reading."""
+        """What was found, by the table to write to; ``None`` for reading."""
         self._file: tuple[int, int] | None = None
         self._lock = asyncio.Lock()
         self.writes = False
@@ -61,26 +61,26 @@ class Opening:
         return self._found.get(None)
 
     def forget(self, *, file: bool = False) -> None:
-        """Look again before the next use; also at which ``file`` it is."""
+        """Examine the tables again before the next use; with ``file``, also which file it is."""
         self._found.clear()
         if file:
             self._file = None
 
     def usable(self, writes: Kind | None) -> Dialect | None:
-        """Return what was found, unless there is another file by now, or the table was missing and may be there now."""
+        """Return what was found, unless the file was replaced, or a missing table may exist now."""
         found = self._found.get(writes)
         if found is None or (writes is None and not found.layout.there) or self._file_is_another():
             return None
         return found
 
     async def dialect(self, writes: Kind | None = None) -> Dialect:
-        """Return the dialect with the tables that were found, after opening the database if need be.
+        """Return the dialect with the tables that were found, after opening the database if necessary.
 
         Args:
-            writes: which table is to be written to.
+            writes: the table to write to.
 
         Raises:
-            SQLAlchemyError, OSError: it cannot be opened; ``run`` translates.
+            SQLAlchemyError, OSError: it cannot be opened; ``Database.run`` translates the error.
         """
         if self._file_is_another():
             await self._reopen()
@@ -100,7 +100,7 @@ class Opening:
         return found
 
     async def _is_there_now(self) -> bool:
-        """Return whether the results' table, which was missing, exists by now; costs as much as reading from it."""
+        """Return whether the missing table of results exists by now; costs as much as a read."""
         async with self._link() as link:
             look = link.connection.run_sync(schema.lacks, self._tables.task)
             return not await answered(look, self._chosen.patience)
@@ -109,12 +109,12 @@ class Opening:
         if writes is not None and not self.writes:
             self.writes = True
             if self._file is not None and self._distrust is not None:
-                self._distrust()  # connections that were opened for reading leave the file's settings as they are
+                self._distrust()  # connections opened for reading do not change the file's settings
         async with self._link(counting=False) as link:
             if self._settings.database_create_tables_at_setup:
                 if writes is not None:
                     await creating.create_for(link, self._tables, writes, self._chosen)
-                elif self._settings.database_trigger:  # which takes a table to be installed on
+                elif self._settings.database_trigger:  # the trigger needs the table
                     await creating.create_quietly(link, self._tables, "task", self._chosen)
             layout = await link.connection.run_sync(
                 schema.examine,
@@ -136,7 +136,7 @@ class Opening:
         return dialect
 
     async def _install_trigger(self, link: Link, dialect: Dialect) -> None:
-        """Install the trigger that the settings ask for; without the right to, there is polling in its place."""
+        """Install the trigger that the settings request; without the right to do so, foreign writers are polled."""
         from aioresult.stores.sqlalchemy import triggers
 
         try:
@@ -147,7 +147,7 @@ class Opening:
             warn_once(self._location, f"database_trigger: {exc}; what other writers store is polled meanwhile")
 
     def _file_is_another(self) -> bool:
-        """Return whether a database in a file was deleted or replaced behind our open connections."""
+        """Return whether the file was deleted or replaced while our connections were open."""
         found = next(iter(self._found.values()), None)
         if self._file is None or found is None:
             return False
@@ -155,9 +155,9 @@ class Opening:
 
 
 def _identity(path: str) -> tuple[int, int] | None:
-    """Return what tells the file at ``path`` from another one put in its place."""
+    """Return what identifies the file at ``path``, so that a replacement is noticed."""
     try:
-        found = os.stat(path)  # noqa: PTH116  (before every statement: half the time of pathlib's)
+        found = os.stat(path)  # noqa: PTH116  (called before every statement; takes half the time of pathlib's)
     except FileNotFoundError:
         return None
     return found.st_dev, found.st_ino

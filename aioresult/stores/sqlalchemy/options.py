@@ -1,7 +1,8 @@
-"""Options of connections, as URLs and ``connect_args`` spell them for any driver, in the words of the one that is used.
+"""Translating connection options, which URLs and ``connect_args`` may spell for any driver, to the driver in use.
 
-URLs and settings were often made for another driver: psycopg2 and libpq, mysqlclient, PyMySQL. ``spellings`` has what
-each option becomes. What means nothing to the driver is left out, and anything else is refused by name.
+URLs and settings are often written for another driver: psycopg2 and libpq, mysqlclient, PyMySQL. ``spellings`` contains
+the translation of each option. Options without a meaning for the driver are left out; any other option is refused by
+name.
 """
 
 from __future__ import annotations
@@ -18,17 +19,17 @@ logger = logging.getLogger("aioresult")
 
 
 class Given(NamedTuple):
-    """Options, and where they are from: a URL or a setting, as messages name it, without credentials."""
+    """Options and their source for messages: a URL or a setting, without credentials."""
 
     options: Mapping[str, Any]
     source: str
 
 
 def connect_args(driver: str, *given: Given) -> dict[str, Any]:
-    """Return the arguments of ``driver`` for all that is ``given``; what comes later wins.
+    """Return the arguments of ``driver`` for all ``given`` options; later ones win.
 
     Raises:
-        SettingsError: an option is not understood, or its value is not.
+        SettingsError: an option or its value is not understood.
     """
     dialect = driver_called(driver)
     found: dict[str, Any] = {}

@@ -18,7 +18,7 @@ from aioresult.stores.sqlalchemy.dates import Dates
 from aioresult.stores.sqlalchemy.tables import EXTENDED
 
 Row = tuple[Any, ...]
-"""One task's values, in the order of ``COLUMNS``, as the statements take and return them."""
+"""One task's values, in the order of ``COLUMNS``, in the form of statements and rows."""
 
 _TEXT_SERIALIZERS: Final = frozenset({"json", "yaml"})
 _STATUS_LENGTH: Final = 50
@@ -27,7 +27,7 @@ _NOT_EXTENDED: Final = (None,) * len(EXTENDED)
 
 
 class Rows:
-    """Converts by one store's settings."""
+    """Converts records and rows by one store's settings."""
 
     def __init__(self, settings: Settings, codec: Codec, dates: Dates) -> None:
         self._codec = codec
@@ -35,7 +35,7 @@ class Rows:
         self._pickle = settings.database_result_format == "pickle"
         self._extended = settings.result_extended
         self.binary = self._pickle or SERIALIZERS[settings.result_serializer] not in _TEXT_SERIALIZERS
-        """Whether what is stored as a result is not text."""
+        """Whether results are stored as bytes and not as text."""
 
     def to_row(self, record: Record) -> Row:
         """Return the row of an encoded ``record``."""
@@ -64,30 +64,30 @@ class Rows:
         )
 
     def _date(self, value: object) -> datetime | None:
-        """Return a date as a statement returned it; ``None`` where it is none, or beyond the ends of the calendar."""
+        """Return the date of a column; ``None`` if it is not a date, or out of the calendar's range."""
         try:
             return self.dates.from_column(value)
         except (ArithmeticError, ValueError):
             return None
 
     def to_record(self, row: Sequence[Any]) -> Record:
-        """Return the record in ``row``; one that cannot be decoded becomes ``Record.undecodable``."""
+        """Return the record in ``row``; ``Record.undecodable`` if it cannot be decoded."""
         try:
             return self._decode(row)
         except DecodeError as exc:
             return Record.undecodable(row[0], exc)
-        except (ArithmeticError, TypeError, ValueError) as exc:  # of a value that nobody has thought of
+        except (ArithmeticError, TypeError, ValueError) as exc:  # because of an unexpected value
             return self.unreadable(row[0], exc)
 
     @staticmethod
     def unreadable(task_id: str, exc: Exception) -> Record:
-        """Return what stands for a row that cannot be read because of ``exc``, which the driver has raised, say."""
+        """Return the stand-in for a row that cannot be read because of ``exc``, for example an error of the driver."""
         error = DecodeError(f"the record of task {task_id!r} cannot be read: {exc!s:.400}")
         error.__cause__ = exc
         return Record.undecodable(task_id, error)
 
     def encode(self, record: Record) -> Record:
-        """Return ``record`` with everything that is stored as bytes in that form; harmless when called twice.
+        """Return ``record`` with all values that are stored as bytes encoded; harmless when called twice.
 
         Raises:
             EncodeError: a value cannot be encoded, or is too large.
@@ -146,7 +146,7 @@ class Rows:
         return None if payload is None else self._codec.decode_value(payload, what)
 
     def encode_group(self, group_id: str, tree: ResultTree) -> bytes:
-        """Return ``tree`` as the groups' table holds it.
+        """Return ``tree`` in the form of the groups' table.
 
         Raises:
             EncodeError: it is not a tree of ids.
@@ -156,7 +156,7 @@ class Rows:
         return self._codec.encode_value(tree, f"group {group_id!r}")
 
     def decode_group(self, group_id: str, value: object) -> ResultTree | None:
-        """Return the tree in a column's ``value``, whichever generation of Celery wrote it; ``None`` for none.
+        """Return the tree in a column's ``value``, written by any version of Celery; ``None`` for none.
 
         Raises:
             DecodeError: it cannot be read.
@@ -169,12 +169,12 @@ class Rows:
 
 
 def null_in(task_id: str) -> InvalidTaskId:
-    """Return the error for an id that has a null character."""
+    """Return the error for an id that contains a null character."""
     return InvalidTaskId(f"task id {task_id!r:.100} contains a null character, which a database cannot store")
 
 
 def _storable(text: str | None, length: int | None = None) -> str | None:
-    """Return ``text`` without what SQL text cannot hold; a traceback quotes whatever the failing task was about."""
+    """Return ``text`` without characters that SQL text cannot hold; a traceback may quote any text."""
     if text is None:
         return None
     if not text.isascii():

@@ -1,4 +1,4 @@
-"""Rules for single options of connections: what a value has to be, and what it becomes."""
+"""Rules for single connection options: which values are valid, and how they are converted."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 Rule = Callable[[Any], Mapping[str, Any]]
-"""Takes an option's value, and returns the driver's arguments for it; its errors say what is expected."""
+"""Converts an option's value to the driver's arguments; its errors say what is expected."""
 
 TRUE: Final = ("1", "true", "yes", "on")
 FALSE: Final = ("0", "false", "no", "off")
@@ -41,7 +41,7 @@ def whole(value: Any) -> int:
 
 
 def truth(value: Any) -> bool:
-    """Return what a word or number of a URL, or a value of a setting, says: yes or no."""
+    """Return the truth value of a word or number in a URL, or of a setting's value."""
     text = str(value).lower()
     if text not in TRUE + FALSE:
         raise ValueError("true or false")
@@ -49,7 +49,7 @@ def truth(value: Any) -> bool:
 
 
 def one_of(*choices: str) -> Callable[[Any], str]:
-    """Return what takes ``choices`` only."""
+    """Return a function that accepts only ``choices``."""
 
     def chosen(value: Any) -> str:
         if str(value) not in choices:
@@ -63,7 +63,7 @@ def one_of(*choices: str) -> Callable[[Any], str]:
 
 
 def as_(argument: str, convert: Callable[[Any], Any] = same) -> Rule:
-    """Pass the value on as ``argument``; ``None`` stays what it is."""
+    """Pass the value on as ``argument``; ``None`` is not converted."""
     return lambda value: {argument: None if value is None else convert(value)}
 
 
@@ -78,7 +78,7 @@ def each(names: str, convert: Callable[[Any], Any] = same) -> dict[str, Rule]:
 
 
 def only(*values: str) -> Rule:
-    """Take values that ask for nothing."""
+    """Accept only these values, which need no argument."""
     check = one_of(*values)
 
     def nothing(value: Any) -> dict[str, Any]:

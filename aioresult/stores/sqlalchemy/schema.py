@@ -1,7 +1,7 @@
-"""Looking at what a database has, and creating what is missing. Runs inside ``AsyncConnection.run_sync``.
+"""Examining the tables of a database, and creating missing ones. Runs inside ``AsyncConnection.run_sync``.
 
-Reading takes what is there, and looks at the results' table alone. What is missing is created, and what cannot be
-written to is refused, when something is to be written.
+For reading, only the results' table is examined, and used as it is. Before writing, missing tables are created, and
+tables that cannot be written to are refused.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from aioresult.stores.sqlalchemy.tables import COLUMNS, EXTENDED, Kind, Layout, 
 logger = logging.getLogger("aioresult")
 
 _DISPENSABLE: Final = EXTENDED | {"children"}
-"""Columns that tables of older generations lack."""
+"""Columns that tables of older versions lack."""
 
 
 def examine(connection: Connection, tables: Tables, *, extended: bool, writes: Kind | None, binary: bool) -> Layout:
-    """Return what the database has of ``tables``; without one that it ``writes`` to, the results' need not exist.
+    """Return which of ``tables`` the database has, and how; without ``writes``, the results' table need not exist.
 
-    ``extended`` says whether the columns of ``result_extended`` are written, ``binary`` whether that is not text.
+    ``extended``: the columns of ``result_extended`` are written. ``binary``: values are written as bytes, not text.
 
     Raises:
-        SettingsError: a table lacks a column that nothing works without; or the one to be written to does not exist,
-            or cannot hold what is to be written.
+        SettingsError: a table lacks an indispensable column; or the table to write to does not exist, or cannot hold
+            the values.
     """
     dialect = connection.dialect
     task = _columns(connection, tables, "task") if writes != "group" else {}
@@ -44,7 +44,7 @@ def examine(connection: Connection, tables: Tables, *, extended: bool, writes: K
         found = task if writes == "task" else _columns(connection, tables, writes)
         if not found:
             raise SettingsError(missing_table(table))
-        if not columns and writes == "stream":  # whose producers lock their tasks' rows
+        if not columns and writes == "stream":  # producers lock their tasks' rows
             raise SettingsError(missing_table(tables.task))
         kinds = {name: found[name]["type"] for name in (written if writes == "task" else table.columns.keys())}
         check_fitness(connection, table, kinds, binary=binary)
@@ -64,7 +64,7 @@ def examine(connection: Connection, tables: Tables, *, extended: bool, writes: K
 
 
 def missing_table(table: Table) -> str:
-    """Return what to tell about a table that does not exist, and is not to be created."""
+    """Return the message about a table that does not exist, and may not be created."""
     return f"there is no table {table.fullname}; {CREATE_TABLES}"
 
 
@@ -75,17 +75,17 @@ def definition(table: Table, dialect: Dialect) -> str:
 
 
 def lacks(connection: Connection, table: Table, *, indexes: bool = False) -> bool:
-    """Return whether ``table`` is missing, or, where ``indexes`` are asked for, one of these."""
+    """Return whether ``table`` is missing or, with ``indexes``, one of its indexes."""
     if not inspect(connection).has_table(table.name, schema=table.schema):
         return True
     return indexes and bool(_missing_indexes(connection, table))
 
 
 def create(connection: Connection, table: Table, *, indexes: bool) -> None:
-    """Create what is missing of ``table``.
+    """Create ``table``, or its missing indexes.
 
     Raises:
-        DBAPIError: it is not allowed, or somebody else did the same at the same time.
+        DBAPIError: it is not allowed, or another process did the same at the same time.
     """
     table.metadata.create_all(connection, tables=[table])
     for index in _missing_indexes(connection, table) if indexes else ():
@@ -93,16 +93,16 @@ def create(connection: Connection, table: Table, *, indexes: bool) -> None:
 
 
 def _missing_indexes(connection: Connection, table: Table) -> list[Index]:
-    """Return the indexes whose column no index begins with, under whatever name: tables may have been renamed."""
+    """Return the indexes whose column is not the first of any index. Names do not count: tables may be renamed."""
     found = inspect(connection).get_indexes(table.name, schema=table.schema)
     there = {index["column_names"][0] for index in found}
     return [index for index in table.indexes if index.columns[0].name not in there]
 
 
 def complete(connection: Connection, table: Table) -> None:
-    """Add the columns that newer generations of Celery have to an existing table, as Celery does.
+    """Add the columns of newer versions of Celery to an existing table, as Celery does.
 
-    Where that is not allowed they stay away: what they would have held is then not stored.
+    If that is not allowed, the columns stay missing, and their values are not stored.
     """
     have = {column["name"] for column in inspect(connection).get_columns(table.name, schema=table.schema)}
     for column in table.columns:
@@ -127,7 +127,7 @@ def _add(connection: Connection, table: Table, column: Column[Any]) -> None:
 
 
 def _columns(connection: Connection, tables: Tables, kind: Kind) -> Mapping[str, Any]:
-    """Return the columns of one table as it is, by name, as SQLAlchemy describes them; none where there is no table."""
+    """Return the present columns of one table, by name, as SQLAlchemy describes them; none without a table."""
     table, inspector = tables.of(kind), inspect(connection)
     if table.schema and not inspector.has_schema(table.schema):
         raise SettingsError(
@@ -148,7 +148,7 @@ def _columns(connection: Connection, tables: Tables, kind: Kind) -> Mapping[str,
 
 
 def _next_id(connection: Connection, table: Table, column: Mapping[str, Any]) -> str | None:
-    """Return the expression for a new row's id: Celery's sequence where SQLAlchemy makes one (PostgreSQL, MariaDB)."""
+    """Return the expression for a new row's id: Celery's sequence, if SQLAlchemy makes one (PostgreSQL, MariaDB)."""
     fills_itself = bool(column.get("default") or column.get("identity") or column.get("autoincrement") is True)
     sequence = table.c.id.default
     if fills_itself or not connection.dialect.supports_sequences or not isinstance(sequence, Sequence):
@@ -159,6 +159,6 @@ def _next_id(connection: Connection, table: Table, column: Mapping[str, Any]) ->
             return undoubled(f"nextval({dialect.preparer(dialect).format_sequence(sequence)})", dialect)
         return undoubled(str(sequence.next_value().compile(dialect=dialect)), dialect)
     hidden = ""
-    if dialect.name != "postgresql":  # MariaDB shows nobody what he has no right on
+    if dialect.name != "postgresql":  # MariaDB hides objects from accounts without a right on them
         hidden = f", or which this database account may not use: GRANT SELECT, INSERT ON {sequence.name} TO it"
     raise SettingsError(f"table {table.fullname} needs the sequence {sequence.name}, which does not exist{hidden}")

@@ -1,4 +1,4 @@
-"""What each driver makes of the options that people know from others: one table for each."""
+"""How each driver translates the options of other drivers: one table for each driver."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _SESSIONS: Final = ("any", "read-write", "read-only", "primary", "standby", "pre
 
 
 class Driver(NamedTuple):
-    """What a driver takes.
+    """The options of a driver.
 
     Attributes:
-        rules: by option, what becomes of its value.
-        without_meaning: options that other drivers need, and that can be left out here without any loss.
-        elsewhere: options that another driver takes, whose name is in ``alternative``.
-        finish: makes arguments of the driver of all that was collected; raises ``SettingsError`` where files for TLS
-            are missing, or the options for TLS contradict each other.
-        normalized: brings the names of options into the form that the tables have.
+        rules: the rule for each option's value.
+        without_meaning: options of other drivers that can be left out here without loss.
+        elsewhere: options that another driver supports, whose name is in ``alternative``.
+        finish: makes the driver's arguments from everything collected; raises ``SettingsError`` if files for TLS are
+            missing, or the options for TLS contradict each other.
+        normalized: converts the names of options to the form in the tables.
     """
 
     rules: Mapping[str, Rule]
@@ -42,7 +42,7 @@ class Driver(NamedTuple):
 
 def _libpqs_timeout(value: Any) -> dict[str, Any]:
     seconds = number(value)
-    return {"timeout": seconds if seconds > 0 else None}  # none, in libpq's terms
+    return {"timeout": seconds if seconds > 0 else None}  # libpq's value for no timeout
 
 
 def _settings_of_sessions(value: Any) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def _settings_of_sessions(value: Any) -> dict[str, Any]:
 
 
 def _postgresqls_ssl(value: Any) -> dict[str, Any]:
-    """Translate asyncpg's ``ssl``, which other drivers' URLs use for yes and no."""
+    """Translate asyncpg's ``ssl``, which URLs for other drivers use as a yes or no."""
     text = str(value).lower()
     if isinstance(value, str):
         value = "require" if text in TRUE else "disable" if text in FALSE else value
@@ -111,14 +111,14 @@ _TLS_OF_LIBPQ: Final = (
 _OF_OTHERS: Final = frozenset(
     "client_encoding connection_factory cursor_factory row_factory autocommit connection_limit pool_timeout".split()
 )
-"""Options of psycopg2, and of Prisma, whose URLs providers print."""
+"""Options of psycopg2, and of Prisma, which appear in the URLs of hosting providers."""
 _MORE_THAN_ASYNCPG: Final = frozenset(
     (
         "hostaddr sslcertmode sslcrldir requirepeer require_auth replication scram_client_key scram_server_key "
         "oauth_issuer oauth_client_id oauth_client_secret oauth_scope"
     ).split()
 )
-"""What protects more, or does another thing, and would be missed without a word."""
+"""Options with an effect, such as more protection, that would otherwise be lost silently."""
 
 _CACHES: Final = ("statement_cache_size", "prepared_statement_cache_size")
 _ASYNCPG: Final = Driver(
@@ -139,7 +139,7 @@ _ASYNCPG: Final = Driver(
         "connect_timeout": _libpqs_timeout,
         "application_name": within("server_settings", "application_name"),
         "schema": within("server_settings", "search_path"),
-        # The server itself takes these apart, or the proxy before it, for which they may have a meaning of their own.
+        # The server parses these, or a proxy before it, which may give them a meaning of its own.
         "options": within("server_settings", "options"),
         "gssencmode": only("disable", "prefer"),
         "pgbouncer": lambda value: dict.fromkeys(_CACHES, 0) if truth(value) else {},
@@ -183,7 +183,7 @@ def _psycopg() -> Driver:
 
 
 def _with_settings_of_sessions(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Give ``server_settings``, which is asyncpg's, to psycopg as libpq's ``options``."""
+    """Pass asyncpg's ``server_settings`` to psycopg as libpq's ``options``."""
     settings = arguments.pop("server_settings", {})
     flags = [f"-c {name}={_SEPARATORS.sub(_ESCAPED, value)}" for name, value in settings.items()]
     if flags:
@@ -206,7 +206,7 @@ _MYSQL_RULES: Final[dict[str, Rule]] = {
     "ssl": _mysqls_ssl,
     "ssl_mode": _mode,
     "ssl_verify_mode": _verify_mode,
-    "ssl_fake_flag_to_enable_tls": lambda _value: {"tls": {}},  # what many write because an empty dict says nothing
+    "ssl_fake_flag_to_enable_tls": lambda _value: {"tls": {}},  # often written because an empty dict has no effect
     **{f"ssl_{name}": within("tls", name) for name in ("ca", "capath", "cert", "key", "cipher")},
     "ssl_key_password": within("tls", "key_password"),
     **{
@@ -217,12 +217,12 @@ _MYSQL_RULES: Final[dict[str, Rule]] = {
 
 
 _CHARSETS: Final = {"asyncmy": "asyncmy.charset", "aiomysql": "pymysql.charset"}
-"""Where the drivers have the character sets that they know; they fail obscurely with others."""
+"""The modules with the drivers' character sets; with others the drivers fail with obscure errors."""
 
 
 def _charset(driver: str, value: Any) -> str:
-    """Return the name of a character set as ``driver`` knows it."""
-    name = "utf8" if value == "utf8mb3" else str(value)  # its newer name, which the drivers do not know
+    """Return the name of a character set in ``driver``."""
+    name = "utf8" if value == "utf8mb3" else str(value)  # the newer name, which the drivers do not know
     if import_module(_CHARSETS[driver]).charset_by_name(name) is None:
         raise ValueError(f"a character set that {driver} knows, such as utf8mb4")
     return name
@@ -255,5 +255,5 @@ _DRIVERS: Final = {
 
 
 def driver_called(name: str) -> Driver:
-    """Return what the driver ``name`` takes."""
+    """Return the options of the driver ``name``."""
     return _psycopg() if name == "psycopg" else _DRIVERS[name]

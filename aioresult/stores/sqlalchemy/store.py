@@ -1,8 +1,8 @@
 """Celery's result tables in SQLite, PostgreSQL, MySQL and MariaDB, through SQLAlchemy's asyncio engine.
 
-What is stored is read until it is deleted, however old it is. ``purge`` deletes what became final longer than
-``result_expires`` ago. States that are not final have no date in Celery's tables, hence never expire: whoever sets
-STARTED or PROGRESS is to finish.
+A row is read until it is deleted, however old it is. ``purge`` deletes rows that became final longer than
+``result_expires`` ago. States that are not final have no date in Celery's tables, so they never expire: a program that
+stores STARTED or PROGRESS must also store a final state.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _PING: Final = text("SELECT 1")
 
 
 class SQLStore(Store):
-    """Keeps each task as a row of ``celery_taskmeta``, as Celery does, and each item of a stream as one of its own."""
+    """Keeps each task as a row of ``celery_taskmeta``, as Celery does, and each item of a stream as its own row."""
 
     max_id_length: ClassVar[int | None] = 155
     needs_purge: ClassVar[bool] = True
@@ -53,7 +53,7 @@ class SQLStore(Store):
         """Return a store over SQLAlchemy's asynchronous engine ``client``, which stays open.
 
         Raises:
-            SettingsError: it is no ``AsyncEngine``, or of a kind of database that cannot be used.
+            SettingsError: it is not an ``AsyncEngine``, or its kind of database cannot be used.
         """
         if not isinstance(client, AsyncEngine):
             raise SettingsError(
@@ -83,7 +83,7 @@ class SQLStore(Store):
         return self._rows.encode(record)
 
     async def get_many(self, ids: Sequence[str]) -> Mapping[str, Record]:
-        wanted = {task_id for task_id in ids if "\0" not in task_id}  # SQL text has no null, so nothing is stored there
+        wanted = {task_id for task_id in ids if "\0" not in task_id}  # SQL text cannot hold a null
 
         async def read(link: Link, dialect: Dialect) -> Sequence[Row]:
             return await dialect.read(link, list(wanted)) if dialect.layout.there else []
@@ -97,7 +97,7 @@ class SQLStore(Store):
         return {row[0]: self._rows.to_record(row) for row in rows if row[0] in wanted}
 
     async def _read_apart(self, ids: Sequence[str], exc: Exception) -> Mapping[str, Record]:
-        """Read again in halves what cannot be read together, since the driver cannot make anything of one value."""
+        """Read rows again in halves after a failed read, because the driver cannot convert one of the values."""
         if len(ids) == 1:
             return {ids[0]: self._rows.unreadable(ids[0], exc)}
         middle = len(ids) // 2
@@ -161,9 +161,10 @@ class SQLStore(Store):
         await self.database.run(lambda link, _: link.hot_rows(_PING, {}), small=True)
 
     async def purge(self) -> int:
-        """Delete what has expired, results and groups, in small transactions; and leases that have ended.
+        """Delete expired results and groups, in small transactions, and leases that have ended.
 
-        Several processes may do so at the same time: on servers, one of them sweeps while the others return at once.
+        Several processes may call this at the same time: on servers, one of them deletes while the others return at
+            once.
         """
         expired = await self._purge_expired(self.settings.result_expires) if self.settings.result_expires else 0
         await self._leases.purge()
@@ -208,7 +209,7 @@ class SQLStore(Store):
 
     @contextmanager
     def _unless_missing(self) -> Iterator[None]:
-        """Take a table that does not exist for an empty one, if it would be created for the first row."""
+        """Treat a missing table as empty, if it would be created for the first row."""
         try:
             yield
         except MissingTable:

@@ -1,7 +1,7 @@
-"""Celery's two tables, as Celery 5.7 defines them, and ours for streams and leases; and what of them a database has.
+"""Celery's two tables, as Celery 5.7 defines them, and ours for streams and leases; and which of them a database has.
 
 Celery has one set of table objects for a whole process and renames them per application. Here each set of names has its
-own, which nobody changes, and stores share.
+own table objects, which are never changed, and which stores share.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ from aioresult.settings import Settings
 COLUMNS: Final = tuple(
     "task_id status result date_done traceback children name args kwargs worker retries queue stamps".split()
 )
-"""The columns of a task's row, in the order in which rows are handled here; the ``id`` is left to the database."""
+"""The columns of a task's row, in the order of our rows; the database sets the ``id``."""
 
 EXTENDED: Final = frozenset({"name", "args", "kwargs", "worker", "retries", "queue", "stamps"})
-"""Columns that are written only where ``result_extended`` is on; an update without it leaves them as they are."""
+"""Columns that are written only if ``result_extended`` is on; an update without it does not change them."""
 
 Kind = Literal["task", "group", "stream", "runner"]
 """One of the four tables."""
 
 
 class _TaskId(String):
-    """The type of ids: to MySQL's other collations, some that differ in case, accents or spaces are the same."""
+    """The type of ids: in MySQL's other collations, ids that differ in case, accents or spaces may be equal."""
 
 
 @compiles(_TaskId, "mysql", "mariadb")
@@ -54,7 +54,7 @@ def _id_on_mysql(_type: _TaskId, compiler: Any, **_: Any) -> str:
     elif (dialect.server_version_info or ()) >= (8, 0, 17):
         collation = "utf8mb4_0900_bin"
     else:
-        collation = "utf8mb4_bin"  # the best there is, to which a space at the end is nothing
+        collation = "utf8mb4_bin"  # the best collation there is; it ignores spaces at the end
     return f"VARCHAR(155) COLLATE {collation}"
 
 
@@ -62,7 +62,7 @@ _ID = String(155).with_variant(_TaskId(155), "mysql", "mariadb")
 _BYTES = LargeBinary().with_variant(LONGBLOB, "mysql", "mariadb")
 _TEXT = Text().with_variant(LONGTEXT, "mysql", "mariadb")
 _DATE = DateTime().with_variant(DATETIME(fsp=6), "mysql", "mariadb")
-"""In tables that Celery has created on MySQL, results and tracebacks end at 64 KiB, and dates are whole seconds."""
+"""In tables created by Celery on MySQL, results and tracebacks are limited to 64 KiB, and dates are whole seconds."""
 
 
 class Tables:
@@ -98,7 +98,7 @@ class Tables:
             Column("result", _BYTES),
             Column("date_done", _DATE),
         )
-        # Each item of each stream under its number.
+        # A row for each item of each stream.
         self.stream = self._table(
             "stream",
             "celery_taskstream",
@@ -107,7 +107,7 @@ class Tables:
             Column("item", _BYTES, nullable=False),
             Column("date", _DATE, nullable=False),
         )
-        # When the lease of each runner ends.
+        # The end of each runner's lease.
         self.runner = self._table(
             "runner",
             "celery_taskrunner",
@@ -116,7 +116,7 @@ class Tables:
         )
 
     def of(self, kind: Kind) -> Table:
-        """Return the definition of one of them."""
+        """Return the definition of one table."""
         return {"task": self.task, "group": self.group, "stream": self.stream, "runner": self.runner}[kind]
 
     def _id(self, kind: Kind, sequence: str) -> Column[int]:
@@ -148,40 +148,40 @@ def tables_of(settings: Settings) -> Tables:
 
 @lru_cache(maxsize=64)
 def _tables(names: tuple[tuple[str, str], ...], schemas: tuple[tuple[str, str], ...]) -> Tables:
-    """Make them once, since that takes milliseconds."""
+    """Make the definitions once, since that takes milliseconds."""
     return Tables(dict(names), dict(schemas))
 
 
 def full_name(table: Table, dialect: Dialect) -> str:
-    """Return the quoted name of ``table`` as the server takes it, whatever the mode of a session."""
-    preparer = dialect.preparer(dialect)  # the dialect's own quotes as the mode of its first session wanted it
+    """Return the quoted name of ``table`` for the server, in any mode of a session."""
+    preparer = dialect.preparer(dialect)  # the dialect's own preparer follows the mode of its first session
     return undoubled(preparer.format_table(table), dialect)
 
 
 def undoubled(sql: str, dialect: Dialect) -> str:
-    """Return ``sql``, made by SQLAlchemy, with its percent signs single.
+    """Return ``sql``, made by SQLAlchemy, with single percent signs.
 
-    For some drivers it doubles them in names, and then once more in the ``text()`` that the names are put into.
+    For some drivers SQLAlchemy doubles them in names, and then again in the ``text()`` that contains the names.
     """
     return sql.replace("%%", "%") if "%%" in dialect.identifier_preparer.quote_identifier("%") else sql
 
 
 def in_text(sql: str) -> str:
-    """Return ``sql`` for SQLAlchemy's ``text()``, which would take a colon in a name for the mark of a parameter."""
+    """Return ``sql`` for SQLAlchemy's ``text()``, in which a colon in a name would mark a parameter."""
     return sql.replace(":", "\\:")
 
 
 class Layout(msgspec.Struct, frozen=True, kw_only=True):
-    """What a database has: the result of looking, not of wishing.
+    """The tables that were found in a database.
 
     Attributes:
-        task, group, stream, runner: the quoted names of the tables, as the server takes them.
-        columns: those of ``COLUMNS`` that the results' table has; older generations lack some. None where there is no
-            such table yet.
-        written: those of them that are written, by the settings.
-        task_next_id: SQL expression for a new row's ``id``, or ``None`` where the column fills itself.
+        task, group, stream, runner: the quoted names of the tables.
+        columns: those of ``COLUMNS`` that the results' table has; older versions lack some. Empty if there is no such
+            table yet.
+        written: those of them that are written with these settings.
+        task_next_id: SQL expression for a new row's ``id``, or ``None`` if the database sets it.
         group_next_id: the same for groups.
-        expressions: what to select for a column whose type gives something else than this library writes.
+        expressions: what to select for a column whose type returns another value than was written.
     """
 
     task: str

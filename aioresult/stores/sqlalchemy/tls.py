@@ -1,4 +1,4 @@
-"""Connections by TLS: what a URL and the settings say about it, as asyncpg and MySQL's drivers take it."""
+"""Connections with TLS: converting the options of a URL and the settings to those of asyncpg and MySQL's drivers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MYSQL_MODES: Final = ("DISABLED", "PREFERRED", "REQUIRED", "VERIFY_CA", "VERIFY_
 """``ssl_mode`` of MySQL's own clients."""
 
 _NO_TLS: Final = "wrong_version_number"
-"""What OpenSSL says to an answer that is none of TLS."""
+"""OpenSSL's reason for an answer that is not TLS."""
 _ADVICE: Final = {
     "it speaks no TLS: say sslmode=disable in the URL": ("rejected ssl upgrade", "does not support ssl"),
     "it speaks no TLS: say ssl_mode=DISABLED in the URL": (_NO_TLS,),
@@ -29,13 +29,13 @@ _ADVICE: Final = {
     ),
     "it may want TLS: say ssl_mode=REQUIRED in the URL": ("insecure transport", "access denied for user"),
 }
-"""What to do, by what drivers and servers say in lower case."""
+"""Advice, by the lower-case texts of drivers and servers."""
 
 
 def for_asyncpg(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Return ``arguments`` with what they say about TLS in libpq's words as asyncpg takes it.
+    """Return ``arguments`` with libpq's options for TLS converted to asyncpg's.
 
-    asyncpg knows these words too, but in the URL that it reads itself; the other arguments win over that.
+    asyncpg supports libpq's options only in a URL that it parses itself, and other arguments win over those.
     """
     given = {name: value for name, value in arguments.pop("tls", {}).items() if value}
     if given.get("sslrootcert") == "system":
@@ -57,10 +57,10 @@ def _trusting_the_system(given: Mapping[str, str]) -> ssl.SSLContext:
 
 
 def for_mysql(arguments: dict[str, Any], driver: str) -> dict[str, Any]:
-    """Return ``arguments`` with a context in place of what they say about TLS in the words of MySQL's clients.
+    """Return ``arguments`` with the TLS options of MySQL's clients replaced by a context.
 
-    As with these, a certificate is verified where an authority is named. Where TLS is demanded, a server without it is
-    refused: the drivers would go on in the clear.
+    As with these clients, the certificate is verified if an authority is named. If TLS is required, a server without
+    TLS is refused, because the drivers would continue without encryption.
     """
     given = arguments.pop("tls", None)
     if given is None:
@@ -94,9 +94,9 @@ def _mode_of(given: Mapping[str, Any]) -> str:
 
 
 async def connect_mysql(driver: str, *, preferred: bool, **options: Any) -> Any:
-    """Connect to a MySQL server by TLS, or if it is merely ``preferred``, to one that has none.
+    """Connect to a MySQL server with TLS or, if TLS is only ``preferred``, also to one without.
 
-    Such a server ends in an error with asyncmy, and with aiomysql in a connection in the clear.
+    With a server without TLS, asyncmy raises an error, and aiomysql connects without encryption.
     """
     connect = importlib.import_module(driver).connect
     try:
@@ -116,7 +116,7 @@ async def connect_mysql(driver: str, *, preferred: bool, **options: Any) -> Any:
 
 
 def _check_files(given: Mapping[str, Any], names: tuple[str, ...], prefix: str = "") -> None:
-    """Say which file is missing: OpenSSL does not."""
+    """Raise an error that names a missing file, because OpenSSL's does not."""
     for name in names:
         if name in given and not Path(given[name]).exists():
             raise SettingsError(f"the option {prefix}{name} names {given[name]!r}, which does not exist")
@@ -130,7 +130,7 @@ def _present(context: ssl.SSLContext, cert: str, key: str | None, password: str 
 
 
 def advice_on_tls(words: str) -> str:
-    """Return what to change in the URL where a driver's ``words`` are about TLS on one side only, or about trust."""
+    """Return what to change in the URL if a driver's ``words`` are about TLS on only one side, or about trust."""
     lower = words.lower()
     for advice, signs in _ADVICE.items():
         if any(sign in lower for sign in signs):

@@ -1,7 +1,7 @@
-"""The trigger that announces on PostgreSQL what foreign writers, such as Celery's workers, store.
+"""The trigger that announces, on PostgreSQL, results of foreign writers such as Celery's workers.
 
-What this package writes is announced by the writing statement itself; the trigger's notification is then the same one
-within the same transaction, which the server sends once.
+Statements of this package announce their rows themselves. The trigger then repeats the same notification in the same
+transaction, and the server sends it once.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _NAME: Final = "aioresult_notify"
 _VERSION: Final = "aioresult 1"
 _ALWAYS: Final = "A"
 _ENABLED: Final = frozenset({"O", _ALWAYS})
-"""How PostgreSQL marks triggers that fire in ordinary sessions: in these alone, or in those that replicate, too."""
+"""PostgreSQL's marks for triggers that fire in ordinary sessions: only in these, or in replicating ones as well."""
 _READY: Final = "ready states"
 _ALL: Final = "all states"
 ANNOUNCING: Final = frozenset({_READY, _ALL})
-"""What ``describe`` returns where results of foreign writers are announced."""
+"""What ``describe`` returns if results of foreign writers are announced."""
 _FORBIDDEN: Final = frozenset({"42501", "25006"})
-"""SQLSTATE of a lacking right, and of an account or server that only reads."""
+"""SQLSTATE of a missing right, and of an account or server that only reads."""
 
 _LOOK: Final = text(
     "SELECT obj_description(pg_trigger.oid, 'pg_trigger'), CAST(tgenabled AS text), "
@@ -46,12 +46,12 @@ _USERS: Final = text(
 
 
 async def describe(link: Link, dialect: Dialect) -> str:
-    """Return for which states the trigger announces, ``"ready states"`` or ``"all states"``, or why for none."""
+    """Return which states the trigger announces, ``"ready states"`` or ``"all states"``, or why it announces none."""
     return (await _look(link, dialect))[0]
 
 
 async def _look(link: Link, dialect: Dialect) -> tuple[str, bool]:
-    """Return what ``describe`` does, and whether sessions that replicate announce, too."""
+    """Return the same as ``describe``, and whether replicating sessions announce, too."""
     postgresql = _only_postgresql(dialect)
     found = await link.rows(_LOOK, {"table": dialect.layout.task, "prefix": postgresql.channel_prefix})
     if not found:
@@ -66,12 +66,12 @@ async def _look(link: Link, dialect: Dialect) -> tuple[str, bool]:
 
 
 async def install(link: Link, dialect: Dialect, all_states: bool | None = None) -> bool:
-    """Install the trigger, for ``all_states`` or only for those that are final; return whether anything was changed.
+    """Install the trigger for ``all_states`` or only for final ones; return whether anything was changed.
 
-    Without a wish, nothing is done where results are announced already, be it with progress.
+    With ``None``, nothing is done if results are announced already, with or without progress.
 
     Raises:
-        Unsupported: it is no PostgreSQL.
+        Unsupported: it is not PostgreSQL.
         SettingsError: the account lacks the right.
     """
     wanted = _ALL if all_states else _READY
@@ -79,7 +79,7 @@ async def install(link: Link, dialect: Dialect, all_states: bool | None = None) 
     if await _look(link, dialect) in enough:
         return False
     async with _changing(link, dialect, "install-trigger"):
-        if await _look(link, dialect) in enough:  # now, by somebody who was faster
+        if await _look(link, dialect) in enough:  # another process was faster
             return False
         for statement in _statements(link, _only_postgresql(dialect), wanted):
             await link.run(text(in_text(statement)))
@@ -87,7 +87,7 @@ async def install(link: Link, dialect: Dialect, all_states: bool | None = None) 
 
 
 def _statements(link: Link, dialect: PostgreSQLDialect, states: str) -> list[str]:
-    """Return what puts a trigger for ``states`` in the place of the one that may be there."""
+    """Return the statements that install a trigger for ``states``, and replace an existing one."""
     table, function = dialect.layout.task, _function(link, dialect)
     channel = channel_expression("TG_ARGV[0]", "NEW.task_id")
     condition = "NEW.task_id IS NOT NULL" + ("" if states == _ALL else f" AND NEW.status IN ({READY_LIST})")
@@ -100,15 +100,15 @@ def _statements(link: Link, dialect: PostgreSQLDialect, states: str) -> list[str
         f"CREATE TRIGGER {_NAME} AFTER INSERT OR UPDATE ON {table} FOR EACH ROW WHEN ({condition}) "
         f"EXECUTE FUNCTION {function}('{dialect.channel_prefix}')"
     )
-    always = f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {_NAME}"  # in sessions that replicate, too
+    always = f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {_NAME}"  # in replicating sessions, too
     return [define, drop, create, always, f"COMMENT ON TRIGGER {_NAME} ON {table} IS '{_VERSION}, {states}'"]
 
 
 async def uninstall(link: Link, dialect: Dialect) -> bool:
-    """Remove the trigger, and its function unless another table uses it; return whether there was anything to remove.
+    """Remove the trigger, and its function unless another table uses it; return whether the trigger existed.
 
     Raises:
-        Unsupported: it is no PostgreSQL.
+        Unsupported: it is not PostgreSQL.
         SettingsError: the account lacks the right.
     """
     _only_postgresql(dialect)
@@ -123,7 +123,7 @@ async def uninstall(link: Link, dialect: Dialect) -> bool:
 
 @asynccontextmanager
 async def _changing(link: Link, dialect: Dialect, command: str) -> AsyncIterator[None]:
-    """Make what is sent inside one transaction, one process after the other; tell whoever lacks the right."""
+    """Execute the statements inside as one transaction, one process at a time; raise an error if a right is missing."""
     try:
         async with link.transaction():
             await link.run(text("SELECT pg_advisory_xact_lock(:key)"), {"key": lock_key("trigger")})

@@ -1,4 +1,4 @@
-"""What a database URL means: which asynchronous driver, and how the place is named in messages."""
+"""Parsing a database URL: the asynchronous driver, and the location for messages."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _DRIVERS: Final[dict[Family, dict[str, str]]] = {
         "aiomysql": "aiomysql",
     },
 }
-"""Asynchronous drivers, by the names in URLs; Celery's synchronous ones stand for the nearest asynchronous one."""
+"""Asynchronous drivers, by the names in URLs; for Celery's synchronous drivers the nearest asynchronous one."""
 _EXTRAS: Final[dict[Family, str]] = {"sqlite": "sqlalchemy", "postgresql": "postgresql", "mysql": "mysql"}
 
 _FOR_SQLALCHEMY: Final[dict[Family, frozenset[str]]] = {
@@ -43,7 +43,7 @@ _FOR_SQLALCHEMY: Final[dict[Family, frozenset[str]]] = {
     "postgresql": frozenset({"host", "port"}),
     "mysql": frozenset(),
 }
-"""Options that stay in the URL, because SQLAlchemy makes more of them than an argument."""
+"""Options that stay in the URL, because SQLAlchemy itself uses them."""
 _SEVERAL_HOSTS: Final = re.compile(
     r"(?P<before>postgres(?:ql)?(?:\+\w+)?://(?:[^:/@]*(?::[^@]*)?@)?)(?P<hosts>[^/?@]*,[^/?@]*)(?P<after>.*)",
     re.DOTALL | re.IGNORECASE,
@@ -56,10 +56,10 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     """A database, as parsed from a URL.
 
     Attributes:
-        url: SQLAlchemy's URL with the asynchronous driver; carries the credentials, and is never shown.
-        family: which kind of SQL it speaks.
-        location: the place as shown in messages, without credentials.
-        options: what the URL's query says about connections; SQLAlchemy's URL has the rest of it.
+        url: SQLAlchemy's URL with the asynchronous driver; contains the credentials, and is never shown.
+        family: its kind of SQL.
+        location: host and database for messages, without credentials.
+        options: the URL's options for connections; the other options are in ``url``.
     """
 
     url: URL
@@ -75,16 +75,16 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parse(text: str) -> Target:
-    """Return what ``text`` means.
+    """Return the database that the URL ``text`` names.
 
     Raises:
-        SettingsError: it is malformed, has an option that is not understood, or names no asynchronous driver.
+        SettingsError: it is malformed, has an unknown option, or does not name an asynchronous driver.
         MissingDriver: the driver is not installed.
     """
     url = _split(text)
     family = family_of(url.get_backend_name())
     if family != "sqlite" and any("@" in part for part in (url.host or "", url.database or "", *url.query)):
-        raise _malformed(text)  # the rest of a password with an '@' in it
+        raise _malformed(text)  # probably the rest of a password that contains an '@'
     name = url.drivername.partition("+")[2].lower()
     driver = _DRIVERS[family].get(name)
     if driver is None:
@@ -96,17 +96,17 @@ def parse(text: str) -> Target:
     own = _FOR_SQLALCHEMY[family]
     options = {option: value for option, value in url.query.items() if option not in own}
     location = location_of(url)
-    connect_args(driver, Given(options, f"the URL {location}"))  # tells now what is wrong with it
+    connect_args(driver, Given(options, f"the URL {location}"))  # raises now if an option is wrong
     return Target(url=url.difference_update_query(list(options)), family=family, location=location, options=options)
 
 
 def _split(text: str) -> URL:
-    """Return SQLAlchemy's URL, which names several hosts, and what is percent-encoded of one, in its query."""
+    """Return SQLAlchemy's URL; several hosts, or a host with percent-encoding, are in its query."""
     several = _SEVERAL_HOSTS.fullmatch(text)
     try:
         url = make_url(several["before"] + several["after"] if several else text)
     except (ArgumentError, ValueError):
-        raise _malformed(text) from None  # the original quotes what may be a part of the password
+        raise _malformed(text) from None  # the original error may quote a part of the password
     if several:
         places = [_HOST.fullmatch(place) for place in several["hosts"].split(",")]
         if not all(places):
@@ -114,7 +114,7 @@ def _split(text: str) -> URL:
         hosts = ",".join(unquote(place["ip"] or place["name"]) for place in places if place)
         ports = ",".join(place["port"] or _PORT for place in places if place)
         url = url.update_query_dict({"host": hosts, "port": ports})
-    elif url.host and url.host != unquote(url.host):  # the folder of a socket
+    elif url.host and url.host != unquote(url.host):  # it is the folder of a socket
         url = url.set(host=None, port=None).update_query_dict(
             {"host": unquote(url.host), "port": str(url.port or _PORT)}
         )
@@ -134,7 +134,7 @@ def family_of(backend: str) -> Family:
     """Return the family of SQLAlchemy's dialect ``backend``.
 
     Raises:
-        SettingsError: it is none of those that can be used here.
+        SettingsError: it cannot be used here.
     """
     family = _FAMILIES.get(backend.lower())
     if family is None:
@@ -145,7 +145,7 @@ def family_of(backend: str) -> Family:
 
 
 def location_of(url: URL) -> str:
-    """Return the place that ``url`` names, as shown in messages."""
+    """Return the location of ``url`` for messages."""
     backend = url.get_backend_name()
     if backend == "sqlite":
         return f"sqlite:///{url.database}" if url.database and url.database != ":memory:" else "sqlite:// (in memory)"
@@ -153,7 +153,7 @@ def location_of(url: URL) -> str:
     ports = _listed(url.query.get("port", str(url.port or "")))
     named = [f"[{host}]" if host.count(":") > 1 else host for host in hosts]
     places = [f"{host}:{port}" if port else host for host, port in zip_longest(named, ports, fillvalue="")]
-    shown = ",".join(places).rpartition("@")[2]  # what precedes it may be the end of somebody's password
+    shown = ",".join(places).rpartition("@")[2]  # the part before it may be the end of a password
     return f"{backend}://{shown}/{url.database or ''}"
 
 
@@ -162,7 +162,7 @@ def _listed(value: str | tuple[str, ...]) -> list[str]:
 
 
 def _require(driver: str, family: Family) -> None:
-    for module in (driver, "greenlet"):  # SQLAlchemy's asyncio part needs this, but does not always install it
+    for module in (driver, "greenlet"):  # SQLAlchemy's asyncio part needs greenlet, but does not always install it
         if importlib.util.find_spec(module) is None:
             raise MissingDriver(
                 f"the package {module!r} is needed for this store and is not installed: "

@@ -503,7 +503,7 @@ async def test_a_connection_that_is_silent_when_the_feed_opens_is_no_pooler(
             proxy.freeze()
             return False
 
-        monkeypatch.setattr(feed, "_hears_itself", freeze)
+        monkeypatch.setattr(feed, "_receives_own", freeze)
         with pytest.raises(StoreUnavailable, match="listening connection"):
             await feed.open(1.0)
         await feed.aclose()

@@ -1,4 +1,4 @@
-"""What each kind of database does in its own words, and which of them a URL asks for."""
+"""The statements of each kind of database, and the choice by a URL."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CLASSES: Final[dict[Family, str]] = {
 
 
 def dialect_class(family: Family) -> type[Dialect]:
-    """Return the dialect of ``family``; only this one is imported."""
+    """Return the dialect of ``family``; the others are not imported."""
     module, _, name = _CLASSES[family].partition(":")
     found: type[Dialect] = getattr(importlib.import_module(f"{__name__}.{module}"), name)
     return found

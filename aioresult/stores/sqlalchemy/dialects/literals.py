@@ -1,9 +1,9 @@
-"""Values as literals of MySQL and MariaDB, for statements that hold no parameters.
+"""Values as literals of MySQL and MariaDB, for statements without parameters.
 
-The drivers for MySQL send values as literals too, and put backslashes before quotes. Whether that keeps a value from
-becoming SQL depends on the session: with ``sql_mode=NO_BACKSLASH_ESCAPES`` a backslash is a character like any other,
-and with a character set such as GBK or Shift JIS it may be the second half of one. What is written here has neither
-quotes nor backslashes inside, and means the same in every mode and with every character set.
+The drivers for MySQL send values as literals too, and put backslashes before quotes. Whether this is safe against SQL
+injection depends on the session: with ``sql_mode=NO_BACKSLASH_ESCAPES`` a backslash is an ordinary character, and in a
+character set such as GBK or Shift JIS it may be the second half of a character. The literals made here contain neither
+quotes nor backslashes, and mean the same in every mode and character set.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from typing import Any, Final
 from aioresult.errors import EncodeError
 
 _PLAIN: Final = bytes(octet for octet in range(0x20, 0x7F) if octet not in b"'\\%")
-"""Octets that stand for themselves between quotes. The percent sign is left out: the drivers look for it."""
+"""Bytes that need no encoding between quotes. The percent sign is left out, because drivers interpret it."""
 
 
 def literal(value: Any) -> str:
     """Return ``value`` as a literal.
 
     Raises:
-        EncodeError: it is of a type that no column holds.
+        EncodeError: no column holds values of its type.
     """
     if value is None:
         return "NULL"
     if isinstance(value, str):
         return f"_utf8mb4 x'{value.encode().hex()}'"
     if isinstance(value, bytes):
-        if value and not value.translate(None, _PLAIN):  # safe as it is, which JSON often is
+        if value and not value.translate(None, _PLAIN):  # safe as it is, as JSON often is
             return f"'{value.decode('ascii')}'"
         return f"FROM_BASE64('{b64encode(value).decode('ascii')}')" if value else "x''"
     if isinstance(value, int):

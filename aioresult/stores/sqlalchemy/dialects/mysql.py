@@ -1,7 +1,7 @@
-"""MySQL and MariaDB: a batch is one transaction, which inserts, looks at the rows that it has locked, and replaces.
+"""MySQL and MariaDB: a batch is one transaction, which inserts rows, reads the rows that it has locked, and replaces.
 
-Every other statement commits at once, so that no read is answered from an older snapshot, as REPEATABLE READ would have
-it within a transaction; and a locking read sees what is stored now in any case.
+All other statements commit at once. Within a transaction, REPEATABLE READ would answer reads from an older snapshot. A
+locking read always returns what is stored now.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from aioresult.stores.sqlalchemy.urls import Target
 _CHUNK: Final = 1000
 """Rows or ids per statement."""
 _OVERHEAD: Final = 2**16
-"""Room in a statement for what is not result or traceback."""
+"""Bytes of a statement that are kept for everything except results and tracebacks."""
 _READ_ONLY: Final = frozenset({1290, 1836})
-"""Numbers of errors that a server gives while it takes no writes; the first of them for other options, too."""
+"""Error numbers of a server that accepts no writes; the first one also has other causes."""
 _LIMITS: Final = {"result": "bytes in result", "traceback": "bytes in traceback", "date_done": "digits in date_done"}
-"""What a column can hold, by its name, as it is called among the facts; the digits are those of a second's fraction."""
+"""The names of the facts about the size of columns; digits are those of a second's fraction."""
 _CHARSET: Final = "charset of traceback"
 _TEXTS: Final = ("traceback", "name", "worker", "queue")
 _COMPARED: Final = ("status", "result", "date_done", "traceback")
@@ -42,11 +42,11 @@ _COMPARED: Final = ("status", "result", "date_done", "traceback")
 class MySQLDialect(Dialect):
     """MySQL 5.7 or MariaDB 10.2, or newer, by asyncmy or aiomysql.
 
-    All statements are complete texts with ``literals``: what the drivers make of parameters is not safe in every mode.
+    All statements are complete texts with ``literals``, because the drivers' parameters are not safe in every mode.
     """
 
     clock = "CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED)"
-    begin = "START TRANSACTION"  # BEGIN is the beginning of a block in the mode ORACLE
+    begin = "START TRANSACTION"  # in the mode ORACLE, BEGIN begins a block
 
     def __init__(self, layout: Layout, dates: Dates, facts: dict[str, str]) -> None:
         super().__init__(layout, dates, facts)
@@ -96,7 +96,7 @@ class MySQLDialect(Dialect):
     async def write(self, link: Link, rows: Sequence[Row], cutoff: datetime | None, over: str = "") -> set[str]:
         for row in rows:
             self._check_size(row)
-        rows = [self._fitting(row) for row in sorted(rows, key=itemgetter(0))]  # locked in the same order by everybody
+        rows = [self._fitting(row) for row in sorted(rows, key=itemgetter(0))]  # all writers lock in the same order
         written: set[str] = set()
         async with link.transaction(self.begin):
             for some in _chunks(rows, self._packet // 4):
@@ -104,14 +104,14 @@ class MySQLDialect(Dialect):
         return written
 
     async def _write_some(self, link: Link, rows: Sequence[Row], cutoff: datetime | None, over: str) -> set[str]:
-        """Insert what is new, lock and look at what there is now, and replace of that what may be replaced.
+        """Insert new rows, lock and read the existing ones, and replace those that may be replaced.
 
         Raises:
-            InvalidTaskId: a row of another task is in the way.
+            InvalidTaskId: the row of another task has an equal key.
         """
         updates = over.startswith(RUNNER)
         if not updates:
-            await self._insert(link, rows, "task_id = task_id")  # keeps what is there
+            await self._insert(link, rows, "task_id = task_id")  # keeps existing rows
         there = {row[0]: row for row in await self._locked(link, rows)}
         if updates:
             rows = [row for row in rows if row[0] in there]
@@ -129,7 +129,7 @@ class MySQLDialect(Dialect):
         await link.run(f"{self._into}{', '.join(values)} ON DUPLICATE KEY UPDATE {on_duplicate}")
 
     async def _locked(self, link: Link, rows: Sequence[Row]) -> Sequence[Row]:
-        """Return what there is of ``rows`` now, locked until the transaction ends."""
+        """Return the stored versions of ``rows``, locked until the transaction ends."""
         columns = ", ".join(self.layout.reading(name) for name in ("task_id", *_COMPARED))
         ids = listed(row[0] for row in rows)
         return await link.rows(f"SELECT {columns} FROM {self._task} WHERE task_id IN ({ids}) FOR UPDATE")
@@ -168,9 +168,9 @@ class MySQLDialect(Dialect):
             raise too_large(f"the result of task {row[0]!r}", size, self._packet)
 
     def _fitting(self, row: Row) -> Row:
-        """Return ``row`` with its date and texts cut down to what the columns hold.
+        """Return ``row`` with its date and texts shortened to fit the columns.
 
-        The end of a traceback says the most; and the server would round a date, into the future perhaps.
+        Of a traceback the end is kept, since it says the most. The server would round a date, perhaps into the future.
         """
         values = dict(zip(COLUMNS, row, strict=True))
         if values["date_done"] is not None and not self._limit["date_done"]:
@@ -184,7 +184,7 @@ class MySQLDialect(Dialect):
         return tuple(values.values())
 
     def _spelled(self, value: str) -> str:
-        """Return ``value`` with escapes for what the table's character set lacks: rather that than no result."""
+        """Return ``value`` with escapes for characters that the table's character set lacks, to make it storable."""
         charset = self.facts.get(_CHARSET, "")
         if charset == "utf8mb4":
             return value
@@ -217,9 +217,10 @@ class MySQLDialect(Dialect):
         await link.run(f"DELETE FROM {self._group} WHERE {self._exactly('taskset_id', [group_id])}")
 
     def _exactly(self, column: str, ids: Sequence[str]) -> str:
-        """Return the condition that ``column`` is one of ``ids``, to the letter.
+        """Return the condition that ``column`` is exactly one of ``ids``.
 
-        The first half finds them by the index, and with them what the collation takes for the same: another task's row.
+        The first half finds them by the index, together with ids that are only equal in the collation: other tasks'
+        rows.
         """
         octets = ", ".join(f"x'{one.encode().hex()}'" for one in ids)
         text = f"CAST(CONVERT({self.layout.reading(column)} USING utf8mb4) AS BINARY)"
@@ -227,7 +228,7 @@ class MySQLDialect(Dialect):
 
 
 def mistaken(task_id: str, layout: Layout, facts: dict[str, str]) -> InvalidTaskId:
-    """Return what to tell of an id that the column holds, but not to the letter."""
+    """Return the error for an id that the column cannot hold exactly."""
     collation = "utf8mb4_nopad_bin" if "mariadb" in facts else "utf8mb4_0900_bin"
     return InvalidTaskId(
         f"task id {task_id!r} cannot be stored: the column task_id of {layout.task} takes it for another one, which "
@@ -237,7 +238,7 @@ def mistaken(task_id: str, layout: Layout, facts: dict[str, str]) -> InvalidTask
 
 
 def too_large(what: str, size: int, packet: int) -> ResultTooLarge:
-    """Return the error for a value that does not fit into a statement, which the server takes as one packet."""
+    """Return the error for a value that does not fit into a statement, which must be one packet."""
     return ResultTooLarge(
         f"{what} takes {size} bytes, more than max_allowed_packet={packet} admits, since a value may take a third more "
         f"in a statement; nothing was stored; store it elsewhere and keep a reference to it here, or raise "
@@ -246,23 +247,23 @@ def too_large(what: str, size: int, packet: int) -> ResultTooLarge:
 
 
 def _id_of(next_id: str | None) -> tuple[str, str]:
-    """Return what to put before the columns and before the values of an INSERT."""
+    """Return the texts before the columns and before the values of an INSERT."""
     return ("id, ", f"{escaped(next_id)}, ") if next_id else ("", "")
 
 
 def escaped(name: str) -> str:
-    """Return ``name`` for a statement that the driver formats."""
+    """Return ``name`` escaped for a statement that the driver formats."""
     return name.replace("%", "%%")
 
 
 def lock_name(database: str, table: str) -> str:
-    """Return the name of the lock for purging; such locks are those of the whole server."""
+    """Return the name of the lock for purging, which must be unique in the whole server."""
     return f"aioresult purge {hashlib.sha256(f'{database}.{table}'.encode()).hexdigest()[:32]}"
 
 
 @asynccontextmanager
 async def turn_to_purge(link: Link, database: str, table: str) -> AsyncIterator[bool]:
-    """Give whether nobody else is purging ``table``; if so, nobody else does until this ends."""
+    """Give whether the lock for purging ``table`` was free; if so, hold it until this ends."""
     lock = literal(lock_name(database, table))
     if not await link.value(f"SELECT GET_LOCK({lock}, 0)"):
         yield False
@@ -275,7 +276,7 @@ async def turn_to_purge(link: Link, database: str, table: str) -> AsyncIterator[
 
 
 def _chunks(rows: Sequence[Row], limit: int) -> list[list[Row]]:
-    """Return ``rows`` in parts whose results and tracebacks have ``limit`` bytes, or that are a single row."""
+    """Return ``rows`` in parts whose results and tracebacks have at most ``limit`` bytes, or that are a single row."""
     chunks: list[list[Row]] = []
     size = limit
     for row in rows:

@@ -1,4 +1,4 @@
-"""What a kind of database has to say for itself. The statements decide, never the code around them."""
+"""The interface to a kind of database. The statements decide whether to replace a row, not the code around them."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ Part = TypeVar("Part")
 
 READY_LIST = ", ".join(f"'{state}'" for state in sorted(READY_STATES))
 PURGE_BATCH = 1000
-"""Rows that one transaction of ``purge`` deletes: others wait for it no longer than that takes."""
+"""How many rows one transaction of ``purge`` deletes, so that others need not wait long."""
 LONGEST = 1e10
-"""Seconds, some three centuries: the longest lifetime that keeps within what dates can hold."""
+"""Seconds, about three centuries: a longer lifetime would exceed the range of dates."""
 
 
 def parts_of(items: Sequence[Part], size: int) -> Iterator[Sequence[Part]]:
-    """Give ``items`` in parts of ``size`` of them at most."""
+    """Give ``items`` in parts of at most ``size`` items."""
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
@@ -38,12 +38,12 @@ def condition(over: str, old: str, given: str, expired: str, same: str, mark: st
     """Return SQL for whether a row may be replaced.
 
     Args:
-        over: what ``write`` is given.
-        old: the name of the row that is there.
+        over: the argument of ``write``.
+        old: the name of the stored row.
         given: the name of the row to store.
         expired: SQL for whether the old row has expired.
-        same: SQL for whether both say the same: then the call was repeated.
-        mark: the parameter that has ``over``, for the mark of a runner.
+        same: SQL for whether both rows are the same: then the call was repeated.
+        mark: the parameter with the value of ``over``, for the mark of a runner.
     """
     unfinished = f"{old}.status NOT IN ({READY_LIST})"
     if over.startswith(RUNNER):
@@ -58,20 +58,20 @@ def condition(over: str, old: str, given: str, expired: str, same: str, mark: st
 
 
 class Dialect(ABC):
-    """One kind of database, with its tables as they were found.
+    """One kind of database, with the tables that were found.
 
     Attributes:
-        layout: what the database has.
-        facts: what else was found when the store was opened, by ``look``.
+        layout: the tables that were found.
+        facts: other facts that ``look`` found when the store was opened.
         deadline: seconds within which an answer is expected; ``None`` for no limit.
         patience: the same for work on few rows, which takes milliseconds. A server that is busy, or whose disk is, may
-            take seconds; after ten, it is more likely that the network has forgotten the connection, and a caller
-            that serves somebody at a browser is about to give up. What was merely slow has the full deadline then.
-        begin: begins a transaction that is going to write.
-        lanes: how many batches may be under way at once, see ``Store.lanes``.
-        clock: SQL for the server's time now, in milliseconds.
-        greets: whether a connection counts only once it has answered, since a pooler may keep it waiting.
-        date_given: SQL for the parameter ``:date`` as the column takes it.
+            take seconds. After ten, it is more likely that the network has dropped the connection, and callers with an
+            interactive user would soon give up. The repeated call then has the full deadline.
+        begin: the statement that begins a transaction with writes.
+        lanes: how many batches may be in flight at once, see ``Store.lanes``.
+        clock: SQL for the server's present time, in milliseconds.
+        greets: whether a connection must answer before it is used, since a pooler may delay its statements.
+        date_given: SQL that converts the parameter ``:date`` for the column.
     """
 
     deadline: ClassVar[float | None] = 60.0
@@ -89,14 +89,14 @@ class Dialect(ABC):
 
     @property
     def zone_is_certain(self) -> bool:
-        """Whether all who write the table write ``date_done`` in one zone, as far as can be known."""
+        """Whether all writers of the table store ``date_done`` in the same zone, as far as is known."""
         return self.dates.zone_is_certain
 
     def cutoff(self, lifetime: float) -> datetime:
-        """Return the date before which what became final is certainly older than ``lifetime`` seconds.
+        """Return the latest ``date_done`` that is certainly more than ``lifetime`` seconds ago.
 
-        With dates that others may have written in another zone, a day is allowed for the difference: rather than
-        deleting a fresh result, an old one is kept.
+        If others may have written dates in another zone, a day is added, because keeping an old result is better than
+        deleting a new one.
         """
         slack = timedelta(days=0 if self.zone_is_certain else 1)
         return datetime.now(UTC) - timedelta(seconds=min(lifetime, LONGEST)) - slack
@@ -104,60 +104,60 @@ class Dialect(ABC):
     @staticmethod
     @abstractmethod
     def dates_for(settings: Settings) -> Dates:
-        """Return how ``date_done`` is held."""
+        """Return the converter for ``date_done``."""
 
     @staticmethod
     @abstractmethod
     def engine_options(target: Target, settings: Settings) -> dict[str, Any]:
-        """Return arguments for SQLAlchemy's engine, beneath those that the user gives."""
+        """Return default arguments for SQLAlchemy's engine; the user's arguments win."""
 
     @staticmethod
     def prepare_engine(engine: AsyncEngine, writes: Callable[[], bool]) -> None:
-        """Arrange what every new connection of an engine of ours needs: by default, nothing.
+        """Prepare every new connection of our engines: by default, do nothing.
 
-        ``writes`` tells whether a new connection is for a store that writes: what only reads changes nothing.
+        ``writes`` returns whether a new connection is for a store that writes; one that only reads must change nothing.
         """
         del engine, writes
 
     @staticmethod
     def explained(error: AioResultError, target: Target) -> AioResultError:
-        """Return ``error``, with what this kind of database has to add: by default, nothing."""
+        """Return ``error``, perhaps with an explanation for this kind of database: by default, unchanged."""
         return error
 
     @staticmethod
     def nameless(target: Target) -> dict[str, Any]:
-        """Return the driver's arguments for statements that are not prepared under a name: by default, none are."""
+        """Return the driver's arguments that avoid named prepared statements: by default none."""
         return {}
 
     @staticmethod
     def driver_errors(driver: str) -> tuple[type[Exception], ...]:
-        """Return errors of ``driver`` that SQLAlchemy lets through as they are."""
+        """Return errors of ``driver`` that SQLAlchemy does not wrap."""
         return ()
 
     @staticmethod
     def hang_up(connection: Any) -> None:
-        """End a driver's connection that is silent, where closing it would wait for an answer: by default, nothing."""
+        """Abort a driver's silent connection, if closing it would wait for an answer: by default, do nothing."""
         del connection
 
     @staticmethod
     async def demoted(link: Link, exc: Exception) -> bool:
-        """Return whether ``exc`` says that the server takes no writes, whoever asks: by default, none says so."""
+        """Return whether ``exc`` means that the server accepts no writes from anybody: by default false."""
         return False
 
     @staticmethod
     async def greet(connection: AsyncConnection) -> bool:
-        """Get a first answer over a new connection; return whether it is one from a pooler."""
-        raise NotImplementedError  # where ``greets`` says so
+        """Get a first answer over a new connection; return whether it comes from a pooler."""
+        raise NotImplementedError  # implemented where ``greets`` is true
 
     @staticmethod
     async def lock_for_creating(link: Link) -> None:
-        """Keep other processes of ours from creating tables, until the transaction ends: by default, its own doing."""
+        """Prevent other processes from creating tables until the transaction ends: by default, that itself does."""
         del link
 
     @staticmethod
     @abstractmethod
     async def look(link: Link, tables: Tables) -> dict[str, str]:
-        """Return facts about the server and the tables that this dialect or an operator wants to know.
+        """Return facts about the server and the tables, for this dialect and for operators.
 
         Raises:
             Unsupported: the server is too old.
@@ -171,8 +171,8 @@ class Dialect(ABC):
     async def write(self, link: Link, rows: Sequence[Row], cutoff: datetime | None, over: str = "") -> set[str]:
         """Store ``rows``, each in one step, and return the ids of those that are now stored as given.
 
-        A row is left as it is where ``states.replaces`` says so, unless it became final before ``cutoff``. Where
-        ``over`` is given, ``Conditional.goes_over`` decides in place of that rule.
+        A stored row is replaced if ``states.replaces`` allows it, or if it became final before ``cutoff``. If ``over``
+        is given, ``Conditional.goes_over`` decides instead of ``states.replaces``.
         """
 
     def renewal(self, runner: str, milliseconds: int) -> str:
@@ -191,7 +191,7 @@ class Dialect(ABC):
         """Delete up to ``PURGE_BATCH`` rows of ``table`` that became final before ``cutoff``.
 
         Returns:
-            How many, or ``None`` where another process is at it.
+            How many, or ``None`` if another process is purging.
         """
 
     async def write_group(self, link: Link, group_id: str, payload: bytes, date: datetime) -> None:

@@ -1,10 +1,10 @@
-"""PostgreSQL: a batch is one statement, which takes arrays, decides in its ``WHERE``, and notifies as it commits.
+"""PostgreSQL: a batch is one statement, which takes arrays, decides in its ``WHERE``, and notifies when it commits.
 
-A batch of one has a statement of its own, without arrays: the server cannot know how long these will be, plans such a
-statement anew each time, and takes twice as long for it.
+A batch of one row has its own statement without arrays. With arrays, whose length the server cannot know, it plans the
+statement each time, which takes twice as long.
 
-``date_done`` is a timestamp without a zone. Celery's drivers send it with one, and the server converts to the session's
-time zone; so do the casts here, in both directions.
+``date_done`` is a timestamp without a zone. Celery's drivers send it with a zone, and the server converts it to the
+session's time zone. The casts here do the same, in both directions.
 """
 
 from __future__ import annotations
@@ -34,27 +34,27 @@ _NAMELESS: Final[dict[str, Any]] = {
     "prepared_statement_cache_size": 0,
     "prepared_statement_name_func": str,
 }
-"""With these, asyncpg and SQLAlchemy send statements without a name, in one piece with their values.
+"""With these, asyncpg and SQLAlchemy send statements without a name, together with their values.
 
-A name that is known on another connection to the server, where a pooler may lead us at any time, is a failure if we are
-lucky. If not, another process has given it to a statement of its own.
+A pooler may switch to another connection to the server at any time. There, a name is either unknown, which is an error,
+or another process has given it to a different statement, which is worse.
 """
 READ_ONLY: Final = "25006"
-"""SQLSTATE of a server, or an account, that only reads."""
+"""SQLSTATE of a server or account that only reads."""
 _CHUNK: Final = 5000
-"""Rows per statement; each is a transaction of its own, which poolers in statement mode insist on."""
+"""Rows per statement. Each statement is its own transaction, since poolers in statement mode require that."""
 CHANNELS: Final = 16
-"""Over so many channels the ids are spread: a process hears of what others wait for only where a channel is shared."""
+"""The ids are distributed over so many channels, so that a process receives few notifications for others."""
 _UTC: Final = frozenset({"UTC", "Etc/UTC", "GMT", "Etc/GMT", "Etc/UCT", "UCT", "Zulu", "Etc/Zulu"})
 STREAM: Final = "stream "
-"""What announces a stream begins with this. A task whose id does so, too, is looked at once too often, no more."""
+"""The prefix of announcements of streams. A task whose id also begins with it is only read once too often."""
 _TYPES: Final = {"retries": "integer", "date_done": "timestamptz"} | dict.fromkeys(
     ["result", "children", "args", "kwargs", "stamps"], "bytea"
 )
 
 
 class PostgreSQLDialect(Dialect):
-    """PostgreSQL 11 or newer, by asyncpg or psycopg."""
+    """PostgreSQL 11 or newer, with asyncpg or psycopg."""
 
     lanes: ClassVar[int] = 2
     clock: ClassVar[str] = "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS bigint)"
@@ -67,7 +67,7 @@ class PostgreSQLDialect(Dialect):
         self.channel_prefix = channel_prefix(facts["schema"], facts["table"])
         self._positions = {name: COLUMNS.index(name) for name in layout.written}
         self._writes: dict[tuple[str, bool], TextClause] = {}
-        """By rule, and whether for more than one row; made as they are needed."""
+        """The write statements, by rule and by whether they are for more than one row; made when needed."""
         select = f"SELECT {layout.select_list('CAST(date_done AS timestamptz)')} FROM {table}"
         self._read_one = text(f"{select} WHERE task_id = :id")
         self._read_many = text(f"{select} WHERE task_id = ANY(CAST(:ids AS text[]))")
@@ -83,10 +83,11 @@ class PostgreSQLDialect(Dialect):
         patience = settings.connect_timeout
         if target.url.get_driver_name() == "asyncpg":
             return {"connect_args": {"timeout": patience, **_NAMELESS}}
-        # libpq's shortest timeout is 2 s. Psycopg names statements by a counter, so that behind a pooler which is not
-        # recognised a name could be that of another client's statement: without a threshold it names none.
+        # libpq's shortest timeout is 2 s. Psycopg names statements by a counter. Behind a pooler that is not
+        # recognised, such a name could belong to another client's statement, so the threshold is off and no statement
+        # is named.
         connect_args = {"connect_timeout": max(2, round(patience)), "prepare_threshold": None}
-        return {"connect_args": connect_args, "use_native_hstore": False}  # which it would look for in a transaction
+        return {"connect_args": connect_args, "use_native_hstore": False}  # it would search the type in a transaction
 
     @staticmethod
     def nameless(target: Target) -> dict[str, Any]:
@@ -111,10 +112,10 @@ class PostgreSQLDialect(Dialect):
 
     @staticmethod
     async def greet(connection: AsyncConnection) -> bool:
-        """Ask for the process that serves us: a pooler does not know it when a client connects, and names another.
+        """Ask for the server process: a pooler does not know it when a client connects, and names another.
 
-        Behind one, the statements that follow may reach another process than the one that has prepared them: they are
-        prepared anew each time, and have no name there.
+        Behind a pooler, a later statement may reach another process than the one that prepared it. Therefore statements
+        have no name there, and are prepared each time.
         """
         driver: Any = (await connection.get_raw_connection()).driver_connection
         try:
@@ -122,7 +123,7 @@ class PostgreSQLDialect(Dialect):
         except DBAPIError as exc:
             if not is_refusal(exc):
                 raise
-            process = None  # a server that does not tell: as well as one that is pooled
+            process = None  # a server that does not say so is treated like a pooler
         if type(driver).__module__.startswith("asyncpg"):
             pooled = bool(driver.get_server_pid() != process)
             if not pooled:
@@ -150,8 +151,8 @@ class PostgreSQLDialect(Dialect):
 
     @property
     def zone_is_certain(self) -> bool:
-        # A server's zone is that of all its sessions, except where one sets another (PGTZ, a role's): taken from UTC,
-        # hardly anybody does.
+        # The server's zone applies to all sessions that do not set another (by PGTZ, or for a role). If it is UTC,
+        # hardly any session does.
         return self.facts["timezone"] in _UTC
 
     async def read(self, link: Link, ids: Sequence[str]) -> Sequence[Row]:
@@ -160,7 +161,7 @@ class PostgreSQLDialect(Dialect):
         return await link.hot_rows(self._read_many, {"ids": list(ids)})
 
     async def write(self, link: Link, rows: Sequence[Row], cutoff: datetime | None, over: str = "") -> set[str]:
-        rows = sorted(rows, key=itemgetter(0))  # rows are locked in the same order by everybody
+        rows = sorted(rows, key=itemgetter(0))  # all writers lock in the same order
         written: set[str] = set()
         for some in parts_of(rows, _CHUNK):
             written |= await self._write_some(link, some, cutoff, over)
@@ -201,22 +202,22 @@ class PostgreSQLDialect(Dialect):
 
 
 def channel_prefix(schema: str, table: str) -> str:
-    """Return what the names of a table's channels begin with; channels are those of a whole database."""
+    """Return the prefix of a table's channels, since channels belong to the whole database."""
     return f"aioresult_{hashlib.sha256(f'{schema}.{table}'.encode()).hexdigest()[:12]}_"
 
 
 def channel_of(prefix: str, task_id: str) -> str:
-    """Return the channel on which a task is announced; ``channel_expression`` is the same in SQL."""
+    """Return the channel of a task; ``channel_expression`` is the same in SQL."""
     return f"{prefix}{hashlib.sha256(task_id.encode()).digest()[0] % CHANNELS}"
 
 
 def channel_expression(prefix: str, task_id: str) -> str:
-    """Return SQL for the channel of the task whose id the SQL ``task_id`` gives; ``prefix`` is SQL too."""
+    """Return SQL for the channel of a task; ``prefix`` and ``task_id`` are SQL expressions."""
     return f"{prefix} || mod(get_byte(sha256(convert_to({task_id}, 'UTF8')), 0), {CHANNELS})"
 
 
 def stream_payload(task_id: str) -> str:
-    """Return SQL for what is announced of a stream; of a result, it is the task's id alone."""
+    """Return SQL for the announcement of a stream; that of a result is only the task's id."""
     return f"'{STREAM}' || {task_id}"
 
 
@@ -233,7 +234,7 @@ def _write_statement(layout: Layout, prefix: str, over: str, *, many: bool) -> s
     values = [f"CAST({name} AS timestamp)" if name == "date_done" else name for name in names]
     columns = list(names)
     if layout.task_next_id:
-        # A task that is there already keeps its id, and does not use up one of the sequence with each of its states.
+        # An existing task keeps its id, so that its states do not use up the sequence.
         columns.insert(0, "id")
         existing = f"SELECT present.id FROM {task} AS present WHERE present.task_id = given.task_id"
         values.insert(0, f"COALESCE(({existing}), {in_text(layout.task_next_id)})")

@@ -1,4 +1,4 @@
-"""SQLite: one statement per batch, decided in its ``WHERE``; ids travel as one JSON parameter."""
+"""SQLite: one statement per batch, which decides in its ``WHERE``; ids are passed as one JSON parameter."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from aioresult.stores.sqlalchemy.urls import Target
 logger = logging.getLogger("aioresult")
 
 _OLDEST: Final = (3, 35, 0)
-"""The first with RETURNING."""
+"""The first version with RETURNING."""
 _CHUNK: Final = 1000
-"""Rows per statement; times the number of columns, below SQLite's limit of 32,766 parameters."""
+"""Rows per statement; with all their columns they stay below SQLite's limit of 32,766 parameters."""
 _WRITE_VERSION: Final = 18
-"""Where in a file it says whether there is a write-ahead log."""
+"""The position in a file of the byte that shows whether there is a write-ahead log."""
 _OLD: Final = "date_done BETWEEN '' AND ?"
-"""A date, which is text, before another; a number, which some other program may have stored, is below any text."""
+"""The condition for an older date. Dates are text; a number, which another program may have stored, is not between."""
 _BUSY_TIMEOUT: Final = 10.0
 """Seconds to wait for another process's transaction."""
 
@@ -50,7 +50,7 @@ class SQLiteDialect(Dialect):
 
     begin = "BEGIN IMMEDIATE"
     clock = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
-    deadline = patience = None  # there is no server that could fall silent; waiting for a lock has its own limit
+    deadline = patience = None  # there is no server that could be silent; waiting for a lock has its own limit
 
     def __init__(self, layout: Layout, dates: Dates, facts: dict[str, str]) -> None:
         super().__init__(layout, dates, facts)
@@ -71,20 +71,20 @@ class SQLiteDialect(Dialect):
     def engine_options(target: Target, settings: Settings) -> dict[str, Any]:
         options: dict[str, Any] = {"connect_args": {"timeout": _BUSY_TIMEOUT, "async_creator_fn": _connect}}
         if files.path_of(target.url) is None:
-            options["poolclass"] = StaticPool  # one connection: with it, what is in memory would end
+            options["poolclass"] = StaticPool  # one connection, because the database in memory ends with it
         else:
-            options["pool_size"] = 2  # each connection is a thread: one reads while the other writes
+            options["pool_size"] = 2  # each connection has a thread: one reads while the other writes
         return options
 
     @staticmethod
     def prepare_engine(engine: AsyncEngine, writes: Callable[[], bool]) -> None:
-        """Let readers and the writer work side by side.
+        """Let readers and the writer work at the same time, by a write-ahead log.
 
-        The mode is kept in the file, so that it is chosen where that is new, or once there is a writer here.
-        A commit then survives the end of the process, but the last ones may be lost with a power failure, as SQLite's
-        own documentation recommends for this mode. The log needs memory that all processes share, so the mode stays as
-        it is on network file systems (and in memory). It is set once only, so that a ``database_engine_callback`` that
-        prefers another one has the last word.
+        The file stores the mode, so it is set if the file is new, or once a store writes here. A commit then survives
+        the end of the process, but the last ones may be lost after a power failure, as SQLite's own documentation
+        recommends for this mode. The log needs memory that all processes share, so the mode is not changed on network
+        file systems (and in memory). It is set only once, so that a ``database_engine_callback`` can choose another
+        one.
         """
         path = files.path_of(engine.url)
         shared = path is not None and not files.network_of(path)
@@ -161,15 +161,14 @@ class SQLiteDialect(Dialect):
 
     async def purge(self, link: Link, table: str, cutoff: datetime) -> int | None:
         statement = f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE {_OLD} LIMIT {PURGE_BATCH})"
-        return await link.run(statement, (self.dates.to_column(cutoff),))  # waits for its turn: one writer at a time
+        return await link.run(statement, (self.dates.to_column(cutoff),))  # waits for the lock: one writer at a time
 
 
 async def _connect(*where: Any, **options: Any) -> aiosqlite.Connection:
-    """Connect as SQLAlchemy would, but to the end, whatever happens meanwhile.
+    """Connect as SQLAlchemy would, but always complete it, even if cancelled.
 
-    aiosqlite's own way forgets what it has opened when it is cancelled, as all tasks are when a loop ends. And where
-    opening fails, it does not wait for the connection's thread, whose last message then comes to a loop that may have
-    been closed.
+    aiosqlite itself loses the opened connection when it is cancelled, as all tasks are when a loop ends. If opening
+    fails, it does not wait for the connection's thread, whose last message may then arrive in a closed loop.
     """
     connection = aiosqlite.connect(*where, **options)
     opening: asyncio.Future[sqlite3.Connection] = asyncio.get_running_loop().create_future()
@@ -196,10 +195,10 @@ async def _connect(*where: Any, **options: Any) -> aiosqlite.Connection:
 
 
 def _start_thread(connection: aiosqlite.Connection) -> None:
-    """Start the connection's thread, for which the interpreter does not wait.
+    """Start the connection's thread as a daemon.
 
-    Where gevent has patched threads, it gets one of the operating system: greenlets that wait for each other's locks in
-    SQLite's own code would all stand still until the time is up.
+    If gevent has patched threads, a real thread is used: greenlets that wait for each other's locks in SQLite's own
+    code would all block until the timeout.
     """
     thread = connection._thread
     if patched_by_gevent():
@@ -211,14 +210,14 @@ def _start_thread(connection: aiosqlite.Connection) -> None:
 
 
 def _serve(calls: Any) -> None:
-    """Do what aiosqlite's threads do, but log nothing: without a hub, nobody can wait for gevent's lock of a log."""
+    """Do the work of aiosqlite's threads, but log nothing, because gevent's lock of a log needs a hub."""
     outcome: Any = None
     tell: Callable[[asyncio.Future[Any], Any], None]
     while outcome is not _STOP_RUNNING_SENTINEL:
         future, call = calls.get()
         try:
             tell, outcome = set_result, call()
-        except BaseException as exc:  # noqa: BLE001  (handed to whoever awaits it)
+        except BaseException as exc:  # noqa: BLE001  (raised where the call is awaited)
             tell, outcome = set_exception, exc
         if future is not None:
             with suppress(RuntimeError):  # its loop is closed
@@ -227,7 +226,7 @@ def _serve(calls: Any) -> None:
 
 
 def _explained(error: BaseException, database: str) -> BaseException:
-    """Return ``error``, or one that says more where SQLite says only that it cannot open the file."""
+    """Return ``error``, or one with the reason if SQLite only says that it cannot open the file."""
     folder = Path(database.removeprefix("file:").partition("?")[0]).absolute().parent
     if not isinstance(error, sqlite3.OperationalError) or folder.is_dir():
         return error
@@ -238,7 +237,7 @@ def _explained(error: BaseException, database: str) -> BaseException:
 
 
 def _on_conflict(layout: Layout, over: str) -> str:
-    """Return the rest of the INSERT: an existing row is replaced if the rule allows, or if it is the same already."""
+    """Return the rest of the INSERT: an existing row is replaced if the rule allows it, or if it is the same."""
     assignments = ", ".join(f"{name} = excluded.{name}" for name in layout.written if name != "task_id")
     same = " AND ".join(f"old.{name} IS excluded.{name}" for name in ("status", "result", "date_done", "traceback"))
     rule = condition(over, "old", "excluded", f"(old.{_OLD})", same, "?")
@@ -246,7 +245,7 @@ def _on_conflict(layout: Layout, over: str) -> str:
 
 
 def _log_out_of_reach(path: Path) -> bool:
-    """Return whether the file at ``path`` is a database with a write-ahead log that we can neither join nor begin."""
+    """Return whether the file at ``path`` is a database whose write-ahead log we can neither open nor create."""
     try:
         with path.open("rb") as file:
             head = file.read(_WRITE_VERSION + 1)
@@ -257,7 +256,7 @@ def _log_out_of_reach(path: Path) -> bool:
 
 
 def _is_new(path: Path) -> bool:
-    """Return whether nobody has made a database of the file at ``path`` yet, not even an empty one."""
+    """Return whether the file at ``path`` is missing or empty."""
     try:
         return path.stat().st_size == 0
     except OSError:

@@ -1,4 +1,4 @@
-"""How a database tells of what is stored in it."""
+"""How a database announces what is stored in it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from aioresult.stores.sqlalchemy.feeds.port import Push
 
 
 def push_of(database: Database, read: Read) -> Push:
-    """Return the way in which the stores of this kind of database announce what they write, and hear of it.
+    """Return the object by which stores of this kind of database announce writes and receive announcements.
 
-    Where something has to be polled beside a push, that is done by ``read``.
+    If something must be polled in addition to the push, ``read`` is used.
     """
     if database.target.family == "sqlite":
         from aioresult.stores.sqlalchemy.feeds.sqlite import SQLitePush

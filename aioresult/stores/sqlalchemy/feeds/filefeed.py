@@ -1,10 +1,9 @@
-"""SQLite across processes: an event of its files, then a look at what is new.
+"""SQLite across processes: an event of its files, then a query for what is new.
 
 A commit first reaches the write-ahead log and becomes visible a moment later, up to an fsync later with writers in
-SQLite's default mode. So an event is followed by looks at ever longer intervals, each of which merely compares
-``PRAGMA data_version`` as long as nothing has moved. What is read then is what may have changed: rows that came in
-since the last look, found by their growing ids, and those rows of watched tasks that were there already and are not
-successful yet. Of streams, only the highest numbers are.
+SQLite's default mode. Therefore an event is followed by checks at growing intervals. A check compares only ``PRAGMA
+data_version`` while it is unchanged. After a change, the rows that may have changed are read: new rows, found by their
+growing ids, and known rows of watched tasks that are not successful yet. Of streams, only the highest numbers are read.
 """
 
 from __future__ import annotations
@@ -29,35 +28,35 @@ from aioresult.stores.sqlalchemy.feeds.local import LocalFeed
 from aioresult.stores.sqlalchemy.rows import Row
 
 _PAUSES: Final = (0.0005, 0.002, 0.008, 0.032, 0.128, 0.512, 2.048)
-"""Seconds from one look to the next after an event of the files, as long as nothing has moved."""
+"""Seconds between checks after an event of the files, while nothing has changed."""
 _AFTER_NEWS: Final = (0.032, 0.512)
-"""The same once something has: one event may stand for two commits, of which only the first was visible."""
+"""The same after a change: one event may be caused by two commits, of which only the first was visible."""
 _ARRIVALS: Final = 5000
-"""Rows per query for what came in."""
+"""Rows per query for new rows."""
 
 
 class FileFeed(LocalFeed):
-    """A feed with a connection of its own, which looks when the files of the database change."""
+    """A feed with a connection of its own, which queries when the files of the database change."""
 
     def __init__(self, database: Database, dialect: Dialect, key: tuple[object, ...]) -> None:
         super().__init__(key, database.rows)
         self._database = database
         self._path = Path(dialect.facts["file"])
         self._use(dialect)
-        # Whichever of them is written to in the present mode: a writer that comes may change it.
+        # All three, because a new writer may change the journal mode.
         names = frozenset(self._path.name + suffix for suffix in ("", "-wal", "-journal"))
         self._files = files.FileWatch(self._path.parent, names, self._on_change)
         self._connection: aiosqlite.Connection | None = None
         self._inode = self._path.stat().st_ino
         self._version = self._last = 0
         self._known: dict[str, tuple[int, int]] = {}
-        """Rows of watched tasks that may still change: their ids, and hashes of what they held."""
+        """Rows of watched tasks that may still change: their ids, and hashes of their contents."""
         self._suspicious = False
         self._pauses: Iterator[float] = iter(())
         self._timer: asyncio.TimerHandle | None = None
 
     def _use(self, dialect: Dialect) -> None:
-        """Make the statements for the table as it is, or take note that there is none yet."""
+        """Make the statements for the table that was found, or note that there is none yet."""
         self._there = dialect.layout.there
         self._ids_grow = dialect.facts["ids"] == "increasing"
         table, columns = dialect.layout.task, dialect.layout.select_list()
@@ -73,7 +72,7 @@ class FileFeed(LocalFeed):
         """Connect and begin watching.
 
         Raises:
-            OSError: there can be no file events.
+            OSError: file events are not available.
             StoreUnavailable: the database cannot be opened.
         """
         connection = await self._database.driver_connection()
@@ -98,13 +97,13 @@ class FileFeed(LocalFeed):
         if connection is not None:
             await connection.close()
 
-    # --- what the files say ---
+    # --- events of the files ---
 
     def _on_change(self, name: str) -> None:
         if name == self._path.name and not self._is_same_file():
             self._fail(StoreUnavailable(f"{self._database.location}: the file was deleted or replaced"))
         elif not name:
-            self._fresh |= self._watched  # events were lost: look at everything
+            self._fresh |= self._watched  # events were lost: read everything
             self._fresh_streams |= self._followed.keys()
             self._wake.set()
         else:
@@ -127,9 +126,9 @@ class FileFeed(LocalFeed):
             self._timer.cancel()
         self._timer = None if pause is None else self._loop.call_later(pause, self._suspect)
 
-    # --- what the database says ---
+    # --- queries ---
 
-    async def _attend(self) -> None:
+    async def _do_pending(self) -> None:
         fresh, self._fresh = self._fresh, set()
         if fresh:
             await self._look_at(fresh)
@@ -148,9 +147,9 @@ class FileFeed(LocalFeed):
             self._look_again_later()
 
     async def _look_at(self, ids: Collection[str]) -> None:
-        """Pay what is owed to ``ids``: what is stored of them, or that nothing is."""
+        """Emit the first event of ``ids``: what is stored under each, or that nothing is stored."""
         found = set()
-        if not self._there:  # somebody may have created the table since the feed was opened
+        if not self._there:  # the table may have been created since the feed was opened
             self._use(await self._database.ready())
             await self._catch_up()
         rows = await self._query(self._by_task, json.dumps(list(ids))) if self._there else []
@@ -182,18 +181,18 @@ class FileFeed(LocalFeed):
                 self._emit(row[0], self._rows.to_record(row))
 
     async def _catch_up(self) -> None:
-        """Take what the table holds by now for known."""
+        """Mark the present rows of the table as known."""
         if self._there:
             self._last = (await self._query(self._last_id))[0][0] or 0
 
     async def _have_grown(self, ids: Collection[str]) -> list[str]:
-        """Return which of these streams have another last item than at the time before."""
+        """Return which of these streams have another last item than at the last check."""
         if not ids:
             return []
         try:
             rows = await self._query(self._last_items, json.dumps(list(ids)))
         except StoreUnavailable as exc:
-            if "no such table" not in str(exc):  # else nothing has been appended yet
+            if "no such table" not in str(exc):  # without a table, nothing has been appended yet
                 raise
             return []
         grown = [(task_id, last or 0) for task_id, last in rows if self._followed.get(task_id) != (last or 0)]
@@ -201,7 +200,7 @@ class FileFeed(LocalFeed):
         return [task_id for task_id, _ in grown]
 
     async def _arrivals(self) -> list[int]:
-        """Return the ids of rows of watched tasks that came in since the last time."""
+        """Return the row ids of watched tasks that are new since the last check."""
         found: list[int] = []
         while True:
             rows = await self._query(self._arrived, self._last)
@@ -212,7 +211,7 @@ class FileFeed(LocalFeed):
                 return found
 
     def _note(self, row_id: int, row: Row) -> bool:
-        """Remember what a row holds while it may still change, and return whether that is news."""
+        """Remember the contents of a row while it may still change, and return whether they are new."""
         note = (row_id, hash(row))
         if self._known.get(row[0]) == note:
             return False
@@ -232,7 +231,7 @@ class FileFeed(LocalFeed):
             except sqlite3.OperationalError as exc:
                 if NOT_UTF8 not in str(exc):
                     raise
-                # For good: it costs more, but is good for every text.
+                # Permanently: this is slower, but works for every text.
                 connection.text_factory = lambda octets: octets.decode(errors="replace")
                 return list(await connection.execute_fetchall(statement, parameters))
         except (sqlite3.Error, ValueError) as exc:

@@ -1,4 +1,4 @@
-"""Events of a database's files, from Linux's inotify: when another process has written, these change."""
+"""Events of a database's files, from Linux's inotify: they change when another process has written."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _LOCAL: Final = frozenset(
 )
 """Kinds of file systems on which this machine's kernel notices every write, and all processes can share memory.
 
-Everything else may be a network's, or that of another kernel beside this one, as FUSE, drvfs and fakeowner are.
+Other file systems may belong to a network or to another kernel, such as FUSE, drvfs and fakeowner.
 """
 _ESCAPE: Final = re.compile(r"\\([0-7]{3})")
-"""How spaces and the like are written in the list of mounts."""
+"""The form of escaped characters, such as spaces, in the list of mounts."""
 _MOUNTS: Final = Path("/proc/self/mountinfo")
 
 
 def path_of(url: URL) -> Path | None:
-    """Return where the database of ``url`` is, or ``None`` for one in memory."""
+    """Return the path of the database of ``url``, or ``None`` for one in memory."""
     name = url.database or ""
     is_uri = name.startswith("file:")
     name = name.removeprefix("file:")
@@ -43,11 +43,11 @@ def path_of(url: URL) -> Path | None:
 
 
 def obstacle(path: Path) -> str:
-    """Return why events of the file at ``path`` cannot be had, or an empty string where they can."""
+    """Return why events of the file at ``path`` are not available, or an empty string if they are."""
     if not sys.platform.startswith("linux"):
         return f"there are no file events on {sys.platform}, only on Linux"
     try:
-        import inotify_simple  # noqa: F401  (whether it is there is the question)
+        import inotify_simple  # noqa: F401  (tests whether it is installed)
     except ImportError:
         return 'file events need the package inotify-simple: pip install "aioresult-backend[sqlalchemy]"'
     kind = network_of(path)
@@ -57,9 +57,9 @@ def obstacle(path: Path) -> str:
 
 
 def network_of(path: Path) -> str:
-    """Return the kind of file system that holds ``path``, or an empty string where it is a local one.
+    """Return the kind of file system that holds ``path``, or an empty string if it is a local one.
 
-    That is the kind of the longest mount point above it.
+    It is the kind of the longest mount point that contains the path.
     """
     if not sys.platform.startswith("linux"):
         return ""
@@ -78,10 +78,11 @@ def network_of(path: Path) -> str:
 
 
 class FileWatch:
-    """Calls back when one of the files is written, created or deleted; they need not exist yet.
+    """Calls ``changed`` when one of the files is written, created or deleted; the files need not exist yet.
 
-    The folder is watched for files that come and go, and each file for writes, so that a busy folder costs nothing.
-    ``changed`` is called in the loop's thread, with a file's name, or with an empty string when events were lost.
+    The folder is watched for created and deleted files, and each file for writes, so that other files of the folder
+    cost nothing. ``changed`` is called in the loop's thread with a file's name, or with an empty string when events
+    were lost.
     """
 
     def __init__(self, folder: Path, names: frozenset[str], changed: Callable[[str], None]) -> None:
@@ -96,7 +97,7 @@ class FileWatch:
         """Begin watching.
 
         Raises:
-            OSError: the system's limit of watches is reached, or the folder is gone.
+            OSError: the system's limit of watches is reached, or the folder does not exist.
         """
         self._inotify = inotify = _open()
         from inotify_simple import flags
@@ -117,7 +118,7 @@ class FileWatch:
     def _add(self, inotify: INotify, name: str) -> None:
         from inotify_simple import flags
 
-        with suppress(FileNotFoundError):  # its creation will be an event of the folder
+        with suppress(FileNotFoundError):  # its creation causes an event of the folder
             self._watches[inotify.add_watch(self._folder / name, flags.MODIFY)] = name
 
     def _read(self, inotify: INotify) -> None:
@@ -142,6 +143,6 @@ class FileWatch:
 def _open() -> INotify:
     import inotify_simple
 
-    # It would look for the C library by name, which starts other programs; every process has it loaded already.
+    # It would search the C library by name, which starts other programs; every process has loaded it already.
     inotify_simple._libc = inotify_simple._libc or ctypes.CDLL(None, use_errno=True)
     return inotify_simple.INotify(nonblocking=True)

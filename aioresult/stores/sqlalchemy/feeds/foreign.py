@@ -1,4 +1,4 @@
-"""What other programs than this library store, found by polling where nothing announces it."""
+"""Results that other programs store, found by polling where nothing announces them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from aioresult.polling import PollingFeed, Read
 from aioresult.settings import Settings
 
 _SHARE: Final = 0.2
-"""Most of the time that is spent on it: it stands beside a push, which must not suffer."""
+"""The largest part of the time that polling may take, because it must not slow down the push."""
 
 
 class ForeignNews:
-    """Polls for a feed that hears of some writers only, from ``begin`` to ``aclose``.
+    """Polls for a feed that only some writers notify, from ``begin`` to ``aclose``.
 
-    ``emit`` takes what is new, ``fail`` the error that has ended the polling.
+    ``emit`` is called with new records, ``fail`` with the error that has ended the polling.
     """
 
     def __init__(self, read: Read, settings: Settings, emit: Sink, fail: Callable[[Exception], None]) -> None:
@@ -42,12 +42,12 @@ class ForeignNews:
         self._task = owned_task(self._poll(self._polling), "aioresult polling beside notifications")
 
     def watch(self, ids: Collection[str]) -> None:
-        """Poll for ``ids``, too."""
+        """Poll for ``ids`` as well."""
         if self._polling is not None:
             self._polling.also_read(ids)
 
     async def unwatch(self, ids: Collection[str]) -> None:
-        """Poll for ``ids`` no longer."""
+        """Stop polling for ``ids``."""
         if self._polling is not None:
             await self._polling.unwatch(ids)
 
@@ -55,7 +55,7 @@ class ForeignNews:
         try:
             async for task_id, record in polling:
                 self._emit(task_id, record)
-        except Exception as exc:  # noqa: BLE001  (handed to whoever iterates the feed)
+        except Exception as exc:  # noqa: BLE001  (raised by the feed's iteration)
             self._fail(exc)
 
     async def aclose(self) -> None:

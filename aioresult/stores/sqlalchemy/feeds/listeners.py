@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     import psycopg
 
 _ANSWER: Final = 5.0
-"""Seconds within which a command has to be answered: it does nothing but a round trip, so the connection is dead."""
+"""Seconds within which a command must be answered: it takes only a round trip, so after that the connection is dead."""
 _CLOSING: Final = 2.0
-"""Seconds that a connection may take to say good-bye."""
+"""Seconds that closing a connection may take."""
 
-Heard = Callable[[str, str], None]
-"""Takes a channel and a payload; called in the loop's thread."""
-Lost = Callable[[str], None]
-"""Takes the reason for which nothing will be heard any more."""
+OnNotification = Callable[[str, str], None]
+"""Called for each notification, with its channel and payload, in the loop's thread."""
+OnLost = Callable[[str], None]
+"""Called when the connection is lost, with the reason."""
 
 
 class Refused(StoreUnavailable):
-    """Raised where the server answers that it does not notify.
+    """Raised when the server refuses to send notifications.
 
     Attributes:
         code: the SQLSTATE.
@@ -42,32 +42,32 @@ class Refused(StoreUnavailable):
 
     @classmethod
     def by(cls, exc: Exception) -> Refused | None:
-        """Return what a driver's error means, if it is a refusal."""
+        """Return the error for a driver's error, if that is a refusal."""
         if not is_refusal(exc):
             return None
         return cls(f"the server refuses notifications ({text_of(exc)})", str(code_of(exc)))
 
 
 class Listener(ABC):
-    """Owns one connection, on which nothing else is done than to listen."""
+    """Owns one connection, which is only used for listening."""
 
-    def __init__(self, location: str, heard: Heard, lost: Lost) -> None:
+    def __init__(self, location: str, on_notification: OnNotification, on_lost: OnLost) -> None:
         self._location = location
-        self._heard = heard
-        self._lost = lost
+        self._on_notification = on_notification
+        self._on_lost = on_lost
         self._turn = asyncio.Lock()
 
     @abstractmethod
     async def listen(self, channels: Collection[str]) -> None:
-        """Listen on ``channels``; when this returns, whatever is announced on them is heard.
+        """Listen on ``channels``; notifications on them are received from the moment when this returns.
 
         Raises:
-            StoreUnavailable: the connection is gone, or silent; ``Refused``, where the server does not notify.
+            StoreUnavailable: the connection is lost or silent; ``Refused`` if the server does not notify.
         """
 
     @abstractmethod
     async def unlisten(self, channels: Collection[str]) -> None:
-        """Listen on ``channels`` no longer; raises as ``listen``."""
+        """Stop listening on ``channels``; raises as ``listen``."""
 
     @abstractmethod
     async def ping(self) -> None:
@@ -75,7 +75,7 @@ class Listener(ABC):
 
     @abstractmethod
     async def aclose(self) -> None:
-        """Close the connection, whatever state it is in."""
+        """Close the connection, in any state."""
 
     def _gone(self, exc: Exception) -> StoreUnavailable:
         if isinstance(exc, TimeoutError):
@@ -85,33 +85,37 @@ class Listener(ABC):
         return StoreUnavailable(f"{self._location}: the listening connection is gone: {exc}")
 
 
-async def make_listener(connection: object, location: str, heard: Heard, lost: Lost) -> Listener:
-    """Return a listener over a driver's connection, which it closes in the end."""
+async def make_listener(
+    connection: object, location: str, on_notification: OnNotification, on_lost: OnLost
+) -> Listener:
+    """Return a listener that owns the driver's connection ``connection``."""
     module = type(connection).__module__.partition(".")[0]
     if module == "asyncpg":
-        return AsyncpgListener(connection, location, heard, lost)
+        return AsyncpgListener(connection, location, on_notification, on_lost)
     if module == "psycopg":
         psycopgs: Any = connection
         await psycopgs.set_autocommit(True)
-        return PsycopgListener(psycopgs, location, heard, lost)
+        return PsycopgListener(psycopgs, location, on_notification, on_lost)
     raise SettingsError(f"{location}: notifications need the driver asyncpg or psycopg, not {module}")
 
 
 class AsyncpgListener(Listener):
-    """asyncpg calls back by itself."""
+    """Listens with asyncpg, which calls back by itself."""
 
-    def __init__(self, connection: asyncpg.Connection, location: str, heard: Heard, lost: Lost) -> None:
-        super().__init__(location, heard, lost)
+    def __init__(
+        self, connection: asyncpg.Connection, location: str, on_notification: OnNotification, on_lost: OnLost
+    ) -> None:
+        super().__init__(location, on_notification, on_lost)
         self._connection = connection
-        # OSError includes asyncio's timeout; the others are what asyncpg says of a lost connection, too.
+        # OSError includes asyncio's timeout; asyncpg also raises the others for a lost connection.
         self._errors: tuple[type[Exception], ...] = (OSError, *PostgreSQLDialect.driver_errors("asyncpg"))
         connection.add_termination_listener(self._terminated)
 
     def _terminated(self, _connection: object) -> None:
-        self._lost("the server has closed the listening connection")
+        self._on_lost("the server has closed the listening connection")
 
     def _notified(self, _connection: object, _process: int, channel: str, payload: str) -> None:
-        self._heard(channel, payload)
+        self._on_notification(channel, payload)
 
     async def listen(self, channels: Collection[str]) -> None:
         await self._do(lambda channel: self._connection.add_listener(channel, self._notified), channels)
@@ -140,18 +144,20 @@ class AsyncpgListener(Listener):
 
 
 class PsycopgListener(Listener):
-    """psycopg only listens while somebody asks it to: here, the loop does whenever the socket has something.
+    """Listens with psycopg, which reads notifications only when it is called: here, when the socket is readable.
 
     Notifications that come with the answer to a command go to the same handler, so that none is lost in between.
     """
 
-    def __init__(self, connection: psycopg.AsyncConnection, location: str, heard: Heard, lost: Lost) -> None:
-        super().__init__(location, heard, lost)
+    def __init__(
+        self, connection: psycopg.AsyncConnection, location: str, on_notification: OnNotification, on_lost: OnLost
+    ) -> None:
+        super().__init__(location, on_notification, on_lost)
         self._connection = connection
         self._loop = asyncio.get_running_loop()
         self._socket = connection.fileno()
         self._reading = False
-        connection.add_notify_handler(lambda notify: heard(notify.channel, notify.payload))
+        connection.add_notify_handler(lambda notify: on_notification(notify.channel, notify.payload))
         self._resume()
 
     def _resume(self) -> None:
@@ -160,7 +166,7 @@ class PsycopgListener(Listener):
             self._loop.add_reader(self._socket, self._read)
 
     def _pause(self) -> None:
-        """Read no more: of a closed connection, the number of its socket may be that of another one already."""
+        """Stop reading, because the number of a closed socket may be reused for another one."""
         if self._reading:
             self._reading = False
             self._loop.remove_reader(self._socket)
@@ -172,10 +178,10 @@ class PsycopgListener(Listener):
         try:
             wire.consume_input()
             while (notify := wire.notifies()) is not None:
-                self._heard(notify.relname.decode(), notify.extra.decode())
+                self._on_notification(notify.relname.decode(), notify.extra.decode())
         except psycopg.OperationalError as exc:
             self._pause()
-            self._lost(f"the listening connection is gone: {exc}")
+            self._on_lost(f"the listening connection is gone: {exc}")
 
     async def listen(self, channels: Collection[str]) -> None:
         await self._execute("; ".join(f"LISTEN {channel}" for channel in channels))
@@ -192,7 +198,7 @@ class PsycopgListener(Listener):
         if not command:
             return
         async with self._turn:
-            self._pause()  # psycopg reads the socket itself until the answer is there
+            self._pause()  # psycopg reads the socket itself until the answer has arrived
             timer = self._loop.call_later(_ANSWER, self._hang_up)
             try:
                 await self._connection.execute(command.encode())
@@ -201,10 +207,10 @@ class PsycopgListener(Listener):
             finally:
                 timer.cancel()
                 self._resume()
-            self._read()  # what came with the answer's last bytes causes no event of the socket
+            self._read()  # notifications that came with the answer cause no event of the socket
 
     def _hang_up(self) -> None:
-        """End the connection beneath psycopg, which would wait ten seconds more for it to obey a cancellation."""
+        """Close the socket of psycopg, which would otherwise wait ten more seconds for a cancellation."""
         if not self._connection.closed:
             with suppress(OSError), socket.socket(fileno=os.dup(self._connection.fileno())) as wire:
                 wire.shutdown(socket.SHUT_RDWR)

@@ -1,4 +1,4 @@
-"""News of writes within one process: from any store of a database to any feed of it, whatever loops they run in."""
+"""News of writes within one process: from every store of a database to every feed of it, in any event loops."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _LOCK: Final = threading.Lock()
 
 
 def announce(key: Hashable, rows: Sequence[Row] = (), news: Sequence[tuple[str, News]] = ()) -> None:
-    """Tell all feeds of the database ``key`` of what has been committed; callable in any running loop."""
+    """Announce what has been committed to all feeds of the database ``key``; callable in any running loop."""
     with _LOCK:
         feeds = list(_FEEDS.get(key, ()))
     for feed in feeds:
-        feed.hear(rows, news)
+        feed.receive(rows, news)
 
 
 class LocalFeed(WakingFeed):
-    """Emits what stores of the same process write, with the record itself.
+    """Emits the records that stores of the same process write.
 
     ``key`` is the same for all stores and feeds of a database.
     """
@@ -40,7 +40,7 @@ class LocalFeed(WakingFeed):
         self._fresh: set[str] = set()
         self._tell: NewsSink | None = None
         self._followed: dict[str, int] = {}
-        """The streams that are followed, with the number of the last item that was told or found."""
+        """The streams that are followed, with the number of the last item that was announced or found."""
         self._fresh_streams: set[str] = set()
         with _LOCK:
             _FEEDS.setdefault(key, WeakSet()).add(self)
@@ -66,8 +66,8 @@ class LocalFeed(WakingFeed):
         for task_id in ids:
             self._followed.pop(task_id, None)
 
-    def hear(self, rows: Sequence[Row], news: Sequence[tuple[str, News]]) -> None:
-        """Take news; called in any loop's thread, and after a fork perhaps in another process."""
+    def receive(self, rows: Sequence[Row], news: Sequence[tuple[str, News]]) -> None:
+        """Receive news; called in any loop's thread, and after a fork perhaps in another process."""
         if self._process != os.getpid():
             return
         if asyncio.get_running_loop() is self._loop:
@@ -87,8 +87,8 @@ class LocalFeed(WakingFeed):
             if row[0] in self._watched:
                 self._emit(row[0], self._rows.to_record(row))
 
-    async def _attend(self) -> None:
-        """Do what is due since the last time: here, pay the events that are owed."""
+    async def _do_pending(self) -> None:
+        """Do the pending work: here, emit the first event of each new id."""
         fresh, self._fresh = self._fresh, set()
         for task_id in fresh:
             self._emit(task_id, None)

@@ -1,4 +1,4 @@
-"""What a kind of database has to say about notifications."""
+"""The notifications of a kind of database."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ POLLING: Final = "polling, one indexed query for all waiters"
 class Push:
     """Announces what a store has written, and opens feeds for its waiters.
 
-    By default there are none, since the database cannot notify: the hub reads everything that is waited for, in one
-    query per tick.
+    By default there are no feeds, because the database cannot notify: the hub polls all awaited ids, by one query per
+    tick.
     """
 
     def __init__(self, database: Database) -> None:
         self.database = database
 
     def announce(self, rows: Sequence[Row] = (), news: Sequence[tuple[str, News]] = ()) -> None:
-        """Tell of rows or items that have just been committed, where the database itself does not; never waits."""
+        """Announce rows or items that were just committed, if the database itself does not; never waits."""
 
     async def open(self) -> Feed | None:
-        """Open a feed, or return ``None`` where there can be none.
+        """Open a feed, or return ``None`` if the database cannot push.
 
         Raises:
             StoreUnavailable: the database cannot be reached.
@@ -35,7 +35,7 @@ class Push:
         return None
 
     async def capabilities(self) -> Capabilities:
-        """Say what ``open`` would do, and why."""
+        """Return what ``open`` would do, and why."""
         reason = "this kind of database cannot notify its clients"
         details = (await self.database.ready()).facts
         return Capabilities(push=False, mechanism=POLLING, reason=reason, details=details)

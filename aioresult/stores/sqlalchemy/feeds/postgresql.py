@@ -1,7 +1,7 @@
-"""PostgreSQL: LISTEN on one connection of its own, on channels over which the ids are spread.
+"""PostgreSQL: LISTEN on one connection of its own; the ids are distributed over a number of channels.
 
-What foreign writers store is announced by a trigger. Where that is missing, everything else is announced, and what they
-store is polled.
+A trigger announces what foreign writers store. If it is missing, their results are polled, and all others are
+announced.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from aioresult.stores.sqlalchemy.link import Link
 from aioresult.stream import LOOK
 
 _PROBE_DEADLINE: Final = 5.0
-"""Seconds within which a notification to ourselves has to arrive."""
+"""Seconds within which a notification to ourselves must arrive."""
 _NEXT_PROBE: Final = 60.0
-"""Seconds after which one that did not arrive is tried again: perhaps the server was merely busy."""
+"""Seconds after which a probe that failed is repeated, because the server may only have been busy."""
 _DOUBTFUL_PROBE_DEADLINE: Final = 1.0
-"""The same as ``_PROBE_DEADLINE`` then, and behind a pooler: nobody is served before it is over, likely in vain."""
+"""The deadline of a repeated probe, or behind a pooler: it is shorter since all callers wait, and likely in vain."""
 _OBSTACLE: Final = (
     "a notification to ourselves did not arrive: between us and the server is a connection pooler in "
     "transaction mode; give a URL that leads to the server itself, or to a pooler in session mode"
@@ -45,15 +45,15 @@ _NOTIFY: Final = text("SELECT pg_notify(:channel, '')")
 
 
 class PostgreSQLPush(Push):
-    """Notifications go out with each write; they come in unless something between us and the server swallows them."""
+    """Each write sends a notification, which arrives unless something between us and the server drops it."""
 
     def __init__(self, database: Database, read: Read) -> None:
         super().__init__(database)
         self._read = read
         self._obstacle = ""
-        """Why notifications did not arrive the last time, if so."""
-        self._deaf_until = 0.0
-        """When to find out whether they do by now."""
+        """Why notifications did not arrive at the last probe; empty if they did."""
+        self._retry_at = 0.0
+        """When to probe again."""
 
     async def open(self) -> Feed | None:
         feed = await self._open()
@@ -63,22 +63,22 @@ class PostgreSQLPush(Push):
         return None
 
     async def _open(self) -> NotificationFeed | str:
-        """Open a feed, or return why there is none."""
+        """Open a feed, or return why that is not possible."""
         loop = asyncio.get_running_loop()
-        if self._obstacle and loop.time() < self._deaf_until:
+        if self._obstacle and loop.time() < self._retry_at:
             return self._obstacle
         feed = await self._listening()
         if isinstance(feed, Refused) and feed.code == READ_ONLY:
-            self.database.distrust()  # others than these connections may lead to the primary by now
+            self.database.distrust()  # new connections may lead to the primary by now
             feed = await self._listening()
         if isinstance(feed, NotificationFeed):
             self._obstacle = ""
             return feed
-        self._obstacle, self._deaf_until = str(feed or _OBSTACLE), loop.time() + _NEXT_PROBE
+        self._obstacle, self._retry_at = str(feed or _OBSTACLE), loop.time() + _NEXT_PROBE
         return self._obstacle
 
     async def _listening(self) -> NotificationFeed | Refused | None:
-        """Open a feed; return the server's refusal where it does not notify, or ``None`` where nothing arrives."""
+        """Open a feed; return the server's refusal if it does not notify, or ``None`` if nothing arrives."""
         feed = NotificationFeed(self.database, await self.database.ready(), self._read)
         doubtful = self._obstacle or self.database.pooled
         try:
@@ -119,7 +119,7 @@ class PostgreSQLPush(Push):
 
 
 def _why_not_all(settings: Settings, table: str, trigger: str) -> str:
-    """Return what comes of there being no trigger on ``table`` that announces what foreign writers store."""
+    """Return the consequence of a missing trigger on ``table``: foreign writers are not announced."""
     if settings.database_trigger is False:
         return (
             f"database_trigger=False says that nobody but aioresult stores results here: what others store is seen "
@@ -133,9 +133,9 @@ def _why_not_all(settings: Settings, table: str, trigger: str) -> str:
 
 
 class NotificationFeed(WakingFeed):
-    """Emits the ids that are announced; what is stored is then read by whoever waits.
+    """Emits the announced ids without records; the hub then reads them.
 
-    As long as there is no trigger to announce what foreign writers store, that is polled beside it.
+    While there is no trigger that announces what foreign writers store, it also polls.
     """
 
     patience: ClassVar[float | None] = 20.0
@@ -155,20 +155,20 @@ class NotificationFeed(WakingFeed):
         self._tell: NewsSink | None = None
 
     async def open(self, patience: float) -> bool:
-        """Connect, and return whether notifications arrive: one to ourselves has to, within ``patience``.
+        """Connect, and return whether notifications arrive: one to ourselves must arrive within ``patience``.
 
         Raises:
-            StoreUnavailable: the database cannot be reached; ``Refused``, where it does not notify.
+            StoreUnavailable: the database cannot be reached; ``Refused`` if it does not notify.
         """
         connection = await self._database.driver_connection()
-        self._listener = await make_listener(connection, self._database.location, self._heard, self._lost)
+        self._listener = await make_listener(connection, self._database.location, self._on_notification, self._on_lost)
         self._database.count()
         await self._listener.listen([self._own])
-        if await self._hears_itself(patience):
-            await self._mind_foreign_writers()
+        if await self._receives_own(patience):
+            await self._update_foreign_polling()
             return True
         self._database.count()
-        await self._listener.ping()  # a dead connection is another matter: that raises
+        await self._listener.ping()  # a dead connection raises here
         return False
 
     async def watch(self, ids: Collection[str]) -> None:
@@ -202,7 +202,7 @@ class NotificationFeed(WakingFeed):
     async def _unsubscribe(self, ids: Collection[str], known: set[str]) -> None:
         gone = Counter(channel_of(self._prefix, task_id) for task_id in ids if task_id in known)
         known.difference_update(ids)
-        self._listening -= gone  # drops the channels that nobody needs
+        self._listening -= gone  # drops the channels that are not needed any more
         silent = [channel for channel in gone if channel not in self._listening]
         if silent:
             self._database.count()
@@ -213,7 +213,7 @@ class NotificationFeed(WakingFeed):
             raise StoreUnavailable(f"{self._database.location}: the feed has ended")
         return self._listener
 
-    def _heard(self, channel: str, payload: str) -> None:
+    def _on_notification(self, channel: str, payload: str) -> None:
         if channel == self._own:
             self._echo.set()
             return
@@ -224,28 +224,28 @@ class NotificationFeed(WakingFeed):
             if task_id in self._followed:
                 self._tell(task_id, LOOK)
 
-    def _lost(self, reason: str) -> None:
+    def _on_lost(self, reason: str) -> None:
         self._database.distrust()
         self._fail(StoreUnavailable(f"{self._database.location}: {reason}"))
 
     async def _check(self) -> None:
-        if not await self._hears_itself(_PROBE_DEADLINE):
+        if not await self._receives_own(_PROBE_DEADLINE):
             raise StoreUnavailable(f"{self._database.location}: the listening connection has fallen silent")
-        await self._mind_foreign_writers()
+        await self._update_foreign_polling()
 
-    async def _mind_foreign_writers(self) -> None:
-        """Begin to poll where the trigger is missing, and end it where it is there by now."""
+    async def _update_foreign_polling(self) -> None:
+        """Begin to poll if the trigger is missing, and stop if it exists by now."""
         if self._foreign.polled == self._polling_needed:
             return
         if self._polling_needed:
             self._foreign.begin(self._watched)
         else:
             await self._foreign.aclose()
-        for task_id in list(self._watched):  # what was stored since the trigger went, or since the last poll
+        for task_id in list(self._watched):  # results stored since the trigger was removed, or since the last poll
             self._emit(task_id, None)
 
-    async def _hears_itself(self, patience: float) -> bool:
-        """Return whether what another connection announces arrives here in time."""
+    async def _receives_own(self, patience: float) -> bool:
+        """Return whether a notification from another connection arrives here in time."""
         self._echo.clear()
         await self._database.run(self._notify, small=True)
         try:
@@ -260,7 +260,7 @@ class NotificationFeed(WakingFeed):
             await link.run(_NOTIFY, {"channel": self._own})
         except DBAPIError as exc:
             refused = Refused.by(exc)
-            if refused is None or refused.code == READ_ONLY:  # there was none to listen: this is another server
+            if refused is None or refused.code == READ_ONLY:  # listening was not refused, so this is another server
                 raise
             raise refused from exc
         if self._database.settings.database_trigger is not False:

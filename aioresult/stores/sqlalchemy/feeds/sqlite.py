@@ -38,7 +38,7 @@ class SQLitePush(Push):
 
     @property
     def _shared(self) -> str:
-        """What names a database in memory that several connections of this process share."""
+        """The name of a database in memory that several connections of this process share."""
         url = self.database.target.url
         return str(url.database or "") if url.query.get("cache") == "shared" else ""
 

@@ -1,4 +1,4 @@
-"""What our feeds have in common: they sleep until something wakes them, and emit to a sink or to their iterator."""
+"""The common part of our feeds: they sleep until they are woken, and emit to a sink or to their iterator."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class WakingFeed(Feed):
     """A feed that does its work in the task that iterates it.
 
     Attributes:
-        patience: seconds without being woken after which ``_check`` is called; ``None`` for never.
+        patience: seconds without a wake-up after which ``_check`` is called; ``None`` for never.
     """
 
     patience: ClassVar[float | None] = None
@@ -57,15 +57,15 @@ class WakingFeed(Feed):
             self._wake.clear()
             if self._failure is not None:
                 raise self._failure
-            await self._attend()
+            await self._do_pending()
             while self._events:
                 yield self._events.popleft()
 
-    async def _attend(self) -> None:
-        """Do what is due since the last time."""
+    async def _do_pending(self) -> None:
+        """Do the pending work."""
 
     async def _check(self) -> None:
-        """Find out whether the source of events is still alive; raise ``StoreUnavailable`` if not."""
+        """Check whether the source of events is still alive; raise ``StoreUnavailable`` if not."""
 
     async def aclose(self) -> None:
         self._closed = True

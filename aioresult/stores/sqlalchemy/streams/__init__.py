@@ -34,11 +34,11 @@ _CLASSES: Final[dict[Family, str]] = {
     "mysql": "mysql:MySQLStreams",
 }
 _HIGHEST: Final = 2**63 - 1
-"""What a column for numbers holds."""
+"""The largest number that a column can hold."""
 
 
 class Streams:
-    """Keeps items in a table of their own, which is created when the first one is stored."""
+    """Keeps items in a table of their own, which is created when the first item is stored."""
 
     def __init__(self, database: Database, push: Push) -> None:
         self._database = database
@@ -56,14 +56,14 @@ class Streams:
         return made
 
     async def append_many(self, appends: Sequence[Append]) -> Sequence[int | AioResultError]:
-        """Do as ``Store.append_many``."""
+        """Implement ``Store.append_many``."""
         taken = sorted((append for append in appends if "\0" not in append.id), key=attrgetter("id"))
         now = datetime.now(UTC)
         tried = False
 
         async def append(link: Link, dialect: Dialect) -> Sequence[Stored]:
             nonlocal tried
-            for one in taken if tried else ():  # what was sent over a connection that has ended may have been stored
+            for one in taken if tried else ():  # a lost connection may have executed the statements
                 one.repeated = True
             tried = True
             return await self._on(dialect).append(link, taken, now)
@@ -79,7 +79,7 @@ class Streams:
         return [stored[one.id].outcome if one.id in stored else null_in(one.id) for one in appends]
 
     async def read_many(self, cursors: Sequence[Cursor]) -> Sequence[Chunk]:
-        """Do as ``Store.read_many``."""
+        """Implement ``Store.read_many``."""
         wanted = [
             msgspec.structs.replace(cursor, after=min(cursor.after, _HIGHEST))
             for cursor in cursors
@@ -109,7 +109,7 @@ class Streams:
                     await asyncio.sleep(0)
 
     async def _is_there(self) -> bool:
-        """Return whether the table exists, which costs a look as long as it does not."""
+        """Return whether the table exists; costs a query as long as it does not."""
         if not self._seen:
             table = self._database.tables.stream
             self._database.count()
@@ -120,7 +120,7 @@ class Streams:
 
     @contextmanager
     def _unless_missing(self) -> Iterator[None]:
-        """Take a table that somebody has dropped for an empty one."""
+        """Treat a table that was dropped as empty."""
         try:
             yield
         except MissingTable:

@@ -1,7 +1,7 @@
-"""Streams in MySQL and MariaDB: a batch is one transaction, which places or locks the tasks' rows, looks, and inserts.
+"""Streams in MySQL and MariaDB: a batch is one transaction, which inserts or locks the tasks' rows, reads, and inserts.
 
-It looks by a read without locks, which is the transaction's first: what it sees was committed before, by whoever had
-the rows locked, and nobody else can change it now.
+It reads without locks, and this is the transaction's first such read. It therefore sees what earlier holders of the
+locks have committed, and no other transaction can change it now.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from aioresult.stream import EMPTY, REPEATED_AMONG, Append, Chunk, Cursor
 _CHUNK: Final = 200
 """Streams per statement."""
 _OVERHEAD: Final = 2**10
-"""Room in a statement for what is not an item."""
+"""Bytes of a statement that are kept for everything except items."""
 
 
 class MySQLStreams(StreamStatements):
-    """By asyncmy or aiomysql, with literals in place of parameters, as all statements there."""
+    """With asyncmy or aiomysql, and with literals instead of parameters, as in all statements for MySQL."""
 
     def __init__(self, dialect: Dialect, settings: Settings) -> None:
         super().__init__(dialect, settings)
@@ -43,7 +43,7 @@ class MySQLStreams(StreamStatements):
         return [stored[append.id] for append in appends]
 
     def _too_large(self, append: Append) -> ResultTooLarge | None:
-        """Return an error where an item does not fit into a statement, in which it may be a third longer."""
+        """Return an error if an item does not fit into a statement, in which it may be a third longer."""
         size = max(map(len, append.items))
         if size * 4 // 3 + _OVERHEAD <= self._packet:
             return None
@@ -69,10 +69,10 @@ class MySQLStreams(StreamStatements):
         return stored
 
     async def _locked(self, link: Link, ids: Sequence[str]) -> tuple[list[int], dict[str, Found]]:
-        """Lock the rows of ``ids``, with one placed where there is none.
+        """Lock the rows of ``ids``; insert a placeholder for a missing row.
 
         Returns:
-            The keys of rows that were placed, which no sequence gives, and what there is of each task.
+            The keys of the placeholders, which no sequence gives, and what was found of each task.
         """
         keys = placed_keys(len(ids))
         values = (f"({listed((key, task_id, PENDING))})" for key, task_id in zip(keys, ids, strict=True))
@@ -106,7 +106,7 @@ class MySQLStreams(StreamStatements):
             await link.run(f"INSERT INTO {self._stream} (task_id, seq, item, date) VALUES {', '.join(part)}")
 
     def _parts(self, values: Iterator[str]) -> Iterator[list[str]]:
-        """Give ``values`` in parts that fit into a statement each."""
+        """Give ``values`` in parts, each of which fits into a statement."""
         part: list[str] = []
         size = 0
         for value in values:
@@ -125,7 +125,7 @@ class MySQLStreams(StreamStatements):
         return chunks
 
     async def _read_some(self, link: Link, cursors: Sequence[Cursor]) -> list[Chunk]:
-        """Read by one statement, which sees one moment of the table."""
+        """Read by one statement, so that all rows are from the same moment."""
         looks: list[str] = []
         for n, cursor in enumerate(cursors):
             looks.append(f"SELECT {n}, {self._ends(cursor.id)}, NULL")

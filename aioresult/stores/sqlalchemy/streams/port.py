@@ -1,8 +1,8 @@
-"""What a kind of database has to say about streams: a row for each item, numbered by whoever has locked the task's row.
+"""Streams in a kind of database: a row for each item, numbered by the producer that has locked the task's row.
 
-That lock does three things at once. Producers of one stream take turns, so that numbers have no gaps. A task becomes
-final either before an append, which is then refused, or after it. And nothing else has to be kept: the next number
-follows from the highest one. A task without a row gets one for the length of the transaction, unseen by others.
+The lock has three effects. Producers of one stream take turns, so numbers have no gaps. A task becomes final either
+before an append, which is then refused, or after it. The next number follows from the highest one, so nothing else must
+be stored. A task without a row gets a placeholder for the length of the transaction, which others do not see.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from aioresult.stream import EMPTY, Append, Chunk, Cursor, stream_ended, stream_
 _LARGEST_ID: Final = 2**31 - 1
 
 Known = Mapping[bytes, int]
-"""Newest items, with their numbers."""
+"""The newest items, with their numbers."""
 
 
 class Found(msgspec.Struct, frozen=True):
-    """What there was when an append had its turn.
+    """What was found when an append had the lock.
 
     Attributes:
-        status: the task's state, if it has one.
+        status: the task's state, if it has a row.
         oldest: the number of the oldest item.
         last: the number of the newest one.
     """
@@ -43,11 +43,11 @@ class Found(msgspec.Struct, frozen=True):
 
 
 class Stored(msgspec.Struct, frozen=True):
-    """What became of an append.
+    """The outcome of an append.
 
     Attributes:
         outcome: the number of the last item, or why it was refused.
-        items: those that are new.
+        items: the new items.
     """
 
     outcome: int | AioResultError
@@ -55,7 +55,7 @@ class Stored(msgspec.Struct, frozen=True):
 
 
 class StreamStatements(ABC):
-    """The statements of one kind of database, for tables as they were found."""
+    """The statements of one kind of database, for the tables that were found."""
 
     def __init__(self, dialect: Dialect, settings: Settings) -> None:
         self.layout = dialect.layout
@@ -66,7 +66,7 @@ class StreamStatements(ABC):
 
     @abstractmethod
     async def append(self, link: Link, appends: Sequence[Append], date: datetime) -> Sequence[Stored]:
-        """Do as ``Store.append_many``; ``appends`` come in the order of their ids."""
+        """Implement ``Store.append_many``; ``appends`` are in the order of their ids."""
 
     @abstractmethod
     async def read(self, link: Link, cursors: Sequence[Cursor]) -> Sequence[Chunk]:
@@ -78,14 +78,14 @@ class StreamStatements(ABC):
 
     @abstractmethod
     async def purge(self, link: Link, cutoff: datetime) -> int | None:
-        """Delete up to ``PURGE_BATCH`` items of streams whose newest one is from before ``cutoff``, the oldest first.
+        """Delete up to ``PURGE_BATCH`` items of streams whose newest item is older than ``cutoff``, the oldest first.
 
         Returns:
-            How many, or ``None`` where another process is at it.
+            How many, or ``None`` if another process is purging.
         """
 
     def stored(self, append: Append, found: Found, known: Known) -> Stored:
-        """Return what becomes of ``append``, of which ``known`` was there: the statements decide by the same rule."""
+        """Return the outcome of ``append``, whose ``known`` items exist already; the statements have the same rule."""
         items = missing(append, known)
         if found.status in READY_STATES:
             return Stored(stream_ended(append.id))
@@ -95,7 +95,7 @@ class StreamStatements(ABC):
         return Stored(known.get(append.items[-1], found.last + len(items)), items)
 
     def rows(self, append: Append, found: Found, known: Known) -> tuple[Stored, list[tuple[str, int, bytes]], int]:
-        """Return what becomes of ``append``, the rows to insert, and the number up to which others go; 0 for none."""
+        """Return the outcome of ``append``, the rows to insert, and the last number to delete; 0 for none."""
         stored, gone = self.stored(append, found, known), 0
         if self.most is not None and self.trims and isinstance(stored.outcome, int):
             gone = stored.outcome - self.most
@@ -109,10 +109,10 @@ def missing(append: Append, known: Known) -> Sequence[bytes]:
 
 
 def placed_keys(count: int) -> list[int]:
-    """Return keys that no sequence gives."""
+    """Return keys for placeholders, which no sequence gives."""
     return [-key for key in random.sample(range(1, _LARGEST_ID), count)]
 
 
 def chunk_of(oldest: Any, last: Any, items: Sequence[bytes]) -> Chunk:
-    """Return what a statement has found of a stream."""
+    """Return a chunk from the values that a statement returned."""
     return EMPTY if last is None else Chunk(oldest, last, items)

@@ -1,8 +1,8 @@
-"""Streams in PostgreSQL: one statement for a batch, as long as the tasks have rows and there is one producer for each.
+"""Streams in PostgreSQL: one statement for a batch, if the tasks have rows and each has only one producer.
 
-A statement sees what was there when it began. Where it had to wait for another producer, it takes the same number as
-that one, and is refused; where a task has no row, it has nothing to lock. In both cases the rows are locked, or made,
-by a statement of its own, before another one looks: that is a transaction.
+A statement sees the data from the time when it began. If it waited for another producer, it uses the same number as
+that one, and is refused. If a task has no row, there is nothing to lock. In both cases a transaction is used: its first
+statement locks or inserts the rows, and the next one reads.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ from aioresult.stores.sqlalchemy.tables import in_text
 from aioresult.stream import REPEATED_AMONG, Append, Chunk, Cursor
 
 _TAKEN: Final = "23505"
-"""SQLSTATE of a key that is there already."""
+"""SQLSTATE of a key that exists already."""
 _REMEMBERED: Final = 10_000
-"""Most tasks without a row that are remembered."""
+"""The most tasks without a row that are remembered."""
 
 
 class PostgreSQLStreams(StreamStatements):
-    """By asyncpg or psycopg."""
+    """With asyncpg or psycopg."""
 
     def __init__(self, dialect: PostgreSQLDialect, settings: Settings) -> None:
         super().__init__(dialect, settings)
@@ -61,7 +61,7 @@ class PostgreSQLStreams(StreamStatements):
         self._purge = text(_purge_statement(stream))
         self._purge_key = lock_key(f"purge {self.facts['schema']}.{self.layout.stream}")
         self._rowless: set[str] = set()
-        """Tasks that had no row the last time: with them, a transaction is begun at once."""
+        """Tasks that had no row the last time: for them, a transaction is begun at once."""
 
     async def append(self, link: Link, appends: Sequence[Append], date: datetime) -> Sequence[Stored]:
         items = {append.id: append.items for append in appends}
@@ -83,7 +83,7 @@ class PostgreSQLStreams(StreamStatements):
     async def _append_at_once(
         self, link: Link, items: Mapping[str, Sequence[bytes]], appends: Sequence[Append], date: datetime
     ) -> dict[str, Found]:
-        """Append what can be without a transaction; return what was found of those tasks."""
+        """Append without a transaction where possible; return what was found of those tasks."""
         likely = [append.id for append in appends if not append.repeated and append.id not in self._rowless]
         if not likely:
             return {}
@@ -97,10 +97,10 @@ class PostgreSQLStreams(StreamStatements):
     async def _append(
         self, link: Link, items: Mapping[str, Sequence[bytes]], date: datetime, placed: Sequence[int]
     ) -> dict[str, Found]:
-        """Store items of tasks that have a row, and delete rows that were placed for them.
+        """Store items of tasks that have a row, and delete the placeholders.
 
         Returns:
-            What was found of those that had one.
+            What was found of the tasks that have a row.
         """
         ids = list(items)
         if len(ids) == len(items[ids[0]]) == 1:
@@ -122,10 +122,10 @@ class PostgreSQLStreams(StreamStatements):
         return {ids[n - 1]: Found(status, oldest, last) for n, status, oldest, last, _ in rows}
 
     async def _locked(self, link: Link, ids: Sequence[str]) -> list[int]:
-        """Lock the rows of ``ids``, with one placed where there is none; return the keys of those."""
+        """Lock the rows of ``ids``; insert placeholders for missing rows, and return the keys of these."""
         placed: list[int] = []
         left = list(ids)
-        while left:  # again for a row that was stored between the statement's beginning and its end
+        while left:  # again for a row that was stored while the statement ran
             keys = placed_keys(len(left))
             if len(left) == 1:
                 rows = await link.hot_rows(self._lock_one, {"id": left[0], "key": keys[0]})
@@ -161,9 +161,9 @@ class PostgreSQLStreams(StreamStatements):
 
 
 def _append_statement(task: str, stream: str, prefix: str, most: int | None, trims: bool, *, many: bool) -> str:
-    """Return the statement that numbers and stores items, and tells of them, where the task's row says so.
+    """Return the statement that numbers, stores and announces items, if the task's row allows it.
 
-    The one for a single item has no arrays: how long these will be the server cannot know, and plans anew each time.
+    The statement for a single item has no arrays, because with arrays the server plans it each time.
     """
     if many:
         given = "unnest(CAST(:ids AS text[]), CAST(:many AS bigint[])) WITH ORDINALITY AS given (task_id, many, n)"
@@ -209,7 +209,7 @@ def _end(stream: str, of: str, order: str) -> str:
 
 
 def _lock_statement(task: str, *, many: bool) -> str:
-    """Return the statement that locks rows, and makes one where there is none: with a key that no sequence gives."""
+    """Return the statement that locks rows, and inserts placeholders for missing ones."""
     source = (
         "unnest(CAST(:ids AS text[]), CAST(:keys AS integer[])) WITH ORDINALITY"
         if many

@@ -1,4 +1,4 @@
-"""Streams in SQLite: each call is one transaction, made in the connection's thread without going back to the loop."""
+"""Streams in SQLite: each call is one transaction, executed in the connection's thread without the loop."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Outcome = TypeVar("Outcome")
 
 
 class SQLiteStreams(StreamStatements):
-    """There is one writer at a time, so that nothing has to be locked but the database."""
+    """There is one writer at a time, so only the database is locked."""
 
     def __init__(self, dialect: Dialect, settings: Settings) -> None:
         super().__init__(dialect, settings)
         table = self.layout.stream
         self._status = f"SELECT status FROM {self.layout.task} WHERE task_id = ?"
-        # Two queries, each of which takes its number from one end of the key: one with both would go through it all.
+        # Two queries, each of which reads one end of the index: a single query with both would scan all of it.
         self._ends = (
             f"SELECT (SELECT min(seq) FROM {table} WHERE task_id = ?), (SELECT max(seq) FROM {table} WHERE task_id = ?)"
         )
@@ -76,7 +76,7 @@ class SQLiteStreams(StreamStatements):
 
 
 async def _transaction(link: Link, begin: str, work: Callable[[sqlite3.Connection], Outcome]) -> Outcome:
-    """Do ``work`` in one transaction; within one that is open already, on a connection that everybody shares."""
+    """Do ``work`` in one transaction; on a shared connection, perhaps within one that is open already."""
 
     def call(connection: sqlite3.Connection) -> Outcome:
         if connection.in_transaction:
