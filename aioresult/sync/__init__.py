@@ -12,12 +12,12 @@ Code written for ``celery.result.AsyncResult`` runs after changing the import::
 
 Constructors take Celery's arguments as well: ``AsyncResult(task_id, app=app)`` is the result in the result backend of
 that application. Where Celery is loaded, the ``ResultTimeout`` of a blocking call is Celery's ``TimeoutError`` as well,
-and likewise ``TaskRevokedError``. One name means something else: ``wait()`` returns the final record, in Celery it is a
-deprecated alias of ``get()``. ``docs/howto/celery.md`` has the whole list.
+and likewise ``TaskRevokedError``. One name means something else: ``wait()`` returns the final record, while in Celery
+it is a deprecated alias of ``get()``. ``docs/howto/celery.md`` has the whole list.
 
-All blocking callers of a process share one event loop in a daemon thread (``portal.py``), and with it the connections
-and the subscription: a thread that waits costs a task. A backend may be shared with asynchronous code, and
-``configure`` configures both. Where an event loop runs, blocking is refused by ``WouldBlockLoop``: await there.
+All blocking callers of a process share one event loop in a daemon thread (``portal.py``), with its connections and its
+subscription, so a waiting thread costs only a task. A backend may be shared with asynchronous code, and ``configure``
+configures both. In a thread that runs an event loop, blocking calls raise ``WouldBlockLoop``: use ``await`` there.
 """
 
 from aioresult.sync.abortable import AbortableAsyncResult

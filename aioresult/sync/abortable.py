@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class AbortableAsyncResult(AsyncResult[T]):
-    """The result of a task that looks whether it has been aborted; it is made as an ``AsyncResult`` is."""
+    """The result of a task that checks whether it has been aborted; it is made like an ``AsyncResult``."""
 
     __slots__ = ()
 
@@ -23,7 +23,7 @@ class AbortableAsyncResult(AsyncResult[T]):
         """Ask the task to end; see ``aioresult.integrations.celery.abort``.
 
         Returns:
-            Whether it was stored. It is not where the task is final already.
+            Whether it was stored; false if the task is final already.
         """
-        # Celery stores it also where results are ignored: the task could not be told otherwise.
+        # Celery stores it even if results are ignored: there is no other way to tell the task.
         return self.backend.store_result(self.id, None, ABORTED, ignore_result=False)

@@ -17,7 +17,7 @@ from aioresult.sync.tree import Result
 class Backend(StoringBackend):
     """Where results are stored and awaited; see ``aioresult.Backend`` for the arguments and for every method.
 
-    Also takes an ``aioresult.Backend``, which is then shared: its blocking callers use connections of their own.
+    An ``aioresult.Backend`` is accepted too, and is then shared; its blocking callers have their own connections.
     """
 
     def AsyncResult(  # noqa: N802  (named as in Celery)
@@ -47,7 +47,7 @@ mirror.register(asynchronous.Backend, Backend)
 def configure(url_or_store: object = None, **settings: Any) -> Backend:
     """Make the backend that this process uses where none is given, in blocking and asynchronous code, and return it.
 
-    Also takes a backend that is there already, a blocking or an asynchronous one.
+    An existing backend is accepted too, a blocking or an asynchronous one.
     """
     given = url_or_store.mirrored if isinstance(url_or_store, StoringBackend) else url_or_store
     return Backend(asynchronous.configure(given, **settings))

@@ -1,7 +1,7 @@
-"""Errors of blocking calls where Celery is loaded: they are instances of this package's and of Celery's classes.
+"""Errors of blocking calls when Celery is loaded: they are instances of this package's and of Celery's classes.
 
-Code written for Celery has ``except celery.exceptions.TimeoutError`` around its ``get``, and meets that error in
-production only. The errors keep their names and texts, and everything that they are elsewhere.
+Code written for Celery has ``except celery.exceptions.TimeoutError`` around its ``get``; a missing class would show
+only in production. The errors keep their names, their texts and their other base classes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def as_celerys(error: E, name: str | None = None) -> E:
 
     Args:
         error: one of this package.
-        name: which of ``celery.exceptions``; by default the one that means the same.
+        name: the class in ``celery.exceptions``; by default the one with the same meaning.
     """
     ours: type[AioResultError] = type(error)
     name = name or _CELERYS.get(ours)
@@ -39,7 +39,7 @@ def as_celerys(error: E, name: str | None = None) -> E:
 
 def _both(ours: type[AioResultError], theirs: type[Exception]) -> type[AioResultError]:
     def reduce(error: AioResultError) -> tuple[Any, ...]:
-        return as_celerys, (ours(*error.args), theirs.__name__)  # Celery may not be loaded where it is unpickled
+        return as_celerys, (ours(*error.args), theirs.__name__)  # Celery may be missing where it is unpickled
 
     made = _made.get((ours, theirs))
     if made is None:

@@ -1,4 +1,4 @@
-"""A task's record as attributes, with Celery's names; each asks the store, until the task has been found final."""
+"""A task's record as attributes, with Celery's names; each asks the store, until the task is known to be final."""
 
 from __future__ import annotations
 
@@ -70,10 +70,10 @@ class Fields(ABC):
 
     @property
     def retries(self) -> int | None:
-        """How often the task was tried again, where ``result_extended`` was on."""
+        """How often the task was retried, where ``result_extended`` was on."""
         return self.fetch().retries
 
     @property
     def queue(self) -> str | None:
-        """The queue by which the task came, where ``result_extended`` was on."""
+        """The queue of the task, where ``result_extended`` was on."""
         return self.fetch().queue

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class ResultSet(Collection[Result], Revocable):
-    """A mutable collection of results, each only once, that can be asked and awaited as one.
+    """A mutable collection of results, each only once, that can be queried and awaited as one.
 
     Members may be groups themselves; their values are lists then. See ``aioresult.ResultSet``; arguments of the waiting
     methods that it does not have are Celery's, see ``AsyncResult.get``.
@@ -65,7 +65,7 @@ class ResultSet(Collection[Result], Revocable):
         """Return the single results in this, those of nested groups included, in order."""
         return leaves_of(self.results)
 
-    # --- asking: one read for all members ---
+    # --- querying: one read for all members ---
 
     records = blocking(asynchronous.ResultSet.records)
     ready = blocking(asynchronous.ResultSet.ready)
@@ -78,8 +78,8 @@ class ResultSet(Collection[Result], Revocable):
         """Raise the exception of the first single member that has failed; never waits.
 
         Args:
-            callback: called with the id and the present result of each single member before.
-            propagate: ``False`` raises nothing, and also passes the exceptions to ``callback``.
+            callback: called before that, with the id and the present result of each single member.
+            propagate: ``False`` raises nothing, and passes exceptions to ``callback`` as well.
         """
         for leaf, record in zip(self.leaves(), self.records(), strict=True):
             value = leaf._value(record, propagate) if record.status in PROPAGATE_STATES else record.result
@@ -165,7 +165,7 @@ class ResultSet(Collection[Result], Revocable):
     forget = blocking(asynchronous.ResultSet.forget)
 
     def _to_revoke(self) -> list[str]:
-        return [leaf.id for leaf in self.leaves()]  # Celery also sends the id of a nested group, which is no task's
+        return [leaf.id for leaf in self.leaves()]  # Celery also sends the id of a nested group, which is not a task's
 
     def then(self, *args: Any, **options: Any) -> NoReturn:
         """Refuse: without a waiting caller, nothing would call the callback."""
@@ -177,7 +177,7 @@ class ResultSet(Collection[Result], Revocable):
     __hash__ = None  # type: ignore[assignment]  # mutable; a group is known by its id
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_app": None, "_backend": None}  # as of its members, see AsyncResult
+        return {**self.__dict__, "_app": None, "_backend": None}  # as in its members, see AsyncResult
 
 
 class GroupResult(ResultSet, Result):
@@ -240,7 +240,7 @@ class GroupResult(ResultSet, Result):
         *,
         id: str | None = None,  # noqa: A002  (Celery's name)
     ) -> GroupResult | None:
-        """Return the saved group ``group_id``, or ``None`` where none is saved; arguments as of the constructor."""
+        """Return the saved group ``group_id``, or ``None`` where none is saved; arguments as in the constructor."""
         name = check_task_id(the_id(group_id, id))
         group = run(asynchronous.GroupResult.restore, name, backend_for(backend, app))
         return None if group is None else cls.mirroring(group, app)
@@ -250,7 +250,7 @@ class GroupResult(ResultSet, Result):
         run(self.mirrored.delete, backend_for(backend))
 
     def __bool__(self) -> bool:
-        return True  # a group is true also without members, as in Celery
+        return True  # a group is true even without members, as in Celery
 
     def __hash__(self) -> int:  # type: ignore[override]  # a set is mutable, a group is known by its id
         return hash(self.id)
@@ -265,7 +265,7 @@ mirror.register(asynchronous.GroupResult, GroupResult.mirroring)
 
 
 def result_from_tuple(r: ResultTree | Result, app: App | None = None) -> Result:
-    """Return the result or group of which ``as_tuple`` has given ``r``, as Celery's function of this name does.
+    """Return the result or group from its ``as_tuple`` form ``r``, as Celery's function of this name does.
 
     Args:
         r: ``[[id, parent], members]``, or a result, which is returned as it is.

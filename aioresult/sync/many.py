@@ -20,7 +20,7 @@ T5 = TypeVar("T5")
 T6 = TypeVar("T6")
 
 
-# Short names: so an overload fits on a line or two, and can be compared with its neighbours.
+# Short names, so that an overload fits on a line or two, and can be compared with its neighbours.
 R: TypeAlias = AsyncResult[T]
 E: TypeAlias = BaseException
 No: TypeAlias = Literal[False]

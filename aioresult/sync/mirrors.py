@@ -22,14 +22,14 @@ T = TypeVar("T")
 def mirror(asynchronous: Any, *_app: App | None) -> Any:
     """Return the blocking form of an asynchronous backend, or of a result or group with its Celery application.
 
-    Each blocking class registers what it stands for. Results give their backend, and a backend makes results: so
-    neither could import the other for this.
+    Each blocking class registers the asynchronous class that it mirrors. A direct import is not possible, because
+    results return backends, and backends make results.
     """
     raise TypeError(f"{type(asynchronous).__name__} has no blocking form")
 
 
 def blocking(method: Callable[Concatenate[S, P], Coroutine[Any, Any, T]]) -> Callable[Concatenate[Any, P], T]:
-    """Return ``method`` of an asynchronous class as one of the blocking class whose objects have it ``mirrored``."""
+    """Return the blocking form of ``method``, for a class whose ``mirrored`` object has the method."""
 
     @wraps(method)
     def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -39,22 +39,22 @@ def blocking(method: Callable[Concatenate[S, P], Coroutine[Any, Any, T]]) -> Cal
 
 
 def the_id(ours: str | None, celerys: str | None) -> str | None:
-    """Return the id, which may be given under this package's name or as Celery's ``id``."""
+    """Return the id, which may be given by this package's name or as Celery's ``id``."""
     if ours is not None and celerys is not None:
         raise TypeError(f"the id is given twice: {ours!r:.100} and id={celerys!r:.100}")
     return celerys if ours is None else ours
 
 
 def backend_for(backend: Any, app: App | None = None) -> Backend | None:
-    """Return the backend to use, as in Celery: the one given, or else the application's; ``None`` for neither.
+    """Return the backend to use, as in Celery: the given one, or else the application's; ``None`` for neither.
 
     Args:
-        backend: of this package, blocking or not; or Celery's own of an application, which means that one's results.
-        app: a Celery application; there is one backend for all results of each.
+        backend: a backend of this package, blocking or not; or Celery's backend of an application, for its results.
+        app: a Celery application; all its results share one backend.
 
     Raises:
         BackendNotConfigured: the application has no result backend.
-        SettingsError: the application's result backend cannot be used here, or ``backend`` is none.
+        SettingsError: the application's result backend cannot be used here, or ``backend`` is not a backend.
     """
     if backend is None:
         return None if app is None else _backend_of(app)
@@ -69,7 +69,7 @@ def _backend_of(app: App) -> Backend:
 
 
 def _owner(backend: Any) -> App:
-    """Return the application of which ``backend`` is Celery's result backend."""
+    """Return the application to which Celery's result backend ``backend`` belongs."""
     app: App | None = getattr(backend, "app", None)
     own: Any = getattr(app, "backend", None)
     if app is None or type(own) is not type(backend) or own.as_uri() != backend.as_uri():

@@ -8,14 +8,14 @@ from types import FrameType
 from typing import Any, Final
 
 _CALLBACK: Final = asyncio.Handle._run.__code__
-"""An event loop calls callbacks and the steps of tasks through it: it is above them on the stack."""
+"""An event loop runs callbacks and the steps of tasks through this function, so it is above them on the stack."""
 
 
 def in_a_cell() -> bool:
-    """Return whether the present call is made by a cell that IPython executes.
+    """Return whether the present call comes from a cell that IPython executes.
 
-    What a cell has started in the background is none of it: a task or callback of its own, such as a server's, must
-    not block the loop.
+    Background work that a cell has started does not count: a task or callback, such as a server's, must not block the
+    loop.
     """
     ipython: Any = sys.modules.get("IPython.core.interactiveshell")
     if ipython is None:

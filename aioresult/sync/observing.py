@@ -1,4 +1,4 @@
-"""Celery's callbacks during a wait: ``on_message`` for each state, ``on_interval`` while no state comes."""
+"""Celery's callbacks during a wait: ``on_message`` for each state, ``on_interval`` between states."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from aioresult.sync.records import records
 from aioresult.waiting import refuse_ignored
 
 OnValue: TypeAlias = Callable[[str, Any], object]
-"""Celery's ``callback``: takes the task's id and its value."""
+"""Celery's ``callback``: called with the task's id and its value."""
 OnMessage: TypeAlias = Callable[[dict[str, Any]], object]
-"""Takes the ``meta`` dictionary of one state, see ``meta``."""
+"""Called with the ``meta`` dictionary of one state, see ``meta``."""
 OnInterval: TypeAlias = Callable[[], object]
 
 _LAYOUT: Final = Layout(UTC, True)
@@ -71,10 +71,10 @@ class Observer(msgspec.Struct, frozen=True):
         """Wait for ``results``, if there is a callback; they keep their final records.
 
         Args:
-            results: whose states are told.
+            results: the results whose states are passed to the callbacks.
             timeout: seconds for all together; 0 looks once.
-            ancestors: results that may fail in their stead.
-            stop_at_failure: end at the first failure of any.
+            ancestors: results whose failure may end the wait, too.
+            stop_at_failure: end at the first failure of any of them.
 
         Raises:
             ResultTimeout: not all were final in time.
@@ -117,7 +117,7 @@ async def _states(
     """Yield the states of ``results`` and ``ancestors`` as they come, until ``results`` are final.
 
     Raises:
-        ResultTimeout: not all of ``results`` were final in time; says nothing of ``ancestors``, which nobody asked for.
+        ResultTimeout: not all of ``results`` were final in time; ``ancestors`` do not count.
         ResultNotStored: one of ``results`` is ignored and not stored.
     """
     check_timeout(timeout)

@@ -1,7 +1,7 @@
 """The portal: one event loop in a daemon thread, in which the coroutines of all blocking callers run.
 
-It starts at the first call, afresh in a forked child, and ends with the interpreter, closing every connection that was
-opened in it. Waiting threads share its connections, so that 64 of them cost no more than 64 tasks do.
+It starts at the first call, and afresh in a forked child. It ends with the interpreter, and then closes every
+connection that was opened in it. Waiting threads share its connections, so 64 threads cost no more than 64 tasks.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _LONGEST_END: Final = 5.0
-"""Seconds that the end of the interpreter waits for connections to close."""
+"""Seconds that the interpreter's exit waits for connections to close."""
 _END: Final = object()
 
 
 class _Call(Generic[T]):
-    """One coroutine that runs in the portal, for one caller who waits for it.
+    """One coroutine that runs in the portal, for one caller that waits for it.
 
     Attributes:
         task: the coroutine's task, from ``begin`` on.
@@ -43,25 +43,25 @@ class _Call(Generic[T]):
         self.done = surroundings().signal()
 
     def begin(self) -> None:
-        """Start the coroutine; called in the portal's loop, with the caller's context variables."""
+        """Start the coroutine, with the caller's context variables; called in the portal's loop."""
         self.task = asyncio.get_running_loop().create_task(self._coroutine)
         self.task.add_done_callback(self._end)
 
     def _end(self, task: asyncio.Task[T]) -> None:
         if not task.cancelled():
-            task.exception()  # has been seen, even if the caller was interrupted
+            task.exception()  # marks it as retrieved, even if the caller was interrupted
         self.done.set()
 
     def cancel(self) -> None:
-        """Cancel the coroutine, unless it has ended or was never begun; called in the portal's loop."""
+        """Cancel the coroutine, unless it has ended or was never started; called in the portal's loop."""
         if self.task is None:
             self._coroutine.close()
         else:
             self.task.cancel()
 
     def result(self) -> T:
-        """Return what the coroutine has returned, or raise what it has raised, after its end."""
-        assert self.task is not None  # noqa: S101  (it has ended, so it was begun)
+        """Return the coroutine's value, or raise its exception, after its end."""
+        assert self.task is not None  # noqa: S101  (it has ended, so it was started)
         return self.task.result()
 
 
@@ -100,7 +100,7 @@ class _Portal:
             signal.set()
 
     async def _until_stopped(self) -> None:
-        """Serve until asked to end; then end as ``asyncio.run`` does, but start no thread while Python exits."""
+        """Serve until ``end``; then end as ``asyncio.run`` does, but start no thread while Python exits."""
         self._stopped = asyncio.Event()
         self._tell_that_it_has_started()
         await self._stopped.wait()
@@ -119,14 +119,14 @@ class _Portal:
         if not self._started:
             started = self._surroundings.signal()
             self._starting.append(started)
-            if not self._started:  # in the meantime
+            if not self._started:  # it may have started meanwhile
                 started.wait()
         if self._failure is not None:
             _forget(self)
             raise AioResultError(f"the thread for blocking calls cannot run: {self._failure}") from self._failure
 
     def submit(self, call: _Call[T]) -> None:
-        """Begin ``call`` in the portal's loop, which runs, with the caller's context variables."""
+        """Begin ``call`` in the running loop of the portal, with the caller's context variables."""
         try:
             self._loop.call_soon_threadsafe(call.begin)
         except RuntimeError as exc:  # the loop is closed
@@ -150,11 +150,11 @@ _followed = False
 
 
 def _get_portal() -> _Portal:
-    """Return the portal, whose loop runs."""
+    """Return the portal, with a running loop."""
     global _portal  # noqa: PLW0603  (one for each process)
     portal = _portal
     if portal is None:
-        with _lock:  # no waiting under it: one made before gevent has patched the process blocks the thread
+        with _lock:  # do not wait under it: a lock from before gevent's patching blocks the thread
             if _portal is None:
                 _follow_the_process()
                 _portal = _Portal()
@@ -198,7 +198,7 @@ def _end_with_the_interpreter() -> None:
 
 
 def refuse_to_block_a_loop() -> None:
-    """Raise ``WouldBlockLoop`` in a thread that runs an event loop, unless it is a notebook's that executes a cell."""
+    """Raise ``WouldBlockLoop`` in a thread that runs an event loop, except in a cell of a notebook."""
     if asyncio._get_running_loop() is None or in_a_cell():
         return
     raise WouldBlockLoop(
@@ -208,7 +208,7 @@ def refuse_to_block_a_loop() -> None:
 
 
 def run(fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run a coroutine function in the portal and return its value; an interrupted caller cancels it.
+    """Run a coroutine function in the portal and return its value; it is cancelled if the caller is interrupted.
 
     Raises:
         WouldBlockLoop: this thread runs an event loop.
@@ -218,7 +218,7 @@ def run(fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.k
 
 
 def run_anywhere(fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """Do the same as ``run``, also in a thread that runs an event loop, which it blocks: for one round trip at most."""
+    """Do the same as ``run``, even in a thread that runs an event loop, and block it: for one round trip at most."""
     return _outcome(_get_portal(), _Call(fn(*args, **kwargs)))
 
 
@@ -228,10 +228,9 @@ def start() -> None:
 
 
 def call_soon(callback: Callable[..., object], *args: Any) -> None:
-    """Call ``callback`` in the portal's loop, without waiting for it; not at all where no portal runs.
+    """Call ``callback`` in the portal's loop, without waiting for it; do nothing if no portal runs.
 
-    Only schedules the call, takes no lock and starts nothing, and therefore may be used wherever the garbage collector
-    runs.
+    It only schedules the call, takes no lock and starts nothing, so the garbage collector may call it anywhere.
     """
     portal = _portal
     if portal is not None and portal._started:
@@ -245,9 +244,9 @@ def iterate(
     interval: float | None = None,
     on_interval: Callable[[], object] | None = None,
 ) -> Iterator[T]:
-    """Iterate in this thread what ``fn()`` yields in the portal.
+    """Iterate, in this thread, the values that ``fn()`` yields in the portal.
 
-    An iterator that is dropped half-way needs no closing: the loop finishes asynchronous generators that nobody holds.
+    An iterator that is dropped half-way need not be closed: the loop finishes unreferenced asynchronous generators.
 
     Args:
         fn: makes the asynchronous iterator.
@@ -275,13 +274,13 @@ def _outcome(
                 on_interval()
         return call.result()
     except asyncio.CancelledError as exc:
-        if _exiting:  # a thread that waits when the interpreter exits ends with it, without an error
+        if _exiting:  # a thread that waits at the interpreter's exit ends with it, without an error
             raise SystemExit from exc
         raise AioResultError("the blocking call was cancelled by something else in its event loop") from exc
     except (ResultTimeout, TaskRevokedError) as exc:
         raise as_celerys(exc) from exc.__cause__
     except BaseException:
-        call_soon(call.cancel)  # the caller was interrupted; harmless where this is the coroutine's own exception
+        call_soon(call.cancel)  # the caller was interrupted; harmless if the exception is the coroutine's own
         raise
     finally:
-        del call  # its exception's traceback refers to this frame: avoid a reference cycle
+        del call  # avoids a reference cycle: its exception's traceback refers to this frame

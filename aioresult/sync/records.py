@@ -1,4 +1,4 @@
-"""Records of many tasks as they come, in batches: each step through the portal costs its caller a switch of threads."""
+"""Records of many tasks as they arrive, in batches, because each step through the portal costs a thread switch."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from aioresult.states import PENDING
 from aioresult.waiting import Inbox
 
 _UNREAD_STATES: Final = 1000
-"""States other than final ones that are kept for a caller that is slower than the tasks; older ones are dropped."""
+"""How many states that are not final are kept for a caller that is slower than the tasks; older ones are dropped."""
 
 
 async def records(
     backend: ResultBackend, ids: Sequence[str], timeout: float | None, *, finals_only: bool
 ) -> AsyncGenerator[list[Record], None]:
-    """Yield the records of ``ids`` as they come, those that come together in one list, until all are final.
+    """Yield the records of ``ids`` as they arrive, in lists of those that arrive together, until all are final.
 
     Args:
         backend: where to wait.
@@ -27,7 +27,7 @@ async def records(
         finals_only: leave other states out.
 
     Raises:
-        ResultTimeout: not all were final in time; what was has been yielded.
+        ResultTimeout: not all were final in time; those that were have been yielded.
     """
     runtime = backend._runtime
     outstanding = {runtime.check(task_id) for task_id in ids}
@@ -53,7 +53,7 @@ async def records(
 
 
 def _news(batch: list[Record], last: dict[str, tuple[Any, ...]]) -> list[Record]:
-    """Return what is not the repetition of a task's ``last`` state: a state may be both looked up and announced."""
+    """Return ``batch`` without repetitions of a task's ``last`` state: a state may be both read and announced."""
     news: list[Record] = []
     for record in batch:
         if record.ended:
@@ -65,7 +65,7 @@ def _news(batch: list[Record], last: dict[str, tuple[Any, ...]]) -> list[Record]
 
 
 class _Unread(Inbox):
-    """Keeps every record that ends the waiting for one of ``ids`` tasks, and the newest of the others."""
+    """Keeps the final record of each of ``ids`` tasks, and the newest of the other records."""
 
     def __init__(self, *, finals_only: bool, ids: int) -> None:
         super().__init__(finals_only=finals_only)
@@ -77,10 +77,10 @@ class _Unread(Inbox):
             self._records.remove(next(record for record in self._records if not record.ended))
 
     async def batch(self, deadline: float | None) -> list[Record]:
-        """Return the next record and all that are there with it; nothing once ``deadline`` has passed."""
+        """Return the next record and all others that have arrived; nothing once ``deadline`` has passed."""
         batch: list[Record] = []
         record = await self.next(deadline)
         while record is not None:
             batch.append(record)
-            record = await self.next(0)  # a deadline that has passed: only what is there already
+            record = await self.next(0)  # the deadline has passed: only records that have arrived already
         return batch

@@ -36,7 +36,7 @@ else:
 class AsyncResult(Fields, Tree, Generic[T]):
     """The result of the task ``task_id``, for blocking callers.
 
-    Each attribute that depends on the task's state asks the store, until the task has been found final. Arguments are
+    Each attribute that depends on the task's state asks the store, until the task is known to be final. Arguments are
     those of ``aioresult.AsyncResult``, and Celery's.
 
     Args:
@@ -51,13 +51,13 @@ class AsyncResult(Fields, Tree, Generic[T]):
 
     Attributes:
         app: the Celery application given, or ``None``.
-        mirrored: the asynchronous result that this one stands for.
+        mirrored: the asynchronous result that this one mirrors.
         id: the task's id.
         parent: the result of the task or group that led to this one.
     """
 
     TimeoutError: ClassVar = ResultTimeout
-    """The error of ``get`` when the time is up, under Celery's name."""
+    """The error of ``get`` after the timeout, under Celery's name."""
     supports_native_join: ClassVar = True
 
     app: App | None
@@ -141,11 +141,11 @@ class AsyncResult(Fields, Tree, Generic[T]):
             interval: seconds between two calls of ``on_interval``; has no other effect, since the store pushes.
             no_ack: has no effect.
             follow_parents: with a ``parent``, raise the failure of an ancestor as soon as it is known.
-            callback: called with the id and the value; with a failure only where that is returned.
+            callback: called with the id and the value; with an exception only if it is returned.
             on_message: called with Celery's ``meta`` dictionary for each state, the final one included.
             on_interval: called at once and then every ``interval`` seconds while waiting.
             disable_sync_subtasks: refuse to wait within one of Celery's tasks.
-            forget: delete the result from the store once it is here.
+            forget: delete the result from the store once it was received.
         """
         refuse_within_a_task(disable_sync_subtasks)
         ancestors = ancestors_of(self.mirrored) if propagate and follow_parents else []
@@ -159,8 +159,8 @@ class AsyncResult(Fields, Tree, Generic[T]):
     def wait(self, timeout: float | None = None) -> Record:
         """Wait for the task and return its final record, also that of a failed or revoked task.
 
-        Not the value, and the one name that means something else in Celery, where ``wait`` is a deprecated alias of
-        ``get``: code that waits by it must say ``get`` here.
+        It does not return the value. This is the one name with another meaning in Celery, where ``wait`` is a
+        deprecated alias of ``get``: code that uses it must call ``get`` here.
         """
         return self.mirrored.final or run(self.mirrored.wait, timeout)
 
@@ -181,7 +181,7 @@ class AsyncResult(Fields, Tree, Generic[T]):
             for item in page:
                 yield item if result_type is None else item_as(item, self.id, result_type)
 
-    # --- asking ---
+    # --- querying ---
 
     def fetch(self) -> Record:
         """Return the record as it is now; ``PENDING`` where nothing is stored."""
@@ -200,7 +200,7 @@ class AsyncResult(Fields, Tree, Generic[T]):
         return self.fetch().failed
 
     def exists(self) -> bool:
-        """Return whether anything is stored of the task."""
+        """Return whether anything is stored under the task's id."""
         return self.id in self.backend.fetch_many([self.id])
 
     forget = blocking(asynchronous.AsyncResult.forget)
@@ -244,7 +244,7 @@ class AsyncResult(Fields, Tree, Generic[T]):
         wait: bool = False,
         timeout: float | None = None,
     ) -> None:
-        """Have all workers not run tasks with these ``headers``; for the other arguments see ``revoke``."""
+        """Tell all workers not to run tasks with these ``headers``; for the other arguments see ``revoke``."""
         refuse_to_block_a_loop()
         if self.app is None:
             raise Unsupported(

@@ -1,4 +1,4 @@
-"""Revoking: by what is stored, or through the broker where the results are those of a Celery application."""
+"""Revoking: by storing REVOKED or, for results of a Celery application, through the broker."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ class Revocable(ABC):
     @property
     @abstractmethod
     def app(self) -> App | None:
-        """The Celery application, or ``None`` where none was given."""
+        """The Celery application, or ``None`` if none was given."""
 
     @property
     @abstractmethod
     def mirrored(self) -> Any:
-        """The asynchronous result or results that this stands for."""
+        """The asynchronous result or results that this mirrors."""
 
     @property
     def backend(self) -> StoringBackend:
-        """The backend given, or the application's, or that of the members of a set, or the configured one."""
+        """The given backend, or the application's, or that of a set's members, or the configured one."""
         backend: StoringBackend = mirror(self.mirrored.backend)
         return backend
 
@@ -50,22 +50,23 @@ class Revocable(ABC):
         *,
         reason: str | None = None,
     ) -> Any:
-        """Revoke what is not final.
+        """Revoke the tasks that are not final.
 
-        Where a Celery application is known, all its workers are told not to run it, by ``app.control.revoke``.
-        Otherwise REVOKED is stored, see ``aioresult.AsyncResult.revoke``; the arguments that are Celery's are refused.
+        If a Celery application is known, all its workers are told not to run them, by ``app.control.revoke``. Otherwise
+        REVOKED is stored, see ``aioresult.AsyncResult.revoke``; Celery's arguments are then refused.
 
         Args:
-            connection: to the broker, of kombu; a text is the ``reason``, which comes first in asynchronous code.
+            connection: kombu's connection to the broker. A text is the ``reason``, the first argument in asynchronous
+                code.
             terminate: also end the process that executes it.
             signal: the signal for that.
             wait: wait for the workers' replies.
-            timeout: seconds for that.
-            reason: what those who wait are told.
+            timeout: seconds to wait for them.
+            reason: the text of the ``TaskRevokedError`` that waiters get.
 
         Returns:
-            Whether the task was revoked by this call, or how many tasks of several were; ``None`` where workers were
-            told, since they do not answer.
+            Whether this call revoked the task, or how many of several tasks; ``None`` if workers were told, since they
+            do not answer.
 
         Raises:
             Unsupported: an argument has no meaning here; the message says what to use instead.

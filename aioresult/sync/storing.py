@@ -1,4 +1,4 @@
-"""The part of the blocking backend that stores and reads: everything but making results."""
+"""The part of the blocking backend that stores and reads: everything except making results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aioresult.sync.portal import run
 
 
 class StoringBackend:
-    """What results need of their backend: storing and reading."""
+    """The part of a backend that results need: storing and reading."""
 
     def __init__(self, url_or_store: object = None, **settings: Any) -> None:
         self._async = as_backend(url_or_store, **settings)
@@ -51,7 +51,7 @@ class StoringBackend:
 
     def fetch_many(self, ids: Iterable[str]) -> dict[str, Record]:
         """Return the records of those of ``ids`` that have one, in one read; unreadable ones have an ``error``."""
-        return run(self._async.fetch_many, list(ids))  # iterated here, where the caller's code may block
+        return run(self._async.fetch_many, list(ids))  # iterated in this thread, since the caller's iterable may block
 
     def stats(self) -> Stats:
         """Return the counters of all blocking callers of this process together."""
@@ -62,7 +62,7 @@ class StoringBackend:
         return run(within_the_portal)
 
     def close(self) -> None:
-        """Close what blocking callers have opened; those who still wait get an error."""
+        """Close what blocking callers have opened; callers that still wait get an error."""
         run(self._async.aclose)
 
     def __enter__(self) -> Self:

@@ -1,9 +1,9 @@
-"""How a caller waits, and where the portal's loop runs: in a process of threads, or in one that gevent has patched.
+"""How a caller waits, and where the portal's loop runs: with ordinary threads, or in a process that gevent has patched.
 
-gevent makes ``threading.Thread`` a greenlet of the thread that starts it, and its locks suspend greenlets. So the
-portal needs a thread of the operating system there, or its loop would run in a thread of the application. And a caller
-that waits must let the other greenlets of its thread go on. Within the portal's thread all is as gevent has it: the
-hub of that thread serves the loop's selector, the drivers' sockets and what drivers take for threads.
+gevent makes ``threading.Thread`` a greenlet of the thread that starts it, and its locks suspend greenlets. Therefore
+the portal needs a real thread there, or its loop would run in a thread of the application. A caller that waits must let
+the other greenlets of its thread run. Inside the portal's thread, gevent works as usual: the hub of that thread serves
+the loop's selector, the drivers' sockets and the greenlets that drivers start as threads.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ T = TypeVar("T")
 Call = Callable[[], object]
 
 _LONG: Final = 3600.0
-"""Seconds after which a greenlet that waits without a limit begins to wait again."""
+"""Seconds after which a greenlet that waits without a limit renews its wait."""
 
 
 class Signal(Protocol):
     """Wakes one caller, once, when the event that it waits for has happened."""
 
     def set(self) -> None:
-        """Wake the caller; may be called in any thread."""
+        """Wake the caller; callable from any thread."""
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait up to ``timeout`` seconds, in the thread that has made the signal, and return whether it was woken."""
+        """Wait up to ``timeout`` seconds, in the thread that made the signal, and return whether it was set."""
 
 
 class Threads:
@@ -48,17 +48,17 @@ class Threads:
         return threading.Event()
 
     def start_thread(self, target: Call) -> None:
-        """Call ``target`` in a new thread of the operating system, for whose end the interpreter does not wait."""
+        """Call ``target`` in a new real thread, which is a daemon."""
         _start_thread(target, "aioresult portal")
 
     def new_loop(self) -> asyncio.AbstractEventLoop:
-        """Return an event loop for the present thread."""
+        """Return a new event loop for the present thread."""
         loop = asyncio.new_event_loop()
         loop.set_default_executor(_Executor(partial(_start_thread, name="aioresult call")))
         return loop
 
     def background(self) -> Callable[[Call], object]:
-        """Return a function that may be called in any thread, and has a call made later, where it may block."""
+        """Return a function that can be called in any thread; it schedules a call in a thread where it may block."""
         return get_pool("callbacks", 1).put
 
 
@@ -67,7 +67,7 @@ def _start_thread(target: Call, name: str) -> None:
 
 
 class Pool:
-    """Up to ``most`` threads for one purpose, started as they are needed; daemons, so that no exit waits for them."""
+    """Up to ``most`` threads for one purpose, started when needed; daemons, so that the exit does not wait for them."""
 
     def __init__(self, purpose: str, most: int) -> None:
         self._purpose = purpose
@@ -78,7 +78,7 @@ class Pool:
         self._idle = 0
 
     def put(self, call: Call) -> None:
-        """Have ``call``, which does not raise, made in one of the threads."""
+        """Schedule ``call``, which must not raise, in one of the threads."""
         with self._lock:
             if self._idle:
                 self._idle -= 1
@@ -98,7 +98,7 @@ _pools: Final[dict[tuple[int, str], Pool]] = {}
 
 
 def get_pool(purpose: str, most: int) -> Pool:
-    """Return this process's threads for one purpose; a forked child has none of its parent's, and gets its own."""
+    """Return this process's threads for one purpose; a forked child gets its own."""
     key = os.getpid(), purpose
     return _pools.get(key) or _pools.setdefault(key, Pool(purpose, most))
 
@@ -112,13 +112,13 @@ class Greenlets:
     def start_thread(self, target: Call) -> None:
         import gevent
 
-        gevent.get_hub()  # what the first hub of a process imports must not be imported in two threads at once
+        gevent.get_hub()  # the first hub of a process imports modules, which must not happen in two threads at once
         original("_thread", "start_new_thread")(target, ())
 
     def new_loop(self) -> asyncio.AbstractEventLoop:
         import gevent
 
-        loop = asyncio.SelectorEventLoop()  # its selector is gevent's; a loop without one would stop the thread's hub
+        loop = asyncio.SelectorEventLoop()  # uses gevent's selector; another kind of loop would block the thread's hub
         loop.set_default_executor(_Executor(gevent.spawn))
         return loop
 
@@ -130,9 +130,9 @@ class Greenlets:
 
 
 class _GreenletSignal:
-    """Suspends a greenlet, and lets the others of its thread go on.
+    """Suspends a greenlet, and lets the others of its thread run.
 
-    There always is a timer: a hub in which nothing else could happen takes waiting without one for a deadlock.
+    There is always a timer: without one, a hub that has nothing else to do would report a deadlock.
     """
 
     def __init__(self) -> None:
@@ -153,10 +153,10 @@ class _GreenletSignal:
 
 
 class _Executor(ThreadPoolExecutor):
-    """Makes each call that would block the portal's loop in a thread or greenlet of its own. Such calls are few.
+    """Runs each call that would block the portal's loop in a thread or greenlet of its own. Such calls are few.
 
-    Python's own executors end before anything else when the interpreter exits. But drivers may look up an address once
-    more while they close.
+    Python's own executors are the first to end when the interpreter exits, but drivers may still look up an address
+    while they close.
     """
 
     def __init__(self, start: Callable[[Call], object]) -> None:
@@ -168,17 +168,17 @@ class _Executor(ThreadPoolExecutor):
         call = partial(fulfil, future, partial(fn, *args, **kwargs))
         try:
             self._start(call)
-        except RuntimeError:  # from 3.12 on, an interpreter that exits may start no thread: the loop has to wait then
+        except RuntimeError:  # since 3.12, no thread can be started during exit: then the loop must wait
             call()
         return future
 
 
 def fulfil(future: Future[T], fn: Callable[[], T]) -> None:
-    """Call ``fn`` and give ``future`` what becomes of it; not if that was cancelled in time."""
+    """Call ``fn`` and give ``future`` its outcome; do not call it if the future was cancelled before."""
     if future.set_running_or_notify_cancel():
         try:
             value = fn()
-        except BaseException as exc:  # noqa: BLE001  (handed to whoever awaits it)
+        except BaseException as exc:  # noqa: BLE001  (raised where the future is awaited)
             future.set_exception(exc)
         else:
             future.set_result(value)
@@ -189,7 +189,7 @@ _GREENLETS: Final = Greenlets()
 
 
 def surroundings() -> Threads | Greenlets:
-    """Return what this process is.
+    """Return how this process runs threads.
 
     Raises:
         Unsupported: eventlet has patched it.

@@ -15,9 +15,9 @@ from aioresult.sync.revoking import Revocable
 
 
 class Result(Revocable):
-    """The result of a task or of a group, as parents, children and members of groups are seen.
+    """The result of a task or of a group: the type of parents, children and members of groups.
 
-    See ``aioresult.default.Result``, whose methods these are.
+    Its methods are those of ``aioresult.default.Result``.
     """
 
     __slots__ = ()
@@ -45,7 +45,7 @@ class Result(Revocable):
     def forget(self) -> Any: ...
 
     def leaves(self) -> list[Any]:
-        """Return the single results in this, in order; of one task, itself."""
+        """Return the single results in this, in order; for one task, itself."""
         return [self]
 
     def as_tuple(self) -> ResultTree:
@@ -69,7 +69,7 @@ class Result(Revocable):
 
 
 class Graph(Protocol):
-    """Celery's ``DependencyGraph``, of results: each with those of the tasks that it started."""
+    """Celery's ``DependencyGraph`` of results: each with those of the tasks that it started."""
 
     def __iter__(self) -> Iterator[Result]: ...
 
@@ -78,7 +78,7 @@ class Graph(Protocol):
     def __getitem__(self, node: Result, /) -> Sequence[Result]: ...
 
     def topsort(self) -> list[Result]:
-        """Return the results in an order in which each stands behind those that it started."""
+        """Return the results in an order in which each comes after those that it started."""
 
     def to_dot(self, fh: TextIO, formatter: object = None) -> None:
         """Write the graph in Graphviz's language."""
@@ -90,10 +90,10 @@ class Tree(Result):
     __slots__ = ()
 
     def iterdeps(self, intermediate: bool = False) -> Iterator[tuple[Result | None, Result]]:
-        """Iterate this result and those of the tasks that it started, breadth first, each with the one above it.
+        """Iterate this result and those of the tasks that it started, breadth first, each with its parent.
 
         Raises:
-            ResultTimeout: one of them is not final when its children are asked for; ``intermediate`` passes over it.
+            ResultTimeout: one of them is not final when its children are needed; with ``intermediate`` it is skipped.
         """
         nodes: deque[tuple[Result | None, Result]] = deque([(None, self)])
         while nodes:
@@ -109,7 +109,7 @@ class Tree(Result):
         """Iterate this result and those of the tasks that it started, each with its value; waits for each.
 
         Args:
-            intermediate: go on where one is not final after its ``get``.
+            intermediate: continue if one is not final after its ``get``.
             options: arguments of ``get``.
         """
         for _, node in self.iterdeps(intermediate=intermediate):
@@ -118,21 +118,21 @@ class Tree(Result):
     def get_leaf(self) -> Any:
         """Wait for this result and those of the tasks that it started, and return the value of the last one."""
         value = None
-        for _, value in self.collect():  # noqa: B007  (the last one is what is asked for)
+        for _, value in self.collect():  # noqa: B007  (only the last one is needed)
             pass
         return value
 
     @property
     def graph(self) -> Graph:
-        """What ``build_graph`` gives."""
+        """The same as ``build_graph()``."""
         return self.build_graph()
 
     def build_graph(self, intermediate: bool = False, formatter: object = None) -> Graph:
         """Return this result and those of the tasks that it started as Celery's graph, which can be drawn.
 
         Args:
-            intermediate: pass over what is not final.
-            formatter: Celery's ``GraphFormatter``, or one of your own.
+            intermediate: skip results that are not final.
+            formatter: Celery's ``GraphFormatter``, or your own.
 
         Raises:
             ResultTimeout: one of them is not final.
