@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from aioresult.errors import MissingDriver
 
-# Failed assertions show their values only in modules that pytest has rewritten, and it knows of these from here alone.
+# Failed assertions show their values only in modules that pytest has rewritten; this registers them.
 with contextlib.suppress(ModuleNotFoundError):
     import pytest
 
@@ -25,7 +25,7 @@ __all__ = ["FaultyStore", "StoreTests"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the suite when it is asked for: whoever needs the other store may have no pytest."""
+    """Import the suite only when it is used, because the store works without pytest."""
     if name != "StoreTests":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:

@@ -6,7 +6,7 @@ pytest-asyncio::
     class TestMyStore(StoreTests):
         url = "mystore://localhost/test"
 
-The tests use ids of their own and may run against a store that holds other results.
+The tests use random ids and may run against a store that holds other results.
 """
 
 from __future__ import annotations
@@ -21,6 +21,6 @@ from aioresult.testing.waiting import WaitingTests
 __all__ = ["PATIENCE", "Collected", "StoreTests", "eventually", "fresh_id"]
 
 
-# pytest runs the tests of the last base first. What the others build on comes there, so that `-x` stops at the cause.
+# pytest runs the tests of the last base first. The basic tests come last here, so that `-x` stops at the cause.
 class StoreTests(LeaseTests, StreamTests, GroupTests, WaitingTests, FeedTests, StoringTests):
-    """Every promise of ``Store`` and ``Feed``, and what users of ``Backend`` see of them."""
+    """Tests of every promise of ``Store`` and ``Feed``, also as users of ``Backend`` see them."""

@@ -1,4 +1,4 @@
-"""A store that fails on demand, for faults that a real server cannot be made to show."""
+"""A store that fails on demand, for faults that a real server cannot be made to have."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from aioresult.stream import Append, Chunk, Cursor, News
 
 
 class FaultyStore(MemoryStore):
-    """A memory store that can be away, lose its feeds, and lose notifications.
+    """A memory store that can be unavailable, lose its feeds, and lose notifications.
 
     Pass an instance to ``Backend`` and set its switches.
 
     Attributes:
         down: every call raises ``StoreUnavailable``; ``break_feeds`` ends existing feeds.
-        deaf: the feeds get no events of what is stored.
+        deaf: the feeds get no events about later writes.
         feeds_opened: how many feeds have been opened so far.
         reads, writes: the ids of each ``get_many`` and ``put_many`` so far.
     """
@@ -113,7 +113,7 @@ class FaultyStore(MemoryStore):
 
 
 class FaultyFeed(Feed):
-    """Passes on the events of another feed, until it is broken."""
+    """Passes on the events of another feed, until ``break_with``."""
 
     def __init__(self, store: FaultyStore, source: Feed) -> None:
         self._store = store
@@ -127,11 +127,11 @@ class FaultyFeed(Feed):
             self._events.put_nowait((task_id, record))
 
     def break_with(self, error: Exception) -> None:
-        """Let the iteration end with ``error``."""
+        """End the iteration with ``error``."""
         self._events.put_nowait(error)
 
     async def watch(self, ids: Collection[str]) -> None:
-        """Watch ``ids``; the events that this owes come also when the store is deaf."""
+        """Watch ``ids``; the first event of each is emitted even if the store is deaf."""
         self._watching = True
         try:
             await self._source.watch(ids)
@@ -139,7 +139,7 @@ class FaultyFeed(Feed):
             self._watching = False
 
     async def follow(self, ids: Collection[str], tell: NewsSink) -> None:
-        """Follow the streams of ``ids``; the news that this owes come also when the store is deaf."""
+        """Follow the streams of ``ids``; the first news of each come even if the store is deaf."""
         following = True
 
         def pass_on(task_id: str, news: News) -> None:

@@ -12,7 +12,7 @@ ANNOUNCED = "an event for each state that another backend has stored (Feed, rule
 
 
 class FeedTests(StoreFixtures):
-    """Every promise of ``Feed``, and that the store says whether it has one."""
+    """Tests of every promise of ``Feed``, and that the store says whether it has one."""
 
     async def test_every_watched_id_is_owed_an_event(self, backend: Backend, feed: Collected) -> None:
         stored, missing = fresh_id(), fresh_id()

@@ -15,7 +15,7 @@ from aioresult.abc import Feed
 
 T = TypeVar("T")
 PATIENCE = 30.0
-"""Seconds after which something that should happen at once counts as not happening."""
+"""Seconds after which an expected event counts as missing."""
 
 
 def fresh_id() -> str:
@@ -24,10 +24,10 @@ def fresh_id() -> str:
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]], promise: str = "") -> None:
-    """Wait until ``condition`` holds, asking again and again; fail when it does not within ``PATIENCE``.
+    """Wait until ``condition`` holds, by calling it repeatedly; fail if it does not within ``PATIENCE``.
 
-    The longer it takes, the more seldom it asks, up to a pause of 0.05 s. ``promise`` says what is waited for in the
-    error's text; without it, the condition's name does.
+    The pause between two calls grows up to 0.05 s. ``promise`` names the expected event in the error's text; by
+    default, the condition's name is used.
     """
     patience, pause = asyncio.timeout(PATIENCE), 0.01
     try:
@@ -36,7 +36,7 @@ async def eventually(condition: Callable[[], Awaitable[bool]], promise: str = ""
                 await asyncio.sleep(pause)
                 pause = min(1.1 * pause, 0.05)
     except TimeoutError:
-        if not patience.expired():  # the condition has raised it
+        if not patience.expired():  # the condition itself has raised it
             raise
         raise AssertionError(_missed(promise or getattr(condition, "__name__", repr(condition)))) from None
 
@@ -46,19 +46,19 @@ def _missed(promise: str) -> str:
 
 
 class Tasks:
-    """What a test does in the background. It ends with the test, also where the test has failed before."""
+    """The background work of a test. It ends with the test, even if the test fails."""
 
     def __init__(self) -> None:
         self._tasks: list[asyncio.Task[Any]] = []
 
     def begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Return a new task that does ``work``."""
+        """Start a task that does ``work``, and return it."""
         task = asyncio.create_task(work)
         self._tasks.append(task)
         return task
 
     async def aclose(self) -> None:
-        """Cancel what is left. Its errors follow from the one by which the test fails, and would hide it."""
+        """Cancel the remaining tasks. Their errors are dropped, since they would hide the error of the test."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -80,7 +80,7 @@ class Collected:
                 self._arrived.notify_all()
 
     async def expect(self, wanted: Callable[[list[tuple[str, Record | None]]], bool], promise: str = "") -> None:
-        """Wait until the events so far satisfy ``wanted``; ``promise`` says in the error's text what they should be."""
+        """Wait until the events so far satisfy ``wanted``; ``promise`` names the expected events in the error."""
         try:
             async with asyncio.timeout(PATIENCE), self._arrived:
                 await self._arrived.wait_for(lambda: self._task.done() or wanted(self.events))
@@ -106,13 +106,13 @@ class StoreFixtures:
     def make_backend(self, **settings: Any) -> Backend:
         """Return a new backend on the store under test, with these settings.
 
-        All those of one test see the same data, and are open at once, in one process. Where the store is polled, keep
-        the short ``idle_timeout`` and ``poll_interval`` of this method, or the tests take long.
+        All backends of one test see the same data, and are open at the same time, in one process. If the store is
+        polled, keep the short ``idle_timeout`` and ``poll_interval`` of this method, or the tests take long.
         """
         return Backend(self.url, **{"idle_timeout": 0.05, "poll_interval": 0.1, **settings})
 
     async def poison(self, backend: Backend, task_id: str) -> None:
-        """Replace what is stored under ``task_id`` by something that cannot be decoded, behind the store's back."""
+        """Replace what is stored under ``task_id`` by an undecodable value, without using the store."""
         raise NotImplementedError(f"{type(self).__name__}.poison has to say how to store garbage in this store")
 
     @pytest_asyncio.fixture
@@ -123,20 +123,20 @@ class StoreFixtures:
 
     @pytest_asyncio.fixture
     async def other(self) -> AsyncIterator[Backend]:
-        """Give a second backend with connections of its own on the same store."""
+        """Give a second backend, with its own connections, on the same store."""
         async with self.make_backend() as other:
             yield other
 
     @pytest_asyncio.fixture
     async def tasks(self) -> AsyncIterator[Tasks]:
-        """Give what begins tasks in the background, and ends them after the test."""
+        """Give an object that starts background tasks, and ends them after the test."""
         tasks = Tasks()
         yield tasks
         await tasks.aclose()
 
     @pytest_asyncio.fixture
     async def feed(self, backend: Backend) -> AsyncIterator[Collected]:
-        """Give the feed that waiters would be served by, with its events being collected."""
+        """Give the feed that serves waiters, while its events are collected."""
         collected = Collected(await backend._runtime.hub.open_feed())
         yield collected
         await collected.aclose()

@@ -1,4 +1,4 @@
-"""The part of the conformance suite that is about conditional records and leases: what a ``TaskRunner`` needs."""
+"""The part of the conformance suite about conditional records and leases, which a ``TaskRunner`` needs."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def _mine(task_id: str, runner: str, state: str = states.STARTED) -> Record:
 
 
 class LeaseTests(StoreFixtures):
-    """Every promise of ``Conditional`` records and of leases. Skipped where a store keeps none."""
+    """Tests of every promise of ``Conditional`` records and leases. Skipped for a store that keeps none."""
 
     @pytest_asyncio.fixture
     async def leasing(self, backend: Backend) -> Backend:
-        """Give the backend, where its store keeps leases."""
+        """Give the backend, if its store keeps leases."""
         if not backend._runtime.store.keeps_leases:
             pytest.skip(f"{backend._runtime.store.location} keeps no leases")
         return backend

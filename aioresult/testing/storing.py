@@ -28,7 +28,7 @@ def outcome_for(state: str, value: Any = "value") -> Any:
 
 
 class StoringTests(StoreFixtures):
-    """Every promise about single records."""
+    """Tests of every promise about single records."""
 
     async def test_what_is_not_stored_is_left_out_and_pending(self, backend: Backend) -> None:
         task_id = fresh_id()
@@ -198,7 +198,7 @@ class StoringTests(StoreFixtures):
             assert sum(written[4:6] + written[8:10]) == 1
 
     async def test_writing_the_same_again_counts_as_written(self, backend: Backend) -> None:
-        """A writer whose connection broke does not know whether it was written: writing again must be honest."""
+        """After a lost connection, a writer does not know whether it has written: a repeated write must return that."""
         store = backend._runtime.store
         record = store.encode(Record(id=fresh_id(), status="SUCCESS", result=1, date_done=datetime.now(UTC)))
         assert list(await store.put_many([record])) == [True]
@@ -221,7 +221,7 @@ class StoringTests(StoreFixtures):
                 return not (await backend.fetch(task_id)).ready
 
             await eventually(gone, "a record that expires after 1 s is gone by then")
-            purged += await backend.purge()  # it may have expired between the last two calls
+            purged += await backend.purge()  # the result may have expired between the last two calls
             assert purged or not backend._runtime.store.needs_purge, "purge() has not counted the expired record"
 
             async def stored() -> bool:
@@ -254,7 +254,7 @@ class StoringTests(StoreFixtures):
 
 
 class GroupTests(StoreFixtures):
-    """Every promise about saved groups. A store without them has to say so."""
+    """Tests of every promise about saved groups. A store without them must say so."""
 
     async def test_a_saved_group_is_restored_with_its_members_and_can_be_deleted(self, backend: Backend) -> None:
         members = [backend.AsyncResult(fresh_id()) for _ in range(3)]

@@ -24,18 +24,18 @@ from aioresult.testing.fixtures import PATIENCE, StoreFixtures, Tasks, fresh_id
 
 
 async def read(backend: Backend, task_id: str, after: int = 0, **options: Any) -> list[tuple[int, Any]]:
-    """Return the numbers and values that one reader gets, up to the end."""
+    """Return the numbers and values that a reader gets, up to the end."""
     options = {"timeout": PATIENCE, "propagate": False, **options}
     return [(item.seq, item.value) async for item in backend.AsyncResult(task_id).stream(after, **options)]
 
 
 async def read_until_an_error(backend: Backend, task_id: str, timeout: float) -> tuple[list[Any], Exception | None]:
-    """Return the values that one reader gets, and what ends it."""
+    """Return the values that a reader gets, and the error that ends the stream."""
     seen: list[Any] = []
     try:
         async for item in backend.AsyncResult(task_id).stream(timeout=timeout):
-            seen.append(item.value)  # noqa: PERF401  (what came before an error counts)
-    except Exception as exc:  # noqa: BLE001  (it is the caller's to judge)
+            seen.append(item.value)  # noqa: PERF401  (values before an error count)
+    except Exception as exc:  # noqa: BLE001  (the caller checks it)
         return seen, exc
     return seen, None
 
@@ -46,11 +46,11 @@ def numbered(values: list[Any], after: int = 0) -> list[tuple[int, Any]]:
 
 
 class StreamTests(StoreFixtures):
-    """Every promise about streams. A store without them has to say so."""
+    """Tests of every promise about streams. A store without them must say so."""
 
     @pytest_asyncio.fixture
     async def task_id(self, backend: Backend) -> str:
-        """Give an unused id, where the store keeps streams."""
+        """Give an unused id, if the store keeps streams."""
         if not backend._runtime.store.keeps_streams:
             pytest.skip(f"{backend._runtime.store.location} keeps no streams")
         return fresh_id()

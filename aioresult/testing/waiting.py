@@ -19,7 +19,7 @@ STRANGE_IDS = [
 
 
 class WaitingTests(StoreFixtures):
-    """Every promise about waiting for results."""
+    """Tests of every promise about waiting for results."""
 
     async def test_a_result_stored_elsewhere_wakes_its_waiter(
         self, backend: Backend, other: Backend, tasks: Tasks
@@ -39,7 +39,7 @@ class WaitingTests(StoreFixtures):
         await other.ping()
         for turns in range(40):
             task_id = fresh_id()
-            async with self.make_backend() as backend:  # a new one each time, so that connecting is among the moments
+            async with self.make_backend() as backend:  # a new one each time, which includes connecting
                 waiting = tasks.begin(backend.AsyncResult(task_id).get(timeout=PATIENCE))
                 for _ in range(turns):
                     await asyncio.sleep(0)
