@@ -1,1 +1,1 @@
-"""Poll versus push: what waiting for results costs, side by side with the wire and with other libraries."""
+"""Poll versus push: what waiting for results costs, compared with the bare drivers and with other libraries."""

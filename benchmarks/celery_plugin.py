@@ -29,17 +29,17 @@ STORES: Final = ["sqlite", "mongodb", "postgresql", "redis"]
 KINDS: Final = {"stock Celery": "", "with plugin": "aioresult+"}
 PATIENCE: Final = 30.0
 PAUSES: Final = (0.3, 1.3)
-"""The least and the most seconds for which the client waits: whole polls apart, so that no phase is favoured."""
+"""Shortest and longest wait of the client, in seconds: they differ by whole polls, so that no phase is favoured."""
 
 
 def make_app(url: str) -> Celery:
     app = Celery("benchmark", broker="memory://", backend=url, set_as_current=False)
-    app.conf.database_trigger = False  # the plugin's: both sides are of one kind, so that nothing has to be polled
+    app.conf.database_trigger = False  # a setting of the plugin: both sides use it, so nothing must be polled
     return app
 
 
 def store(url: str, seed: int, pipe: Connection) -> None:
-    """Store a result for each id that comes through ``pipe``: the moment of storing itself."""
+    """Store a result for each id from ``pipe``: the time of storing."""
     rng = random.Random(seed)
     backend = make_app(url).backend
     backend.store_result(str(uuid.uuid4()), None, "SUCCESS")  # connect

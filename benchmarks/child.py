@@ -26,7 +26,7 @@ async def serve(kind: str, url: str, options: str, pipe: str) -> None:
     await contestant.open()
     role = Role(contestant, int(pipe))
     gc.collect()
-    gc.freeze()  # what has been imported is none of the contestants' business
+    gc.freeze()  # imported objects must not cost the contestants time
     _answer({"ready": True})
     try:
         while line := await requests.readline():

@@ -115,7 +115,7 @@ def _url(text: str) -> tuple[str, str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the suite as the command line says; return the exit status."""
+    """Run the suite by the command line; return the exit status."""
     chosen = parser().parse_args(arguments)
     console = Console(stderr=True)
     if chosen.redraw is not None:

@@ -1,4 +1,4 @@
-"""What a run has measured: figures, each of one metric of one contestant, with one value for each repetition."""
+"""The figures of a run: each is one metric of one contestant, with a value for each repetition."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
         contestant: who was measured.
         metric: for example ``"p50"``.
         unit: of the values.
-        values: one for each repetition, in their order.
+        values: one for each repetition, in order.
         n: operations behind each value.
         samples: summary of the single operations of all repetitions, where these were measured.
     """
@@ -41,7 +41,7 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Results:
-    """The figures of one run, in the order in which they came."""
+    """The figures of one run, in the order in which they were added."""
 
     def __init__(self, figures: Iterable[Figure] = ()) -> None:
         self.figures = list(figures)
@@ -53,7 +53,7 @@ class Results:
         self.figures.append(figure)
 
     def find(self, **wanted: str) -> Figure | None:
-        """Return the figure whose attributes are as ``wanted``, if it has been measured."""
+        """Return the figure with the attributes ``wanted``, if it has been measured."""
         for figure in self.figures:
             if all(getattr(figure, name) == value for name, value in wanted.items()):
                 return figure
@@ -63,7 +63,7 @@ class Results:
         return [f for f in self.figures if all(getattr(f, name) == value for name, value in wanted.items())]
 
     def ratio(self, contestant: str, other: str, **wanted: str) -> Ratio | None:
-        """Return how ``contestant`` relates to ``other``, or ``None`` where one of them was not measured."""
+        """Return the ratio of ``contestant`` to ``other``, or ``None`` if one of them was not measured."""
         mine, theirs = self.find(contestant=contestant, **wanted), self.find(contestant=other, **wanted)
         if mine is None or theirs is None:
             return None

@@ -1,4 +1,4 @@
-"""What a run was made on."""
+"""Describes the machine and the software of a run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PACKAGES = ("redis", "hiredis", "msgspec", "pymongo", "sqlalchemy", "asyncpg", 
 
 
 def describe() -> dict[str, str]:
-    """Return what is worth knowing about this machine, and how busy it was with other things."""
+    """Return details about this machine, and how busy it was with other processes."""
     return {
         "processor": _first("/proc/cpuinfo", "model name") or platform.processor() or platform.machine(),
         "cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),

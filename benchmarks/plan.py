@@ -1,4 +1,4 @@
-"""How much of everything a run does."""
+"""The sizes of a run."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """The sizes of a run.
 
     Attributes:
-        repetitions: how often each contestant's turn comes; contestants take turns.
+        repetitions: how many turns each contestant has; contestants take turns.
         heavy_repetitions: the same in crowd, fan and load, whose turns are long.
-        wakes: wake-ups of one turn on Redis, where nobody polls.
+        wakes: wake-ups of one turn on Redis, for contestants that do not poll.
         slow_wakes: the same on the other stores.
-        polled_wakes: the same where somebody polls: each takes half an interval on average, and as much before.
+        polled_wakes: the same for contestants that poll: each takes half an interval on average, and as much before.
         others: how many waiters are pending beside the measured one.
         crowds: numbers of waiters in one process; ``small_crowds`` where the store is not Redis.
         idle: seconds during which nothing happens, to count commands.
         reads, writes: operations of one turn, at concurrency 1 and at ``concurrency``.
-        concurrency: the many, of ``reads`` and ``writes``.
-        members: of the group that is joined.
+        concurrency: how many ``reads`` and ``writes`` run at the same time.
+        members: how many members the group has that is joined.
         calls, threads: blocking calls of one turn, and threads that make them.
         waiters: numbers of waiters whose load on the server is measured.
         window: seconds over which that load is measured.
         processes: numbers of consumers on one store.
-        fan_results: results that all of these get, together.
+        fan_results: results that all of these get together.
         readers: numbers of readers of one stream.
         items: items of one turn for one of these; more readers get fewer.
         streams: how many are read at once, and how many items each of them gets.
@@ -34,9 +34,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         reader_crowds: numbers of idle readers of a stream each.
         running: numbers of tasks that run in one process.
         browsers: numbers of streams of events that are open in one process.
-        others_elsewhere: whether wake-ups under ``others`` are measured on other stores than Redis.
+        others_elsewhere: whether wake-ups with ``others`` are measured on other stores than Redis.
         elsewhere: the cases that are measured on other stores than Redis.
-        peers: other libraries that take part, unless the command line says otherwise.
+        peers: other libraries that take part by default.
     """
 
     repetitions: int

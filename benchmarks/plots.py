@@ -61,7 +61,7 @@ def _canvas(width: float, height: float) -> Canvas:
 
 
 def wake(results: Results) -> Canvas | None:
-    """Draw the range of wake-ups of everybody on Redis: one line for each contestant, on a logarithmic scale."""
+    """Draw the range of wake-ups of all contestants on Redis, one line for each, on a logarithmic scale."""
     figures = [
         figure
         for figure in results.select(case="wake", store="redis", condition="1 waiter", metric="p50")
@@ -99,7 +99,7 @@ def _range(axes: Axes, row: int, figure: Figure) -> None:
 
 
 def wake_of_stores(results: Results) -> Canvas | None:
-    """Draw, for each store, which share of the waiters runs again within which time."""
+    """Draw, for each store, the share of waiters that run again within a time."""
     stores = [store for store in _STORES if results.find(case="wake", store=store)]
     if not stores:
         return None
@@ -201,7 +201,7 @@ def throughput(results: Results) -> Canvas | None:
 
 
 def streams(results: Results) -> Canvas | None:
-    """Draw how long an item takes to its readers, over their number: p50 as a line, p99 as a dotted one."""
+    """Draw how long an item takes to reach its readers, over their number: p50 as a line, p99 as a dotted one."""
     figures = [f for f in results.select(case="streams", store="redis", metric="p50") if f.condition != PAUSED]
     if not figures:
         return None

@@ -28,7 +28,7 @@ class ChildFailed(Exception):
 
 
 class Child:
-    """A process that does one thing at a time, as it is told. ``pipe`` is a file descriptor that it inherits, or -1."""
+    """A process that performs one operation at a time. ``pipe`` is a file descriptor that it inherits, or -1."""
 
     def __init__(self, name: str, command: Sequence[str], pipe: int) -> None:
         self.name = name
@@ -54,7 +54,7 @@ class Child:
         return self._process.pid
 
     def send(self, operation: str, **arguments: object) -> None:
-        """Have the child perform ``operation``; ``reply`` gives what comes of it."""
+        """Tell the child to perform ``operation``; ``reply`` returns its outcome."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({"op": operation, **arguments}).encode() + b"\n")
         self._process.stdin.flush()
@@ -63,7 +63,7 @@ class Child:
         """Return the reply to the operation that was sent last.
 
         Raises:
-            ChildFailed: there is none, or an error; its text has the child's own traceback.
+            ChildFailed: there is none, or an error; its text contains the child's traceback.
         """
         message = self._receive(patience)
         if "error" in message:
@@ -72,7 +72,7 @@ class Child:
         return reply
 
     def ask(self, operation: str, **arguments: object) -> Reply:
-        """Have the child perform ``operation`` and return its reply."""
+        """Let the child perform ``operation`` and return its reply."""
         self.send(operation, **arguments)
         return self.reply()
 
@@ -95,7 +95,7 @@ class Child:
         return self._log.read().decode(errors="replace")[-3000:]
 
     def close(self) -> None:
-        """End the child: by the end of its input, or by force."""
+        """End the child: close its input, or kill it."""
         process = self._process
         if process.stdin is not None:
             process.stdin.close()
@@ -116,14 +116,14 @@ class Child:
 
 
 class Entrant:
-    """A contestant as the cases see it: its name, and how to start processes of it.
+    """A contestant as the cases see it: its name, and how to start its processes.
 
     Args:
         name: as it is shown.
         kind: see ``benchmarks.contestants``.
         url: the store's.
         options: see the contestant.
-        producer: who stores for it, where that is not itself.
+        producer: the entrant that stores for it, by default itself.
     """
 
     def __init__(self, name: str, kind: str, url: str, *, producer: Entrant | None = None, **options: Any) -> None:
@@ -141,7 +141,7 @@ class Entrant:
 
 
 class Pair:
-    """A consumer and a producer, with a pipe from the one to the other."""
+    """A consumer and a producer, with a pipe from the consumer to the producer."""
 
     def __init__(self, entrant: Entrant) -> None:
         self.name = entrant.name

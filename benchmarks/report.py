@@ -1,4 +1,4 @@
-"""A run as Markdown: what it was made on, the targets, and a table for each case, store and condition."""
+"""A run as Markdown: its machine, the targets, and a table for each case, store and condition."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _cell(figure: Figure | None) -> str:
 
 
 def number(value: float) -> str:
-    """Return a number with three significant digits, and thousands apart."""
+    """Return a number with three significant digits, and separators for thousands."""
     if value == 0:
         return "0"
     if abs(value) >= 100:

@@ -1,4 +1,4 @@
-"""Other libraries, each in an environment of its own that is made at first use."""
+"""Other libraries, each in an environment of its own that is made at its first use."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ class Rival(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: as it is shown.
-        script: in ``peers/``, where it says how it waits; or a kind of ``benchmarks.contestants``, to be run in this
-            environment.
+        script: its script in ``peers/``, which says how it waits; or a kind of ``benchmarks.contestants``, to be run in
+            its environment.
         requires: what to install, for pip.
         stores: where it can take part.
         cases: the cases that it takes part in.
         arguments: further ones of the script.
         worker: whether a worker of its own produces the results; otherwise a producer process stores them.
-        interval: how often it asks, in seconds, where it polls by default; so much for how many samples to take.
-        many: how many waiters it can have in one process, at most: threads, where its client blocks.
+        interval: its default polling interval in seconds, if it polls; the number of samples depends on it.
+        many: the most waiters that it can have in one process; these are threads if its client blocks.
     """
 
     name: str
@@ -87,13 +87,13 @@ RIVALS: Final = (
         requires=("resumable-stream>=0.2", "msgspec>=0.19"),
         cases=("streams",),
         worker=False,
-        many=100,  # redis-py's pool holds so many connections by default, and each reader takes one while it joins
+        many=100,  # the default size of redis-py's pool; each reader uses a connection while it joins
     ),
 )
 
 
 class NotInstalled(Exception):
-    """Raised when a rival's environment cannot be made; it is then left out, and the report says why."""
+    """Raised when a rival's environment cannot be made; the rival is then left out, and the report says why."""
 
 
 def default_folder() -> Path:
@@ -117,10 +117,10 @@ class Environment:
         return (self._folder / "complete").is_file()
 
     def install(self) -> None:
-        """Make the environment, unless it is there already.
+        """Make the environment, unless it exists already.
 
         Raises:
-            NotInstalled: that failed; the text has pip's reason.
+            NotInstalled: that failed; the text contains pip's reason.
         """
         if self.ready:
             return
@@ -139,7 +139,7 @@ class Environment:
         (self._folder / "complete").touch()
 
     def versions(self) -> dict[str, str]:
-        """Return the versions of what was asked for."""
+        """Return the versions of the requested packages."""
         command = [self.python, "-m", "pip", "list", "--format=json", "--disable-pip-version-check"]
         listed = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=60).stdout)
         installed = {package["name"].lower(): package["version"] for package in listed}
@@ -165,7 +165,7 @@ class RivalEntrant(Entrant):
         return [self._environment.python, script, self._role, self.url, str(pipe), *self.rival.arguments]
 
     def interval_on(self, store: str) -> float:
-        """Return how often this rival asks ``store``, in seconds; 0 where it is woken."""
+        """Return the polling interval of this rival on ``store``, in seconds; 0 if it is woken."""
         return 0.5 if self.rival.name == "Celery" and store != "redis" else self.rival.interval
 
     def start_worker(self) -> subprocess.Popen[bytes]:
@@ -190,7 +190,7 @@ class WorkerWaker:
             raise
 
     def wake(self, run: str, count: int, background: int, pause: Pause) -> list[float]:
-        """Return the milliseconds from the end of each task to the moment at which its waiter goes on."""
+        """Return the milliseconds from the end of each task to the moment when its waiter continues."""
         del run, background
         reply = self._consumer.ask("wake", count=count, pause=(pause[0] + _SETTLE, pause[1] + _SETTLE))
         return milliseconds(reply["stored_at"], reply["resumed_at"])
@@ -238,7 +238,7 @@ class Rivals:
         return found
 
     def entrants(self, store: str, url: str, case: str) -> list[RivalEntrant]:
-        """Return those that take part in ``case`` and can use ``store``, at ``url`` as aioresult writes it."""
+        """Return those that take part in ``case`` and can use ``store``; ``url`` is in aioresult's form."""
         return [
             RivalEntrant(environment, _url_for(environment.rival, url))
             for environment in self._ready
@@ -251,7 +251,7 @@ def _matches(name: str, wanted: Iterable[str]) -> bool:
 
 
 def _url_for(rival: Rival, url: str) -> str:
-    """Return ``url`` as the rival wants it; only Celery has other stores than Redis."""
+    """Return ``url`` in the rival's form; only Celery supports other stores than Redis."""
     if rival.name != "Celery":
         return url
     url = url.replace("sqlite+aiosqlite://", "db+sqlite://")

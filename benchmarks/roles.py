@@ -1,4 +1,4 @@
-"""What a contestant's process can be asked to do: one operation for each step of a case.
+"""The operations of a contestant's process: one for each step of a case.
 
 Times are of ``CLOCK_MONOTONIC``, which all processes share, in nanoseconds where they are called ``_at`` or ``_ns``.
 """
@@ -40,7 +40,7 @@ def operation(function: Callable[P, Awaitable[Reply]]) -> Callable[P, Awaitable[
 
 
 class Role:
-    """A contestant, and what it keeps from one operation to the next."""
+    """A contestant, and its state between operations."""
 
     def __init__(self, contestant: Contestant, pipe: int) -> None:
         self.contestant = contestant
@@ -50,12 +50,12 @@ class Role:
         self.background: list[asyncio.Task[object]] = []
         self.prepared: Any = None
         self.reading: Any = None
-        """What ``streaming`` keeps."""
+        """The state of ``streaming``."""
 
 
 @contextmanager
 def signals(role: Role) -> Iterator[asyncio.Queue[None]]:
-    """Give a queue that gets an entry each time when the consumer says that it waits."""
+    """Give a queue that gets an entry each time the consumer reports that it waits."""
     loop = asyncio.get_running_loop()
     queue: asyncio.Queue[None] = asyncio.Queue()
 
@@ -75,7 +75,7 @@ def signals(role: Role) -> Iterator[asyncio.Queue[None]]:
 
 @operation
 async def wake_consume(role: Role, *, run: str, count: int, background: int) -> Reply:
-    """Wait for one task after the other, under ``background`` other waiters; return when each was resumed."""
+    """Wait for one task after the other, with ``background`` other waiters; return when each was resumed."""
     contestant = role.contestant
     tasks = task_ids(run, count)
     others = task_ids(f"{run}o", background)
@@ -120,7 +120,7 @@ async def _cancel(tasks: list[asyncio.Task[object]]) -> None:
 
 @operation
 async def register(role: Role, *, run: str, count: int, start: int = 0, timeout: float | None = None) -> Reply:
-    """Begin to wait for ``count`` tasks; return how long it took until nothing moved any more, and their memory."""
+    """Begin to wait for ``count`` tasks; return how long it took until the process was idle, and their memory."""
     tasks = role.tasks = task_ids(run, count, start)
     gc.collect()
     before, cpu, commands = memory(), time.process_time(), role.contestant.commands()
@@ -154,7 +154,7 @@ async def collect(role: Role) -> Reply:
 
 @operation
 async def abandon(role: Role) -> Reply:
-    """Cancel all waiters; return how long that took until nothing moved any more."""
+    """Cancel all waiters; return how long it took until the process was idle."""
     began = time.monotonic()
     await _cancel(role.waiting)
     return {"seconds": await until_quiet(role) - began}
@@ -162,7 +162,7 @@ async def abandon(role: Role) -> Reply:
 
 @operation
 async def prepare(role: Role, *, run: str, count: int, start: int = 0) -> Reply:
-    """Do what can be done before ``produce``."""
+    """Prepare everything possible for ``produce``."""
     role.prepared = role.contestant.prepare(task_ids(run, count, start))
     return {}
 
@@ -227,7 +227,7 @@ async def _timed(role: Role, work: list[Any]) -> Reply:
 
 @operation
 async def join(role: Role, *, run: str, count: int) -> Reply:
-    """Wait for all of ``count`` tasks together, after having told the producer that this has begun."""
+    """Wait for all of ``count`` tasks together, after telling the producer that this has begun."""
     tasks = task_ids(run, count)
     waiting = asyncio.create_task(role.contestant.join(tasks))
     await until_quiet(role)
@@ -241,7 +241,7 @@ async def join(role: Role, *, run: str, count: int) -> Reply:
 
 @operation
 async def produce_on_signal(role: Role) -> Reply:
-    """Store what was prepared, once the consumer has told that it waits."""
+    """Store what was prepared, once the consumer has reported that it waits."""
     with signals(role) as waiting:
         await waiting.get()
     return await produce(role)
@@ -252,7 +252,7 @@ async def produce_on_signal(role: Role) -> Reply:
 
 @operation
 async def wake_blocking(role: Role, *, run: str, count: int) -> Reply:
-    """Do as ``wake_consume``, by the blocking mirror, in a thread that runs no event loop."""
+    """Do the same as ``wake_consume`` with the blocking mirror, in a thread without an event loop."""
     get = role.contestant.blocking()
     tasks = task_ids(run, count)
     values: list[object] = []
@@ -285,7 +285,7 @@ async def read_one_by_one(role: Role, *, run: str, count: int) -> Reply:
 
 @operation
 async def read_blocking(role: Role, *, run: str, count: int, threads: int) -> Reply:
-    """Do as ``read_one_by_one``, by the blocking mirror, in ``threads`` threads that share the work."""
+    """Do the same as ``read_one_by_one`` with the blocking mirror, in ``threads`` threads that share the work."""
     get = role.contestant.blocking()
     tasks = task_ids(run, count)
     values: list[object] = [None] * count
@@ -304,18 +304,18 @@ async def read_blocking(role: Role, *, run: str, count: int, threads: int) -> Re
     return {"spent": spent, "seconds": seconds, "checked": check_all(tasks, values)}
 
 
-# --- measuring oneself ---
+# --- measuring this process ---
 
 
 def memory() -> int:
-    """Return the bytes of this process that are in memory."""
+    """Return the memory of this process, in bytes."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE
 
 
 async def until_quiet(role: Role) -> float:
-    """Return when this process has stopped being busy, after having watched it for a moment.
+    """Return the time when this process became idle, after watching it for a moment.
 
-    Whoever polls never stops being busy, and is given a moment only.
+    A contestant that polls never becomes idle, so only a short time is waited for it.
     """
     began = quiet_since = time.monotonic()
     limit = began + (_RESTLESS if role.contestant.restless else _PATIENCE)

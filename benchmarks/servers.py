@@ -1,4 +1,4 @@
-"""The stores' servers: private ones by default, and what they tell of the load that is put on them."""
+"""The stores' servers, private ones by default, and their counters of load."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Load(msgspec.Struct, frozen=True):
     """A server's counters at one moment.
 
     Attributes:
-        commands: commands or requests that it has carried out; ``None`` where the server does not say in time.
+        commands: commands or requests that it has executed; ``None`` if the server does not report them in time.
         cpu: seconds of CPU that its processes have used.
-        connections: open ones.
-        writes: transactions that have written something, where the server tells.
+        connections: open connections.
+        writes: transactions with writes, if the server reports them.
     """
 
     commands: int | None
@@ -33,8 +33,8 @@ class Host(ABC):
     """A running store.
 
     Attributes:
-        url: as a user of aioresult would write it.
-        version: of the server.
+        url: its URL for aioresult.
+        version: the server's version.
     """
 
     url: str
@@ -42,7 +42,7 @@ class Host(ABC):
 
     @abstractmethod
     def load(self) -> Load:
-        """Return the counters; what this itself costs is left out, as far as it can be."""
+        """Return the counters, if possible without the cost of this call."""
 
     @abstractmethod
     def clear(self) -> None:
@@ -82,7 +82,7 @@ class RedisHost(Host):
 
 
 class SQLiteHost(Host):
-    """A database file in a temporary folder; there is no server, so the clients bear the whole load."""
+    """A database file in a temporary folder; there is no server, so the clients carry the whole load."""
 
     def __init__(self, folder: Path) -> None:
         import sqlite3
@@ -96,13 +96,13 @@ class SQLiteHost(Host):
         return Load(None, 0.0, 0)
 
     def clear(self) -> None:
-        """Go on with a new file."""
+        """Continue with a new file."""
         self._number += 1
         self.url = f"sqlite+aiosqlite:///{self._folder}/results{self._number}.db"
 
 
 def _cpu_of(pid: int) -> float:
-    """Return the CPU seconds of a process and its children, where ``/proc`` tells; 0 elsewhere."""
+    """Return the CPU seconds of a process and its children, if ``/proc`` exists; otherwise 0."""
     ticks = 0
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -111,7 +111,7 @@ def _cpu_of(pid: int) -> float:
             continue  # it has ended meanwhile
         fields = rest.rpartition(")")[2].split()
         if pid in (int(own), int(fields[1])):
-            ticks += sum(map(int, fields[11:15]))  # user and system time, its own and that of its ended children
+            ticks += sum(map(int, fields[11:15]))  # user and system time, including ended children
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
@@ -133,7 +133,7 @@ class PostgresHost(Host):
         return row
 
     def load(self) -> Load:
-        # The statistics of statements arrive up to ten seconds late; transaction numbers are given out at once.
+        # The statistics of statements are up to ten seconds late; transaction numbers are current.
         next_transaction, connections = self._one(
             "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint,"
             " (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')"
@@ -193,7 +193,7 @@ def _redis(url: str | None) -> Iterator[Host]:
 
 @contextmanager
 def _sqlite(url: str | None) -> Iterator[Host]:
-    del url  # its folder is its own; a file of the user's would be filled with rubbish
+    del url  # it has its own folder, so that no file of the user is changed
     with tempfile.TemporaryDirectory(prefix="aioresult-bench-", ignore_cleanup_errors=True) as folder:
         yield SQLiteHost(Path(folder))
 
@@ -206,7 +206,7 @@ def _postgresql(url: str | None) -> Iterator[Host]:
         return
     from tests.servers.postgres import PostgresServer
 
-    # Commits wait for the disk, as they do in production: that is what grouping them is about.
+    # Commits wait for the disk, as in production, because this is why they are grouped.
     safe = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on"}
     with PostgresServer(**safe) as server, closing(PostgresHost(server.url, server.pid)) as host:
         yield host

@@ -22,7 +22,7 @@ App = Callable[[Message, Callable[[], Awaitable[Message]], Send], Awaitable[None
 
 STREAM: Final = "celery-task-stream-"
 PAUSE: Final = 0.5
-"""Seconds between two looks of the handler that polls."""
+"""The interval of the handler that polls, in seconds."""
 _AT_ONCE: Final = 100
 """Connections that are opened at the same time."""
 _HEAD: Final[Message] = {
@@ -42,14 +42,14 @@ def _event(payload: bytes) -> Message:
 
 @asynccontextmanager
 async def _polling(url: str) -> AsyncIterator[App]:
-    """Give a handler as people write it: it looks into the store, and sleeps."""
+    """Give a handler as usually written: it reads the store, and sleeps."""
     pool = redis.asyncio.BlockingConnectionPool.from_url(url, max_connections=50, timeout=None)
     client = redis.asyncio.Redis.from_pool(pool)
 
     async def app(scope: Message, _receive: object, send: Send) -> None:
         await send(_HEAD)
         await send({"type": "http.response.body", "body": b": here\n\n", "more_body": True})
-        known = 1  # the list's first element is no item
+        known = 1  # the list's first element is not an item
         while True:
             items: Any = await client.lrange(f"{STREAM}{_task_of(scope)}", known, -1)
             for item in items:
@@ -63,7 +63,7 @@ async def _polling(url: str) -> AsyncIterator[App]:
 
 @asynccontextmanager
 async def _subscribing(url: str) -> AsyncIterator[App]:
-    """Give a handler as people write it with redis-py: a subscription for each stream. What comes before is lost."""
+    """Give a handler as usually written with redis-py: a subscription for each stream. Earlier items are lost."""
     client = redis.asyncio.Redis.from_url(url, max_connections=2**16)
 
     async def app(scope: Message, _receive: object, send: Send) -> None:
@@ -135,7 +135,7 @@ class Client(asyncio.Protocol):
         now = time.monotonic_ns()
         if data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 200"):
             self.transport.abort()
-        elif not self.open.done() and b"\n: " in data:  # a comment: the server has come as far as to wait for items
+        elif not self.open.done() and b"\n: " in data:  # a comment: the server now waits for items
             self.open.set_result(None)
         if b"data: " in data and not self.arrived.done():
             self.arrived.set_result(now)
@@ -144,7 +144,7 @@ class Client(asyncio.Protocol):
         for future in (self.open, self.arrived):
             if not future.done():
                 future.set_exception(exc or ConnectionError("the server has closed a stream"))
-                future.exception()  # it need not be awaited by anybody
+                future.exception()  # it need not be awaited
 
 
 @operation
@@ -164,7 +164,7 @@ async def browse_begin(role: Role, *, run: str, count: int, port: int) -> Reply:
 
 @operation
 async def browse_end(role: Role) -> Reply:
-    """Return when the first item of each stream arrived, and leave."""
+    """Return when the first item of each stream arrived, and close the streams."""
     clients, role.reading = role.reading, None
     arrived_at = await asyncio.gather(*[client.arrived for client in clients])
     for client in clients:
@@ -174,7 +174,7 @@ async def browse_end(role: Role) -> Reply:
 
 @operation
 async def append_each(role: Role, *, run: str, count: int, per_second: float) -> Reply:
-    """Append an item to each stream, evenly spaced; return when each was begun."""
+    """Append an item to each stream, evenly spaced; return the start time of each."""
     own: Any = role.contestant
     began = time.monotonic()
     stored_at: list[int] = []

@@ -29,7 +29,7 @@ def median(values: Sequence[float]) -> float:
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """What is kept of many samples of one quantity.
+    """A summary of many samples of one quantity.
 
     Attributes:
         n: how many samples.
@@ -60,7 +60,7 @@ def summarise(values: Sequence[float]) -> Summary:
 
 
 class Ratio(msgspec.Struct, frozen=True, kw_only=True):
-    """A ratio measured several times: its median and how far the repetitions lie apart."""
+    """A ratio measured several times: its median, and the spread of the repetitions."""
 
     median: float
     low: float
@@ -68,15 +68,15 @@ class Ratio(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def milliseconds(began_at: Sequence[int], ended_at: Sequence[int]) -> list[float]:
-    """Return how long each of several events took, whose ends are given in nanoseconds."""
+    """Return how long each of several events took, from their times in nanoseconds."""
     return [(ended - began) / 1e6 for began, ended in zip(began_at, ended_at, strict=True)]
 
 
 def spread(values: Sequence[float]) -> Ratio:
-    """Return the median of the repetitions' ``values`` and how far they lie apart."""
+    """Return the median of the repetitions' ``values``, and their spread."""
     return Ratio(median=median(values), low=min(values), high=max(values))
 
 
 def paired_ratio(values: Sequence[float], others: Sequence[float]) -> Ratio:
-    """Return ``values / others``, repetition by repetition: what disturbs the machine for a while, disturbs both."""
+    """Return ``values / others``, repetition by repetition, because a disturbance of the machine then affects both."""
     return spread([value / other if other else math.inf for value, other in zip(values, others, strict=True)])

@@ -1,4 +1,4 @@
-"""Operations on tasks of a ``TaskRunner``: what ``roles`` is for results."""
+"""Operations on tasks of a ``TaskRunner``, as ``roles`` has them for results."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def stop_produce(role: Role, *, run: str, count: int, pause: tuple[float, 
 
 @operation
 async def run_many(role: Role, *, run: str, count: int) -> Reply:
-    """Begin ``count`` tasks that end only when they are stopped; return what that took until nothing moved any more."""
+    """Begin ``count`` tasks that end only when stopped; return the time and memory until the process was idle."""
     gc.collect()
     before, commands, began = memory(), role.contestant.commands(), time.monotonic()
     role.prepared = runner = role.contestant.runner()
@@ -62,9 +62,9 @@ async def run_many(role: Role, *, run: str, count: int) -> Reply:
 
 @operation
 async def stop_many(role: Role, *, run: str, count: int) -> Reply:
-    """Stop what ``run_many`` has begun; return how many of the tasks were revoked."""
+    """Stop the tasks of ``run_many``; return how many of them were revoked."""
     runner, role.prepared = role.prepared, None
     revoked = await asyncio.gather(*[role.contestant.revoke(task) for task in task_ids(run, count)])
-    async with runner:  # leaving it waits for their ends
+    async with runner:  # leaving it waits for the tasks
         pass
     return {"revoked": sum(revoked)}

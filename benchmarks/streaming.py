@@ -1,4 +1,4 @@
-"""Operations on streams: what ``roles`` is for results."""
+"""Operations on streams, as ``roles`` has them for results."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmarks.values import check_items, item_of, items_of, task_ids
 
 
 class Reading:
-    """The readers of some streams, and what they have got. Each leaves when it has ``count`` items."""
+    """The readers of some streams, and the items that they have received. Each leaves when it has ``count`` items."""
 
     def __init__(self, streams: list[str], readers: int, count: int) -> None:
         self.streams = streams
@@ -45,16 +45,16 @@ async def begin(role: Role, *, run: str, streams: int) -> Reply:
 
 @operation
 async def settle(role: Role) -> Reply:
-    """Wait until nothing moves in a producer: some answer each reader that comes."""
+    """Wait until a producer is idle, because some producers answer each new reader."""
     await until_quiet(role)
     return {}
 
 
 @operation
 async def follow(role: Role, *, run: str, streams: int, readers: int, count: int, timed: bool) -> Reply:
-    """Begin to read ``streams`` streams with ``readers`` readers each; return what that took until nothing moved.
+    """Begin to read ``streams`` streams with ``readers`` readers each; return the time and memory until idle.
 
-    Where they are ``timed``, the producer is told each time when all readers have got the next item.
+    With ``timed``, the producer is told each time all readers have received the next item.
     """
     gc.collect()
     reading = role.reading = Reading(task_ids(run, streams), readers, count)
@@ -71,7 +71,7 @@ async def follow(role: Role, *, run: str, streams: int, readers: int, count: int
 
 
 def _signaller(role: Role, reading: Reading) -> Callable[[int], None]:
-    """Return what counts the arrivals of each item and tells the producer of the last one."""
+    """Return a function that counts the arrivals of each item, and tells the producer of the last one."""
     missing = [len(reading.got)] * reading.count
 
     def arrived(number: int) -> None:
@@ -110,7 +110,7 @@ async def _read(role: Role, reading: Reading, reader: int) -> None:
 
 @operation
 async def followed(role: Role) -> Reply:
-    """Wait until every reader has got everything, and compare all of it."""
+    """Wait until every reader has received everything, and compare all of it."""
     reading: Reading = role.reading
     cpu = time.process_time()
     for task in reading.running:
@@ -127,7 +127,7 @@ async def followed(role: Role) -> Reply:
 
 @operation
 async def say(role: Role, *, run: str, count: int, pause: tuple[float, float]) -> Reply:
-    """Append one item after the other, each when all readers have got the last one and after a random ``pause``."""
+    """Append one item after the other: each after all readers have received the last one, and a random ``pause``."""
     appended_at: list[int] = []
     (task,) = task_ids(run, 1)
     with signals(role) as arrived:

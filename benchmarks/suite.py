@@ -33,10 +33,10 @@ CASES: Final[dict[str, Callable[[Setting], None]]] = {
     "browser": browser.run,
 }
 _WITHOUT_SERVER: Final = {"sqlite": ("load", "fan")}
-"""Cases that are about a server's side, or about more than one consumer, where there is no server."""
+"""Cases that are left out without a server, because they concern its load or several consumers."""
 
 Tell = Callable[[str, str, str], None]
-"""Takes store, case and what is being done there."""
+"""Called with store, case and the present step."""
 
 
 def steps(plan: Plan, cases: Sequence[str], stores: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
@@ -60,7 +60,7 @@ def run(
     tell: Tell,
     done: Callable[[str, str], None],
 ) -> Run:
-    """Measure ``cases`` on ``stores`` and return what was found.
+    """Measure ``cases`` on ``stores`` and return the run.
 
     Raises:
         WrongValue, ChildFailed: a contestant returned a wrong value, or its process failed; then nothing is reported.

@@ -1,4 +1,4 @@
-"""The figures that the hot path is to reach, each as a ratio within one run, and whether a run has reached them."""
+"""The targets of the hot path, each as a ratio within one run, and whether a run has reached them."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class Target(msgspec.Struct, frozen=True):
 
     Attributes:
         figure: what is measured.
-        target: in words, behind ``>=`` or ``<=``.
-        limit: the number in it.
-        measured: gives the value and its spread over the repetitions, ``None`` where the run has not measured it.
-        unit: of the value; empty for a ratio.
+        target: the text after ``>=`` or ``<=``.
+        limit: the number in ``target``.
+        measured: returns the value and its spread over the repetitions, ``None`` if the run has not measured it.
+        unit: the value's unit; empty for a ratio.
     """
 
     figure: str
@@ -51,7 +51,7 @@ class Target(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """A target, what was measured, and what that means."""
+    """A target, the measured value, and whether it was met."""
 
     figure: str
     target: str

@@ -1,4 +1,4 @@
-"""Ids and values that every process can work out for itself, so that every single value can be compared."""
+"""Ids and values that every process can compute, so that every single value can be compared."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KEY: Final = "celery-task-meta-"
 
 
 class WrongValue(Exception):
-    """Raised when a contestant returned something else than what was stored: being fast does not matter then."""
+    """Raised when a contestant returned another value than was stored, because then its speed does not count."""
 
 
 def task_id(run: str, number: int) -> str:
@@ -61,7 +61,7 @@ def items_of(task: str, count: int) -> list[Value]:
 
 
 def check_items(task: str, values: Sequence[object], count: int) -> int:
-    """Compare what a reader has got of the stream of ``task``, and return how many items there were.
+    """Compare the items that a reader received from the stream of ``task``, and return how many there were.
 
     Raises:
         WrongValue: it is not the first ``count`` items, each once and in order.

@@ -1,1 +1,1 @@
-"""The cases: what is measured, on which contestants, in which order."""
+"""The cases: what is measured, with which contestants, in which order."""

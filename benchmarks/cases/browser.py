@@ -1,4 +1,4 @@
-"""browser: many open streams of events in one process: what each costs, and how soon an item arrives."""
+"""browser: many open streams of events in one process; what each costs, and how soon an item arrives."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from benchmarks.stats import milliseconds
 
 HANDLERS: Final = {PUSH: "aioresult", "handler that polls every 0.5 s": "poll", "handler with redis-py": "subscribe"}
 _PER_SECOND: Final = 500.0
-"""Items that are appended in a second, over all streams."""
+"""Items that are appended per second, over all streams."""
 
 
 def streams_condition(count: int) -> str:
-    """Return the name of the condition with so many open streams."""
+    """Return the name of the condition with this number of open streams."""
     return f"{count:,} open event streams"
 
 
 def run(setting: Setting) -> None:
-    """Measure the library's application beside two handlers that people write, turn by turn."""
+    """Measure the library's application and two usual handlers, turn by turn."""
     for count in setting.plan.browsers:
         tally = Tally(setting, "browser", streams_condition(count))
         for _ in range(setting.plan.heavy_repetitions):

@@ -1,4 +1,4 @@
-"""What all cases have in common: a store, contestants that take turns, and where the figures go."""
+"""The common part of all cases: a store, contestants that take turns, and the figures."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ FLOOR: Final = "floor"
 
 @dataclass
 class Setting:
-    """Where a case runs.
+    """The environment of a case.
 
     Attributes:
         store: its name.
         host: the running store.
         plan: how much to do.
-        results: takes the figures.
+        results: collects the figures.
         rivals: other libraries that take part on this store.
-        tell: shows what is being done; called before each turn.
-        left_out: who does not take part, and why.
+        tell: shows the present step; called before each turn.
+        left_out: contestants that do not take part, and why.
     """
 
     store: str
@@ -44,10 +44,10 @@ class Setting:
     left_out: dict[str, str] = field(default_factory=dict)
 
     def leave_out(self, name: str, failure: ChildFailed, *, wrong_too: bool = False) -> None:
-        """Go on without a rival that failed, unless it was by a wrong value, and not even ``wrong_too`` is accepted.
+        """Continue without a rival that failed; after a wrong value only with ``wrong_too``.
 
         Raises:
-            ChildFailed: ``failure``, where it says that a value was wrong.
+            ChildFailed: ``failure``, if a value was wrong, and not ``wrong_too``.
         """
         if "WrongValue" in str(failure) and not wrong_too:
             raise failure
@@ -56,7 +56,7 @@ class Setting:
 
     @property
     def wakes(self) -> int:
-        """How many wake-ups there are in one turn of those who do not poll."""
+        """How many wake-ups there are in one turn of a contestant that does not poll."""
         return self.plan.wakes if self.store == "redis" else self.plan.slow_wakes
 
     # --- contestants ---
@@ -68,7 +68,7 @@ class Setting:
         return Entrant(FLOOR, f"{self.store}-floor", self.host.url)
 
     def producer(self, entrant: Entrant) -> Entrant:
-        """Return who stores: on Redis the bare protocol for everybody, so that the waiting side alone is compared."""
+        """Return the producer: on Redis the bare protocol for all contestants, so that only waiting is compared."""
         return self.floor() if self.store == "redis" else entrant.producer
 
     def polling(self) -> list[Entrant]:
@@ -79,7 +79,7 @@ class Setting:
 
 
 def fresh_run() -> str:
-    """Return the beginning of ids that nobody has used."""
+    """Return the prefix of new ids."""
     return uuid4().hex[:20]
 
 

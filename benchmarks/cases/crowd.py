@@ -1,4 +1,4 @@
-"""crowd: many pending waiters in one process; what they take while they wait, and how fast they are all served."""
+"""crowd: many pending waiters in one process; what they cost while they wait, and how fast all of them are served."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _TIMEOUT = 600.0
 
 
 def run(setting: Setting) -> None:
-    """Measure each size, with a fresh process for each turn, so that its memory is its own."""
+    """Measure each size, with a new process for each turn, so that memory is not shared between turns."""
     plan = setting.plan
     for size in plan.crowds if setting.store == "redis" else plan.small_crowds:
         tally = Tally(setting, "crowd", f"{size:,} waiters")
@@ -43,7 +43,7 @@ def _turn(setting: Setting, tally: Tally, entrant: Entrant, size: int) -> None:
 
 
 def _idle(setting: Setting, entrant: Entrant, consumer: Child) -> float | None:
-    """Return the commands per second while nothing happens: those sent where that is counted, else those received."""
+    """Return the commands per second while nothing happens: the client's count if there is one, else the server's."""
 
     def commands() -> float | None:
         return consumer.ask("usage")["commands"] if entrant.kind == "aioresult" else setting.host.load().commands

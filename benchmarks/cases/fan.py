@@ -1,4 +1,4 @@
-"""fan: one store, several consumer processes; how the cost of one result grows with their number."""
+"""fan: one store and several consumer processes; how the cost of one result grows with their number."""
 
 from __future__ import annotations
 

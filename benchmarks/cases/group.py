@@ -1,4 +1,4 @@
-"""group: from the first store of many results to the moment at which all of them are joined."""
+"""group: the time from storing the first of many results until all of them are joined."""
 
 from __future__ import annotations
 

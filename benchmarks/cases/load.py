@@ -1,4 +1,4 @@
-"""load: what waiting, while nothing happens, costs the store's server and the waiting process."""
+"""load: what waiting costs the store's server and the waiting process while nothing happens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""stop: from the moment at which somebody revokes a task to the moment at which it is cancelled in another process."""
+"""stop: the time from revoking a task until it is cancelled in another process."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _WARM_UP: Final = 50
 
 
 def tasks_condition(count: int) -> str:
-    """Return the name of the condition with so many tasks that run in one process."""
+    """Return the name of the condition with this number of tasks that run in one process."""
     return f"{count:,} running tasks"
 
 
 def run(setting: Setting) -> None:
-    """Measure stops beside wake-ups of results, turn by turn; and what a process with many running tasks takes."""
+    """Measure stops and wake-ups of results, turn by turn; and what a process with many running tasks costs."""
     _one(setting)
     for count in setting.plan.running:
         _many(setting, count)

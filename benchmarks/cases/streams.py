@@ -1,4 +1,4 @@
-"""streams: from the moment at which a producer has an item to the moment at which its readers run again; and many."""
+"""streams: the time from when a producer has an item until its readers run again; and many streams."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ PUBLISH: Final = "redis-py, publish/subscribe"
 CONNECTIONS: Final = "connections, the producer's included"
 PAUSED: Final = "1 reader, a pause before each item"
 _FEWEST: Final = 20
-"""Items of one turn, at least."""
+"""The least number of items of one turn."""
 _WARM_UP: Final = 50
-"""Items of the turn whose figures are dropped, at most."""
+"""The most items of the warm-up turn, whose figures are dropped."""
 _MOST_CONNECTIONS: Final = 1000
-"""The largest crowd of those who need a connection for each reader."""
+"""The largest crowd for contestants that need a connection for each reader."""
 
 
 def readers_condition(readers: int) -> str:
-    """Return the name of the condition with so many readers of one stream, without pauses."""
+    """Return the name of the condition with this number of readers of one stream, without pauses."""
     return f"{readers:,} reader" + "s" * (readers > 1)
 
 
 def streams_condition(streams: int) -> str:
-    """Return the name of the condition with so many streams at once."""
+    """Return the name of the condition with this number of streams at once."""
     return f"{streams:,} streams, a reader each"
 
 
 def finished_condition(items: int) -> str:
-    """Return the name of the condition with a finished stream of so many items."""
+    """Return the name of the condition with a finished stream of this number of items."""
     return f"a finished stream of {items:,} items"
 
 
 def crowd_condition(size: int) -> str:
-    """Return the name of the condition with so many idle readers of a stream each."""
+    """Return the name of the condition with this number of idle readers, each of its own stream."""
     return f"{size:,} idle readers of a stream each"
 
 
@@ -93,7 +93,7 @@ def _pairs(setting: Setting, stack: ExitStack) -> list[Pair]:
 
 
 def _with_room_for(setting: Setting, pairs: list[Pair], readers: int) -> list[Pair]:
-    """Return those of ``pairs`` that can have so many readers in one process, and have not failed."""
+    """Return the ``pairs`` that support this number of readers in one process, and have not failed."""
     few = {rival.name for rival in setting.rivals if rival.rival.many < readers}
     return [pair for pair in pairs if pair.name not in few and pair.name not in setting.left_out]
 
@@ -101,7 +101,7 @@ def _with_room_for(setting: Setting, pairs: list[Pair], readers: int) -> list[Pa
 def _take_turns(
     setting: Setting, condition: str, pairs: list[Pair], measure: Callable[[Tally | None, Pair], None]
 ) -> None:
-    """Have each of ``pairs`` measured once a repetition, after a warm-up without a tally; leave out failing rivals."""
+    """Measure each of ``pairs`` once per repetition, after a warm-up without a tally; leave out failing rivals."""
     tally = Tally(setting, "streams", condition)
     rivals = {rival.name for rival in setting.rivals}
     for repetition in range(-1, setting.plan.repetitions):
@@ -112,7 +112,7 @@ def _take_turns(
             except ChildFailed as exc:
                 if pair.name not in rivals:
                     raise
-                # An item lost or doubled is what a rival may be known for: it is left out, and the report says so.
+                # A rival may be known to lose or repeat items: it is left out, and the report says so.
                 setting.leave_out(pair.name, exc, wrong_too=True)
                 pairs.remove(pair)
                 tally.drop(pair.name)
@@ -123,7 +123,7 @@ def _take_turns(
 
 
 def _paused(setting: Setting, pairs: list[Pair], result: PairWaker) -> None:
-    """Measure one reader that is idle before each item, and beside it the wake-up of one who waits for a result."""
+    """Measure one reader that is idle before each item, and for comparison the wake-up of a waiter for a result."""
 
     def measure(tally: Tally | None, pair: Pair) -> None:
         turn = setting.wakes if tally else min(setting.wakes, _WARM_UP)
@@ -138,7 +138,7 @@ def _paused(setting: Setting, pairs: list[Pair], result: PairWaker) -> None:
 
 
 def _busy(setting: Setting, pairs: list[Pair], readers: int) -> None:
-    """Measure readers of one stream who get the next item as soon as all have got the last one."""
+    """Measure readers of one stream that get the next item as soon as all have received the last one."""
     count = max(_FEWEST, setting.plan.items // readers)
 
     def measure(tally: Tally | None, pair: Pair) -> None:
@@ -151,7 +151,7 @@ def _busy(setting: Setting, pairs: list[Pair], readers: int) -> None:
 
 
 def _latencies(pair: Pair, readers: int, count: int, pause: Pause) -> list[float]:
-    """Return the milliseconds that each item took to each reader."""
+    """Return the milliseconds that each item took to reach each reader."""
     run = fresh_run()
     pair.producer.ask("begin", run=run, streams=1)
     pair.consumer.ask("follow", run=run, streams=1, readers=readers, count=count, timed=True)
@@ -194,7 +194,7 @@ def _throughput(setting: Setting, pairs: list[Pair]) -> None:
 
 
 def _replays(setting: Setting, pairs: list[Pair]) -> None:
-    """Measure one who comes when all is over."""
+    """Measure a reader that begins after the end of the stream."""
     count = setting.plan.finished
     runs: dict[str, str] = {}
     keeping = [pair for pair in pairs if pair.name in (PUSH, FLOOR, XREAD)]
@@ -213,7 +213,7 @@ def _replays(setting: Setting, pairs: list[Pair]) -> None:
 
 
 def _crowd(setting: Setting, size: int) -> None:
-    """Measure readers of a stream each, for whom nothing happens, and then an item for every one of them."""
+    """Measure idle readers, each of its own stream, and then one item for each of them."""
     tally = Tally(setting, "streams", crowd_condition(size))
     for _ in range(setting.plan.heavy_repetitions):
         for entrant in _entrants(setting):

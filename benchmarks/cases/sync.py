@@ -51,7 +51,7 @@ def _wake(pair: PairWaker, count: int, *, blocking: bool) -> list[float]:
 
 
 def _read(child: Child, count: int, *, threads: int) -> tuple[list[float], float]:
-    """Return the milliseconds of each read, and the seconds of all where threads share them."""
+    """Return the milliseconds of each read, and the total seconds if threads share the reads."""
     run = fresh_run()
     child.ask("prepare", run=run, count=count)
     child.ask("produce")

@@ -1,4 +1,4 @@
-"""wake: from the moment at which the producer has a value to the moment at which the waiter runs again."""
+"""wake: the time from when the producer has a value until the waiter runs again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PAUSE = (0.003, 0.009)
 
 
 class Waker(Protocol):
-    """Whoever can be woken; the slow ones get fewer turns of it."""
+    """A contestant that can be woken; slow ones get fewer turns."""
 
     name: str
     slow: bool
@@ -26,7 +26,7 @@ class Waker(Protocol):
 
 
 class PairWaker(Pair):
-    """A consumer and a producer that are processes of their own."""
+    """A consumer and a producer in processes of their own."""
 
     slow = False
 
@@ -35,7 +35,7 @@ class PairWaker(Pair):
 
 
 def run(setting: Setting) -> None:
-    """Measure all contestants, turn by turn, alone and under many others."""
+    """Measure all contestants, turn by turn, alone and with many other waiters."""
     plan = setting.plan
     entrants = [setting.push(), setting.floor(), *setting.polling(), *_halves(setting)]
     intervals = {SLOW_POLL: 0.5, QUICK_POLL: 0.05} | {
@@ -66,10 +66,10 @@ def _rivals(setting: Setting, stack: ExitStack) -> list[Waker]:
 
 
 def _halves(setting: Setting) -> list[Entrant]:
-    """Return pairs of which only one side is this library, to see where its time goes."""
+    """Return pairs of which only one side is this library, to find out where its time is spent."""
     push, floor = setting.push(), setting.floor()
     if setting.store != "redis":
-        return []  # elsewhere the two do not use the same tables and channels
+        return []  # on other stores, the two sides use different tables and channels
     return [
         Entrant("aioresult waits, floor stores", push.kind, push.url, producer=floor),
         Entrant("floor waits, aioresult stores", floor.kind, floor.url, producer=push),

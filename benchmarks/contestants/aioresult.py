@@ -10,11 +10,11 @@ from aioresult import AsyncResult, Backend, Item, TaskRunner, sync
 from benchmarks.contestants.base import Contestant, Items
 
 _NO_OTHERS = {"database_trigger": False}
-"""On PostgreSQL, what Celery's workers store would be polled beside the push; here, nobody but aioresult stores."""
+"""On PostgreSQL, results of Celery's workers would be polled in addition to the push; here only aioresult stores."""
 
 
 _TOGETHER = 500
-"""Items of one call, where a stream is filled beforehand."""
+"""Items of one call when a stream is filled beforehand."""
 
 
 class AioResult(Contestant):

@@ -1,4 +1,4 @@
-"""What every contestant can do, in its own way, inside a process of its own."""
+"""The operations of all contestants, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _CONCURRENCY = 2000
 
 
 class Items(Protocol):
-    """What a reader of a stream iterates."""
+    """The iterator of a stream's reader."""
 
     def __aiter__(self) -> AsyncIterator[object]: ...
 
@@ -44,26 +44,26 @@ class Contestant(ABC):
 
     @abstractmethod
     async def close(self) -> None:
-        """Give everything back."""
+        """Release everything."""
 
     def wait(self, task: str, timeout: float | None = None) -> Coroutine[Any, Any, object]:
         """Wait for ``task`` and return its value."""
         raise NotImplementedError(f"{type(self).__name__} cannot wait")
 
     async def store(self, task: str, value: object) -> None:
-        """Store a value and wake whoever waits for it; return when the store has confirmed it."""
+        """Store a value and wake its waiter; return when the store has confirmed it."""
         raise NotImplementedError(f"{type(self).__name__} cannot store")
 
     def read(self, task: str) -> Awaitable[object]:
-        """Return the value of a finished task, or what ``decoded`` turns into it."""
+        """Return the value of a finished task, or something that ``decoded`` converts to it."""
         return self.wait(task)
 
     def decoded(self, value: object) -> object:
-        """Return the value in what ``read`` returned; called after the clock has stopped."""
+        """Return the value from the result of ``read``; called after the measurement."""
         return value
 
     def prepare(self, tasks: Sequence[str]) -> Any:
-        """Do, before the clock starts, what can be done for ``store_all``."""
+        """Prepare everything possible for ``store_all``; called before the measurement."""
         return tasks
 
     async def store_all(self, prepared: Any) -> None:
@@ -81,17 +81,17 @@ class Contestant(ABC):
         return await asyncio.gather(*[self.wait(task) for task in tasks])
 
     def blocking(self) -> Callable[[str], object]:
-        """Return what waits for a task and returns its value, for threads without an event loop."""
+        """Return a function that waits for a task and returns its value, for threads without an event loop."""
         raise NotImplementedError(f"{type(self).__name__} has no blocking mirror")
 
     # --- tasks ---
 
     def runner(self) -> Any:
-        """Return what runs tasks in this process."""
+        """Return the object that runs tasks in this process."""
         raise NotImplementedError(f"{type(self).__name__} runs no tasks")
 
     async def revoke(self, task: str) -> bool:
-        """Stop a task that runs anywhere, and return whether that was done."""
+        """Stop a task that runs in any process, and return whether it was stopped."""
         raise NotImplementedError(f"{type(self).__name__} cannot stop tasks")
 
     # --- streams ---
@@ -101,15 +101,15 @@ class Contestant(ABC):
         return True
 
     async def begin(self, task: str) -> None:
-        """Do what the producer of a stream has to do before readers come."""
+        """Prepare a stream in its producer, before readers begin."""
         del task  # usually nothing
 
     def items(self, task: str) -> Items:
-        """Iterate the items of a stream from the first on, also those that are appended later."""
+        """Iterate the items of a stream from the first on, including those that are appended later."""
         raise NotImplementedError(f"{type(self).__name__} cannot read streams")
 
     def value_of_item(self, item: object) -> object:
-        """Return the value in what ``items`` or ``replay`` gave; called after the clock has stopped."""
+        """Return the value of an item from ``items`` or ``replay``; called after the measurement."""
         return item
 
     async def append(self, task: str, value: object) -> None:
@@ -125,5 +125,5 @@ class Contestant(ABC):
         raise NotImplementedError(f"{type(self).__name__} keeps nothing for those who come late")
 
     def commands(self) -> int:
-        """Return how many commands this process has sent, where that is counted."""
+        """Return how many commands this process has sent, if that is counted."""
         return 0

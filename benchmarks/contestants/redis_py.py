@@ -1,4 +1,4 @@
-"""redis-py as one would use it: a pool of connections, a command or a pipeline at a time."""
+"""redis-py as usually used: a pool of connections, a command or a pipeline at a time."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ _encode = msgspec.json.Encoder().encode
 class _Redis(Contestant):
     def __init__(self, url: str, options: dict[str, Any]) -> None:
         super().__init__(url, options)
-        # A connection for each reader: more than redis-py's pool holds by default, and each may be silent for long.
+        # Each reader needs a connection, which may be silent for long, and these are more than redis-py's pool allows.
         self._client = redis.Redis.from_url(
             url, max_connections=20_000, socket_timeout=None, socket_connect_timeout=_PATIENCE
         )
@@ -49,7 +49,7 @@ class StreamedRedis(_Redis):
 
     async def _read(self, key: str, last: bytes | str, **options: Any) -> list[tuple[bytes, dict[bytes, bytes]]]:
         found: Any = await self._client.xread({key: last}, **options)
-        if isinstance(found, dict):  # as redis-py gives it on RESP3
+        if isinstance(found, dict):  # redis-py's form on RESP3
             return found[key.encode()][0] if found else []
         return found[0][1] if found else []
 
@@ -74,7 +74,7 @@ class StreamedRedis(_Redis):
 
 
 class PublishedRedis(_Redis):
-    """``PUBLISH`` to append, and a ``PubSub`` for each reader. Who comes late, or loses its connection, has a gap."""
+    """``PUBLISH`` to append, and a ``PubSub`` for each reader. A reader that is late, or reconnects, has a gap."""
 
     async def items(self, task: str) -> AsyncGenerator[object, None]:
         async with self._client.pubsub() as pubsub:

@@ -45,7 +45,7 @@ class ResumableStream(Contestant):
             while True:
                 text, sent = await given.get()
                 yield text
-                sent.set_result(None)  # the next item is asked for when this one has been published to every reader
+                sent.set_result(None)  # the next item is requested when this one has been published to every reader
 
         await self._context.create_new_resumable_stream(task, produce)
 
@@ -53,7 +53,7 @@ class ResumableStream(Contestant):
         texts = await self._context.resume_existing_stream(task)
         try:
             async for text in texts:
-                for line in text.splitlines():  # what was missed arrives in one piece
+                for line in text.splitlines():  # missed items arrive in one piece
                     yield _decode(line)
         finally:
             await texts.aclose()

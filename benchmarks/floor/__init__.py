@@ -1,1 +1,1 @@
-"""The floor: the same stores and wake-ups on the bare driver, with nothing around them."""
+"""The floor: the same stores and wake-ups on the bare driver, without any library."""

@@ -26,13 +26,13 @@ _READ = "SELECT result FROM floor_results WHERE task_id = $1"
 
 
 class BarePostgres(Contestant):
-    """Stores are grouped into one commit while another is under way; a notification is followed by one read."""
+    """While a commit is in flight, stores are grouped into the next one; a notification is followed by one read."""
 
     async def open(self) -> None:
         plain = self.url.replace("+asyncpg", "")
         self._pool = await asyncpg.create_pool(plain, min_size=1, max_size=_CONNECTIONS)
         async with self._pool.acquire() as connection, connection.transaction():
-            await connection.execute("SELECT pg_advisory_xact_lock(7)")  # two processes must not create it at once
+            await connection.execute("SELECT pg_advisory_xact_lock(7)")  # processes must create the table in turn
             await connection.execute(_CREATE)
         self._listener = await asyncpg.connect(plain)
         await self._listener.add_listener(_CHANNEL, self._notified)

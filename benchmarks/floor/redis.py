@@ -1,4 +1,4 @@
-"""Redis at its physical limit: ``asyncio.Protocol`` over hiredis, one buffer for all that a turn of the loop sends."""
+"""Redis at its physical limit: ``asyncio.Protocol`` over hiredis, one buffer for each turn of the loop."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Connection(asyncio.Protocol):
 
 
 class Commands(Connection):
-    """Commands and replies; what one turn of the loop asks for is sent in one buffer."""
+    """Commands and replies; the commands of one turn of the loop are sent in one buffer."""
 
     def __init__(self) -> None:
         super().__init__()

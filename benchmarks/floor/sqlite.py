@@ -1,4 +1,4 @@
-"""SQLite on the standard library's module, in the loop's own thread, woken by inotify events of the write-ahead log."""
+"""SQLite with the standard library's module, in the loop's thread, woken by inotify events of the write-ahead log."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmarks.values import value_of
 _CREATE = "CREATE TABLE IF NOT EXISTS floor_results (task_id TEXT PRIMARY KEY, result TEXT NOT NULL)"
 _NEW = "SELECT rowid, task_id, result FROM floor_results WHERE rowid > ? ORDER BY rowid"
 _LOOK_AGAIN = 0.0005
-"""The event may come before the commit can be seen."""
+"""Seconds until the second query, because the event may come before the commit is visible."""
 
 
 class BareSQLite(Contestant):
@@ -27,7 +27,7 @@ class BareSQLite(Contestant):
         self._database.execute("PRAGMA journal_mode=WAL")
         self._database.execute("PRAGMA synchronous=NORMAL")
         self._database.execute(_CREATE)
-        self._database.execute("INSERT OR IGNORE INTO floor_results VALUES ('', '')")  # there is a log from now on
+        self._database.execute("INSERT OR IGNORE INTO floor_results VALUES ('', '')")  # creates the write-ahead log
         self._waiters: dict[str, asyncio.Future[object]] = {}
         self._inotify = INotify()
         self._inotify.add_watch(f"{path}-wal", flags.MODIFY)

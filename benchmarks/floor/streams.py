@@ -79,7 +79,7 @@ class _Subscriber(Connection):
 
 
 class BareStreams(OnRedis[_Subscriber]):
-    """No numbers, no gaps filled, no end, no second look: a message that is lost is lost."""
+    """Has no numbers and no end, and never reads again: a lost message stays lost."""
 
     subscriber = _Subscriber
 

@@ -1,1 +1,1 @@
-"""One script for each peer, run by the Python of its own environment; only documented interfaces are used."""
+"""One script for each peer, run by the Python of its own environment; it uses documented interfaces only."""

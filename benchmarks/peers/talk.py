@@ -1,4 +1,4 @@
-"""How a peer's process talks to the benchmark: JSON lines. Only the standard library, as packages differ.
+"""How a peer's process talks to the benchmark: JSON lines. It uses only the standard library, as packages differ.
 
 A script is run as ``SCRIPT consumer URL PIPE``, ``SCRIPT producer URL PIPE`` or ``SCRIPT worker URL``.
 """
@@ -17,11 +17,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 PATIENCE = 60
-"""Seconds; longer than anything takes, for those who want a timeout."""
+"""Seconds; longer than any operation, for libraries that need a timeout."""
 
 
 class WrongValue(Exception):
-    """Raised when a task's value is not what it returned: this fails the whole run."""
+    """Raised when the received value differs from the task's: this fails the whole run."""
 
 
 class AsyncPeer(Protocol):
@@ -30,10 +30,10 @@ class AsyncPeer(Protocol):
     async def open(self) -> None: ...
 
     async def enqueue(self, number: int, pause: float) -> Any:
-        """Have the worker run a task that returns ``finished(number)`` after ``pause`` seconds; return its handle."""
+        """Enqueue a task that returns ``finished(number)`` after ``pause`` seconds; return its handle."""
 
     async def result(self, handle: Any) -> Any:
-        """Wait as the library's documentation says, and return the value."""
+        """Wait in the way of the library's documentation, and return the value."""
 
 
 class Peer(Protocol):
@@ -49,7 +49,7 @@ class Peer(Protocol):
 
 
 def finished(number: int) -> dict[str, Any]:
-    """Return a task's value, with the time at which the task ended: the last thing that it does."""
+    """Return a task's value, with the time of the task's end; the task calls this last."""
     return {"n": number, "text": f"the value of {number}", "stored_at": time.monotonic_ns()}
 
 
@@ -140,11 +140,11 @@ def serve(peer: Peer, **more: Callable[..., dict[str, Any]]) -> None:
             answer({"reply": operations[request.pop("op")](**request)})
         except Exception:  # noqa: BLE001  (it is reported to the parent process, which fails the run)
             answer({"error": traceback.format_exc()})
-    os._exit(0)  # threads may still be blocked, for as long as they like
+    os._exit(0)  # threads may still be blocked
 
 
 def _answers() -> Callable[[dict[str, Any]], None]:
-    """Return what writes to the standard output of this moment; whatever the library prints goes to the log instead."""
+    """Return a function that writes to the present standard output; what the library prints goes to the log instead."""
     output = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 

@@ -31,7 +31,7 @@ class Client:
 
 
 async def work() -> None:
-    # The pause before a job is taken up is none of what is measured; a shorter one only saves time.
+    # The pause before a job starts is not measured; a shorter one only saves time.
     await Worker([finish], redis_settings=settings, poll_delay=0.05, log_results=False).main()
 
 

@@ -18,7 +18,7 @@ class Client:
         self.pipe = pipe
 
     def open(self) -> None:
-        """Connect: the first look-up does."""
+        """Connect, by a first look-up."""
         self.app.AsyncResult("nobody").state  # noqa: B018  (a property that asks the store)
 
     def enqueue(self, number: int, pause: float) -> Any:

@@ -19,7 +19,7 @@ async def finish(number: int, pause: float) -> dict[str, Any]:
 class Client:
     async def open(self) -> None:
         self.docket = Docket(name="benchmark", url=sys.argv[2])
-        await self.docket.__aenter__()  # for as long as this process lives
+        await self.docket.__aenter__()  # until this process ends
 
     async def enqueue(self, number: int, pause: float) -> Any:
         return await self.docket.add(finish)(number, pause)

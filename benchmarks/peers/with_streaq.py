@@ -20,7 +20,7 @@ async def finish(number: int, pause: float) -> dict[str, Any]:
 
 class Client:
     async def open(self) -> None:
-        await worker.__aenter__()  # for as long as this process lives
+        await worker.__aenter__()  # until this process ends
 
     async def enqueue(self, number: int, pause: float) -> Any:
         return await finish.enqueue(number, pause)
