@@ -120,8 +120,8 @@ class Store(ABC):
         needs_purge: whether expired records are kept until ``purge`` is called.
         max_id_length: the longest id that can be stored, in characters of up to four bytes; ``None`` for no limit.
             Celery's SQL tables hold 155.
-        lanes: how many batches of reads, and as many of writes and deletions, may be under way at once. Two where
-            the server works in parallel with this process. An id is always written over the same lane.
+        lanes: how many batches of reads, and as many of writes and deletions, may be in flight at once: two if the
+            server works in parallel with this process. An id is always written over the same lane.
         settings: the checked settings.
         codec: encodes and decodes records by these settings.
         location: host, port and database as shown in messages; never a credential.

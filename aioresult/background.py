@@ -85,7 +85,7 @@ class Background:
             await asyncio.wait([task])
 
     async def cancel(self) -> None:
-        """End the work. It begins again where ``pending`` still says so."""
+        """End the work. It begins again if ``pending`` still returns true."""
         if (task := self.task) is not None:
             task.cancel()
             await asyncio.wait([task])

@@ -22,9 +22,9 @@ EXTENDED_FIELDS: Final = ("name", "args", "kwargs", "worker", "retries", "queue"
 """The fields that are stored only with ``result_extended``, in Celery's order."""
 
 UNFINISHED: Final = "unfinished"
-"""For ``Conditional.over``: written only where no final state is stored, even if the record is final itself."""
+"""For ``Conditional.over``, a record that is written only where no final state is stored, even if itself final."""
 ABSENT: Final = "absent"
-"""For ``Conditional.over``: written only where nothing is stored, or PENDING."""
+"""For ``Conditional.over``, a record that is written only where nothing is stored, or PENDING."""
 RUNNER: Final = "aioresult runner "
 """The ``traceback`` of a state that a ``TaskRunner`` stores before a task's end begins with this; the runner's id
 follows. The traceback is the one text that every store and every table of Celery has, and that is not used before the

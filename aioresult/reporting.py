@@ -87,7 +87,7 @@ def progress(current: float, total: float | None = None, **meta: Any) -> None:
     Args:
         current: how much is done.
         total: how much there is, if known.
-        meta: anything else to show to those who watch.
+        meta: anything else to show to watchers.
 
     Raises:
         TaskRevokedError: the task was revoked or cancelled.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 PENDING: Final = "PENDING"
-"""Nothing is known: the id is new, forgotten or expired, or its task has not started. Never stored by workers."""
+"""Nothing is known, since the id is new, forgotten or expired, or its task has not started. Never stored by workers."""
 RECEIVED: Final = "RECEIVED"
 STARTED: Final = "STARTED"
 SUCCESS: Final = "SUCCESS"

@@ -47,7 +47,7 @@ class Writer(ABC):
         ignore_result: bool | None = None,
         **meta: Any,
     ) -> bool:
-        """Store a state of a task and wake those who wait for it.
+        """Store a state of a task and wake its waiters.
 
         Args:
             task_id: the task's id.

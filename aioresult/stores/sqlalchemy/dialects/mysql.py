@@ -170,7 +170,7 @@ class MySQLDialect(Dialect):
     def _fitting(self, row: Row) -> Row:
         """Return ``row`` with its date and texts shortened to fit the columns.
 
-        Of a traceback the end is kept, since it says the most. The server would round a date, perhaps into the future.
+        A traceback keeps its end, which says the most. The server would round a date, perhaps into the future.
         """
         values = dict(zip(COLUMNS, row, strict=True))
         if values["date_done"] is not None and not self._limit["date_done"]:

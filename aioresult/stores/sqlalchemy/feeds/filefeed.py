@@ -3,7 +3,8 @@
 A commit first reaches the write-ahead log and becomes visible a moment later, up to an fsync later with writers in
 SQLite's default mode. Therefore an event is followed by checks at growing intervals. A check compares only ``PRAGMA
 data_version`` while it is unchanged. After a change, the rows that may have changed are read: new rows, found by their
-growing ids, and known rows of watched tasks that are not successful yet. Of streams, only the highest numbers are read.
+growing ids, and known rows of watched tasks that are not successful yet. For streams, only the highest numbers are
+read.
 """
 
 from __future__ import annotations
