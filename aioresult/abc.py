@@ -58,8 +58,8 @@ class Feed(ABC):
     4. Watching an id again is harmless, and requires an event as the first time.
 
     5. After ``follow(ids, tell)``, the same holds for the streams of these tasks. The feed must call ``tell(id,
-       LOOK)``, and not before the subscription is effective. Every later item is announced: as part of ``stream.News``,
-       or by ``stream.LOOK``.
+       LOOK)``, not before the subscription is effective. Every later item is announced by ``stream.News`` or
+       ``stream.LOOK``.
 
     A feed belongs to one task that iterates it. The other methods are called from the same loop, one at a time, and
     raise ``StoreUnavailable`` when the connection is lost.
@@ -104,8 +104,7 @@ class Store(ABC):
 
     A store is made once for each event loop that uses it (unless ``loop_bound`` is false), opens its connections at the
     first call, and is called by the batcher: for one kind of call at most ``lanes`` times at once, and never twice with
-    the same id in one call. A ready-made store that was given to a backend serves the first loop; ``another`` makes one
-    for each further loop.
+    the same id in one call. A ready-made store serves the first loop; ``another`` makes one for each other loop.
 
     Every method raises ``StoreUnavailable`` when the store cannot be reached, naming ``location``. Before that, a dead
     connection is replaced and the call repeated once, because an idle connection may have been cut. The three required

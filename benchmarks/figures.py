@@ -21,7 +21,7 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
         metric: for example ``"p50"``.
         unit: of the values.
         values: one for each repetition, in order.
-        n: operations behind each value.
+        n: how many operations each value is made from.
         samples: summary of the single operations of all repetitions, where these were measured.
     """
 

@@ -198,7 +198,7 @@ class StoringTests(StoreFixtures):
             assert sum(written[4:6] + written[8:10]) == 1
 
     async def test_writing_the_same_again_counts_as_written(self, backend: Backend) -> None:
-        """After a lost connection, a writer does not know whether it has written: a repeated write must return that."""
+        """After a lost connection, a writer does not know whether it has written, so a repeated write must count."""
         store = backend._runtime.store
         record = store.encode(Record(id=fresh_id(), status="SUCCESS", result=1, date_done=datetime.now(UTC)))
         assert list(await store.put_many([record])) == [True]

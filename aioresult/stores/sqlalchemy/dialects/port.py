@@ -151,7 +151,7 @@ class Dialect(ABC):
 
     @staticmethod
     async def lock_for_creating(link: Link) -> None:
-        """Prevent other processes from creating tables until the transaction ends: by default, that itself does."""
+        """Prevent other processes from creating tables until the transaction ends, which by default does so."""
         del link
 
     @staticmethod
