@@ -5,8 +5,8 @@
 #
 # PYTHON chooses the interpreter for a new environment, VENV the environment, JOBS how many processes run tests (0: all in
 # one, for `make test JOBS=0 ARGS="--pdb -k name"`), WITHOUT what a quick run leaves out: servers, or servers,processes.
-# Tests wait for servers half of the time, hence two processes for each core; those without servers do not, and each process
-# imports and collects everything, hence one.
+# Tests wait for servers half of the time, hence two processes for each core; those without servers wait less, and each
+# process imports and collects everything, hence three for two.
 
 VENV ?= .venv
 PYTHON ?=
@@ -39,7 +39,7 @@ demo: $(VENV)/.installed-demo ## run the main job on real tasks in a second proc
 test: $(VENV)/.installed-dev ## run all tests; servers that are missing skip theirs, and say so
 	@$(PY) -m pytest $(PARALLEL) $(ARGS)
 
-test-quick: JOBS = $(CORES)
+test-quick: JOBS = $(shell echo $$((3 * $(CORES) / 2)))
 test-quick: $(VENV)/.installed-dev ## run the tests that start no server and no other process
 	@AIORESULT_TEST_WITHOUT=$(WITHOUT) $(PY) -m pytest $(PARALLEL) -r fE -m "not once" $(ARGS)
 

@@ -31,11 +31,14 @@ S = TypeVar("S")
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 _TURNS_TO_END = 10
 LONGEST = """
-stores/sqlalchemy/test_postgresql.py project/test_benchmarks.py integrations/celery/test_plugin.py
-stores/sqlalchemy/test_postgresql_feed.py stores/mongodb/test_outages.py integrations/celery/test_reading.py
-stores/redis/test_cluster.py stores/mongodb/test_store.py integrations/celery/test_publishing.py sync/test_gevent.py
-integrations/celery/test_faults.py testing/test_conformance.py integrations/celery/test_gevent.py cli/test_cli.py
-stores/redis/test_sentinel.py stores/sqlalchemy/test_mysql_modes.py core/test_streams_cut.py
+project/test_pages.py stores/sqlalchemy/test_postgresql.py stores/sqlalchemy/test_postgresql_feed.py
+project/test_benchmarks.py stores/mongodb/test_store.py integrations/celery/test_plugin.py stores/redis/test_cluster.py
+stores/mongodb/test_outages.py integrations/asgi/test_chat.py stores/test_producers_that_die.py
+testing/test_conformance.py integrations/celery/test_reading.py integrations/celery/test_revoking.py
+stores/sqlalchemy/test_celery.py integrations/celery/test_faults.py integrations/celery/test_tokens_example.py
+cli/test_cli.py stores/sqlalchemy/test_mysql_modes.py stores/redis/test_sentinel.py integrations/celery/test_gevent.py
+stores/sqlalchemy/test_sqlite.py stores/sqlalchemy/test_mysql.py project/test_servers.py stores/mongodb/test_feed.py
+integrations/asgi/test_events.py sync/test_gevent.py stores/mongodb/test_settings.py integrations/asgi/test_snapshots.py
 """.split()
 """The files whose tests take longest. They come first, so that no process is busy with one when the others are done."""
 SERVERS = {
