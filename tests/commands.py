@@ -7,6 +7,7 @@ the small one ends as it does, and if that is killed, so is the larger one.
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -16,6 +17,14 @@ from tests.preloaded import start
 
 ADDRESS: Final = "TESTS_PRELOADED"
 """The variable that has the address of the preloaded process."""
+_PROGRAM: Final = """\
+#!/bin/sh
+'''exec' {python} -S "$0" "$@"
+''' # for the shell, which takes any path; for Python this is a string
+from {module} import main
+
+main()
+"""
 _SIGNALS: Final = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 
 
@@ -23,7 +32,7 @@ def install(folder: Path, *names: str) -> None:
     """Make programs in ``folder``: ``python`` runs modules, others the script of their name beside the interpreter."""
     for name in names:
         program = folder / name
-        program.write_text(f"#!{sys.executable} -S\nfrom {__name__} import main\n\nmain()\n")
+        program.write_text(_PROGRAM.format(python=shlex.quote(sys.executable), module=__name__))
         program.chmod(0o700)
 
 

@@ -9,6 +9,7 @@ interpreter.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import fcntl
 import functools
 import gc
@@ -197,20 +198,27 @@ def _fork_and_report(connection: socket.socket) -> None:
         os.setsid()
         return
     ended = threading.Event()
-    try:
+    threading.Thread(target=_kill_when_left, args=(pid, ended, connection), daemon=True).start()
+    with contextlib.suppress(OSError):  # nobody waits for it any more
         connection.sendall(b"%d\n" % pid)
-        threading.Thread(target=_kill_when_left, args=(pid, ended, connection), daemon=True).start()
-        _, status = os.waitpid(pid, 0)
-        ended.set()
+    _, status = os.waitpid(pid, 0)
+    ended.set()
+    with contextlib.suppress(OSError):
         connection.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
-    finally:
-        os._exit(0)
+    os._exit(0)
 
 
 def _kill_when_left(pid: int, ended: threading.Event, connection: socket.socket) -> None:
     """Kill a process and those that it has started if nobody waits for it any more."""
-    if not connection.recv(1) and not ended.is_set():
-        os.killpg(pid, signal.SIGKILL)
+    try:
+        left = not connection.recv(1)
+    except OSError:
+        left = True
+    if left and not ended.is_set():
+        try:
+            os.killpg(pid, signal.SIGKILL)
+        except ProcessLookupError:  # it has no session of its own yet, and hence has started nothing
+            os.kill(pid, signal.SIGKILL)
 
 
 def _take(descriptors: Sequence[int]) -> None:
