@@ -138,6 +138,8 @@ def _columns(connection: Connection, tables: Tables, kind: Kind) -> Mapping[str,
         columns = {column["name"]: column for column in inspector.get_columns(table.name, schema=table.schema)}
     except NoSuchTableError:
         return {}
+    if not columns:
+        return {}  # on SQLite: the table was created between SQLAlchemy's two questions, for columns and for the table
     missing = [column.name for column in table.columns if column.name not in columns.keys() | _DISPENSABLE]
     if missing:
         whose = {"stream": "was not made for streams", "runner": "was not made for leases"}.get(

@@ -17,6 +17,7 @@ from typing import Any
 import aiosqlite
 import pytest
 from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from aioresult import Backend, Record
@@ -215,6 +216,28 @@ async def test_many_stores_may_create_the_tables_at_the_same_time(url: str) -> N
     written = await asyncio.gather(*(b.store_result(f"id-{n}", n, "SUCCESS") for n, b in enumerate(backends)))
     assert written == [True] * 6
     await asyncio.gather(*(backend.aclose() for backend in backends))
+
+
+async def test_a_table_that_is_created_while_a_reader_looks_for_it_is_one_of_celerys(
+    path: Path, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLAlchemy asks SQLite for the columns, and after that whether the table exists."""
+    rows(path, "CREATE TABLE another (id INTEGER)")
+    async with Backend(f"sqlite:///{tmp_path / 'made.db'}") as backend:
+        await create_tables(sql_store(backend))
+    ((made,),) = rows(tmp_path / "made.db", "SELECT sql FROM sqlite_master WHERE name = 'celery_taskmeta'")
+    exists: Any = SQLiteDialect.has_table
+
+    def created(self: SQLiteDialect, connection: Any, name: str, *args: Any, **options: Any) -> Any:
+        if name == "celery_taskmeta" and not exists(self, connection, name, *args, **options):
+            rows(path, made)
+        return exists(self, connection, name, *args, **options)
+
+    monkeypatch.setattr(SQLiteDialect, "has_table", created)
+    async with Backend(url) as backend:
+        assert (await backend.fetch("a")).status == "PENDING"
+        assert await backend.store_result("a", 1, "SUCCESS")
+        assert (await backend.fetch("a")).result == 1
 
 
 async def test_a_table_that_was_dropped_is_created_again(path: Path, url: str) -> None:
