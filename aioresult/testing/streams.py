@@ -86,7 +86,8 @@ class StreamTests(StoreFixtures):
     async def test_readers_that_come_before_during_and_after_get_everything_once(
         self, backend: Backend, other: Backend, task_id: str, tasks: Tasks
     ) -> None:
-        values = list(range(120))  # a backend keeps the newest 64: the last of those that come late begin before
+        # A backend keeps the newest 64 items in memory; the last late readers begin before these.
+        values = list(range(120))
         early = [tasks.begin(read(backend, task_id)) for _ in range(3)]
         late: list[asyncio.Task[list[tuple[int, Any]]]] = []
         for value in values:
