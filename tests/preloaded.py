@@ -27,7 +27,7 @@ import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 ROOT = Path(__file__).parents[1]
 _MOST_DESCRIPTORS = 8
@@ -111,6 +111,30 @@ class Preloaded:
         """Run ``module`` as ``python -m`` does, in a session of its own; its descriptors are these, from 0 on."""
         return start(self.address, module, arguments, environment, descriptors, ROOT)
 
+    def run(
+        self,
+        module: str,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        timeout: float,
+        given: str = "",
+    ) -> tuple[int, str, str]:
+        """Run ``module`` to its end, with ``given`` as its input, and return its exit code, output and errors.
+
+        It is killed after ``timeout`` seconds. A byte that is no UTF-8 stands in the text as its surrogate escape.
+        """
+        with contextlib.ExitStack() as stack:
+            standard = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(3)]
+            standard[0].write(given.encode(errors="surrogateescape"))
+            standard[0].seek(0)
+            process = self.start(module, arguments, environment, [file.fileno() for file in standard])
+            try:
+                code = process.wait(timeout)
+            finally:
+                process.send_signal(signal.SIGKILL)  # unless it has ended
+            out, err = (_text(file) for file in standard[1:])
+            return code, out, err
+
     def close(self) -> None:
         """End the process; those that were forked go on."""
         atexit.unregister(self.close)
@@ -120,9 +144,14 @@ class Preloaded:
 
 
 @functools.cache
-def preloaded() -> Preloaded:
-    """Return the process from which most programs of the tests are forked."""
-    return Preloaded("tests.imports")
+def preloaded(imports: str = "tests.imports") -> Preloaded:
+    """Return the one process that has imported ``imports``: by default that from which most programs are forked."""
+    return Preloaded(imports)
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode(errors="surrogateescape")
 
 
 def start(

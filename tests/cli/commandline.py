@@ -5,13 +5,10 @@ from __future__ import annotations
 import functools
 import json
 import os
-import signal
 import subprocess
 import sys
-from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from tests import commands
 from tests.blocking import PATIENCE
@@ -47,21 +44,7 @@ def aioresult(*arguments: str, url: str | None = None, stdin: str | None = None)
 
     Its process is forked from one that has the imports; ``COMMAND`` begins with a new interpreter.
     """
-    with ExitStack() as stack:
-        given, out, err = (stack.enter_context(TemporaryFile()) for _ in range(3))
-        given.write((stdin or "").encode(errors="surrogateescape"))
-        given.seek(0)
-        process = _preloaded().start("aioresult", arguments, environment(url), [f.fileno() for f in (given, out, err)])
-        try:
-            code = process.wait(2 * PATIENCE)
-        finally:
-            process.send_signal(signal.SIGKILL)  # unless it has ended
-        return Finished(code, *(_text(file) for file in (out, err)))
-
-
-def _text(file: IO[bytes]) -> str:
-    file.seek(0)
-    return file.read().decode(errors="surrogateescape")
+    return Finished(*_preloaded().run("aioresult", arguments, environment(url), 2 * PATIENCE, stdin or ""))
 
 
 @functools.cache

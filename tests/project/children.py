@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import signal
 import subprocess
@@ -10,12 +9,7 @@ from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import IO
 
-from tests.preloaded import Preloaded
-
-
-@functools.cache
-def _preloaded() -> Preloaded:
-    return Preloaded("tests.project.imports")
+from tests.preloaded import preloaded
 
 
 class ForkedChild:
@@ -32,7 +26,7 @@ class ForkedChild:
             arguments[-1] = str(descriptors.index(pass_fds[0]))
         self.stdin, self.stdout = os.fdopen(requests, "wb"), os.fdopen(answers, "rb")
         try:
-            self._process = _preloaded().start(module, arguments, env, descriptors)
+            self._process = preloaded("tests.project.imports").start(module, arguments, env, descriptors)
         finally:
             os.close(reading)
             os.close(writing)

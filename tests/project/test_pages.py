@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import ast
 import codeop
-import functools
 import os
-import signal
 from pathlib import Path
-from tempfile import TemporaryFile
 
 import pytest
 
 from tests import commands
-from tests.preloaded import Preloaded
+from tests.preloaded import preloaded
 from tests.project.pages.parsing import BadPage, blocks
 from tests.project.pages.places import needed
 
@@ -26,21 +23,10 @@ FIXTURES = {"redis": "redis_url", "postgresql": "postgres_url", "mongodb": "mong
 
 def run(page: Path, *places: str) -> tuple[int, str]:
     """Run a page in a process of its own and return its exit code and what it has printed, errors included."""
-    with Path(os.devnull).open("rb") as nothing, TemporaryFile() as output:
-        descriptors = [nothing.fileno(), output.fileno(), output.fileno()]
-        variables = {**os.environ, commands.ADDRESS: _preloaded().address}
-        process = _preloaded().start("tests.project.pages", [str(page), *places], variables, descriptors)
-        try:
-            code = process.wait(110)
-        finally:
-            process.send_signal(signal.SIGKILL)  # unless it has ended
-        output.seek(0)
-        return code, output.read().decode()
-
-
-@functools.cache
-def _preloaded() -> Preloaded:
-    return Preloaded("tests.project.pages.imports")
+    origin = preloaded("tests.project.pages.imports")
+    variables = {**os.environ, commands.ADDRESS: origin.address}
+    code, out, err = origin.run("tests.project.pages", [str(page), *places], variables, 110)
+    return code, out + err
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

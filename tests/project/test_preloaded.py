@@ -28,12 +28,8 @@ def preloaded() -> Iterator[Preloaded]:
 
 def run(preloaded: Preloaded, program: str, *arguments: str, **environment: str) -> tuple[int, str]:
     """Run ``program`` and return its exit code and what it has printed, errors included."""
-    with TemporaryFile() as nothing, TemporaryFile() as output:
-        descriptors = [nothing.fileno(), output.fileno(), output.fileno()]
-        process = preloaded.start("tests.statements", [program, *arguments], environment, descriptors)
-        code = process.wait(PATIENCE)
-        output.seek(0)
-        return code, output.read().decode()
+    code, out, err = preloaded.run("tests.statements", [program, *arguments], environment, PATIENCE)
+    return code, out + err
 
 
 def test_a_process_has_its_own_arguments_environment_and_exit_code(preloaded: Preloaded) -> None:

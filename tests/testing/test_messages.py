@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import os
-import signal
 from pathlib import Path
-from tempfile import TemporaryFile
 
 import pytest
 
 from tests.blocking import PATIENCE
-from tests.preloaded import Preloaded
+from tests.preloaded import preloaded
 
 PREAMBLE = """
 import asyncio
@@ -66,29 +63,15 @@ class Broken(MemoryStore):
 """
 
 
-@functools.cache
-def _preloaded() -> Preloaded:
-    return Preloaded("tests.testing.imports")
-
-
 def failed(folder: Path, store: str, tests: str, *options: str) -> str:
     """Return what pytest prints about ``store``, which has to fail."""
     file = folder / "test_broken.py"
     file.write_text(PREAMBLE + store)
     plugins = ["-p", "no:cacheprovider", "-p", "no:anyio", "-p", "no:hypothesispytest"]
-    with TemporaryFile() as nothing, TemporaryFile() as output:
-        descriptors = [nothing.fileno(), output.fileno(), output.fileno()]
-        process = _preloaded().start(
-            "pytest", ["-q", *plugins, "-k", tests, *options, str(file)], os.environ, descriptors
-        )
-        try:
-            code = process.wait(2 * PATIENCE)
-        finally:
-            process.send_signal(signal.SIGKILL)  # unless it has ended
-        output.seek(0)
-        printed = output.read().decode()
-    assert code == pytest.ExitCode.TESTS_FAILED, printed
-    return printed
+    arguments = ["-q", *plugins, "-k", tests, *options, str(file)]
+    code, printed, errors = preloaded("tests.testing.imports").run("pytest", arguments, os.environ, 2 * PATIENCE)
+    assert code == pytest.ExitCode.TESTS_FAILED, printed + errors
+    return printed + errors
 
 
 def test_a_failed_assertion_shows_what_was_stored_and_what_came_back(tmp_path: Path) -> None:

@@ -198,9 +198,8 @@ async def test_a_thousand_waiters_share_one_stream_that_ends_with_them_and_four_
         assert len(open_streams(tasks)) == 1
         tasks.database.command("profile", 0)
         assert {*operations(tasks)} <= {"getmore", "query"}
-        assert (
-            1 <= operations(tasks).count("query") <= 4
-        )  # each lane looks once before the stream is open, and once then
+        # Each of two lanes looks before the stream is open, and once it is.
+        assert 1 <= operations(tasks).count("query") <= 4
         await asyncio.gather(*(other.store_result(str(n), n, "SUCCESS") for n in range(1000)))
         assert await asyncio.gather(*waiting) == list(range(1000))
 
