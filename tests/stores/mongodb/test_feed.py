@@ -187,7 +187,7 @@ async def test_writes_that_were_under_way_when_the_stream_was_opened_are_announc
 # --- one stream -------------------------------------------------------------------------------------------------------
 
 
-async def test_a_thousand_waiters_share_one_stream_that_ends_with_them_and_four_queries(
+async def test_a_thousand_waiters_share_one_stream_that_ends_with_them_and_a_few_queries(
     url: str, tasks: Collection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(MongoStore, "silence", 0.2)  # the server sees that a client is gone when it would answer
@@ -198,8 +198,9 @@ async def test_a_thousand_waiters_share_one_stream_that_ends_with_them_and_four_
         assert len(open_streams(tasks)) == 1
         tasks.database.command("profile", 0)
         assert {*operations(tasks)} <= {"getmore", "query"}
-        # Each of two lanes looks before the stream is open, and once it is.
-        assert 1 <= operations(tasks).count("query") <= 4
+        # Each of two lanes looks before the stream is open, and once it is. One that was still looking when the stream
+        # opened, with its ids among those that were wanted, asks for them to be watched afterwards, and looks again.
+        assert 1 <= operations(tasks).count("query") <= 6
         await asyncio.gather(*(other.store_result(str(n), n, "SUCCESS") for n in range(1000)))
         assert await asyncio.gather(*waiting) == list(range(1000))
 
