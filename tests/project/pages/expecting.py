@@ -14,6 +14,7 @@ _KINDS: Final = (
     r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}",  # a UUID
     r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d:\d\d(?:[.]\d+)?(?:Z|[+]\d\d:\d\d)?)?",  # a date, with or without its time
     r"\d+(?:[.]\d+)?(?= (?:ms|s|seconds?)\b)",  # a duration
+    r"(?:Redis|Valkey) \d+[.]\d+[.]\d+",  # the server, either of which may serve the tests
     r"\d+[.]\d+[.]\d+(?![.]?\d)",  # a version
 )
 _ANY: Final = re.compile("|".join((*(f"({kind})" for kind in _KINDS), r"([.]{3})")))

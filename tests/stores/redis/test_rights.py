@@ -158,7 +158,7 @@ async def test_without_a_right_on_channels_waiting_polls_and_warns_once(
                 assert not capabilities.push
                 assert "polling" in capabilities.mechanism
                 assert re.search(GRANT, capabilities.reason)
-                assert capabilities.details["server"].startswith("Redis")
+                assert capabilities.details["server"].startswith(("Redis ", "Valkey "))
     (warning,) = [entry.getMessage() for entry in warnings.records]
     assert re.search(rf"127\.0\.0\.1:{server.port}/0: .*polled.*{GRANT}", warning)
 

@@ -262,7 +262,7 @@ async def test_eviction_is_reported(make: Make, small_server: RedisServer) -> No
     small_server.call("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
     details = (await make(small_server.url).capabilities()).details
     assert "may vanish" in details["eviction"]
-    assert details["server"].startswith("Redis ")
+    assert details["server"].startswith(("Redis ", "Valkey "))
     small_server.call("CONFIG", "SET", "maxmemory-policy", "noeviction")
     assert (await make(small_server.url).capabilities()).details["eviction"] == "noeviction"
 
