@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing
 from typing import Any
 
-from aioresult.default import Result, common_runtime
+from aioresult.default import Result, check_result, common_runtime
 from aioresult.record import Record
 from aioresult.result import AsyncResult
 from aioresult.runtime import check_timeout, deadline_after
@@ -17,9 +17,14 @@ Single = AsyncResult[Any]
 
 
 def leaves(results: Iterable[Result]) -> list[Single]:
-    """Return the single results in ``results`` and in the groups among them, in order."""
+    """Return the single results in ``results`` and in the groups among them, in order.
+
+    Raises:
+        TypeError: one of them is no result.
+    """
     flat: list[Single] = []
     for result in results:
+        check_result(result)
         flat.extend(result.leaves())
     return flat
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import pkgutil
 from collections.abc import Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
-from aioresult.errors import AioResultError, BackendNotConfigured
+from aioresult.errors import AioResultError, BackendNotConfigured, SettingsError
 from aioresult.record import Record, ResultTree
 from aioresult.runtime import Runtime
 from aioresult.settings import Settings
 
+B = TypeVar("B", bound="ResultBackend | None")
 _BACKEND: Final = "aioresult.backend:Backend"
 """The class that is used for the URL in the environment. It is named and not imported, because it imports the results,
 which import this module."""
@@ -48,6 +49,30 @@ class Result(Protocol):
     async def forget(self) -> Any: ...
     def leaves(self) -> list[Any]: ...
     def as_tuple(self) -> ResultTree: ...
+
+
+def check_backend(given: B) -> B:
+    """Return a backend, or ``None``, as it is.
+
+    Raises:
+        SettingsError: something else was given, such as a URL or a Celery application.
+    """
+    kind = type(given)
+    if given is None or hasattr(kind, "_runtime"):
+        return given
+    raise SettingsError(
+        f"backend= takes a Backend of aioresult, not {kind.__module__}.{kind.__qualname__}: write Backend(url), or "
+        f"backend_from_app(app) of aioresult.integrations.celery for a Celery application"
+    )
+
+
+def check_result(given: object) -> None:
+    """Refuse what is no result, such as a list of results or an id."""
+    if not hasattr(given, "leaves"):
+        raise TypeError(
+            f"{type(given).__name__} is no result: a list of results is passed as gather(*results), and "
+            f"AsyncResult(task_id) makes the result of an id"
+        )
 
 
 def ancestors_of(result: Result) -> list[Any]:

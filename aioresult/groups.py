@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from aioresult.collecting import as_completed, current_records, final_records, leaves
 from aioresult.collection import Collection
-from aioresult.default import Result, ResultBackend, get_default
+from aioresult.default import Result, ResultBackend, check_backend, get_default
 from aioresult.record import Record, ResultTree, check_task_id
 from aioresult.result import AsyncResult
 from aioresult.runtime import check_timeout
@@ -23,7 +23,7 @@ class ResultSet(Collection[Result]):
 
     def __init__(self, results: Iterable[Result] = (), *, backend: ResultBackend | None = None) -> None:
         super().__init__(results)
-        self._backend = backend
+        self._backend = check_backend(backend)
 
     @property
     def backend(self) -> ResultBackend:
@@ -148,7 +148,7 @@ class GroupResult(ResultSet):
 
     async def save(self, backend: ResultBackend | None = None) -> None:
         """Save the group, not its members' results, under its id; it expires as results do."""
-        async with (backend or self.backend)._runtime.calling() as store:
+        async with (check_backend(backend) or self.backend)._runtime.calling() as store:
             await store.put_group(self.id, self.as_tuple())
 
     @classmethod
@@ -164,7 +164,7 @@ class GroupResult(ResultSet):
 
     async def delete(self, backend: ResultBackend | None = None) -> None:
         """Delete the saved group; its members' results stay."""
-        async with (backend or self.backend)._runtime.calling() as store:
+        async with (check_backend(backend) or self.backend)._runtime.calling() as store:
             await store.delete_group(self.id)
 
     def as_tuple(self) -> ResultTree:

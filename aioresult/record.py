@@ -157,7 +157,8 @@ def check_task_id(task_id: object, max_length: int | None = None) -> str:
     if isinstance(task_id, UUID):
         return str(task_id)
     if not isinstance(task_id, str):
-        raise InvalidTaskId(f"a task id is a non-empty string, not {type(task_id).__name__}: {task_id!r:.100}")
+        hint = "; pass its id" if hasattr(task_id, "id") else ""
+        raise InvalidTaskId(f"a task id is a non-empty string, not {type(task_id).__name__}: {task_id!r:.100}{hint}")
     if not task_id:
         raise InvalidTaskId("a task id is a non-empty string, but an empty one was given")
     if not task_id.isascii():

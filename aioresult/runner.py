@@ -15,6 +15,7 @@ import msgspec
 from aioresult import states
 from aioresult.backend import Backend, get_backend
 from aioresult.background import owned_task
+from aioresult.default import check_backend
 from aioresult.errors import AioResultError, SettingsError, TaskRevokedError, Unsupported
 from aioresult.jobs import Job
 from aioresult.leases import Lease
@@ -72,7 +73,7 @@ class TaskRunner:
         store_timeout: float = 300.0,
         lease: float | None = 30.0,
     ) -> None:
-        self._backend = backend
+        self._backend = check_backend(backend)
         self._executor = executor
         self._slots = Slots(max_running)
         self._calls: dict[str, asyncio.Task[Outcome | None]] = {}
@@ -139,6 +140,11 @@ class TaskRunner:
     def _submit(
         self, options: _Options, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> AsyncResult[Any]:
+        if not callable(fn):
+            raise TypeError(
+                f"a runner takes a function and its arguments, not {type(fn).__name__}: "
+                f"submit(fn, 1) in place of submit(fn(1))"
+            )
         task_id = options.task_id or str(uuid.uuid4())
         ignored = self.backend.settings.task_ignore_result if options.ignore_result is None else options.ignore_result
         if options.once:

@@ -36,7 +36,11 @@ def deadline_after(timeout: float | None) -> float | None:
 
 def check_timeout(timeout: float | None) -> None:
     """Refuse a ``timeout`` that is not a number of seconds."""
-    if timeout is not None and math.isnan(timeout):
+    try:
+        wrong = timeout is not None and math.isnan(timeout)
+    except TypeError:
+        raise TypeError(f"timeout is a number of seconds or None, not {timeout!r:.100}") from None
+    if wrong:
         raise ValueError("timeout is a number of seconds or None, not nan")
 
 

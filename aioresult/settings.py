@@ -221,7 +221,7 @@ def make_settings(values: Mapping[str, Any]) -> Settings:
     try:
         settings = msgspec.convert(known, Settings)
     except msgspec.ValidationError as exc:
-        message, _, path = str(exc).partition(" - at `$.")
+        message, _, path = str(exc).replace("null", "None").partition(" - at `$.")
         raise SettingsError(f"setting {path.rstrip('`') or '?'}: {message}") from exc
     _check_serializer(settings)
     _check_ranges(settings)
@@ -236,7 +236,7 @@ def _is_known(name: str) -> bool:
         return False
     import difflib  # needed only after a mistake
 
-    nearest = difflib.get_close_matches(name, [*_KNOWN, *_IGNORED], n=1)
+    nearest = difflib.get_close_matches(name, _KNOWN, n=1) or difflib.get_close_matches(name, _IGNORED, n=1)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
     raise SettingsError(f"unknown setting {name!r}{hint}")
 

@@ -29,6 +29,22 @@ PROPAGATE_STATES: Final = frozenset({FAILURE, REVOKED})
 ALL_STATES: Final = frozenset({PENDING, RECEIVED, STARTED, SUCCESS, FAILURE, RETRY, REVOKED})
 
 
+def check_state(state: object) -> None:
+    """Refuse a state that is not text, or a final one in other letters, by which nobody would be woken.
+
+    Raises:
+        TypeError, ValueError: see above.
+    """
+    if not isinstance(state, str):
+        raise TypeError(
+            f"a state is a name, not {type(state).__name__}; the order is store_result(task_id, result, 'SUCCESS')"
+        )
+    if state not in ALL_STATES and state.upper() in READY_STATES:
+        raise ValueError(
+            f"the state {state!r} is not final, so that waiters would not be woken; write {state.upper()!r}"
+        )
+
+
 def is_ready(status: str) -> bool:
     """Return whether ``status`` is final."""
     return status in READY_STATES

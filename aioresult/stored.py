@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from aioresult.default import Result, ResultBackend, get_default
+from typing import TYPE_CHECKING, Final
+
+from aioresult.default import Result, ResultBackend, check_backend, get_default
 from aioresult.record import Record, ResultTree, check_task_id
 from aioresult.revoking import refuse_what_workers_do, revocation
 from aioresult.states import READY_STATES
+
+_CELERYS_NAMES: Final = {"info": "result"}
+"""Attributes of Celery's results whose names differ from the record's."""
 
 
 class StoredTask:
@@ -19,8 +24,18 @@ class StoredTask:
     def __init__(self, task_id: str, backend: ResultBackend | None, parent: Result | None) -> None:
         self.id = check_task_id(task_id)
         self.parent = parent
-        self._backend = backend
+        self._backend = backend if backend is None else check_backend(backend)
         self._record: Record | None = None
+
+    if not TYPE_CHECKING:  # a type checker says by itself that there is no such attribute
+
+        def __getattr__(self, name: str) -> object:
+            """Refuse an attribute that is not there; if Celery's results have it, say what to await instead."""
+            of_record = _CELERYS_NAMES.get(name, name)
+            missing = f"{type(self).__name__!r} object has no attribute {name!r}"
+            if not hasattr(Record, of_record):
+                raise AttributeError(missing)
+            raise AttributeError(f"{missing}: write (await result.fetch()).{of_record}")
 
     @property
     def task_id(self) -> str:

@@ -15,6 +15,7 @@ from aioresult.errors import TaskRevokedError, Unsupported
 from aioresult.record import EXTENDED_FIELDS, Record, check_task_id, record_of
 from aioresult.runtime import Runtime
 from aioresult.settings import Settings
+from aioresult.states import check_state
 from aioresult.stream import Append
 
 _META: Final = frozenset({"children", "group_id", "parent_id", "stamps", *EXTENDED_FIELDS})
@@ -66,12 +67,14 @@ class Writer(ABC):
         Raises:
             EncodeError: the value cannot be encoded; nothing was stored.
             StoreUnavailable: the store cannot be reached.
+            ValueError: the state is the name of a final one in other letters (``"success"``), which would end no wait.
         """
         task_id = check_task_id(task_id)
         if meta and (unknown := meta.keys() - _META):
             raise TypeError(
                 f"store_result() got unknown meta {', '.join(sorted(unknown))}; known are {', '.join(sorted(_META))}"
             )
+        check_state(state)
         if self.settings.ignores(state, ignore_result):
             return False
         return await self._put_record(record_of(task_id, result, state, traceback, **meta))

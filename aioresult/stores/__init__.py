@@ -61,9 +61,11 @@ def opener(url_or_store: object, settings: Settings) -> Callable[[], Store]:
     module = type(url_or_store).__module__.partition(".")[0]
     target = _CLIENTS.get(f"{module}.{type(url_or_store).__name__}") or _CLIENTS.get(module)
     if target is None:
+        modules = {base.__module__.partition(".")[0] for base in type(url_or_store).__mro__}
+        hint = "; a Celery application is read by backend_from_app(app) of aioresult.integrations.celery"
         raise SettingsError(
             "expected a URL, a Store, or a client of redis-py, PyMongo, Motor or SQLAlchemy, "
-            f"not {type(url_or_store).__name__}"
+            f"not {type(url_or_store).__name__}{hint if 'celery' in modules else ''}"
         )
     return partial(_load(*target).from_client, url_or_store, settings)
 
@@ -81,7 +83,10 @@ def _by_url(url: str, settings: Settings) -> Callable[[], Store]:
     if not separator and (reason := why_not(url)):  # Celery accepts some backends by a name alone
         raise UnknownStore(f"{url.partition('+')[0]!r} is no store: {reason}")
     if not separator or "@" in scheme:
-        raise SettingsError("a store's URL looks like 'redis://localhost:6379/0'; there is no '://' in the one given")
+        raise SettingsError(
+            "a store's URL looks like 'redis://localhost:6379/0' or 'sqlite:///results.db'; there is no '://' in the "
+            "one given"
+        )
     store_class = _store_class(scheme.lower())
     probe = store_class(url, settings)
     if not store_class.loop_bound:
@@ -94,13 +99,19 @@ def _store_class(scheme: str) -> type[Store]:
     target = _BUILT_IN_FULL.get(scheme) or _BUILT_IN.get(family)
     if target is not None:
         return _load(*target)
+    import difflib  # needed only after a mistake
     from importlib.metadata import entry_points  # its import takes a third of the time of importing this package
 
     added = {point.name: point for point in entry_points(group="aioresult.stores")}
     point = added.get(scheme) or added.get(family)
     if point is None:
         known = sorted({*_BUILT_IN, *_BUILT_IN_FULL, *_SPELLINGS, *added})
-        reason = f": {why}" if (why := why_not(scheme)) else f"; known are {', '.join(known)}"
+        if why := why_not(scheme):
+            reason = f": {why}"
+        elif nearest := difflib.get_close_matches(scheme, known, n=1, cutoff=0.75):
+            reason = f"; did you mean '{nearest[0]}://'?"
+        else:
+            reason = f"; known are {', '.join(known)}"
         raise UnknownStore(f"no store for URLs that begin with '{scheme}://'{reason}")
     loaded: type[Store] = point.load()
     return loaded

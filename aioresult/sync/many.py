@@ -29,7 +29,18 @@ Yes: TypeAlias = Literal[True]
 
 def leaves_of(results: Iterable[Result]) -> list[AsyncResult[Any]]:
     """Return the single results in ``results`` and in the groups among them, in order."""
-    return [leaf for result in results for leaf in result.leaves()]
+    return [leaf for result in results for leaf in _checked(result).leaves()]
+
+
+def _checked(given: Result) -> Result:
+    """Return a blocking result as it is; refuse all else, such as a list of results or an asynchronous one."""
+    kind = type(given)
+    if not hasattr(kind, "mirrored"):
+        raise TypeError(
+            f"{kind.__module__}.{kind.__qualname__} is no result of aioresult.sync: a list of results is passed as "
+            f"gather(*results), and aioresult.sync.AsyncResult(task_id) makes the result of an id"
+        )
+    return given
 
 
 @overload
@@ -84,7 +95,7 @@ def gather(*results: Result, return_exceptions: bool = False) -> Any:
     Raises:
         Exception: the first failure that becomes known, unless ``return_exceptions`` puts exceptions among the values.
     """
-    return run(many.gather, *(result.mirrored for result in results), return_exceptions=return_exceptions)
+    return run(many.gather, *(_checked(result).mirrored for result in results), return_exceptions=return_exceptions)
 
 
 def as_completed(results: Iterable[Result], *, timeout: float | None = None) -> Iterator[AsyncResult[Any]]:

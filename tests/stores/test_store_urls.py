@@ -8,7 +8,7 @@ import sys
 import pytest
 from redis.asyncio import Redis
 
-from aioresult import Backend, UnknownStore
+from aioresult import Backend, SettingsError, UnknownStore
 from aioresult.settings import make_settings
 from aioresult.stores.redis.cluster import RedisClusterStore
 from aioresult.stores.redis.sentinel import SentinelAddress
@@ -72,9 +72,20 @@ def test_what_cannot_be_awaited_says_what_it_is_and_what_to_do(named: str, said:
     assert "secret" not in str(caught.value)
 
 
-def test_a_misspelled_store_still_gets_the_list_of_those_that_there_are() -> None:
-    with pytest.raises(UnknownStore, match=r"begin with 'rediz://'; known are .*, postgresql, .*, redis,"):
-        Backend("rediz://h")
+@pytest.mark.parametrize(("url", "nearest"), [("reddis://h", "redis"), ("postgressql://h/d", "postgresql")])
+def test_a_misspelled_store_gets_the_nearest_name(url: str, nearest: str) -> None:
+    with pytest.raises(UnknownStore, match=rf"; did you mean '{nearest}://'\?"):
+        Backend(url)
+
+
+def test_a_store_that_resembles_none_gets_the_list_of_those_that_there_are() -> None:
+    with pytest.raises(UnknownStore, match=r"begin with 'http://'; known are .*, postgresql, .*, redis,"):
+        Backend("http://h")
+
+
+def test_a_file_without_a_scheme_shows_how_files_are_named() -> None:
+    with pytest.raises(SettingsError, match=r"'sqlite:///results\.db'; there is no '://'"):
+        Backend("results.db")
 
 
 _WITHOUT_GREENLET = """

@@ -7,6 +7,7 @@ from operator import attrgetter
 from typing import Final, Literal
 
 from aioresult.backend import Backend
+from aioresult.default import check_backend
 from aioresult.integrations.asgi.connections import Connections
 from aioresult.integrations.asgi.events import HEARTBEAT, RETRY
 from aioresult.integrations.asgi.exchange import Exchange
@@ -79,7 +80,7 @@ class ResultsApp:
             raise ValueError(f"unknown is 'pending' or 'missing', not {unknown!r}")
         self._connections = Connections(max_streams, max_streams_per_client)
         self._site = Site(
-            backend=backend,
+            backend=check_backend(backend),
             connections=self._connections,
             authorize=authorize,
             authorize_revoke=authorize_revoke,

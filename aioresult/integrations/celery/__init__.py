@@ -13,12 +13,23 @@
 - ``result_backend="aioresult+redis://..."`` makes Celery itself store and wait through aioresult; see ``plugin``.
 """
 
-from aioresult.integrations.celery.aborting import abort
-from aioresult.integrations.celery.configuration import backend_from_app
-from aioresult.integrations.celery.emitting import emit
-from aioresult.integrations.celery.errors import BrokerUnavailable
-from aioresult.integrations.celery.publishing import apply_async, send_task
-from aioresult.integrations.celery.revoking import revoke, revoke_by_stamped_headers
+from aioresult.errors import MissingDriver
+
+try:
+    from aioresult.integrations.celery.aborting import abort
+    from aioresult.integrations.celery.configuration import backend_from_app
+    from aioresult.integrations.celery.emitting import emit
+    from aioresult.integrations.celery.errors import BrokerUnavailable
+    from aioresult.integrations.celery.publishing import apply_async, send_task
+    from aioresult.integrations.celery.revoking import revoke, revoke_by_stamped_headers
+except ModuleNotFoundError as exc:
+    if (exc.name or "").partition(".")[0] not in ("celery", "kombu"):
+        raise
+    raise MissingDriver(
+        "the package 'celery' is needed for this integration and is not installed: "
+        'pip install "aioresult-backend[celery]"',
+        name="celery",
+    ) from exc
 
 __all__ = [
     "BrokerUnavailable",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from aioresult.backend import Backend
-from aioresult.default import Result, ancestors_of
+from aioresult.default import Result, ancestors_of, check_backend
 from aioresult.integrations.celery import internals
 from aioresult.integrations.celery.backends import backend_of
 from aioresult.integrations.celery.broker import PUBLISH_TIMEOUT, hand_over
@@ -49,6 +49,8 @@ async def apply_async(
         BrokerUnavailable: the broker did not accept the task within ``timeout``.
         SettingsError, MissingDriver: only a mistake in the configuration prevents reading the result.
     """
+    _check_task(task)
+    _check_args(args)
     canvas = Canvas(task, options)
     publishing = _Publishing(task.app, canvas.name, timeout, backend, ignored=canvas.ignored)
     prepared: AsyncResult[Any] | None = None
@@ -69,6 +71,7 @@ async def send_task(
     **options: Any,
 ) -> AsyncResult[Any]:
     """Publish a task by its name as ``app.send_task`` does; see ``apply_async`` for the rest."""
+    _check_args(args)
     task_id = options.setdefault("task_id", str(uuid.uuid4()))
     ignored: bool | None = options.get("ignore_result")
     publishing = _Publishing(app, name, timeout, backend, ignored=ignored)
@@ -76,6 +79,23 @@ async def send_task(
     return cast(
         "AsyncResult[Any]", await publishing.run(lambda: app.send_task(name, args, kwargs, **options), prepared)
     )
+
+
+def _check_task(task: object) -> None:
+    """Refuse what is no task and no signature, such as a task's name, or what ``delay()`` returns."""
+    if isinstance(task, str):
+        raise TypeError(f"apply_async takes the task itself; for a name, write send_task(app, {task!r}, args)")
+    if not hasattr(task, "apply_async"):
+        raise TypeError(
+            f"apply_async takes a task or a signature, not {type(task).__name__}: write apply_async(task, args) "
+            f"in place of apply_async(task.delay(*args))"
+        )
+
+
+def _check_args(args: object) -> None:
+    """Refuse text as the arguments: each of its characters would become one."""
+    if isinstance(args, str | bytes):
+        raise TypeError(f"args is a tuple or a list of arguments, not {type(args).__name__}: write ({args!r:.60},)")
 
 
 class _Publishing:
@@ -88,7 +108,7 @@ class _Publishing:
         self._app = internals.unproxied(app)
         self._what = f"task {what!r}"
         self._timeout = None if self._app.conf.get("task_always_eager") else timeout
-        self.results = Results(backend or backend_of(self._app, ignored=ignored))
+        self.results = Results(check_backend(backend) or backend_of(self._app, ignored=ignored))
 
     async def run(
         self, publish: Callable[[], ResultNode], prepared: AsyncResult[Any] | None, canvas: Canvas | None = None

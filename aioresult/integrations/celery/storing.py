@@ -40,7 +40,7 @@ class StoringBackend(CeleryBackend):  # type: ignore[misc]  # Celery has no type
     is_aioresult = True
 
     def __init__(self, app: App, url: str | None = None, **options: Any) -> None:
-        if not url:
+        if not url or url.partition("://")[0] == "aioresult":
             raise SettingsError(
                 "the result backend 'aioresult' needs a URL: result_backend='aioresult+redis://localhost:6379/0'"
             )

@@ -30,6 +30,11 @@ _DENIED_IN_A_SCRIPT: Final = re.compile("ACL failure|The user executing the scri
 """Errors of a script whose user lacks a right; the second is that of Redis 7.0."""
 _WITHOUT_PASSWORD: Final = re.compile("HELLO must be called with the client already auth|Authentication required")
 """Errors for a client that has sent no password where one is required."""
+_OTHER_KIND: Final = {
+    "MOVED ": "; this server is part of a cluster: begin the URL with redis+cluster://, or rediss+cluster:// for TLS",
+    "cluster support disabled": "; this server is no cluster: begin the URL with redis://, or rediss:// for TLS",
+}
+"""Words of errors of a server that is of another kind than the URL says, and the advice."""
 _UNAUTHENTICATED: Final = "the server asks for a password, and none is in the URL or the settings"
 
 
@@ -65,7 +70,8 @@ def refused(error: ServerError, location: str, prefix: str) -> AioResultError:
     if error.code == "NOAUTH":
         return StoreUnavailable(f"Redis at {location} is unavailable: {_UNAUTHENTICATED}")
     kind = StoreUnavailable if error.code in _AWAY else AioResultError
-    return kind(f"Redis at {location} answered: {text}")
+    advice = next((advice for words, advice in _OTHER_KIND.items() if words in text), "")
+    return kind(f"Redis at {location} answered: {text}{advice}")
 
 
 def is_denied(reply: object) -> TypeGuard[ServerError]:

@@ -85,6 +85,11 @@ def parse(text: str) -> Target:
     family = family_of(url.get_backend_name())
     if family != "sqlite" and any("@" in part for part in (url.host or "", url.database or "", *url.query)):
         raise _malformed(text)  # probably the rest of a password that contains an '@'
+    if family == "sqlite" and url.host:
+        raise SettingsError(
+            "the SQLite URL needs three slashes before a file: sqlite:///results.db is in the current folder, and "
+            "sqlite:////var/results.db begins at the root"
+        )
     name = url.drivername.partition("+")[2].lower()
     driver = _DRIVERS[family].get(name)
     if driver is None:

@@ -211,8 +211,11 @@ async def test_a_server_that_is_no_cluster_and_a_cluster_that_is_taken_for_a_ser
     cluster: RedisClusterServers, redis_url: str
 ) -> None:
     async with Backend(redis_url.replace("redis://", "redis+cluster://")) as backend:
-        with pytest.raises(Exception, match="cluster support disabled"):
+        with pytest.raises(Exception, match=r"cluster support disabled; .* begin the URL with redis://"):
             await backend.ping()
+    async with Backend(cluster.servers[0].url) as backend:
+        with pytest.raises(Exception, match=r"MOVED .*; .* begin the URL with redis\+cluster://"):
+            await asyncio.gather(*(backend.store_result(f"a{number}", 1, "SUCCESS") for number in range(9)))
     store = RedisStore(cluster.servers[0].url, make_settings({}))
     assert "redis+cluster://" in (await store.capabilities()).details["cluster"]
     await store.aclose()

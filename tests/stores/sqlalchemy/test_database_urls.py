@@ -276,6 +276,12 @@ async def test_a_character_set_may_have_the_name_that_servers_give_it(mariadb_ur
         assert await backend.AsyncResult("a").get(timeout=PATIENCE) == "\u20ac"
 
 
+async def test_a_folder_in_place_of_a_file_is_told(tmp_path: Path) -> None:
+    async with Backend(f"sqlite:///{tmp_path}") as backend:
+        with pytest.raises(StoreUnavailable, match=f"sqlite:///{tmp_path}: this is a folder; put the name of a file"):
+            await backend.ping()
+
+
 async def test_a_folder_of_sqlite_s_that_does_not_exist_is_told(tmp_path: Path) -> None:
     for url in (f"sqlite:///{tmp_path}/no/where/x.db", f"sqlite:///file:{tmp_path}/no/where/x.db?uri=true&mode=rwc"):
         async with Backend(url) as backend:

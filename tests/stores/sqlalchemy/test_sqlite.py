@@ -93,6 +93,8 @@ async def test_every_spelling_of_the_scheme_means_the_same_file(path: Path, sche
         ("sqlite+nonesuch:///a.db", "sqlite.nonesuch.* cannot be used here; known are .*aiosqlite"),
         ("postgresql+pg8000://h/d", "pg8000. cannot be used here; known are .*asyncpg.*psycopg"),
         ("postgresql://host:port/d", "cannot be understood"),
+        ("sqlite://results.db", "three slashes.*sqlite:///results.db"),
+        ("sqlite://var/results.db", "three slashes.*sqlite:///results.db"),
     ],
 )
 def test_a_url_that_cannot_be_used_says_what_can(url: str, complaint: str) -> None:

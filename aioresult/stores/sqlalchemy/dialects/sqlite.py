@@ -227,7 +227,10 @@ def _serve(calls: Any) -> None:
 
 def _explained(error: BaseException, database: str) -> BaseException:
     """Return ``error``, or one with the reason if SQLite only says that it cannot open the file."""
-    folder = Path(database.removeprefix("file:").partition("?")[0]).absolute().parent
+    path = Path(database.removeprefix("file:").partition("?")[0]).absolute()
+    folder = path.parent
+    if isinstance(error, sqlite3.OperationalError) and path.is_dir():
+        return StoreUnavailable(f"sqlite:///{database}: this is a folder; put the name of a file behind it")
     if not isinstance(error, sqlite3.OperationalError) or folder.is_dir():
         return error
     return StoreUnavailable(
