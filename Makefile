@@ -60,6 +60,7 @@ bench-full: $(VENV)/.installed-dev ## measure everything that the benchmark page
 
 docs: $(VENV)/.installed-docs ## build the documentation into site/
 	$(PY) -m sphinx --fail-on-warning --keep-going --quiet --fresh-env docs site
+	@echo "Open site/index.html in a browser."
 
 dist: $(VENV)/.installed-dev ## build the wheel and the source archive into dist/, check them and list what is in them
 	rm -rf dist
