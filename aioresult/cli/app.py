@@ -53,7 +53,7 @@ def _options(
 ) -> None:
     """Wait for, show, store and delete the results of tasks.
 
-    The store is named by --url, which all commands have, or by AIORESULT_URL.
+    The store is named by --url behind the command (aioresult get ID --url URL), or by AIORESULT_URL.
     """
 
 

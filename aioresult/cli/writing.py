@@ -37,8 +37,11 @@ def store(
     """
     try:
         state.encode()
+        states.check_state(state)
     except UnicodeError as exc:
         raise typer.BadParameter(f"the state is not UTF-8 ({exc})", param_hint="--state") from exc
+    except ValueError as exc:
+        raise typer.BadParameter(str(exc), param_hint="--state") from exc
     value = _outcome(state, _parsed(result))
 
     async def command(backend: Backend) -> Exit:

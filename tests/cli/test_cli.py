@@ -271,6 +271,7 @@ def test_watch_draws_a_live_table_on_a_terminal(url: str, backend: Backend) -> N
         (["get", "t", "--set", "result_expires"], "NAME=VALUE"),
         (["get", "t", "--url", "nonsense://host"], "no store for URLs that begin with 'nonsense://'"),
         (["store", "t", "--result", "{"], "is not JSON"),
+        (["store", "t", "--state", "success"], "write 'SUCCESS'"),
         (["store", "t", "--result", "\udcff"], "is not UTF-8"),
         (["demo", "--tasks", "0"], "--tasks"),
         (["demo", "--url", "memory://"], "memory:// is within one process"),

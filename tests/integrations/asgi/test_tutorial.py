@@ -21,7 +21,8 @@ TUTORIAL = Path(__file__).parents[3] / "docs" / "tutorial.md"
 
 @pytest.fixture
 async def address(memory: Backend) -> AsyncIterator[str]:
-    """Serve the page as the tutorial does. The test plays the worker, for the task ``answer``."""
+    """Serve the page as the tutorial does. The test plays the worker, for the tasks ``answer`` and ``second``."""
+    ids = iter(["answer", "second"])
     [page] = [block.text for block in blocks(TUTORIAL) if block.about == "page.html"]
     web = FastAPI()
     web.mount("/results", ResultsApp(memory, authorize=PUBLIC))
@@ -32,7 +33,7 @@ async def address(memory: Backend) -> AsyncIterator[str]:
 
     @web.post("/ask")
     async def ask(question: str) -> dict[str, str]:
-        return {"id": "answer"}
+        return {"id": next(ids)}
 
     async with by_uvicorn(web) as url:
         yield url
@@ -59,4 +60,22 @@ async def test_a_reload_shows_the_same_answer_from_its_beginning(
     await shows(page, "Because it is.", "SUCCESS")
     await asyncio.to_thread(page.reload)
     await shows(page, "Because it is.", "SUCCESS")
+    await asyncio.to_thread(page.until, "document.querySelector('progress').position === 1")
+    await asyncio.to_thread(page.close)
+
+
+async def test_a_second_question_takes_the_place_of_the_first(
+    chromium: Chromium, address: str, memory: Backend
+) -> None:
+    page = await asyncio.to_thread(chromium.page, address)
+    await asyncio.to_thread(page.run, "document.querySelector('form').requestSubmit()")
+    await memory.append("answer", "Because")
+    await memory.update_state("answer", "PROGRESS", {"done": 1, "of": 2})
+    await shows(page, "Because", "1 of 2")
+    await asyncio.to_thread(page.run, "document.querySelector('form').requestSubmit()")
+    await asyncio.to_thread(page.until, "location.hash === '#second'")
+    await memory.append("answer", "not", "shown")
+    await memory.append("second", "Why", "not?")
+    await memory.mark_as_done("second", None)
+    await shows(page, "Why not?", "SUCCESS")
     await asyncio.to_thread(page.close)
