@@ -7,7 +7,7 @@
     ├── SettingsError           a URL or a setting is unknown, malformed or contradictory (also a ValueError)
     │   └── UnknownStore        there is no store for such a URL
     ├── InvalidTaskId           an id is empty, not a string or too long (also a ValueError and a TypeError)
-    ├── MissingDriver           a store's driver is not installed (also an ImportError)
+    ├── MissingDriver           a package of an extra is not installed (also an ImportError)
     ├── Unsupported             not possible here; says what to do instead (also a NotImplementedError)
     ├── WouldBlockLoop          a blocking call inside a running event loop (also a RuntimeError)
     ├── StoreUnavailable        the store cannot be reached or refuses us (also a ConnectionError)
@@ -81,7 +81,7 @@ class InvalidTaskId(AioResultError, ValueError, TypeError):
 
 
 class MissingDriver(AioResultError, ImportError):
-    """Raised when a store, or the suite for stores, needs a package that is not installed; names the extra."""
+    """Raised when a store, an integration or the suite for stores needs a package that is missing; names the extra."""
 
 
 class Unsupported(AioResultError, NotImplementedError):
