@@ -51,7 +51,8 @@ class _StreamReadLane(Lane[Cursor, Page]):
 
     def _page(self, cursor: Cursor, chunk: Chunk) -> Page:
         first = max(cursor.after + 1, chunk.oldest)
-        return Page(chunk.oldest, chunk.last, self._store.codec.decode_items(cursor.id, first, chunk.items))
+        items = self._store.codec.decode_items(cursor.id, first, chunk.items)
+        return Page(chunk.oldest, chunk.last, items, sum(map(len, chunk.items)))
 
 
 class Batcher:

@@ -7,7 +7,7 @@ once for all readers at the same position. News may come twice or in another ord
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Sequence
 from typing import Final, cast
 
 from aioresult.batching import Batcher
@@ -21,6 +21,10 @@ WINDOW: Final = 64
 """How many of the newest items a channel keeps: a reader that is further behind reads from the store."""
 PAGE: Final = 500
 """The most items in one read."""
+_FIRST_PAGE: Final = 32
+"""The most items in a channel's first read, when it is not known how large they are."""
+_PAGE_BYTES: Final = 4 * 2**20
+"""About how many bytes one read returns, because each slow reader may keep that much in memory."""
 
 Entry = Item | DecodeError
 """An item, or why it cannot be read."""
@@ -35,19 +39,23 @@ class Channel:
     Attributes:
         id: the task's id.
         changes: how many notifications have come after which there may be items that are unknown here.
+        doubts: how often the stream may have been deleted and begun again, with the same numbers for other items.
         final: the task's final (or unreadable) record, once it is known.
+        limit: the most items that the next read returns.
         last: the highest number that is known to be stored.
         readers: how many there are.
     """
 
     __slots__ = tuple(
         "_batcher _changes_known _codec _deadlines _error _first _loop _waiters _window"
-        " changes final id last readers".split()
+        " changes doubts final id last limit readers".split()
     )
 
     def __init__(self, task_id: str, batcher: Batcher, codec: Codec, deadlines: Deadlines) -> None:
         self.id = task_id
         self.changes = 1
+        self.doubts = 0
+        self.limit = _FIRST_PAGE
         self.final: Record | None = None
         self.readers = 0
         self._batcher = batcher
@@ -74,6 +82,9 @@ class Channel:
             self._wake()
             return
         last = first + len(items) - 1
+        if first == 1 and self.last:
+            self.doubt()
+            self.last = 0
         if last <= self.last:
             return
         end = self._first + len(self._window)
@@ -91,6 +102,13 @@ class Channel:
             self._first += surplus
         self.last = last
         self._wake()
+
+    def doubt(self) -> None:
+        """Note that the stream may have been deleted and begun again: nothing that is known here may be given."""
+        self.doubts += 1
+        self.changes += 1
+        self._window.clear()
+        self._first = self.last + 1
 
     def push(self, record: Record) -> None:
         """Take a state of the task. When it is final, all items appended before it are stored."""
@@ -112,18 +130,10 @@ class Channel:
 
     # --- called by readers ---
 
-    def window_after(self, cursor: int) -> Collection[Entry]:
+    def window_after(self, cursor: int) -> Sequence[Entry]:
         """Return the items that follow ``cursor``, as far as the window holds them."""
         behind = cursor + 1 - self._first
         return self._window[behind:] if behind >= 0 else ()
-
-    def has_ended(self, cursor: int) -> bool:
-        """Return whether the task is final and nothing follows ``cursor``."""
-        return self.final is not None and not self.lacks(cursor)
-
-    def is_exhausted(self, cursor: int) -> bool:
-        """Return whether nothing follows ``cursor`` at present."""
-        return not self.window_after(cursor) and not self.lacks(cursor)
 
     def lacks(self, cursor: int) -> bool:
         """Return whether the store has to be read to know what follows ``cursor``."""
@@ -164,7 +174,8 @@ class Channel:
         Readers at the same position share one read.
         """
         self.check()
-        waiter = cast("Waiter", self._batcher.read_stream(Cursor(self.id, cursor, PAGE, self.final is not None)))
+        position = Cursor(self.id, cursor, self.limit, self.final is not None)
+        waiter = cast("Waiter", self._batcher.read_stream(position))
         if deadline is not None:
             self._deadlines.add(waiter, deadline)
         return waiter
@@ -172,9 +183,10 @@ class Channel:
     def took(self, page: Page, changes: int, last: int) -> None:
         """Note a page that was read; ``changes`` and ``last`` are this channel's values at the start of the read."""
         self._changes_known = max(self._changes_known, changes)
+        if page.items:
+            self.limit = max(1, min(_PAGE_BYTES * len(page.items) // (page.size or 1), 4 * self.limit, PAGE))
         if page.last < last == self.last:  # it was deleted; readers that are further read it, and find that it is gone
-            self._window.clear()
-            self._first = page.last + 1
             self.last = page.last
+            self.doubt()
             self._wake()
         self.last = max(self.last, page.last)

@@ -62,6 +62,8 @@ class Hub:
         self._outage = reason
         if reason is not None:
             self._losses.steady = False
+            for channel in self._channels.values():  # the store may have lost what it held
+                channel.doubt()
 
     @property
     def waiting(self) -> int:
@@ -113,16 +115,23 @@ class Hub:
         self._members.leave(ids, member)
 
     def open_channel(self, task_id: str) -> Channel:
-        """Return the channel of a stream for one more reader, which must call ``close_channel`` at its end."""
+        """Return the channel of a stream for one more reader, which must call ``close_channel`` at its end.
+
+        A channel whose task is final is left to its readers: a task of the same id may have been started since.
+        """
         channel = self._channels.get(task_id)
-        if channel is None:
-            if self.closed:
-                raise self._closed_error()
-            channel = Channel(task_id, self._batcher, self._store.codec, self.deadlines)
+        if channel is None or channel.final is not None:
+            channel = self.unsubscribed_channel(task_id)
             self._channels[task_id] = channel
             self._join(task_id, channel)
         channel.readers += 1
         return channel
+
+    def unsubscribed_channel(self, task_id: str) -> Channel:
+        """Return a channel for one reader of what is stored. Nothing is announced to it."""
+        if self.closed:
+            raise self._closed_error()
+        return Channel(task_id, self._batcher, self._store.codec, self.deadlines)
 
     def close_channel(self, channel: Channel) -> None:
         """Remove one reader of a stream."""
@@ -186,7 +195,7 @@ class Hub:
 
     def fail_all(self, exc: Exception) -> None:
         """End all waiting with ``exc`` as the reason."""
-        if not self._members:
+        if not (self._members or self._channels):
             logger.error("the feed of %s failed while nobody waited", self._store.location, exc_info=exc)
         self.fail(list(self._members), exc)
         for channel in list(self._channels.values()):  # a channel whose task is final is no longer a member

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Collection, Generator
 from contextlib import aclosing
-from typing import Any, Generic, TypeVar, cast, overload
+from operator import index
+from typing import Any, Final, Generic, TypeVar, cast, overload
 
 from aioresult.default import Result, ResultBackend, ancestors_of, common_runtime
 from aioresult.reading import Reader
@@ -17,6 +18,8 @@ from aioresult.values import item_as, value_of
 from aioresult.waiting import refuse_ignored, states, success_or_failed_ancestor
 
 T = TypeVar("T")
+_HIGHEST: Final = 10**15
+"""No stream has so many items, and every store can compare numbers up to here."""
 
 
 class AsyncResult(StoredTask, Generic[T]):
@@ -179,7 +182,8 @@ class AsyncResult(StoredTask, Generic[T]):
 
         Args:
             after: the number of the last item that is known already; 0 begins with the first one.
-            timeout: seconds for all together; ``None`` waits for ever, 0 gives what there is now.
+            timeout: seconds to wait for the task; ``None`` waits for ever. What is stored by then is given, also to a
+                caller that is slower; 0 gives what there is now.
             propagate: raise the task's exception at the end, if it failed; ``False`` ends without an error.
             result_type: converts the value of each item, as that of ``AsyncResult`` does.
 
@@ -214,7 +218,7 @@ class AsyncResult(StoredTask, Generic[T]):
     def _reader(self, after: int, timeout: float | None) -> tuple[Reader, float | None]:
         """Return a reader, and its deadline."""
         check_timeout(timeout)
-        if after < 0:
+        if not 0 <= index(after) <= _HIGHEST:
             raise ValueError(f"after is the number of an item that was seen, or 0, not {after}")
         return Reader(self.backend._runtime, self.id, after, self._record), deadline_after(timeout)
 

@@ -80,11 +80,13 @@ class Page(msgspec.Struct, frozen=True):
     Attributes:
         oldest, last: as in the chunk.
         items: the items, decoded; in place of one that cannot be read, the reason.
+        size: how many bytes they have in the store.
     """
 
     oldest: int
     last: int
     items: Sequence[Item | DecodeError]
+    size: int = 0
 
 
 class News(msgspec.Struct, frozen=True):
@@ -146,5 +148,10 @@ def items_behind(task_id: str, after: int, page: Page) -> Sequence[Item | Decode
         what = f"it ends at item {page.last}"
     else:
         what = f"its items up to {page.oldest - 1} were deleted"
+    raise stream_gap(task_id, after, page, what)
+
+
+def stream_gap(task_id: str, after: int, page: Page, what: str) -> StreamGap:
+    """Return the error for a reader that cannot continue after the number ``after``; ``what`` says why."""
     text = f"the stream of task {task_id!r} cannot be read after item {after}: {what}"
-    raise StreamGap(text, first=page.oldest, last=page.last)
+    return StreamGap(text, first=page.oldest, last=page.last)

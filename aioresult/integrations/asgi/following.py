@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Sequence
 from typing import Final
 
 from aioresult.channels import Channel, Entry, Waiter
@@ -26,8 +26,8 @@ class StreamFollower(Reader):
 
     __slots__ = ("_states", "_waiter", "_woken")
 
-    def __init__(self, runtime: Runtime, task_id: str, after: int, final: Record | None) -> None:
-        super().__init__(runtime, task_id, after, final)
+    def __init__(self, runtime: Runtime, task_id: str, after: int, known: Record | None) -> None:
+        super().__init__(runtime, task_id, after, known)
         self._states: deque[tuple[int, Record]] = deque(maxlen=UNREAD_STATES)
         self._waiter: Waiter | None = None
         self._woken = False
@@ -55,30 +55,28 @@ class StreamFollower(Reader):
 
     # --- for the client ---
 
-    async def step(self, deadline: float) -> Record | Collection[Item]:
+    async def step(self, deadline: float) -> Record | Sequence[Item]:
         """Return the next state, or the next items; no items at ``deadline``, once ``wake`` was called, and at the end,
         where ``final`` is set.
 
         Raises:
             StreamGap, DecodeError, StoreUnavailable: as ``next`` does.
         """
-        if self.final is not None:
-            return await self.next(deadline)
         channel = self._channel or self._open()
         while True:
             if (state := self._due_state(channel)) is not None:
                 return state
-            entries = channel.window_after(self._cursor)
-            if not entries and channel.lacks(self._cursor):
+            entries = self._in_window(channel)
+            if not entries and self._lacks(channel):
                 entries = await self._read(channel, deadline)
             if entries:
                 return self._taken(self._before_state(entries))
-            if channel.has_ended(self._cursor) and not self._states:
+            if self._has_ended(channel) and not self._states:
                 self.final = channel.final
                 return ()
             if self._woken or self._runtime.loop.time() >= deadline:
                 return ()
-            if not self._states and not channel.lacks(self._cursor):
+            if not self._states and not self._lacks(channel):
                 await self._pause(channel, deadline)
 
     def wake(self) -> None:
@@ -88,19 +86,23 @@ class StreamFollower(Reader):
 
     def _due_state(self, channel: Channel) -> Record | None:
         """Return the next state, if all items that belong before it were returned or are gone."""
-        if self._states and (self._states[0][0] <= self._cursor or channel.is_exhausted(self._cursor)):
+        if self._states and (self._states[0][0] <= self._cursor or self._is_exhausted(channel)):
             return self._states.popleft()[1]
         return None
 
     def _open(self) -> Channel:
-        hub = self._runtime.hub
-        self._channel = hub.open_channel(self._id)
-        hub.join((self._id,), self)
-        return self._channel
+        channel = super()._open()
+        if self._known is None:
+            self._runtime.hub.join((self._id,), self)
+        return channel
 
-    def _before_state(self, entries: Collection[Entry]) -> Collection[Entry]:
+    def _is_exhausted(self, channel: Channel) -> bool:
+        """Return whether nothing follows at present."""
+        return not self._in_window(channel) and not self._lacks(channel)
+
+    def _before_state(self, entries: Sequence[Entry]) -> Sequence[Entry]:
         """Return those of ``entries`` that belong before the next state."""
-        return list(entries)[: self._states[0][0] - self._cursor] if self._states else entries
+        return entries[: self._states[0][0] - self._cursor] if self._states else entries
 
     async def _pause(self, channel: Channel, deadline: float) -> None:
         """Wait for items, a state, the end or ``deadline``."""
@@ -131,7 +133,7 @@ class StateFollower:
         if final is None:
             runtime.hub.join((task_id,), self._inbox)
 
-    async def step(self, deadline: float) -> Record | Collection[Item]:
+    async def step(self, deadline: float) -> Record | Sequence[Item]:
         """Return the next state, or nothing: at the end, where ``final`` is set, or at ``deadline``."""
         record = None if self.final is not None else await self._inbox.next(deadline)
         if record is None or record.status == PENDING:

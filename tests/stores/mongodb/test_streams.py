@@ -449,7 +449,7 @@ async def _until_news_carry_items(
     channel = backend._runtime.hub._channels["a"]
 
     async def all_is_read() -> bool:
-        return channel.is_exhausted(number)
+        return not channel.window_after(number) and not channel.lacks(number)
 
     await eventually(all_is_read)
     return number
