@@ -34,6 +34,7 @@ class Emitter:
         self._timeout = timeout
         self._limit = backend.settings.stream_buffer
         self._codec = backend._runtime.store.codec
+        self._location = backend._runtime.store.location
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._buffer: list[bytes] = []
@@ -80,9 +81,9 @@ class Emitter:
             try:
                 put = partial(self._backend._put_items, Append(self._task_id, items))
                 await retried(put, Backoff(), give_up=time_is_up(self._timeout))
-            except AioResultError as exc:
-                self.lost = exc
-                self.close(exc)
+            except Exception as exc:  # noqa: BLE001  (raised to the task, which would wait for ever otherwise)
+                self.lost = self._why_lost(exc)
+                self.close(self.lost)
                 items = self._buffer
             with self._room:
                 del self._buffer[: len(items)]
@@ -90,6 +91,13 @@ class Emitter:
             if self._drained is not None:
                 self._drained.set_result(None)
                 self._drained = None
+
+    def _why_lost(self, exc: Exception) -> AioResultError:
+        if isinstance(exc, AioResultError):
+            return exc
+        error = AioResultError(f"task {self._task_id!r}: its items could not be stored in {self._location}: {exc!r}")
+        error.__cause__ = exc
+        return error
 
     def close(self, error: BaseException) -> None:
         """Accept no more items: later calls of ``emit`` raise ``error``. What is in the buffer is still stored."""
@@ -103,8 +111,14 @@ class Emitter:
         await self._sending.finish()
 
     async def flush(self) -> None:
-        """Wait until everything is stored; raise an error if some items could not be stored."""
-        await self._sending.finish()
+        """Wait until everything is stored; raise an error if some items could not be stored.
+
+        A function in a thread may run an event loop of its own, which cannot await a task of the runner's loop.
+        """
+        if asyncio.get_running_loop() is self._loop:
+            await self._sending.finish()
+        else:
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._sending.finish(), self._loop))
         if self._error is not None:
             raise self._error
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Generator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -53,6 +53,11 @@ async def words(*given: str) -> AsyncIterator[str]:
     for word in given:
         await asyncio.sleep(0)
         yield word
+
+
+async def numbers(count: int) -> AsyncIterator[int]:
+    for number in range(count):
+        yield number
 
 
 def rows(count: int) -> Generator[int, None, str]:
@@ -223,6 +228,45 @@ async def test_items_that_the_store_refuses_fail_their_task(store: GatedStore) -
         result = runner.submit(rows, 12)
         with pytest.raises(StreamFull, match="stream_max_items"):
             await result.get(timeout=PATIENCE)
+
+
+class FaultyAppends(GatedStore):
+    """Has a fault: its appends raise an error of no kind that a store may raise."""
+
+    async def append_many(self, appends: Sequence[Append]) -> Sequence[int | AioResultError]:
+        raise KeyError("a fault of the store")
+
+
+@pytest.mark.parametrize("fn", [numbers, rows])
+async def test_a_store_with_a_fault_fails_the_task_and_nobody_waits_for_ever(fn: Callable[[int], Any]) -> None:
+    store = FaultyAppends()
+    async with Backend(store) as backend, TaskRunner(backend) as runner:
+        result = runner.submit(fn, 5 * store.settings.stream_buffer)
+        record = await result.wait(timeout=PATIENCE)
+    assert record.failed
+    assert "a fault of the store" in str(record.result)
+
+
+async def test_a_thread_with_an_event_loop_of_its_own_can_flush(backend: Backend, store: GatedStore) -> None:
+    loop = asyncio.get_running_loop()
+
+    async def inner() -> int:
+        aioresult.emit("from another loop")
+        flushing = asyncio.create_task(aioresult.flush())
+        await asyncio.sleep(0)
+        assert not flushing.done()
+        loop.call_soon_threadsafe(store.gate.set)
+        await flushing
+        return len(store._space.streams)
+
+    def thread() -> int:
+        return asyncio.run(inner())
+
+    store.gate.clear()
+    async with TaskRunner(backend) as runner:
+        result = runner.submit(thread)
+        assert await result.get(timeout=PATIENCE) == 1
+        assert await read(backend, result.id) == [(1, "from another loop")]
 
 
 async def test_an_item_that_cannot_be_encoded_is_its_emitter_s_error(backend: Backend) -> None:

@@ -1,4 +1,4 @@
-"""A stream that is deleted and begun again under the same id: no reader takes an item of one for an item of the other."""
+"""A stream that is deleted and begun again under the same id: no reader mixes the items of the two."""
 
 from __future__ import annotations
 
