@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from contextvars import ContextVar
 
 from aioresult import states
-from aioresult.errors import AioResultError, ResultNotStored, TaskRevokedError
+from aioresult.backoff import Backoff
+from aioresult.errors import AioResultError, ResultNotStored, StoreUnavailable, TaskRevokedError
 from aioresult.hub import Hub
 from aioresult.members import Waiter
 from aioresult.record import Record
@@ -23,7 +25,7 @@ class Stop:
         told: the final record that another process has stored; nothing from this run replaces it.
     """
 
-    __slots__ = ("_hub", "_listening_lost", "_tell", "_waiter", "error", "task_id", "told")
+    __slots__ = ("_again", "_backoff", "_hub", "_listening_lost", "_tell", "_waiter", "error", "task_id", "told")
 
     def __init__(self, task_id: str, tell: Callable[[TaskRevokedError], None]) -> None:
         self.task_id = task_id
@@ -32,34 +34,43 @@ class Stop:
         self._tell = tell
         self._hub: Hub | None = None
         self._waiter: Waiter | None = None
+        self._again: asyncio.TimerHandle | None = None
+        """Listens again, after the store was unavailable."""
+        self._backoff = Backoff()
 
     def listen(self, hub: Hub, listening_lost: Callable[[Exception], None]) -> None:
         """Receive final states of the task until ``leave``; call ``listening_lost`` with the error if that fails."""
         self._hub, self._listening_lost = hub, listening_lost
+        self._begin(hub)
+
+    def _begin(self, hub: Hub) -> None:
         try:
             self._waiter = hub.add(self.task_id, None)
         except AioResultError as exc:
-            listening_lost(exc)
+            self._listening_lost(exc)
         else:
             self._waiter.add_done_callback(self._on_final)
 
     def leave(self) -> None:
         """Receive no more, because this run stores a final state next. One that has arrived by now still counts."""
         waiter, self._waiter = self._waiter, None
-        if waiter is None or self._hub is None:
-            return
-        waiter.remove_done_callback(self._on_final)
-        if waiter.done():
-            self._on_final(waiter)
-        else:
-            self._hub.leave((self.task_id,), waiter)
-            waiter.cancel()
+        if waiter is not None and self._hub is not None:
+            waiter.remove_done_callback(self._on_final)
+            if waiter.done():
+                self._on_final(waiter)
+            else:
+                self._hub.leave((self.task_id,), waiter)
+                waiter.cancel()
+        if self._again is not None:
+            self._again.cancel()
 
     def _on_final(self, waiter: Waiter) -> None:
         if waiter.cancelled() or self.told is not None:
             return
         if (error := waiter.exception()) is not None:
-            if isinstance(error, Exception) and not isinstance(error, ResultNotStored):  # disabled:// has no results
+            if isinstance(error, StoreUnavailable):  # the hub fails at once only if the store has never answered
+                self._again = waiter.get_loop().call_later(self._backoff.next(), self._begin, self._hub)
+            elif isinstance(error, Exception) and not isinstance(error, ResultNotStored):  # disabled:// has no results
                 self._listening_lost(error)
             return
         record = waiter.result()

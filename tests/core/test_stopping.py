@@ -341,6 +341,40 @@ async def test_listening_that_fails_is_said_once_and_harms_no_task(caplog: pytes
     assert len(said) == 1
 
 
+@pytest.mark.parametrize("given", [False, True])
+async def test_a_task_that_begins_while_the_store_is_away_can_be_stopped_once_it_is_back(given: bool) -> None:
+    store, work = FaultyStore(), Work()
+    store.down = True
+    async with Backend(store) as backend, TaskRunner(backend) as runner:
+        result = runner.with_options(task_id="given" if given else None)(work)
+        await work.begun.wait()
+
+        async def tried() -> bool:
+            return any(result.id in ids for ids in store.reads)
+
+        await eventually(tried)
+        store.down = False
+        assert await AsyncResult(result.id, backend).revoke("enough")
+        await eventually(is_idle(runner))
+    assert work.cancelled
+
+
+async def test_a_task_that_ends_while_the_store_is_away_listens_no_more() -> None:
+    store = FaultyStore()
+    store.down = True
+    async with Backend(store) as backend:
+        async with TaskRunner(backend) as runner:
+            result = runner.submit(len, "abc")
+
+            async def tried() -> bool:
+                return bool(store.writes)
+
+            await eventually(tried)
+            store.down = False
+        assert await result.get(timeout=PATIENCE) == 3
+        assert backend.stats().waiting == 0
+
+
 async def test_a_runner_holds_nothing_once_its_tasks_have_ended(backend: Backend, other: Backend) -> None:
     work = Work()
     async with TaskRunner(backend) as runner:
