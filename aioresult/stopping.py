@@ -68,7 +68,7 @@ class Stop:
         if waiter.cancelled() or self.told is not None:
             return
         if (error := waiter.exception()) is not None:
-            if isinstance(error, StoreUnavailable):  # the hub fails at once only if the store has never answered
+            if isinstance(error, StoreUnavailable) and self._hub is not None:  # the store has never answered until now
                 self._again = waiter.get_loop().call_later(self._backoff.next(), self._begin, self._hub)
             elif isinstance(error, Exception) and not isinstance(error, ResultNotStored):  # disabled:// has no results
                 self._listening_lost(error)

@@ -9,7 +9,7 @@ from typing import Final, Literal
 from aioresult.backend import Backend
 from aioresult.default import check_backend
 from aioresult.integrations.asgi.connections import Connections
-from aioresult.integrations.asgi.events import HEARTBEAT, RETRY
+from aioresult.integrations.asgi.events import HEARTBEAT, RETRY, check_times
 from aioresult.integrations.asgi.exchange import Exchange
 from aioresult.integrations.asgi.request import Authorize, Receive, Request, Scope, Send
 from aioresult.integrations.asgi.site import Site
@@ -52,6 +52,7 @@ class ResultsApp:
 
     Raises:
         TypeError: there is no ``authorize``.
+        ValueError: another argument is out of range.
     """
 
     def __init__(
@@ -78,6 +79,11 @@ class ResultsApp:
             )
         if unknown not in _UNKNOWN:
             raise ValueError(f"unknown is 'pending' or 'missing', not {unknown!r}")
+        check_times(heartbeat, retry)
+        if not max_wait >= 0:
+            raise ValueError(f"max_wait is a number of seconds, not {max_wait!r}")
+        if not send_timeout > 0:
+            raise ValueError(f"send_timeout is a positive number of seconds, not {send_timeout!r}")
         self._connections = Connections(max_streams, max_streams_per_client)
         self._site = Site(
             backend=check_backend(backend),

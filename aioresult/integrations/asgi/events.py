@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
 from typing import Any, Final, Self
@@ -26,6 +27,14 @@ _BATCH: Final = 2**16
 """How many bytes of events are made at once."""
 
 
+def check_times(heartbeat: float | None, retry: float | None) -> None:
+    """Refuse numbers of seconds after which nothing can be sent, or events without end."""
+    if heartbeat is not None and not 0 < heartbeat < math.inf:
+        raise ValueError(f"heartbeat is a positive number of seconds, or None for no comments, not {heartbeat!r}")
+    if retry is not None and not 0 <= retry < math.inf:
+        raise ValueError(f"retry is a number of seconds, or None to let browsers decide, not {retry!r}")
+
+
 def events(
     result: AsyncResult[Any],
     last_event_id: str | None = None,
@@ -47,7 +56,9 @@ def events(
 
     Raises:
         InvalidCursor: ``last_event_id`` is not the id of an event. Answer 400.
+        ValueError: ``heartbeat`` or ``retry`` is no such number of seconds.
     """
+    check_times(heartbeat, retry)
     return Events(result, Position.parse(last_event_id), heartbeat=heartbeat, retry=retry, tracebacks=tracebacks)
 
 

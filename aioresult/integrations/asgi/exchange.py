@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from http import HTTPStatus
 from typing import Final
 
@@ -74,11 +74,17 @@ class Exchange:
             async with self._site.connections.opened(self._site.client(self._request), self._receive) as connection:
                 await self._site.final(task_id, wait)
             if connection.left:
+                await self._answer_nobody()
                 return
             record = await self._site.record(task_id)
         date_done = record.date_done
         body = state_body(record, tracebacks=self._site.tracebacks, id=name, date_done=date_done)
         await answer(self._send, HTTPStatus.OK, body, head=self._head)
+
+    async def _answer_nobody(self) -> None:
+        """Answer although the client has left, since a middleware may wait for an answer; servers may refuse it."""
+        with suppress(OSError):
+            await answer(self._send, HTTPStatus.NO_CONTENT)
 
     def _wait(self) -> float:
         text = self._request.query.get("wait", "0")
@@ -111,6 +117,8 @@ class Exchange:
             if not await self._send_events(events):
                 return
         if connection.left:
+            if not begun:
+                await self._answer_nobody()
             return
         if not begun:  # the server stops: after an empty stream, a browser reconnects
             await self._begin_events()
@@ -135,7 +143,10 @@ class Exchange:
         return True
 
     async def _end_events(self) -> None:
-        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+        """End the response; a client that reads nothing is left to the server, which closes the connection."""
+        await taken(
+            self._send({"type": "http.response.body", "body": b"", "more_body": False}), self._site.send_timeout
+        )
 
     # --- stopping ---
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 import pytest
 
 from aioresult import Backend
-from aioresult.integrations.asgi import PUBLIC, ResultsApp
+from aioresult.integrations.asgi import PUBLIC, ResultsApp, events
 from aioresult.stores.memory import MemoryStore
 from tests.integrations.asgi.conftest import Open
 from tests.integrations.asgi.web import Browser, Seen, Serving, seen_in, until
@@ -219,6 +221,26 @@ async def test_idle_streams_get_a_heartbeat_and_browsers_are_told_when_to_come_b
         start = [await anext(lines) for _ in range(9)]
     assert start[1:3] == ["retry: 500", ""]
     assert start[3:] == [": ", ""] * 3
+
+
+@pytest.mark.parametrize("seconds", [-1, math.nan, math.inf])
+@pytest.mark.parametrize("name", ["heartbeat", "retry"])
+async def test_seconds_that_would_send_without_end_or_never_are_refused(
+    memory: Backend, name: str, seconds: float
+) -> None:
+    makers: list[Callable[..., Any]] = [
+        partial(ResultsApp, memory, PUBLIC),
+        partial(events, memory.AsyncResult("task")),
+    ]
+    for make in makers:
+        with pytest.raises(ValueError, match=f"{name} is a .*number of seconds"):
+            make(**{name: seconds})
+
+
+@pytest.mark.parametrize("arguments", [{"max_wait": -1}, {"max_wait": math.nan}, {"send_timeout": 0}])
+async def test_other_seconds_are_checked_too(memory: Backend, arguments: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="number of seconds"):
+        ResultsApp(memory, PUBLIC, **arguments)
 
 
 async def test_proxies_are_told_to_hold_nothing_back(browser: Browser) -> None:

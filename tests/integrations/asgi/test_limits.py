@@ -116,3 +116,14 @@ async def test_a_client_that_takes_nothing_for_too_long_is_left(
             await memory.append("task", *[ITEM] * 100)
         await until(lambda: "took nothing for 0.1 s" in caplog.text)
         await until(lambda: not app.open_streams and not memory.stats().waiting)
+
+
+async def test_a_client_that_does_not_take_the_end_is_left_too(
+    memory: Backend, browse: Open, caplog: pytest.LogCaptureFixture
+) -> None:
+    browser = await browse(ResultsApp(memory, PUBLIC, send_timeout=0.1))
+    await memory.mark_as_done("task", "x" * 2**23)
+    client = SlowClient(str(browser.client.base_url), "/task/events")
+    with client.socket, caplog.at_level("INFO", "aioresult"):
+        await client.ask()
+        await until(lambda: "took nothing for 0.1 s" in caplog.text)

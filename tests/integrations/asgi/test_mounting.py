@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 from typing import Any
 
@@ -138,6 +139,26 @@ async def test_behind_a_middleware_that_wraps_responses_a_client_that_leaves_fre
         await until(lambda: memory.stats().waiting)
         assert response.status_code == 200
     await until(lambda: not memory.stats().waiting and not app.open_streams)
+
+
+async def test_behind_such_a_middleware_a_client_that_leaves_while_it_waits_is_no_error(
+    memory: Backend, browse: Open, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def passing(request: Request, call_next: RequestResponseEndpoint) -> Response:
+        response = await call_next(request)
+        passed.append(response.status_code)
+        return response
+
+    passed: list[int] = []
+    app = ResultsApp(memory, PUBLIC)
+    around = Starlette(routes=[Mount("/", app)], middleware=[Middleware(BaseHTTPMiddleware, dispatch=passing)])
+    browser = await browse(around)
+    asking = asyncio.create_task(browser.client.get("/task?wait=60"))
+    await until(lambda: memory.stats().waiting)
+    asking.cancel()
+    await until(lambda: passed or caplog.records)
+    assert passed == [204]
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 async def test_over_http2_events_come_and_a_client_that_leaves_frees_its_waiter(memory: Backend, browse: Open) -> None:
