@@ -15,7 +15,7 @@ import msgspec
 from aioresult import forks
 from aioresult.abc import Store
 from aioresult.batching import Batcher
-from aioresult.errors import ResultTimeout
+from aioresult.errors import AioResultError, ResultTimeout
 from aioresult.hub import Hub
 from aioresult.purging import Purging
 from aioresult.record import Record, check_task_id
@@ -201,7 +201,13 @@ class Runtimes:
 
     def current(self) -> Runtime:
         """Return the runtime of the running event loop."""
-        loop = asyncio.get_running_loop()
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise AioResultError(
+                "no event loop of asyncio is running in this thread: call this in a coroutine that asyncio or uvloop "
+                "runs; in blocking code, and in trio by trio.to_thread.run_sync, use aioresult.sync"
+            ) from None
         last = self._last
         if last is not None and last.loop is loop:
             return last

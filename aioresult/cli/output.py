@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
+import io
+import json
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +17,19 @@ from aioresult.errors import RemoteTaskError, TaskRevokedError
 from aioresult.record import EXTENDED_FIELDS, Record
 
 _OPTIONAL = ("children", "group_id", "parent_id", *EXTENDED_FIELDS, "stamps")
+
+
+def escape_what_cannot_be_printed() -> None:
+    """Let standard output escape characters that its encoding lacks, in the form that JSON has, too."""
+    codecs.register_error("aioresult", _escaped)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="aioresult")
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return json.dumps(error.object[error.start : error.end])[1:-1], error.end
 
 
 def print_line(line: str) -> None:

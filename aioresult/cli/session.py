@@ -16,7 +16,7 @@ import typer
 
 from aioresult.backend import Backend
 from aioresult.cli.exits import Exit, exit_for
-from aioresult.cli.output import print_error
+from aioresult.cli.output import escape_what_cannot_be_printed, print_error
 from aioresult.errors import AioResultError, BackendNotConfigured, SettingsError
 
 Url = Annotated[
@@ -104,6 +104,7 @@ class Session(msgspec.Struct, frozen=True):
     def execute(self, command: Callable[[], Coroutine[Any, Any, Exit]]) -> NoReturn:
         """Run ``command`` and exit with its code; for an error, print it in one line and exit with its code."""
         level = {0: logging.WARNING, 1: logging.INFO}.get(self.verbose, logging.DEBUG)
+        escape_what_cannot_be_printed()
         logging.basicConfig(level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
         try:

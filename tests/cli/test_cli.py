@@ -481,3 +481,25 @@ def test_sql_installs_and_removes_the_trigger(postgres_url: str) -> None:
     assert aioresult("sql", "install-trigger", "--all-states", url=postgres_url).code == 0
     assert aioresult("sql", "uninstall-trigger", url=postgres_url) == (0, "the trigger is removed\n", "")
     assert aioresult("sql", "uninstall-trigger", url=postgres_url) == (0, "there was no trigger\n", "")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+@pytest.mark.parametrize("command", [["tail"], ["get"], ["tail", "--json"]])
+def test_text_that_the_output_cannot_hold_is_escaped(tmp_path: Path, command: list[str], encoding: str) -> None:
+    """Half of a surrogate pair, or any letter where the terminal's encoding is ASCII."""
+    url = f"sqlite:///{tmp_path / 'results.db'}"
+    with Backend(url) as backend:
+        backend.append("task", "\ud800 and \xe9")
+        backend.mark_as_done("task", "\ud800 and \xe9")
+    finished = subprocess.run(
+        [*COMMAND, *command, "task"],
+        env={**environment(url), "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        timeout=2 * PATIENCE,
+        check=False,
+    )
+    assert (finished.returncode, finished.stderr) == (0, b"")
+    shown = finished.stdout.decode(encoding)
+    assert r"\ud800 and " in shown
+    if "--json" in command:
+        json.loads(shown)

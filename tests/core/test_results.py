@@ -7,7 +7,7 @@ import os
 import pickle
 import sys
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -18,6 +18,7 @@ import pytest_asyncio
 import aioresult
 import aioresult.sync
 from aioresult import (
+    AioResultError,
     AsyncResult,
     Backend,
     BackendNotConfigured,
@@ -475,3 +476,11 @@ def test_a_forked_child_starts_afresh(redis_url: str) -> None:
         assert await backend.AsyncResult("parent") == 1
 
     asyncio.run(parent())
+
+
+@pytest.mark.parametrize("call", [AsyncResult.get, AsyncResult.fetch, AsyncResult.revoke])
+def test_without_a_loop_of_asyncio_it_says_what_to_use(call: Callable[[Any], Coroutine[Any, Any, Any]]) -> None:
+    """Under trio, say, whose tasks are driven by another loop."""
+    coroutine = call(AsyncResult("task", Backend("memory://")))
+    with pytest.raises(AioResultError, match=r"no event loop of asyncio .* use aioresult\.sync"):
+        coroutine.send(None)

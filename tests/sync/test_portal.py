@@ -214,6 +214,37 @@ def test_a_forked_child_starts_afresh_and_leaves_the_parent_alone(
     assert run_script(FORK, url).splitlines() == ["child ends", "parent ends"]
 
 
+ITERATING = """
+import os, sys
+from aioresult import AioResultError
+from aioresult.sync import AsyncResult, configure
+
+backend = configure(sys.argv[1])
+backend.append("task", *range(1000))
+stream = AsyncResult("task").stream()
+for _ in range(32):
+    last = next(stream)
+child = os.fork()
+if child:
+    assert os.waitpid(child, 0) == (child, 0)
+    print("parent", next(stream).seq)
+    os._exit(0)
+try:
+    for _ in range(500):
+        next(stream)
+except AioResultError as error:
+    print(error)
+print("child", next(AsyncResult("task").stream(after=last.seq)).seq, flush=True)
+os._exit(0)
+"""
+
+
+def test_an_iterator_does_not_go_on_in_a_forked_child_and_says_so(redis_url: str) -> None:
+    said = run_script(ITERATING.replace("os._exit", "sys.stdout.flush(); os._exit"), redis_url).splitlines()
+    assert said[0].startswith("this iterator belongs to the process")
+    assert said[1:] == ["child 33", "parent 33"]
+
+
 EXIT = """
 import sys, threading
 from aioresult.sync import AsyncResult, configure
