@@ -78,7 +78,10 @@ class Channel:
         """Take news of the feed."""
         first, items = news.first, news.items
         if not first:
-            self.changes += 1
+            if news.gapless:
+                self.changes += 1
+            else:
+                self.doubt()
             self._wake()
             return
         last = first + len(items) - 1

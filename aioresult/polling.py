@@ -8,7 +8,7 @@ from typing import Any
 
 from aioresult.abc import Event, Feed, NewsSink
 from aioresult.record import Record
-from aioresult.stream import LOOK, Cursor, Page
+from aioresult.stream import CHANGED, Cursor, Page
 
 _GROWTH = 1.5
 
@@ -136,7 +136,7 @@ class PollingFeed(Feed):
             if task_id in self._followed and self._followed[task_id] != chunk.last:
                 self._followed[task_id] = chunk.last
                 self.pause = self._min_interval
-                self._tell(task_id, LOOK)
+                self._tell(task_id, CHANGED)
 
     def _is_news(self, record: Record) -> bool:
         appearance = record.appearance()

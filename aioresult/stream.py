@@ -95,14 +95,18 @@ class News(msgspec.Struct, frozen=True):
     Attributes:
         first: the number of the first of ``items``; 0 means that the receiver must read the stream.
         items: the new items as they are stored.
+        gapless: whether nothing can have happened unseen before; otherwise the stream may have been begun again.
     """
 
     first: int = 0
     items: Sequence[bytes] = ()
+    gapless: bool = True
 
 
 LOOK: Final = News()
 """There may be new items, or none; the reader must read the stream."""
+CHANGED: Final = News(gapless=False)
+"""The same, from a feed that looks now and then and does not see what happens in between."""
 REPEATED_AMONG: Final = 10_000
 """How many of the newest items are searched for items that a repeated append has stored already."""
 EMPTY: Final = Chunk(1, 0)

@@ -63,6 +63,14 @@ async def test_who_waits_is_told_although_the_new_stream_is_longer(at_once: bool
             await waiting
 
 
+async def test_who_is_polled_for_is_told_although_both_happened_between_two_reads() -> None:
+    async with Backend("memory://", push=False) as backend:
+        waiting = await waiting_for(await begun(backend), backend)
+        await asyncio.gather(backend.forget("task"), backend.append("task", *NEW))
+        with pytest.raises(StreamGap, match="after item 3"):
+            await waiting
+
+
 async def test_who_comes_then_reads_the_new_stream_beside_one_who_has_begun_the_old_one() -> None:
     async with Backend("memory://") as backend:
         old = await begun(backend)

@@ -215,7 +215,7 @@ def test_a_forked_child_starts_afresh_and_leaves_the_parent_alone(
 
 
 ITERATING = """
-import os, sys
+import os, signal, sys
 from aioresult import AioResultError
 from aioresult.sync import AsyncResult, configure
 
@@ -229,6 +229,7 @@ if child:
     assert os.waitpid(child, 0) == (child, 0)
     print("parent", next(stream).seq)
     os._exit(0)
+signal.alarm(60)  # ends a child that hangs
 try:
     for _ in range(500):
         next(stream)
