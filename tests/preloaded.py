@@ -260,12 +260,20 @@ def _take(descriptors: Sequence[int]) -> None:
         os.close(descriptor)
 
 
+def _open_output() -> None:
+    """Make the output's text streams as a new interpreter does: the present ones know the files of the parent."""
+    for name, number, buffering in (("stdout", 1, -1), ("stderr", 2, 1)):
+        old = getattr(sys, name)
+        setattr(sys, name, open(number, "w", buffering, old.encoding, old.errors, closefd=False))  # noqa: SIM115  (descriptors, open to the end)
+
+
 def _main(imports: str) -> None:
     importlib.import_module(imports)
     gc.freeze()  # what was imported is not looked through at the end of each process
     with socket.socket(fileno=0) as listening:
         request = _serve(listening)
     if request is not None:
+        _open_output()
         os.environ.clear()
         os.environ.update(request.environment)
         os.chdir(request.folder)
