@@ -56,7 +56,7 @@ def test_who_may_not_remove_the_trigger_is_told_the_command_for_that() -> None:
         connection.execute("CREATE ROLE worker LOGIN")
         connection.execute("GRANT SELECT ON celery_taskmeta TO worker")
         ended = aioresult("sql", "uninstall-trigger", url=server.url.replace("postgres@", "worker@"))
-    assert ended.code == 2
+    assert ended.code == 6
     assert "let the owner run `aioresult sql uninstall-trigger` once" in ended.err
 
 
@@ -130,8 +130,8 @@ def check_users(worker: str, web: str) -> None:
     assert aioresult("tail", "a", url=web).code == 0
     for command in (("revoke", "b"), ("forget", "a", "b"), ("purge",)):
         assert aioresult(*command, url=worker).code == 0
-        assert aioresult(*command, url=web).code == 2
-    assert aioresult("store", "c", url=web).code == 2
+        assert aioresult(*command, url=web).code == 6
+    assert aioresult("store", "c", url=web).code == 6
 
 
 def test_the_grants_of_the_page_suffice_on_postgresql() -> None:
