@@ -10,7 +10,7 @@ from aioresult import Backend
 from aioresult.integrations.asgi import PUBLIC, ResultsApp
 from aioresult.integrations.asgi.origins import is_own
 from tests.integrations.asgi.conftest import Open
-from tests.integrations.asgi.web import address
+from tests.integrations.asgi.test_websockets import address
 
 BY_TLS = {"X-Forwarded-Proto": "https"}
 """What a proxy that ends TLS says; uvicorn believes those on its own host."""
