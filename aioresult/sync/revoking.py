@@ -53,11 +53,12 @@ class Revocable(ABC):
         """Revoke the tasks that are not final.
 
         If a Celery application is known, all its workers are told not to run them, as by ``app.control.revoke``, which
-        waits for a broker for ever. Otherwise REVOKED is stored, see ``aioresult.AsyncResult.revoke``; Celery's arguments are then refused.
+        may wait for the broker for ever. Otherwise REVOKED is stored, see ``aioresult.AsyncResult.revoke``; Celery's
+        arguments are then refused.
 
         Args:
-            connection: kombu's connection to the broker; by default one of the application's pool. A text is the ``reason``, the first argument in asynchronous
-                code.
+            connection: kombu's connection to the broker; by default one of the application's pool. A text is the
+                ``reason``, the first argument in asynchronous code.
             terminate: also end the process that executes it.
             signal: the signal for that.
             wait: wait for the workers' replies.

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import copy
 from typing import Any, Final, TypeVar
 
+from aioresult.integrations.celery import internals
 from aioresult.integrations.celery.broker import Answers
 from aioresult.integrations.celery.protocols import App, BrokerConnection, Control, Producer
 
@@ -51,7 +52,7 @@ def broadcast(
 
 
 def _producer_over(given: BrokerConnection | None, app: App) -> AbstractContextManager[Producer]:
-    return app.producer_or_acquire() if given is None else nullcontext(given.Producer())
+    return app.producer_or_acquire() if given is None else nullcontext(internals.producer_over(given))
 
 
 def _pace(app: App) -> dict[str, Any]:

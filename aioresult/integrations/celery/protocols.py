@@ -29,10 +29,6 @@ class ResultNode(Protocol):
 class BrokerConnection(Protocol):
     """A connection to a broker, which need not be open."""
 
-    @property
-    def Producer(self) -> Callable[[], Any]:  # noqa: N802  (kombu's name)
-        """Make something that publishes over this connection."""
-
     def ensure_connection(self, **pace: Any) -> object:
         """Open it, if it is not."""
 

@@ -30,7 +30,9 @@ _ADVICE: Final = {
     "it may want TLS: say ssl_mode=REQUIRED in the URL": ("insecure transport",),
 }
 """Advice, by the lower-case texts of drivers and servers."""
-UNENCRYPTED: Final = "the connection has no TLS: if the account requires it, say ssl_mode=REQUIRED in the URL"
+UNENCRYPTED: Final = (
+    "the connection has no TLS: if the server or the account requires it, say ssl_mode=REQUIRED in the URL"
+)
 """The note on errors of connecting to a MySQL server without TLS; a refused login is not explained by the server."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
+from websockets.typing import Origin
 
 from aioresult import Backend
 from aioresult.integrations.asgi import PUBLIC, ResultsApp
@@ -32,10 +33,12 @@ async def test_a_page_without_tls_opens_no_socket_where_the_site_has_it(memory: 
     await memory.mark_as_done("task", 1)
     secure, plain = (str(browser.client.base_url.copy_with(scheme=scheme)).rstrip("/") for scheme in ("https", "http"))
     with pytest.raises(InvalidStatus) as refused:
-        async with connect(address(browser, "/task"), origin=plain, additional_headers=BY_TLS, proxy=None):
+        async with connect(address(browser, "/task"), origin=Origin(plain), additional_headers=BY_TLS, proxy=None):
             pass
     assert refused.value.response.status_code == 403
-    async with connect(address(browser, "/task"), origin=secure, additional_headers=BY_TLS, proxy=None) as socket:
+    async with connect(
+        address(browser, "/task"), origin=Origin(secure), additional_headers=BY_TLS, proxy=None
+    ) as socket:
         await socket.wait_closed()
     assert socket.close_code == 1000
 

@@ -17,6 +17,7 @@ from aioresult.stores.sqlalchemy.tables import COLUMNS
 class Id(str):
     """An id that counts how often it was put into a message."""
 
+    __slots__ = ()
     shown = 0
 
     def __repr__(self) -> str:
@@ -26,7 +27,7 @@ class Id(str):
 
 def row(task_id: str, **more: object) -> Row:
     """Return the row of a task that has succeeded; columns that are not given are NULL."""
-    usual = {"task_id": task_id, "status": "SUCCESS", "result": b"42", "date_done": datetime(2026, 11, 30)}
+    usual = {"task_id": task_id, "status": "SUCCESS", "result": b"42", "date_done": datetime(2026, 11, 30, tzinfo=UTC)}
     return tuple({**dict.fromkeys(COLUMNS), **usual, **more}.values())
 
 
