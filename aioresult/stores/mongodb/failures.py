@@ -64,8 +64,11 @@ def unavailable(exc: PyMongoError, location: str) -> StoreUnavailable:
 
 def translated(exc: PyMongoError, location: str) -> AioResultError:
     """Return the error to raise from ``exc``, the failure of a request."""
-    denied = isinstance(exc, OperationFailure) and exc.code == UNAUTHORIZED and _NOT_LOGGED_IN not in str(exc)
-    return AccessDenied(_describe(exc, location)) if denied else unavailable(exc, location)
+    if isinstance(exc, OperationFailure) and exc.code == UNAUTHORIZED and _NOT_LOGGED_IN not in str(exc):
+        return AccessDenied(
+            f"{location} does not permit that ({reason_of(exc)}); let the user have the role readWrite there"
+        )
+    return unavailable(exc, location)
 
 
 def _describe(exc: PyMongoError, location: str) -> str:
@@ -78,8 +81,6 @@ def _describe(exc: PyMongoError, location: str) -> str:
         )
     if code == UNAUTHORIZED and _NOT_LOGGED_IN in reason:
         return f"{location} asks for a user and a password, and none is in the URL or the settings ({reason})"
-    if code == UNAUTHORIZED:
-        return f"{location} does not permit that ({reason}); let the user have the role readWrite there"
     if isinstance(exc, OperationFailure):
         return f"{location} answered with an error: {reason} (code {code})"
     if isinstance(exc, ServerSelectionTimeoutError):
