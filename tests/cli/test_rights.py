@@ -70,8 +70,8 @@ def test_a_sequence_that_may_not_be_used_is_not_called_missing(mariadb_url: str)
         f"GRANT SELECT, INSERT, UPDATE ON {database}.celery_taskmeta TO clerk@'%'",
     )
     ended = aioresult("store", "a", url=mariadb_url.replace("aioresult:aioresult@", "clerk:pw@"))
-    assert ended.code == 2
-    assert "task_id_sequence, which does not exist, or which this database account may not use" in ended.err
+    assert ended.code == 6
+    assert "task_id_sequence, which this database account may not use" in ended.err
     assert "GRANT SELECT, INSERT ON" in ended.err
 
 
