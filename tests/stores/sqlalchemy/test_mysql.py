@@ -186,7 +186,7 @@ async def test_ids_that_a_collation_takes_for_the_same_are_never_mixed_up(
 async def test_a_sequence_that_does_not_exist_is_named(backend: Backend, mariadb_url: str) -> None:
     await create_tables(sql_store(backend))
     await asyncio.to_thread(mariadb.execute, mariadb_url, "DROP SEQUENCE task_id_sequence")
-    with pytest.raises(SettingsError, match=r"needs the sequence task_id_sequence, which does not exist$"):
+    with pytest.raises(SettingsError, match=r"needs the sequence task_id_sequence, which does not exist\n"):
         await backend.store_result("a", 1, "SUCCESS")
 
 
