@@ -108,7 +108,8 @@ class Store(ABC):
 
     Every method raises ``StoreUnavailable`` when the store cannot be reached, naming ``location``. Before that, a dead
     connection is replaced and the call repeated once, because an idle connection may have been cut. The three required
-    methods may raise ``PartlyUnavailable`` where some servers have answered and others have not.
+    methods may raise ``PartlyUnavailable`` where some servers have answered and others have not. ``AccessDenied`` says
+    that the store's user lacks a right.
 
     Attributes:
         loop_bound: whether an instance belongs to the event loop that first uses it. If false, one instance serves all
