@@ -106,10 +106,9 @@ class Store(ABC):
     first call, and is called by the batcher: for one kind of call at most ``lanes`` times at once, and never twice with
     the same id in one call. A ready-made store serves the first loop; ``another`` makes one for each other loop.
 
-    Every method raises ``StoreUnavailable`` when the store cannot be reached, naming ``location``. Before that, a dead
-    connection is replaced and the call repeated once, because an idle connection may have been cut. The three required
-    methods may raise ``PartlyUnavailable`` where some servers have answered and others have not. ``AccessDenied`` says
-    that the store's user lacks a right.
+    Every method raises ``StoreUnavailable`` when the store cannot be reached, naming ``location``, after it has replaced a
+    dead connection and repeated the call once, because an idle one may have been cut. A missing right is
+    ``AccessDenied``. The three required methods may raise ``PartlyUnavailable`` where only some servers have answered.
 
     Attributes:
         loop_bound: whether an instance belongs to the event loop that first uses it. If false, one instance serves all
