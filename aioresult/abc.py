@@ -106,8 +106,8 @@ class Store(ABC):
     first call, and is called by the batcher: for one kind of call at most ``lanes`` times at once, and never twice with
     the same id in one call. A ready-made store serves the first loop; ``another`` makes one for each other loop.
 
-    Every method raises ``StoreUnavailable`` when the store cannot be reached, naming ``location``, after it has replaced a
-    dead connection and repeated the call once, because an idle one may have been cut. A missing right is
+    Every method raises ``StoreUnavailable`` when the store cannot be reached, naming ``location``. Before that, a dead
+    connection is replaced and the call repeated once: an idle one may have been cut. A missing right is
     ``AccessDenied``. The three required methods may raise ``PartlyUnavailable`` where only some servers have answered.
 
     Attributes:
