@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import create_engine, make_url
 
 from aioresult import Backend, StreamEnded
-from aioresult.errors import SettingsError
+from aioresult.errors import AccessDenied
 from aioresult.stores.sqlalchemy.admin import create_tables
 from aioresult.stream import Append, Chunk, Cursor
 from aioresult.testing.conformance import eventually
@@ -245,7 +245,7 @@ async def test_an_account_that_may_not_create_the_table_is_told_what_to_run(work
         await owner.store_result("a", 1, "STARTED")
         on_postgresql(postgres_url, grant)
         on_postgresql(postgres_url, "GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO worker")
-        with pytest.raises(SettingsError, match=r"permission denied for schema public.*CREATE TABLE") as caught:
+        with pytest.raises(AccessDenied, match=r"permission denied for schema public.*CREATE TABLE") as caught:
             await worker.append("a", 1)
         await worker.store_result("b", 1, "SUCCESS")
         assert (await worker.fetch("b")).result == 1, "results work without it"
