@@ -34,7 +34,9 @@ class Channel:
 
     Attributes:
         id: the task's id.
-        changes: how many notifications have come after which there may be items that are unknown here.
+        changes: how many notifications have come after which there may be items that are unknown here. An eager channel
+            begins as if one had come. Any other is not read before the first one: that the subscription has taken
+            effect, or that the task is final.
         final: the task's final (or unreadable) record, once it is known.
         last: the highest number that is known to be stored.
         readers: how many there are.
@@ -45,9 +47,9 @@ class Channel:
         " changes final id last readers".split()
     )
 
-    def __init__(self, task_id: str, batcher: Batcher, codec: Codec, deadlines: Deadlines) -> None:
+    def __init__(self, task_id: str, batcher: Batcher, codec: Codec, deadlines: Deadlines, *, eager: bool) -> None:
         self.id = task_id
-        self.changes = 1
+        self.changes = int(eager)
         self.final: Record | None = None
         self.readers = 0
         self._batcher = batcher
@@ -127,7 +129,7 @@ class Channel:
 
     def lacks(self, cursor: int) -> bool:
         """Return whether the store has to be read to know what follows ``cursor``."""
-        return self._changes_known < self.changes or cursor != self.last
+        return self._changes_known < self.changes or (cursor != self.last and self.changes > 0)
 
     def check(self) -> None:
         """Raise the error that ended all waiting, if there is one."""
