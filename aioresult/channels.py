@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
+from functools import partial
 from typing import Final, cast
 
 from aioresult.batching import Batcher
@@ -26,7 +27,7 @@ Entry = Item | DecodeError
 """An item, or why it cannot be read."""
 
 Waiter = asyncio.Future[Page | None]
-"""What a reader waits for: the page that it requested, or ``None`` after a change or at its deadline."""
+"""What a reader waits for: the page after its cursor, or ``None`` after another change or at its deadline."""
 
 
 class Channel:
@@ -43,7 +44,7 @@ class Channel:
     """
 
     __slots__ = tuple(
-        "_batcher _changes_known _codec _deadlines _error _first _loop _waiters _window"
+        "_batcher _changes_known _codec _deadlines _error _first _loop _reading _waiters _window"
         " changes final id last readers".split()
     )
 
@@ -65,6 +66,8 @@ class Channel:
         self._error: Exception | None = None
         self._waiters: Waiter | set[Waiter] | None = None
         """The readers that wait: usually one, which is kept without a set."""
+        self._reading = False
+        """Whether a read is in flight for the readers that wait."""
 
     # --- called by the hub: no awaits ---
 
@@ -72,8 +75,7 @@ class Channel:
         """Take news of the feed."""
         first, items = news.first, news.items
         if not first:
-            self.changes += 1
-            self._wake()
+            self._change()
             return
         last = first + len(items) - 1
         if last <= self.last:
@@ -98,19 +100,45 @@ class Channel:
         """Take a state of the task. When it is final, all items appended before it are stored."""
         if record.ended:
             self.final = record
-            self.changes += 1
-            self._wake()
+            self._change()
 
     def fail(self, error: Exception) -> None:
         """Take the error that ended all waiting."""
         self._error = error
         self._wake()
 
-    def _wake(self) -> None:
+    def _change(self) -> None:
+        """Note that there may be items that are unknown here."""
+        self.changes += 1
+        if self._changes_known:
+            self._read_for_all()
+        else:  # nothing has been read yet, and each reader may begin at another item
+            self._wake()
+
+    def _read_for_all(self) -> None:
+        """Read what follows the newest item, where all readers that wait are. They are woken only if there is news."""
+        if self._waiters is not None and not self._reading:
+            self._reading = True
+            waiter = self.read(self.last, None)
+            waiter.add_done_callback(partial(self._have_read, self.changes, self.last))
+
+    def _have_read(self, changes: int, last: int, waiter: Waiter) -> None:
+        self._reading = False
+        page = None if waiter.cancelled() or waiter.exception() is not None else waiter.result()
+        if page is None or self.last != last:  # each reader reads for itself, and handles the error
+            self._wake()
+            return
+        if page.last != last or self.final is not None:
+            self._wake(page)
+        self.took(page, changes, last)
+        if self._changes_known < self.changes:
+            self._read_for_all()
+
+    def _wake(self, page: Page | None = None) -> None:
         waiters, self._waiters = self._waiters, None
         for waiter in waiters if isinstance(waiters, set) else (waiters,):
             if waiter is not None and not waiter.done():
-                waiter.set_result(None)
+                waiter.set_result(page)
 
     # --- called by readers ---
 
@@ -137,7 +165,10 @@ class Channel:
             raise self._error.with_traceback(None)  # all readers share the error: begin its traceback here
 
     def wait(self, deadline: float | None) -> Waiter:
-        """Return a future that is set after a change, or at ``deadline``. The caller must pass it to ``leave``."""
+        """Return a future that is set after a change, or at ``deadline``. The caller must pass it to ``leave``.
+
+        The caller has everything that is known here: ``lacks`` is false.
+        """
         self.check()
         waiter: Waiter = self._loop.create_future()
         waiters = self._waiters
@@ -179,4 +210,6 @@ class Channel:
             self._first = page.last + 1
             self.last = page.last
             self._wake()
-        self.last = max(self.last, page.last)
+        elif page.last > self.last:  # whoever waits has not got these items
+            self.last = page.last
+            self._wake()

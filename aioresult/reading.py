@@ -58,9 +58,11 @@ class Reader:
             else:
                 waiter = channel.wait(deadline)
                 try:
-                    await waiter
+                    page = await waiter
                 finally:
                     channel.leave(waiter, deadline)
+                if page is not None and (entries := items_behind(self._id, cursor, page)):
+                    break
         return self._taken(entries)
 
     async def _read(self, channel: Channel, deadline: float | None) -> Collection[Entry]:

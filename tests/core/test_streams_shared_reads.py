@@ -141,6 +141,32 @@ async def test_of_a_crowd_only_the_first_streams_are_read_before_the_subscriptio
         assert await asyncio.gather(*readers) == [[(1, "later")]] * MANY
 
 
+async def test_readers_that_wait_are_read_for_together_and_woken_by_news_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their notifications may be lost: one read for all of them finds that out, and has what they lack."""
+    store = FaultyStore()
+    async with Backend(store) as backend:
+        await backend.append("t", "one")
+        readers = [asyncio.create_task(read(backend, "t")) for _ in range(MANY)]
+        await _come_to_rest()
+        hub, batcher = backend._runtime.hub, backend._runtime.batcher
+        asked: list[Cursor] = []
+        read_stream = batcher.read_stream
+        monkeypatch.setattr(batcher, "read_stream", lambda cursor: asked.append(cursor) or read_stream(cursor))
+        hub.read_all()
+        await _come_to_rest()
+        assert [cursor.after for cursor in asked] == [1]
+        store.deaf = True
+        await backend.append("t", "two")
+        hub.read_all()
+        await _come_to_rest()
+        assert [cursor.after for cursor in asked] == [1, 1]
+        store.deaf = False
+        await backend.append("t", "three")
+        await backend.mark_as_done("t", None)
+        assert await asyncio.gather(*readers) == [numbered(["one", "two", "three"])] * MANY
+        assert [(cursor.after, cursor.final) for cursor in asked[2:]] == [(3, True)]
+
+
 class UnsubscribableStore(MemoryStore):
     """Can be read, but opens no feed."""
 

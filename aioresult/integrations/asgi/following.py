@@ -11,7 +11,7 @@ from aioresult.reading import Reader
 from aioresult.record import Record
 from aioresult.runtime import Runtime
 from aioresult.states import PENDING
-from aioresult.stream import Item
+from aioresult.stream import Item, Page, items_behind
 from aioresult.waiting import Inbox
 
 UNREAD_STATES: Final = 100
@@ -65,10 +65,13 @@ class StreamFollower(Reader):
         if self.final is not None:
             return await self.next(deadline)
         channel = self._channel or self._open()
+        page: Page | None = None
         while True:
             if (state := self._due_state(channel)) is not None:
                 return state
             entries = channel.window_after(self._cursor)
+            if not entries and page is not None:
+                entries = items_behind(self._id, self._cursor, page)
             if not entries and channel.lacks(self._cursor):
                 entries = await self._read(channel, deadline)
             if entries:
@@ -79,7 +82,7 @@ class StreamFollower(Reader):
             if self._woken or self._runtime.loop.time() >= deadline:
                 return ()
             if not self._states and not channel.lacks(self._cursor):
-                await self._pause(channel, deadline)
+                page = await self._pause(channel, deadline)
 
     def wake(self) -> None:
         """Make ``step`` return now, and not wait any more."""
@@ -102,15 +105,16 @@ class StreamFollower(Reader):
         """Return those of ``entries`` that belong before the next state."""
         return list(entries)[: self._states[0][0] - self._cursor] if self._states else entries
 
-    async def _pause(self, channel: Channel, deadline: float) -> None:
-        """Wait for items, a state, the end or ``deadline``."""
+    async def _pause(self, channel: Channel, deadline: float) -> Page | None:
+        """Wait for items, a state, the end or ``deadline``; return the page of items, if one was read."""
         self._waiter = waiter = channel.wait(deadline)
         try:
-            await waiter
+            page = await waiter
         finally:
             self._waiter = None
             channel.leave(waiter, deadline)
         channel.check()
+        return page
 
     def close(self) -> None:
         if self._channel is not None:
