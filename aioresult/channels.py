@@ -67,7 +67,7 @@ class Channel:
         self._waiters: Waiter | set[Waiter] | None = None
         """The readers that wait: usually one, which is kept without a set."""
         self._reading = False
-        """Whether a read is in flight for the readers that wait."""
+        """Whether a read for the readers that wait is planned or in flight."""
 
     # --- called by the hub: no awaits ---
 
@@ -111,16 +111,23 @@ class Channel:
         """Note that there may be items that are unknown here."""
         self.changes += 1
         if self._changes_known:
-            self._read_for_all()
+            self._catch_up()
         else:  # nothing has been read yet, and each reader may begin at another item
             self._wake()
 
-    def _read_for_all(self) -> None:
-        """Read what follows the newest item, where all readers that wait are. They are woken only if there is news."""
-        if self._waiters is not None and not self._reading:
+    def _catch_up(self) -> None:
+        """Read soon for all readers that wait, and wake them only if there is news."""
+        if self._waiters and not self._reading:
             self._reading = True
+            self._loop.call_soon(self._read_for_all)  # not now, because several changes may come in one turn
+
+    def _read_for_all(self) -> None:
+        """Read what follows the newest item, where all readers that wait are."""
+        if self._waiters:
             waiter = self.read(self.last, None)
             waiter.add_done_callback(partial(self._have_read, self.changes, self.last))
+        else:
+            self._reading = False
 
     def _have_read(self, changes: int, last: int, waiter: Waiter) -> None:
         self._reading = False
@@ -132,7 +139,7 @@ class Channel:
             self._wake(page)
         self.took(page, changes, last)
         if self._changes_known < self.changes:
-            self._read_for_all()
+            self._catch_up()
 
     def _wake(self, page: Page | None = None) -> None:
         waiters, self._waiters = self._waiters, None
