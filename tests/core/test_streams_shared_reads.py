@@ -19,7 +19,7 @@ from aioresult.codec import Codec
 from aioresult.codec.payloads import Payload
 from aioresult.settings import make_settings
 from aioresult.stores.memory import MemoryStore
-from aioresult.stream import LOOK, Chunk, Cursor, Item
+from aioresult.stream import LOOK, Chunk, Cursor, Item, Page
 from aioresult.testing import FaultyStore
 from aioresult.testing.conformance import eventually
 from aioresult.testing.streams import numbered, read
@@ -151,7 +151,12 @@ async def test_readers_that_wait_are_read_for_together_and_woken_by_news_only(mo
         hub, batcher = backend._runtime.hub, backend._runtime.batcher
         asked: list[Cursor] = []
         read_stream = batcher.read_stream
-        monkeypatch.setattr(batcher, "read_stream", lambda cursor: asked.append(cursor) or read_stream(cursor))
+
+        def note(cursor: Cursor) -> asyncio.Future[Page]:
+            asked.append(cursor)
+            return read_stream(cursor)
+
+        monkeypatch.setattr(batcher, "read_stream", note)
         for _ in range(3):
             hub.read_all()
         await _come_to_rest()
