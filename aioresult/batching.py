@@ -40,7 +40,14 @@ class _StreamReadLane(Lane[Cursor, Page]):
     """Reads of streams. Readers at the same position share one read and its decoded items."""
 
     def _take(self) -> list[Submitted[Cursor, Page]]:
-        batch, self._pending = self._pending[:_MAX_CURSORS], self._pending[_MAX_CURSORS:]
+        cursors: set[Cursor] = set()
+        count = 0
+        for cursor, _ in self._pending:
+            if len(cursors) == _MAX_CURSORS and cursor not in cursors:
+                break
+            cursors.add(cursor)
+            count += 1
+        batch, self._pending = self._pending[:count], self._pending[count:]
         return batch
 
     async def _make(self, batch: list[Submitted[Cursor, Page]]) -> None:

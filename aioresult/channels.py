@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Final, cast
 
 from aioresult.batching import Batcher
@@ -30,7 +31,7 @@ Entry = Item | DecodeError
 """An item, or why it cannot be read."""
 
 Waiter = asyncio.Future[Page | None]
-"""What a reader waits for: the page that it requested, or ``None`` after a change or at its deadline."""
+"""What a reader waits for: the page after its cursor, or ``None`` after another change or at its deadline."""
 
 
 class Channel:
@@ -38,7 +39,9 @@ class Channel:
 
     Attributes:
         id: the task's id.
-        changes: how many notifications have come after which there may be items that are unknown here.
+        changes: how many notifications have come after which there may be items that are unknown here. An eager channel
+            begins as if one had come. Any other is not read before the first one: that the subscription has taken
+            effect, or that the task is final.
         doubts: how often the stream may have been deleted and begun again, with the same numbers for other items.
         final: the task's final (or unreadable) record, once it is known.
         limit: the most items that the next read returns.
@@ -47,13 +50,13 @@ class Channel:
     """
 
     __slots__ = tuple(
-        "_batcher _changes_known _codec _deadlines _error _first _loop _waiters _window"
+        "_batcher _changes_known _codec _deadlines _doubted _error _first _loop _reading _waiters _window"
         " changes doubts final id last limit readers".split()
     )
 
-    def __init__(self, task_id: str, batcher: Batcher, codec: Codec, deadlines: Deadlines) -> None:
+    def __init__(self, task_id: str, batcher: Batcher, codec: Codec, deadlines: Deadlines, *, eager: bool) -> None:
         self.id = task_id
-        self.changes = 1
+        self.changes = int(eager)
         self.doubts = 0
         self.limit = _FIRST_PAGE
         self.final: Record | None = None
@@ -68,9 +71,13 @@ class Channel:
         self.last = 0
         self._changes_known = 0
         """How many of the changes were followed by a read."""
+        self._doubted = False
+        """Whether there has been a doubt since the readers that wait began to wait."""
         self._error: Exception | None = None
         self._waiters: Waiter | set[Waiter] | None = None
         """The readers that wait: usually one, which is kept without a set."""
+        self._reading = False
+        """Whether a read for the readers that wait is planned or in flight."""
 
     # --- called by the hub: no awaits ---
 
@@ -78,11 +85,9 @@ class Channel:
         """Take news of the feed."""
         first, items = news.first, news.items
         if not first:
-            if news.gapless:
-                self.changes += 1
-            else:
+            if not news.gapless:
                 self.doubt()
-            self._wake()
+            self._change()
             return
         last = first + len(items) - 1
         if first == 1 and self.last:
@@ -110,6 +115,7 @@ class Channel:
         """Note that the stream may have been deleted and begun again: nothing that is known here may be given."""
         self.doubts += 1
         self.changes += 1
+        self._doubted = True
         self._window.clear()
         self._first = self.last + 1
 
@@ -117,19 +123,53 @@ class Channel:
         """Take a state of the task. When it is final, all items appended before it are stored."""
         if record.ended:
             self.final = record
-            self.changes += 1
-            self._wake()
+            self._change()
 
     def fail(self, error: Exception) -> None:
         """Take the error that ended all waiting."""
         self._error = error
         self._wake()
 
-    def _wake(self) -> None:
+    def _change(self) -> None:
+        """Note that there may be items that are unknown here."""
+        self.changes += 1
+        if self._changes_known and not self._doubted:
+            self._catch_up()
+        else:  # each reader may begin at another item, or has to look whether its last one is still there
+            self._wake()
+
+    def _catch_up(self) -> None:
+        """Read soon for all readers that wait, and wake them only if there is news."""
+        if self._waiters and not self._reading:
+            self._reading = True
+            self._loop.call_soon(self._read_for_all)  # not now, because several changes may come in one turn
+
+    def _read_for_all(self) -> None:
+        """Read what follows the newest item, where all readers that wait are."""
+        if self._waiters:
+            waiter = self.read(self.last, None)
+            waiter.add_done_callback(partial(self._have_read, self.changes, self.last, self.doubts))
+        else:
+            self._reading = False
+
+    def _have_read(self, changes: int, last: int, doubts: int, waiter: Waiter) -> None:
+        self._reading = False
+        page = None if waiter.cancelled() or waiter.exception() is not None else waiter.result()
+        if page is None or (self.last, self.doubts) != (last, doubts):  # each reader has to read for itself
+            self._wake()
+            return
+        if page.last != last or self.final is not None:
+            self._wake(page)
+        self.took(page, changes, last)
+        if self._changes_known < self.changes:
+            self._catch_up()
+
+    def _wake(self, page: Page | None = None) -> None:
         waiters, self._waiters = self._waiters, None
+        self._doubted = False
         for waiter in waiters if isinstance(waiters, set) else (waiters,):
             if waiter is not None and not waiter.done():
-                waiter.set_result(None)
+                waiter.set_result(page)
 
     # --- called by readers ---
 
@@ -140,7 +180,7 @@ class Channel:
 
     def lacks(self, cursor: int) -> bool:
         """Return whether the store has to be read to know what follows ``cursor``."""
-        return self._changes_known < self.changes or cursor != self.last
+        return self._changes_known < self.changes or (cursor != self.last and self.changes > 0)
 
     def check(self) -> None:
         """Raise the error that ended all waiting, if there is one."""
@@ -148,7 +188,10 @@ class Channel:
             raise self._error.with_traceback(None)  # all readers share the error: begin its traceback here
 
     def wait(self, deadline: float | None) -> Waiter:
-        """Return a future that is set after a change, or at ``deadline``. The caller must pass it to ``leave``."""
+        """Return a future that is set after a change, or at ``deadline``. The caller must pass it to ``leave``.
+
+        The caller has everything that is known here: ``lacks`` is false.
+        """
         self.check()
         waiter: Waiter = self._loop.create_future()
         waiters = self._waiters
@@ -192,4 +235,6 @@ class Channel:
             self.last = page.last
             self.doubt()
             self._wake()
-        self.last = max(self.last, page.last)
+        elif page.last > self.last:  # whoever waits has not got these items
+            self.last = page.last
+            self._wake()

@@ -71,9 +71,11 @@ class Reader:
             else:
                 waiter = channel.wait(deadline)
                 try:
-                    await waiter
+                    page = await waiter
                 finally:
                     channel.leave(waiter, deadline)
+                if entries := self._in_page(channel, page):
+                    break
         return self._taken(entries)
 
     def _open(self) -> Channel:
@@ -94,6 +96,12 @@ class Reader:
 
     def _in_window(self, channel: Channel) -> Sequence[Entry]:
         return channel.window_after(self._cursor) if self._sure == channel.doubts else ()
+
+    def _in_page(self, channel: Channel, page: Page | None) -> Sequence[Entry]:
+        """Return what follows from a page that the channel has read for its readers."""
+        if page is None or self._sure != channel.doubts:
+            return ()
+        return items_behind(self._id, self._cursor, page)
 
     def _lacks(self, channel: Channel) -> bool:
         """Return whether the store has to be read to know what follows."""

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Collection
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
@@ -140,9 +141,11 @@ STEPS = [
 ]  # fmt: skip
 
 
-@given(steps=st.lists(st.sampled_from(STEPS), max_size=40), seed=st.integers(0, 10**6))
-@settings(max_examples=150, deadline=None)
-def test_every_reader_sees_every_item_once_and_in_order(steps: list[str], seed: int) -> None:
+@given(steps=st.lists(st.sampled_from(STEPS), max_size=40), seed=st.integers(0, 10**6), eager=st.booleans())
+@settings(max_examples=200, deadline=None)
+def test_every_reader_sees_every_item_once_and_in_order(steps: list[str], seed: int, eager: bool) -> None:
+    """Also as one of a crowd, whose streams are first read when their subscriptions have taken effect."""
+
     async def run() -> None:
         random.seed(seed)
         world = World()
@@ -162,7 +165,8 @@ def test_every_reader_sees_every_item_once_and_in_order(steps: list[str], seed: 
             assert [reader.seen for reader in world.readers] == [world.expected()] * len(world.readers)
             assert world.backend._runtime.hub.waiting == 0
 
-    asyncio.run(run())
+    with mock.patch("aioresult.hub._EAGER", 100 if eager else 0):
+        asyncio.run(run())
 
 
 @given(limit=st.integers(1, 10), calls=st.lists(st.integers(1, 8), min_size=1, max_size=12), after=st.integers(0, 60))

@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 
 from aioresult import AsyncResult, Backend, StoreUnavailable
+from aioresult.abc import Feed
 from aioresult.codec import Codec
 from aioresult.codec.payloads import Payload
 from aioresult.settings import make_settings
 from aioresult.stores.memory import MemoryStore
-from aioresult.stream import LOOK, Chunk, Cursor, Item
+from aioresult.stream import LOOK, Chunk, Cursor, Item, Page
 from aioresult.testing import FaultyStore
 from aioresult.testing.conformance import eventually
 from aioresult.testing.streams import numbered, read
@@ -77,6 +78,17 @@ async def test_readers_that_come_together_are_answered_by_one_read_of_each_page(
     assert store.codec.decoded <= 2 * 1200
 
 
+async def test_any_number_of_readers_of_one_stream_share_one_read() -> None:
+    store = CountingStore()
+    async with Backend(store) as backend:
+        await backend.append("t", "stored")
+        readers = [asyncio.create_task(read(backend, "t")) for _ in range(MANY)]
+        await _come_to_rest()
+        assert len(store.cursors) <= 3  # at once; after the subscription; and an item later
+        await backend.mark_as_done("t", None)
+        assert await asyncio.gather(*readers) == [[(1, "stored")]] * MANY
+
+
 @pytest.mark.all_loops
 async def test_readers_that_are_cancelled_together_all_end() -> None:
     store = SilentStore()
@@ -90,6 +102,92 @@ async def test_readers_that_are_cancelled_together_all_end() -> None:
         done, _ = await asyncio.wait(readers, timeout=10)
         assert len(done) == len(readers)
         assert all(reader.cancelled() for reader in done)
+
+
+async def _come_to_rest() -> None:
+    """Let everything happen that has been begun: the store in memory needs no time, only turns of the loop."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+class SlowStore(CountingStore):
+    """Answers the first read of streams when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answer = asyncio.Event()
+
+    async def read_many(self, cursors: Sequence[Cursor]) -> Sequence[Chunk]:
+        chunks = await super().read_many(cursors)
+        await self.answer.wait()
+        return chunks
+
+
+async def test_of_a_crowd_only_the_first_streams_are_read_before_the_subscription() -> None:
+    store = SlowStore()
+    ids = [f"t{number}" for number in range(MANY)]
+    async with Backend(store) as backend:
+        readers = [asyncio.create_task(read(backend, task_id)) for task_id in ids]
+        await _come_to_rest()
+        assert backend.stats().watched == MANY
+        early = len(store.cursors)
+        assert 0 < early <= MANY / 10
+        store.answer.set()
+        await _come_to_rest()
+        assert sorted({cursor.id for cursor in store.cursors}) == sorted(ids)
+        assert len(store.cursors) == MANY + early
+        await asyncio.gather(*(backend.append(task_id, "later") for task_id in ids))
+        await asyncio.gather(*(backend.mark_as_done(task_id, None) for task_id in ids))
+        assert await asyncio.gather(*readers) == [[(1, "later")]] * MANY
+
+
+async def test_readers_that_wait_are_read_for_together_and_woken_by_news_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their notifications may be lost: one read for all of them finds that out, and has what they lack."""
+    store = FaultyStore()
+    async with Backend(store) as backend:
+        await backend.append("t", "one")
+        readers = [asyncio.create_task(read(backend, "t")) for _ in range(MANY)]
+        await _come_to_rest()
+        hub, batcher = backend._runtime.hub, backend._runtime.batcher
+        asked: list[Cursor] = []
+        read_stream = batcher.read_stream
+
+        def note(cursor: Cursor) -> asyncio.Future[Page]:
+            asked.append(cursor)
+            return read_stream(cursor)
+
+        monkeypatch.setattr(batcher, "read_stream", note)
+        for _ in range(3):
+            hub.read_all()
+        await _come_to_rest()
+        assert [cursor.after for cursor in asked] == [1]
+        store.deaf = True
+        await backend.append("t", "two")
+        hub.read_all()
+        await _come_to_rest()
+        assert [cursor.after for cursor in asked] == [1, 1]
+        store.deaf = False
+        await backend.append("t", "three")
+        await backend.mark_as_done("t", None)
+        assert await asyncio.gather(*readers) == [numbered(["one", "two", "three"])] * MANY
+        assert [(cursor.after, cursor.final) for cursor in asked[2:]] == [(3, True)]
+
+
+class UnsubscribableStore(MemoryStore):
+    """Can be read, but opens no feed."""
+
+    async def feed(self) -> Feed:
+        raise StoreUnavailable("memory:// opens no feed on purpose")
+
+
+async def test_a_crowd_reads_what_is_stored_also_where_subscribing_fails() -> None:
+    async with Backend(UnsubscribableStore("memory://", make_settings({"fallback_interval": 1e6}))) as backend:
+        ids = [f"t{number}" for number in range(MANY)]
+        await asyncio.gather(*(backend.append(task_id, "stored") for task_id in ids))
+        streams = [backend.AsyncResult(task_id).stream() for task_id in ids]
+        items = await asyncio.gather(*(anext(stream) for stream in streams))
+        assert [item.value for item in items] == ["stored"] * MANY
+        await asyncio.gather(*(stream.aclose() for stream in streams))
 
 
 async def _follow(backend: Backend, task_id: str, timeout: float | None) -> None:

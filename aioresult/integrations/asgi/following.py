@@ -11,7 +11,7 @@ from aioresult.reading import Reader
 from aioresult.record import Record
 from aioresult.runtime import Runtime
 from aioresult.states import PENDING
-from aioresult.stream import Item
+from aioresult.stream import Item, Page
 from aioresult.waiting import Inbox
 
 UNREAD_STATES: Final = 100
@@ -63,10 +63,11 @@ class StreamFollower(Reader):
             StreamGap, DecodeError, StoreUnavailable: as ``next`` does.
         """
         channel = self._channel or self._open()
+        page: Page | None = None
         while True:
             if (state := self._due_state(channel)) is not None:
                 return state
-            entries = self._in_window(channel)
+            entries = self._in_window(channel) or self._in_page(channel, page)
             if not entries and self._lacks(channel):
                 entries = await self._read(channel, deadline)
             if entries:
@@ -77,7 +78,7 @@ class StreamFollower(Reader):
             if self._woken or self._runtime.loop.time() >= deadline:
                 return ()
             if not self._states and not self._lacks(channel):
-                await self._pause(channel, deadline)
+                page = await self._pause(channel, deadline)
 
     def wake(self) -> None:
         """Make ``step`` return now, and not wait any more."""
@@ -104,15 +105,16 @@ class StreamFollower(Reader):
         """Return those of ``entries`` that belong before the next state."""
         return entries[: self._states[0][0] - self._cursor] if self._states else entries
 
-    async def _pause(self, channel: Channel, deadline: float) -> None:
-        """Wait for items, a state, the end or ``deadline``."""
+    async def _pause(self, channel: Channel, deadline: float) -> Page | None:
+        """Wait for items, a state, the end or ``deadline``; return the page of items, if one was read."""
         self._waiter = waiter = channel.wait(deadline)
         try:
-            await waiter
+            page = await waiter
         finally:
             self._waiter = None
             channel.leave(waiter, deadline)
         channel.check()
+        return page
 
     def close(self) -> None:
         if self._channel is not None:

@@ -6,8 +6,9 @@ item as `` <length>:<item>``; without items if they are too large to be sent to 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import sha1
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -21,6 +22,8 @@ from aioresult.stores.redis.scripts import CLASSIC, ENDED, FULL, bulk
 from aioresult.stores.redis.wire import Reply, pack
 from aioresult.stream import EMPTY, LOOK, Append, Chunk, Cursor, News, stream_ended, stream_full
 
+_UNREAD: Final = -1
+"""In place of the number of deleted items: it is read together with the items."""
 _NOTHING_SPECIAL: Final = bulk("", "")
 """The arguments for an append that is not repeated and expects no certain record."""
 
@@ -61,6 +64,14 @@ def news_of(message: bytes) -> News:
         items.append(rest[colon + 1 : end])
         size = end
     return News(int(number), items)
+
+
+def _whole(stored: Sequence[bytes], limit: int) -> tuple[Chunk | None, int]:
+    """Return the chunk in the first ``limit + 1`` elements of a list, if these are all, and how many were deleted."""
+    if not stored:
+        return EMPTY, 0
+    deleted, items = int(stored[0]), stored[1:]
+    return Chunk(deleted + 1, deleted + len(items), items) if len(items) < limit else None, deleted
 
 
 class _Call(msgspec.Struct, eq=False):
@@ -139,18 +150,22 @@ class StreamStore(KeyedStore):
         return False
 
     async def read_many(self, cursors: Sequence[Cursor]) -> list[Chunk]:
-        """Read by a few plain commands for each cursor, all in one buffer.
+        """Read by plain commands for each cursor, all in one buffer.
 
-        The number of deleted items is read before and after the items. If both differ from the assumed number, other
-        items were read than intended, and the read is repeated.
+        One command reads a stream from its beginning, which is enough if it also reads its end. Otherwise the number of
+        deleted items is read before and after the items. If both differ from the assumed number, other items were read
+        than intended, and the read is repeated.
         """
-        deleted = [0] * len(cursors)
+        deleted = [_UNREAD if cursor.limit and not cursor.after else 0 for cursor in cursors]
         chunks: list[Chunk | None] = [None] * len(cursors)
         while pending := [index for index, chunk in enumerate(chunks) if chunk is None]:
             commands = [command for index in pending for command in self._reading(cursors[index], deleted[index])]
-            replies: list[Any] = [self._checked(reply) for reply in await self._run(commands)]
-            for position, index in enumerate(pending):
-                before, items, length, after = replies[4 * position : 4 * position + 4]
+            replies: Iterator[Any] = map(self._checked, await self._run(commands))
+            for index in pending:
+                if deleted[index] == _UNREAD:
+                    chunks[index], deleted[index] = _whole(next(replies), cursors[index].limit)
+                    continue
+                before, items, length, after = islice(replies, 4)
                 if before is None or after is None:
                     chunks[index] = EMPTY
                 elif int(before) == int(after) == deleted[index]:
@@ -161,6 +176,8 @@ class StreamStore(KeyedStore):
 
     def _reading(self, cursor: Cursor, deleted: int) -> list[tuple[str, bytes]]:
         key = self._stream_key(cursor.id)
+        if deleted == _UNREAD:
+            return [(key, pack("LRANGE", key, "0", str(cursor.limit)))]
         start = max(cursor.after - deleted, 0) + 1
         number = pack("LINDEX", key, "0")
         items = pack("LRANGE", key, str(start), str(start + cursor.limit - 1))

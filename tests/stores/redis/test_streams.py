@@ -13,9 +13,14 @@ from redis.crc import key_slot
 
 from aioresult import AccessDenied, Backend, InvalidTaskId, StreamEnded
 from aioresult.stores.redis.streams import news_of, sharing_slot
-from aioresult.stream import LOOK, News
+from aioresult.stream import LOOK, Cursor, News
+from aioresult.testing.conformance import eventually
 from aioresult.testing.streams import numbered, read
 from tests.servers import RedisServer
+
+READERS = 500
+FEW = 50
+"""The commands of all readers together: connecting, subscribing, reading the states."""
 
 
 @pytest.fixture
@@ -91,6 +96,60 @@ async def test_a_server_that_has_forgotten_its_scripts_is_given_them_again(backe
     await backend.append("t", 1)
     await client.script_flush()
     assert list(await asyncio.gather(backend.append("t", 2), backend.append("u", 1))) == [2, 1]
+
+
+async def test_many_readers_that_come_at_once_take_about_one_command_each(
+    backend: Backend, client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the first ones read twice: at once, and again when the subscription has taken effect."""
+
+    async def commands() -> int:
+        found = await client.info("commandstats")
+        return sum(counts["calls"] for name, counts in found.items() if name not in ("cmdstat_info", "cmdstat_ping"))
+
+    async def have_joined() -> bool:
+        channels = backend._runtime.hub._channels
+        return len(told) == READERS and not any(channel.lacks(0) for channel in channels.values())
+
+    told: set[str] = set()
+    hub = backend._runtime.hub
+    tell = hub.tell
+
+    def note(task_id: str, news: News) -> None:
+        told.add(task_id)
+        tell(task_id, news)
+
+    monkeypatch.setattr(hub, "tell", note)
+    ids = [f"t{number}" for number in range(READERS)]
+    await backend.append("warm", 1)
+    before = await commands()
+    readers = [asyncio.create_task(read(backend, task_id)) for task_id in ids]
+    await eventually(have_joined)
+    assert await commands() - before <= 1.2 * READERS + FEW
+    await asyncio.gather(*(backend.append(task_id, "item") for task_id in ids))
+    await asyncio.gather(*(backend.mark_as_done(task_id, None) for task_id in ids))
+    assert await asyncio.gather(*readers) == [[(1, "item")]] * READERS
+
+
+@pytest.mark.parametrize("trimmed", [0, 7])
+async def test_one_command_reads_all_of_a_short_stream(redis_url: str, trimmed: int) -> None:
+    """From its beginning; of a longer one, the numbers are read as well."""
+    async with Backend(redis_url, stream_max_items=5, stream_trim=True) as backend:
+        store = backend._runtime.store
+        await backend.append("t", *range(5 + trimmed))
+        for limit, commands in ((4, 5), (5, 5), (6, 1)):
+            before = store.commands
+            (chunk,) = await store.read_many([Cursor("t", 0, limit)])
+            assert store.commands - before == commands
+            assert (chunk.oldest, chunk.last, len(chunk.items)) == (1 + trimmed, 5 + trimmed, min(limit, 5))
+        mixed = [Cursor("t", 0, 6), Cursor("t", trimmed + 2, 6), Cursor("none", 0, 6), Cursor("t", 0, 0)]
+        chunks = await store.read_many(mixed)
+        assert [(chunk.oldest, chunk.last, len(chunk.items)) for chunk in chunks] == [
+            (1 + trimmed, 5 + trimmed, 5),
+            (1 + trimmed, 5 + trimmed, 3),
+            (1, 0, 0),
+            (1 + trimmed, 5 + trimmed, 0),
+        ]
 
 
 async def test_many_items_of_one_call_are_one_step(backend: Backend) -> None:
