@@ -103,9 +103,9 @@ def target_of(url: str, settings: Settings) -> Target:
     }
     if hosts or host or port:
         driver_url = _with_hosts(driver_url, hosts or host or "localhost", port or 27017)
-    options = {"username": extra.pop("user", None), "password": extra.pop("password", None)}
-    options = {name: value for name, value in options.items() if value}
-    options |= {**extra.pop("options", {}), **extra}
+    user = {"username": extra.pop("user", None), "password": extra.pop("password", None)}
+    options = {name: value for name, value in user.items() if value} | extra.pop("options", {}) | extra
+    options.pop("connect", None)  # it is for blocking clients, which connect at once without it
     _check_options(options)
     return Target(
         url=driver_url,
@@ -186,7 +186,7 @@ def _hosts_of(url: str) -> str:
 
 def _check_options(options: Mapping[str, Any]) -> None:
     for name, value in options.items():
-        if name in ("host", "port", "connect"):
+        if name in ("host", "port"):
             raise SettingsError(f"mongodb_backend_settings: the option {name!r} is not known here")
         try:
             pymongo.common.validate(name, value)

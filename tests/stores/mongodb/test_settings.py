@@ -145,6 +145,15 @@ def test_an_option_that_the_client_does_not_know_is_refused_by_name(mongodb: dic
 
 
 @pytest.mark.parametrize("scheme", DRIVERS)
+@pytest.mark.parametrize("mongodb", [{"connect": False}, {"options": {"connect": True}}])
+async def test_when_a_blocking_client_would_connect_says_nothing_here(
+    scheme: str, mongodb: dict[str, Any], mongo_url: str
+) -> None:
+    async with Backend(mongo_url.replace("mongodb", scheme, 1), mongodb_backend_settings=mongodb) as backend:
+        assert await backend.store_result("a", 1, "SUCCESS")
+
+
+@pytest.mark.parametrize("scheme", DRIVERS)
 @pytest.mark.parametrize(
     ("options", "error"),
     [
