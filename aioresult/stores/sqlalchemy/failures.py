@@ -24,7 +24,8 @@ _CONFLICT: Final = {"40001", "40P01", 1213, 1205}
 _NO_MORE_IDS: Final = {"2200H", "22003"}
 """The second one means that a column is too small for a number; of our numbers, this can only be ``id``."""
 _UNUSABLE: Final = {"42P10", 1364}
-_TOO_LONG: Final = {1406, 1366}
+_TOO_LONG: Final = {1406, 1366, 1267, 1270, 1271, 3988}
+"""All but the first: characters that the column's character set lacks, stored or compared with."""
 NOT_UTF8: Final = "decode to UTF-8"
 """The beginning of the error of Python's SQLite module for a text that is not UTF-8; the text follows."""
 _STATE: Final = frozenset({"08", "53", "57", "58", "XX"})
