@@ -38,6 +38,9 @@ _DRIVERS: Final[dict[Family, dict[str, str]]] = {
 """Asynchronous drivers, by the names in URLs; for Celery's synchronous drivers the nearest asynchronous one."""
 _EXTRAS: Final[dict[Family, str]] = {"sqlite": "sqlalchemy", "postgresql": "postgresql", "mysql": "mysql"}
 
+_WITHOUT_EXTRA: Final = frozenset({"aiomysql"})
+"""Drivers that are in none of the extras."""
+
 _FOR_SQLALCHEMY: Final[dict[Family, frozenset[str]]] = {
     "sqlite": frozenset("uri mode cache psow nolock immutable vfs modeof".split()),
     "postgresql": frozenset({"host", "port"}),
@@ -169,8 +172,9 @@ def _listed(value: str | tuple[str, ...]) -> list[str]:
 def _require(driver: str, family: Family) -> None:
     for module in (driver, "greenlet"):  # SQLAlchemy's asyncio part needs greenlet, but does not always install it
         if importlib.util.find_spec(module) is None:
+            ours = f'"aioresult-backend[{_EXTRAS[family]}]"'
             raise MissingDriver(
                 f"the package {module!r} is needed for this store and is not installed: "
-                f'pip install "aioresult-backend[{_EXTRAS[family]}]"',
+                f"pip install {module if module in _WITHOUT_EXTRA else ours}",
                 name=module,
             )
