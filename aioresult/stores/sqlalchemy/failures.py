@@ -11,8 +11,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from aioresult.errors import AioResultError, EncodeError, SettingsError, StoreUnavailable
 from aioresult.stores.sqlalchemy.tls import advice_on_tls
 
-_AUTHENTICATION: Final = {"28P01", "28000", 1045, 1044, 1698}
+_AUTHENTICATION: Final = {"28P01", "28000", 1045, 1698}
 _NO_DATABASE: Final = {"3D000", 1049}
+_NOT_THIS_DATABASE: Final = 1044
+"""MySQL does not tell an account without rights on a database whether it exists."""
 _NO_SCHEMA: Final = "3F000"
 _NO_TABLE: Final = {"42P01", 1146}
 _NO_COLUMN: Final = {"42703", 1054}
@@ -116,6 +118,9 @@ def _of_connections(exc: Exception, code: str | int | None, text: str, location:
         return Verdict(error=StoreUnavailable(f"{location}: authentication failed: {text}"))
     if code in _NO_DATABASE or (code is None and "database" in text and "does not exist" in text):
         return Verdict(error=StoreUnavailable(f"{location}: there is no such database: {text}"))
+    if code == _NOT_THIS_DATABASE:
+        said = f"{location}: there is no such database, or the account may not use it: {text}"
+        return Verdict(error=StoreUnavailable(said))
     return None
 
 

@@ -75,6 +75,20 @@ async def test_a_wrong_password_and_an_unknown_database_say_so(mariadb_url: str)
             await backend.ping()
 
 
+async def test_a_database_that_is_not_the_account_s_is_no_matter_of_passwords_and_tls(mariadb_url: str) -> None:
+    database = mariadb_url.rpartition("/")[2]
+    statements = ("CREATE USER IF NOT EXISTS clerk@'%' IDENTIFIED BY 'clerk'", "DROP USER clerk@'%'")
+    await asyncio.to_thread(mariadb.execute, mariadb_url, statements[0])
+    for name in (database, "nonesuch"):
+        url = make_url(mariadb_url).set(username="clerk", password="clerk", database=name)
+        async with Backend(url.render_as_string(hide_password=False)) as backend:
+            with pytest.raises(StoreUnavailable, match=rf"no such database, or .*'{name}'") as caught:
+                await backend.ping()
+            assert "authentication" not in str(caught.value)
+            assert "TLS" not in str(caught.value)
+    await asyncio.to_thread(mariadb.execute, mariadb_url, statements[1])
+
+
 async def test_a_closed_port_is_named(mariadb_url: str) -> None:
     async with Backend("mysql://user:secret@127.0.0.1:1/d") as backend:
         with pytest.raises(StoreUnavailable, match=r"127\.0\.0\.1:1/d") as caught:
