@@ -83,8 +83,9 @@ def test_timeouts_come_from_connect_timeout_unless_they_are_given() -> None:
     assert target_of("mongodb://h", make_settings({"connect_timeout": 2})).options["serverSelectionTimeoutMS"] == 2000
 
 
-def test_there_are_two_connections_at_least_since_the_change_stream_keeps_one() -> None:
-    assert target("mongodb://h/?maxPoolSize=1").options["maxPoolSize"] == 2
+def test_there_are_three_connections_at_least_since_two_change_streams_keep_one_each() -> None:
+    assert target("mongodb://h/?maxPoolSize=1").options["maxPoolSize"] == 3
+    assert target("mongodb://h", maxPoolSize=2).options["maxPoolSize"] == 3
     assert "maxPoolSize" not in target("mongodb://h/?maxPoolSize=3").options
     assert target("mongodb://h").options["maxPoolSize"] == 10
 
