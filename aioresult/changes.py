@@ -60,8 +60,7 @@ class ChangeLane(Lane[Change, Any]):
 
     @staticmethod
     async def _part(part: list[Submitted[Any, Any]], make: Make, *, whole: bool) -> None:
-        """Make a part of a batch. Where it is refused, such as appends without a right, the others are made all the
-        same."""
+        """Make a part of a batch. If it is refused, such as appends without a right, the other parts are still made."""
         try:
             await make(part)
         except StoreUnavailable:

@@ -75,7 +75,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             not).
         task_ignore_result: store nothing, unless a call says otherwise.
         task_store_errors_even_if_ignored: store FAILURE, RETRY and REVOKED nevertheless.
-        timezone, enable_utc: the zone of stored dates (a name or a ``tzinfo``); ``date_done`` is always returned in UTC.
+        timezone, enable_utc: the zone of stored dates, a name or a ``tzinfo``; ``date_done`` is always given in UTC.
             SQLite and MySQL do not store the zone, so dates there are read in the zone of this setting.
         global_keyprefix: prefix of all keys and channels on key-value stores.
         max_result_bytes: largest encoded record that is stored; ``None`` for no limit.

@@ -65,7 +65,7 @@ def test_what_could_be_meant_otherwise_is_refused_by_name(name: str, value: obje
 def test_a_zone_is_a_name_or_an_object(zone: Any, hours: float) -> None:
     found = make_settings({"timezone": zone}).zone
     assert isinstance(found, tzinfo)
-    assert found.utcoffset(datetime(2026, 7, 1)) == timedelta(hours=hours)
+    assert found.utcoffset(datetime(2026, 7, 1, tzinfo=found)) == timedelta(hours=hours)
 
 
 def test_without_a_zone_it_is_utc() -> None:

@@ -207,7 +207,7 @@ def _completed(url: str, options: Mapping[str, Any], settings: Settings) -> dict
         "appName": "aioresult",
     }
     if given.get("maxpoolsize") in (1, 2):
-        options = {**{name: value for name, value in options.items() if name.lower() != "maxpoolsize"}, "maxPoolSize": 3}
+        options = {name: value for name, value in options.items() if name.lower() != "maxpoolsize"} | {"maxPoolSize": 3}
     return {**{name: value for name, value in ours.items() if name.lower() not in given}, **options}
 
 

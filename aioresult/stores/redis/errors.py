@@ -74,9 +74,10 @@ def refused(error: ServerError, location: str, prefix: str) -> AioResultError:
             f"{RIGHTS}; for streams also {STREAM_RIGHTS}; in a cluster also {CLUSTER_RIGHTS}"
         )
     if unknown := _UNKNOWN.match(text):
+        name, needed = unknown["name"].upper(), RIGHTS.replace("+", "").upper()
         return Unsupported(
-            f"Redis at {location} has no command {unknown['name'].upper()}, which this needs: the server has disabled or "
-            f"renamed it, or a proxy does not pass it on. Take a server with {RIGHTS.replace('+', '').upper()}"
+            f"Redis at {location} has no command {name}, which this needs: it is disabled or renamed, or a proxy does "
+            f"not pass it on. Needed are {needed}"
         )
     if error.code == "NOAUTH":
         return StoreUnavailable(f"Redis at {location} is unavailable: {_UNAUTHENTICATED}")

@@ -47,10 +47,10 @@ def check_fitness(connection: Connection, table: Table, kinds: Mapping[str, Any]
     key = [column.name for column in table.columns if column.unique] or table.primary_key.columns.keys()
     # Without such a key, the other databases refuse our statements; MySQL would insert a second row.
     if connection.dialect.name in _MYSQL and key not in list(_unique_columns(connection, table)):
-        names = ", ".join(key)
+        names, place = ", ".join(key), full_name(table, connection.dialect)
         raise SettingsError(
             f"table {table.fullname} has no unique key on {names} alone, so that one task could get two results; "
-            f"whoever may do it: CREATE UNIQUE INDEX {key[0]}_unique ON {full_name(table, connection.dialect)} ({names})"
+            f"whoever may do it: CREATE UNIQUE INDEX {key[0]}_unique ON {place} ({names})"
         )
 
 

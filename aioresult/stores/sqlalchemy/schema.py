@@ -132,7 +132,8 @@ def _columns(connection: Connection, tables: Tables, kind: Kind) -> Mapping[str,
     if table.schema and not inspector.has_schema(table.schema):
         name = quoted(table.schema, connection.dialect)
         raise SettingsError(
-            f"there is no schema {table.schema}; create it, by `CREATE SCHEMA {name}`, or correct database_table_schemas"
+            f"there is no schema {table.schema}; create it, by `CREATE SCHEMA {name}`, or correct "
+            f"database_table_schemas"
         )
     try:
         columns = {column["name"]: column for column in inspector.get_columns(table.name, schema=table.schema)}

@@ -137,6 +137,8 @@ class Tables:
             sqlite_autoincrement=columns[0].name == "id",
             mysql_charset="utf8mb4",
             mariadb_charset="utf8mb4",
+            mysql_engine="InnoDB",  # the server's default may have no transactions
+            mariadb_engine="InnoDB",
         )
         for column in columns:
             if column.type is _DATE:

@@ -31,9 +31,7 @@ async def test_postgresql_s_schema_is_created_by_the_statement(postgres_url: str
     schemas = {"task": SCHEMA, "group": SCHEMA}
     quoted = '"Shop ""x"""'
     on_postgresql(postgres_url, f"DROP SCHEMA IF EXISTS {quoted} CASCADE")
-    async with Backend(
-        postgres_url, database_table_schemas=schemas, database_create_tables_at_setup=False
-    ) as backend:
+    async with Backend(postgres_url, database_table_schemas=schemas, database_create_tables_at_setup=False) as backend:
         on_postgresql(postgres_url, await told(backend, r"by `(CREATE SCHEMA .*?)`"))
     async with Backend(postgres_url, database_table_schemas=schemas) as backend:
         assert await backend.store_result("a", 1, "SUCCESS")

@@ -1,4 +1,4 @@
-"""Databases of other encodings, and sessions with other settings than PostgreSQL's own: all values stay what they are."""
+"""Databases of other encodings, and sessions with other settings than PostgreSQL's own: values stay what they are."""
 
 from __future__ import annotations
 

@@ -159,7 +159,7 @@ def test_a_missing_driver_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> No
         Backend("postgresql://h/d")
     with pytest.raises(MissingDriver, match=r"'asyncmy'.*aioresult-backend\[mysql\]"):
         Backend("mysql://h/d")
-    with pytest.raises(MissingDriver, match="'aiomysql'.*: pip install aiomysql"):  # it is in no extra
+    with pytest.raises(MissingDriver, match=r"'aiomysql'.*: pip install aiomysql"):  # it is in no extra
         Backend("mysql+aiomysql://h/d")
 
 

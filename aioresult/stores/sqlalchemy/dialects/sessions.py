@@ -1,8 +1,8 @@
 """What psycopg relies on in PostgreSQL's sessions, and does not ask for by itself.
 
-It sends and receives text. With ``standard_conforming_strings=off`` it stores arrays of bytes wrongly, without an error;
-with a ``DateStyle`` other than ISO it reads no dates; with ``client_encoding=SQL_ASCII`` it gives bytes in place of
-text. asyncpg sends and receives binary values, and always asks for UTF-8.
+It sends and receives text. With ``standard_conforming_strings=off`` it stores arrays of bytes wrongly, and raises no
+error; with a ``DateStyle`` other than ISO it reads no dates; with ``client_encoding=SQL_ASCII`` it gives bytes in place
+of text. asyncpg sends and receives binary values, and always asks for UTF-8.
 """
 
 from __future__ import annotations
