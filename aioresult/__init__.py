@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # for type checkers, a name is public here if it is imported 
     from aioresult.collecting import as_completed as as_completed
     from aioresult.emitting import emit as emit
     from aioresult.emitting import flush as flush
+    from aioresult.errors import AccessDenied as AccessDenied
     from aioresult.errors import AioResultError as AioResultError
     from aioresult.errors import BackendNotConfigured as BackendNotConfigured
     from aioresult.errors import DecodeError as DecodeError
@@ -70,7 +71,7 @@ _HOMES = {
     "backend": "Backend configure get_backend",
     "codec.exceptions": "register_exception",
     "errors": (
-        "AioResultError BackendNotConfigured DecodeError EncodeError InvalidTaskId MissingDriver "
+        "AccessDenied AioResultError BackendNotConfigured DecodeError EncodeError InvalidTaskId MissingDriver "
         "RemoteTaskError RemoteTraceback ResultNotStored ResultTimeout ResultTooLarge SettingsError "
         "StoreUnavailable StreamEnded StreamFull StreamGap TaskLost TaskRevokedError UnknownStore Unsupported "
         "WouldBlockLoop"

@@ -107,8 +107,8 @@ class Store(ABC):
     the same id in one call. A ready-made store serves the first loop; ``another`` makes one for each other loop.
 
     Every method raises ``StoreUnavailable`` when the store cannot be reached, naming ``location``. Before that, a dead
-    connection is replaced and the call repeated once, because an idle connection may have been cut. The three required
-    methods may raise ``PartlyUnavailable`` where some servers have answered and others have not.
+    connection is replaced and the call repeated once: an idle one may have been cut. A missing right is
+    ``AccessDenied``. The three required methods may raise ``PartlyUnavailable`` where only some servers have answered.
 
     Attributes:
         loop_bound: whether an instance belongs to the event loop that first uses it. If false, one instance serves all

@@ -10,7 +10,8 @@
     ├── MissingDriver           a package of an extra is not installed (also an ImportError)
     ├── Unsupported             not possible here; says what to do instead (also a NotImplementedError)
     ├── WouldBlockLoop          a blocking call inside a running event loop (also a RuntimeError)
-    ├── StoreUnavailable        the store cannot be reached or refuses us (also a ConnectionError)
+    ├── StoreUnavailable        the store cannot be reached or refuses the connection (also a ConnectionError)
+    ├── AccessDenied            the store refuses what its user has no right to do
     ├── ResultTimeout           the result did not come in time (also a TimeoutError)
     ├── ResultNotStored         the result is never going to be stored
     ├── EncodeError             a value cannot be stored (also a ValueError)
@@ -84,6 +85,22 @@ class MissingDriver(AioResultError, ImportError):
     """Raised when a store, an integration or the suite for stores needs a package that is missing; names the extra."""
 
 
+def missing_driver(package: str, user: str, extra: str, instead: str = "") -> MissingDriver:
+    """Return the error for a package that is not installed.
+
+    Args:
+        package: the package.
+        user: what needs it.
+        extra: the extra of this distribution that contains it.
+        instead: what to do otherwise, if anything.
+    """
+    return MissingDriver(
+        f"the package {package!r} is needed for {user} and is not installed: "
+        f'pip install "aioresult-backend[{extra}]"{instead and f"; or {instead}"}',
+        name=package,
+    )
+
+
 class Unsupported(AioResultError, NotImplementedError):
     """Raised when a store has no such feature; says what to do instead."""
 
@@ -94,6 +111,10 @@ class WouldBlockLoop(AioResultError, RuntimeError):
 
 class StoreUnavailable(AioResultError, ConnectionError):
     """Raised when the store cannot be reached, drops the connection or refuses to authenticate us."""
+
+
+class AccessDenied(AioResultError):
+    """Raised when the store refuses what its user has no right to do; trying again does not help."""
 
 
 class ResultTimeout(AioResultError, TimeoutError):

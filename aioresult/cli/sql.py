@@ -14,7 +14,7 @@ from aioresult.backend import Backend
 from aioresult.cli.exits import Exit
 from aioresult.cli.output import print_line, to_json
 from aioresult.cli.session import Json, Session, Settings, Url, Verbose
-from aioresult.errors import MissingDriver
+from aioresult.errors import missing_driver
 
 app = typer.Typer(help="Prepare a SQL database.")
 
@@ -62,11 +62,7 @@ def _admin() -> ModuleType:
     try:
         return importlib.import_module("aioresult.stores.sqlalchemy.admin")
     except ModuleNotFoundError as exc:
-        message = (
-            f"the package {exc.name!r} is needed for this store and is not installed: "
-            'pip install "aioresult-backend[sqlalchemy]"'
-        )
-        raise MissingDriver(message, name=exc.name) from exc
+        raise missing_driver(str(exc.name), "this store", "sqlalchemy") from exc
 
 
 def _change(

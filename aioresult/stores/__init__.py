@@ -11,7 +11,7 @@ from typing import Final
 from weakref import WeakKeyDictionary, ref
 
 from aioresult.abc import Store
-from aioresult.errors import MissingDriver, SettingsError, UnknownStore
+from aioresult.errors import SettingsError, UnknownStore, missing_driver
 from aioresult.settings import Settings
 from aioresult.stores.foreign import why_not
 
@@ -123,11 +123,7 @@ def _load(target: str, extra: str | None) -> type[Store]:
         loaded: type[Store] = getattr(importlib.import_module(module), name)
     except ImportError as exc:
         package = exc.name or ("greenlet" if "greenlet" in str(exc) else None)  # SQLAlchemy names it only in the text
-        if package is None or package.partition(".")[0] == "aioresult":
+        if extra is None or package is None or package.partition(".")[0] == "aioresult":
             raise
-        raise MissingDriver(
-            f"the package {package!r} is needed for this store and is not installed: "
-            f'pip install "aioresult-backend[{extra}]"',
-            name=package,
-        ) from exc
+        raise missing_driver(package, "this store", extra) from exc
     return loaded

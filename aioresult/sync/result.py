@@ -238,7 +238,7 @@ class AsyncResult(Fields, Tree, Generic[T]):
     def revoke_by_stamped_headers(
         self,
         headers: Mapping[str, str | list[str]],
-        connection: object = None,
+        connection: Any = None,
         terminate: bool = False,
         signal: str | None = None,
         wait: bool = False,
@@ -251,9 +251,10 @@ class AsyncResult(Fields, Tree, Generic[T]):
                 f"{self._named()}: headers are known to Celery's workers only; make the result with app=app, or call "
                 f"app.control.revoke_by_stamped_headers(headers) of the Celery app"
             )
-        self.app.control.revoke_by_stamped_headers(
-            headers, connection=connection, terminate=terminate, signal=signal, reply=wait, timeout=timeout
-        )
+        from aioresult.integrations.celery.revoking import by_stamped_headers, tell_and_wait
+
+        command, what = by_stamped_headers(headers, terminate, signal), "revoking tasks by their stamped headers"
+        tell_and_wait(self.app, what, command, connection, reply=wait, timeout=timeout)
 
     def then(self, *args: Any, **options: Any) -> NoReturn:
         """Refuse: without a waiting caller, nothing would call the callback."""

@@ -42,7 +42,7 @@ class Revocable(ABC):
 
     def revoke(
         self,
-        connection: object = None,
+        connection: Any = None,
         terminate: bool = False,
         signal: str | None = None,
         wait: bool = False,
@@ -52,16 +52,17 @@ class Revocable(ABC):
     ) -> Any:
         """Revoke the tasks that are not final.
 
-        If a Celery application is known, all its workers are told not to run them, by ``app.control.revoke``. Otherwise
-        REVOKED is stored, see ``aioresult.AsyncResult.revoke``; Celery's arguments are then refused.
+        If a Celery application is known, all its workers are told not to run them, as by ``app.control.revoke``, which
+        may wait for the broker for ever. Otherwise REVOKED is stored, see ``aioresult.AsyncResult.revoke``; Celery's
+        arguments are then refused.
 
         Args:
-            connection: kombu's connection to the broker. A text is the ``reason``, the first argument in asynchronous
-                code.
+            connection: kombu's connection to the broker; by default one of the application's pool. A text is the
+                ``reason``, the first argument in asynchronous code.
             terminate: also end the process that executes it.
             signal: the signal for that.
             wait: wait for the workers' replies.
-            timeout: seconds to wait for them.
+            timeout: seconds without a reply after which no more are expected, by default 1.
             reason: the text of the ``TaskRevokedError`` that waiters get.
 
         Returns:
@@ -70,6 +71,7 @@ class Revocable(ABC):
 
         Raises:
             Unsupported: an argument has no meaning here; the message says what to use instead.
+            BrokerUnavailable: the broker did not accept the command within 5 seconds, or fell silent.
         """
         if isinstance(connection, str):
             connection, reason = None, connection
@@ -81,9 +83,10 @@ class Revocable(ABC):
             raise Unsupported(
                 f"{self._named()}: Celery's workers are told no reason; leave it out, or make the result without app="
             )
-        return self.app.control.revoke(
-            self._to_revoke(), connection=connection, terminate=terminate, signal=signal, reply=wait, timeout=timeout
-        )
+        from aioresult.integrations.celery.revoking import by_ids, tell_and_wait
+
+        command = by_ids(self._to_revoke(), terminate, signal)
+        return tell_and_wait(self.app, f"revoking {self._named()}", command, connection, reply=wait, timeout=timeout)
 
     def _refuse_the_brokers(
         self, connection: object, terminate: bool, signal: str | None, wait: bool, timeout: float | None

@@ -57,9 +57,12 @@ class Threads:
         loop.set_default_executor(_Executor(partial(_start_thread, name="aioresult call")))
         return loop
 
-    def background(self) -> Callable[[Call], object]:
-        """Return a function that can be called in any thread; it schedules a call in a thread where it may block."""
-        return get_pool("callbacks", 1).put
+    def background(self, purpose: str, most: int) -> Callable[[Call], object]:
+        """Return a function that can be called in any thread; it schedules a call in a thread where it may block.
+
+        There are up to ``most`` threads for one purpose.
+        """
+        return get_pool(purpose, most).put
 
 
 def _start_thread(target: Call, name: str) -> None:
@@ -122,7 +125,8 @@ class Greenlets:
         loop.set_default_executor(_Executor(gevent.spawn))
         return loop
 
-    def background(self) -> Callable[[Call], object]:
+    def background(self, purpose: str, most: int) -> Callable[[Call], object]:
+        del purpose, most  # each call gets a greenlet of this thread
         import gevent
 
         loop = gevent.get_hub().loop

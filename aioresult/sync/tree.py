@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, TextIO, cast
 
 from aioresult.default import Result as Mirrored
-from aioresult.errors import MissingDriver, ResultTimeout
+from aioresult.errors import ResultTimeout, missing_driver
 from aioresult.record import ResultTree
 from aioresult.sync.errors import as_celerys
 from aioresult.sync.revoking import Revocable
@@ -141,11 +141,8 @@ class Tree(Result):
         try:
             from celery.utils.graph import DependencyGraph, GraphFormatter
         except ImportError as exc:
-            raise MissingDriver(
-                "the package 'celery' is needed for build_graph() and is not installed: iterdeps(intermediate=True) "
-                "gives the edges without it",
-                name=exc.name,
-            ) from exc
+            instead = "take the edges from iterdeps(intermediate=True)"
+            raise missing_driver("celery", "build_graph()", "celery", instead) from exc
         graph: Any = DependencyGraph(formatter=formatter or GraphFormatter(root=self.id, shape="oval"))
         for above, node in self.iterdeps(intermediate):
             graph.add_arc(node)

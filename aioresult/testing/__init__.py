@@ -8,7 +8,7 @@ import contextlib
 import pkgutil
 from typing import TYPE_CHECKING, Any
 
-from aioresult.errors import MissingDriver
+from aioresult.errors import missing_driver
 
 # Failed assertions show their values only in modules that pytest has rewritten; this registers them.
 with contextlib.suppress(ModuleNotFoundError):
@@ -31,8 +31,5 @@ def __getattr__(name: str) -> Any:
     try:
         from aioresult.testing.conformance import StoreTests
     except ModuleNotFoundError as exc:
-        raise MissingDriver(
-            f"the package {exc.name!r} is needed for the suite of tests and is not installed: "
-            'pip install "aioresult-backend[testing]"'
-        ) from exc
+        raise missing_driver(str(exc.name), "the suite of tests", "testing") from exc
     return StoreTests

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +19,7 @@ from sqlalchemy.engine import make_url
 from aioresult import Backend, StoreUnavailable
 from aioresult.stores.sqlalchemy.tls import connect_mysql
 from tests.servers import MariaDBServer, MongoServer, PostgresServer, RedisServer
+from tests.servers.mariadb import execute
 from tests.servers.tls import CLERK, TlsMariaDBServer, TlsMongoServer, TlsPostgresServer, TlsRedisServer
 from tests.stores.sqlalchemy.sql import sql_store
 
@@ -164,6 +166,9 @@ def mariadb(authority: trustme.CA) -> Iterator[TlsMariaDBServer]:
         yield server
 
 
+NO_TLS = "the connection has no TLS: if the server or the account requires it, say ssl_mode=REQUIRED"
+
+
 async def test_mariadb_s_certificate_is_verified_as_the_url_says(mariadb: TlsMariaDBServer, stranger: Path) -> None:
     named = mariadb.url.replace("127.0.0.1", "localhost")
     known = f"ssl_ca={mariadb.folder / 'ca.pem'}"
@@ -200,12 +205,40 @@ async def test_a_flag_that_means_nothing_asks_for_tls_as_with_pymysql(mariadb: T
 async def test_mariadb_with_tls_on_one_side_says_what_to_write(
     mariadb: TlsMariaDBServer, mariadb_server: MariaDBServer
 ) -> None:
-    assert "it may want TLS: say ssl_mode=REQUIRED" in await refusal(mariadb.url)
-    assert "it may want TLS: say ssl_mode=REQUIRED" in await refusal(f"{mariadb.url}?ssl_mode=DISABLED")
+    for query in ("", "?ssl_mode=DISABLED"):
+        assert NO_TLS in await refusal(f"{mariadb.url}{query}"), query
     with MariaDBServer(skip_ssl=1) as plain:
         assert "it speaks no TLS: say ssl_mode=DISABLED" in await refusal(f"{plain.url}?ssl_mode=REQUIRED")
         async with Backend(f"{plain.url}?ssl_mode=PREFERRED") as backend:
             await backend.ping()
+
+
+async def test_a_wrong_password_is_named_first_and_tls_only_where_there_is_none(
+    mariadb: TlsMariaDBServer, mariadb_server: MariaDBServer
+) -> None:
+    password = "check user and password"
+    encrypted, plain = (server.url.replace(":aioresult@", ":wr0ng@") for server in (mariadb, mariadb_server))
+    for query in ("?ssl_mode=REQUIRED", "?ssl_mode=PREFERRED", f"?ssl_ca={mariadb.folder / 'ca.pem'}"):
+        said = await refusal(encrypted + query)
+        assert said.endswith(f"(using password: YES); {password}"), query
+    for query in ("", "?ssl_mode=DISABLED", "?ssl=false"):
+        said = await refusal(plain + query)
+        assert said.endswith(f"(using password: YES); {password}; {NO_TLS} in the URL"), query
+
+
+async def test_an_account_that_requires_tls_is_told_as_one(mariadb_server: MariaDBServer) -> None:
+    account = "CREATE OR REPLACE USER secure@'%' IDENTIFIED BY 'pw' REQUIRE SSL"
+    await asyncio.to_thread(execute, mariadb_server.url, account)
+    url = mariadb_server.url.replace("aioresult:aioresult@", "secure:pw@")
+    assert NO_TLS in await refusal(url)
+
+
+async def test_a_context_of_the_caller_s_is_not_left_out_where_the_server_has_no_tls(
+    mariadb_server: MariaDBServer,
+) -> None:
+    options = {"connect_args": {"ssl": ssl.create_default_context()}}
+    said = await refusal(mariadb_server.url, database_engine_options=options)
+    assert "it speaks no TLS" in said
 
 
 async def test_a_driver_that_goes_on_in_the_clear_is_stopped(mariadb_server: MariaDBServer) -> None:

@@ -8,7 +8,6 @@ import uuid
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -17,6 +16,7 @@ from aioresult.errors import InvalidTaskId, ResultTimeout, StoreUnavailable, Str
 from aioresult.integrations.asgi.answers import Refusal
 from aioresult.integrations.asgi.connections import Connections
 from aioresult.integrations.asgi.events import Events
+from aioresult.integrations.asgi.origins import is_own
 from aioresult.integrations.asgi.position import InvalidCursor, Position
 from aioresult.integrations.asgi.request import Authorize, Request
 from aioresult.record import Record, check_task_id
@@ -72,8 +72,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
         origin = request.headers.get("origin")
         if origin is None or "*" in self.origins or origin in self.origins:
             return
-        host = _host_of(origin)
-        if host is None or host != request.headers.get("host"):
+        if not is_own(origin, request.headers.get("host", ""), str(request.scope.get("scheme", ""))):
             logger.info("a page of %r was refused; origins=[...] of ResultsApp admits other sites", origin)
             raise Refusal(HTTPStatus.FORBIDDEN, "this is not for pages of other sites")
 
@@ -126,14 +125,6 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
 async def _allows(authorize: Authorize, request: Request, task_id: str) -> bool:
     answer = authorize(request, task_id)
     return bool(await answer if inspect.isawaitable(answer) else answer)
-
-
-def _host_of(origin: str) -> str | None:
-    """Return the host and port of an origin; ``None`` if it has none."""
-    try:
-        return urlsplit(origin).netloc or None
-    except ValueError:
-        return None
 
 
 def not_found() -> Refusal:

@@ -13,7 +13,7 @@
 - ``result_backend="aioresult+redis://..."`` makes Celery itself store and wait through aioresult; see ``plugin``.
 """
 
-from aioresult.errors import MissingDriver
+from aioresult.errors import missing_driver
 
 try:
     from aioresult.integrations.celery.aborting import abort
@@ -25,11 +25,7 @@ try:
 except ModuleNotFoundError as exc:
     if (exc.name or "").partition(".")[0] not in ("celery", "kombu"):
         raise
-    raise MissingDriver(
-        "the package 'celery' is needed for this integration and is not installed: "
-        'pip install "aioresult-backend[celery]"',
-        name="celery",
-    ) from exc
+    raise missing_driver("celery", "this integration", "celery") from exc
 
 __all__ = [
     "BrokerUnavailable",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import copy
 from typing import Any, Final, TypeVar
 
+from aioresult.integrations.celery import internals
 from aioresult.integrations.celery.broker import Answers
 from aioresult.integrations.celery.protocols import App, BrokerConnection, Control, Producer
 
@@ -15,8 +16,13 @@ T = TypeVar("T")
 _PACE: Final = ("max_retries", "interval_start", "interval_step", "interval_max")
 
 
-def broadcast(app: App, send: Callable[[Control, BrokerConnection], T], answers: Answers) -> T:
-    """Call ``send`` with the application's control and a connection from its pool; this blocks.
+def broadcast(
+    app: App,
+    send: Callable[[Control, BrokerConnection], T],
+    answers: Answers,
+    given: BrokerConnection | None = None,
+) -> T:
+    """Call ``send`` with the application's control and a connection, the given one or one from its pool; this blocks.
 
     kombu's mailbox repeats a command until there is a broker, which blocks its thread, and never repeats its set-up for
     replies. Here both are repeated as often as publishing a task (``task_publish_retry_policy``).
@@ -25,12 +31,13 @@ def broadcast(app: App, send: Callable[[Control, BrokerConnection], T], answers:
         app: the application.
         send: sends a command over the connection; it is called again if the connection is lost.
         answers: notes when the broker has taken the command.
+        given: the caller's connection.
 
     Raises:
         PublishError: there is no connection to the broker.
     """
     pace = _pace(app)
-    with app.producer_or_acquire() as producer:
+    with _producer_over(given, app) as producer:
         connection = producer.connection
         connection.ensure_connection(**pace)
         control = copy(app.control)
@@ -42,6 +49,10 @@ def broadcast(app: App, send: Callable[[Control, BrokerConnection], T], answers:
 
         result: T = connection.ensure(producer, attempt, **pace)()
         return result
+
+
+def _producer_over(given: BrokerConnection | None, app: App) -> AbstractContextManager[Producer]:
+    return app.producer_or_acquire() if given is None else nullcontext(internals.producer_over(given))
 
 
 def _pace(app: App) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 from aioresult.integrations.celery import internals
 from aioresult.integrations.celery.errors import BrokerUnavailable
 from aioresult.integrations.celery.protocols import App
-from aioresult.sync.surroundings import fulfil, get_pool
+from aioresult.sync.surroundings import fulfil, get_pool, surroundings
 
 T = TypeVar("T")
 
@@ -70,9 +70,8 @@ async def hand_over(
     Raises:
         BrokerUnavailable: the broker refused the call, or took too long.
     """
-    threads = get_pool("publisher" if answers is None else "listener", _MOST_THREADS)
     future: Future[T] = Future()
-    threads.put(partial(fulfil, future, partial(copy_context().run, internals.in_context(app, call))))
+    get_pool(_purpose(answers), _MOST_THREADS).put(_fulfilling(future, app, call))
     outcome = asyncio.wrap_future(future)
     try:
         await asyncio.wait([outcome], timeout=timeout)
@@ -82,11 +81,42 @@ async def hand_over(
             raise _unavailable(app, what, _lateness(future, timeout, answers))
         return await outcome
     except internals.PublishError as exc:
-        fate = _LOST if answers is not None and answers.begun else "it was not sent"
-        why = f"cannot be reached: {_CREDENTIALS.sub('', str(exc))}; {fate}"
-        raise _unavailable(app, what, why) from exc
+        raise _unavailable(app, what, _refusal(exc, answers)) from exc
     finally:
         outcome.cancel()  # a call that is not awaited any more does not begin
+
+
+def hand_over_and_wait(app: App, what: str, call: Callable[[], T], timeout: float, answers: Answers | None = None) -> T:
+    """Do the same as ``hand_over``, for a blocking caller; under gevent, in another greenlet of its thread."""
+    future: Future[T] = Future()
+    done = surroundings().signal()
+    future.add_done_callback(lambda _: done.set())
+    surroundings().background(_purpose(answers), _MOST_THREADS)(_fulfilling(future, app, call))
+    rest = timeout
+    try:
+        while not done.wait(rest) and not future.done():
+            rest = 0.0 if answers is None else answers.remaining(timeout)
+            if rest <= 0:
+                raise _unavailable(app, what, _lateness(future, timeout, answers))
+        return future.result()
+    except internals.PublishError as exc:
+        raise _unavailable(app, what, _refusal(exc, answers)) from exc
+    finally:
+        future.cancel()
+
+
+def _purpose(answers: Answers | None) -> str:
+    return "publisher" if answers is None else "listener"
+
+
+def _fulfilling(future: Future[T], app: App, call: Callable[[], T]) -> Callable[[], None]:
+    """Return what is to be called in the thread: it gives ``future`` the outcome of ``call``."""
+    return partial(fulfil, future, partial(copy_context().run, internals.in_context(app, call)))
+
+
+def _refusal(exc: Exception, answers: Answers | None) -> str:
+    fate = _LOST if answers is not None and answers.begun else "it was not sent"
+    return f"cannot be reached: {_CREDENTIALS.sub('', str(exc))}; {fate}"
 
 
 def _lateness(future: Future[T], timeout: float | None, answers: Answers | None) -> str:

@@ -55,7 +55,7 @@ class Callbacks:
         """Register ``result``, and keep it alive unless ``weak``."""
         if self._pid != os.getpid():
             self._start_afresh()
-        self._in_background = surroundings().background()
+        self._in_background = surroundings().background("callbacks", 1)
         portal.start()
         portal.call_soon(self._add, str(result.id), id(result), ref(result) if weak else lambda: result)
 

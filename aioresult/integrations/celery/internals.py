@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import kombu.exceptions
+import kombu.messaging
 from celery import current_app
 from celery.app import pop_current_task, push_current_task
 from celery.exceptions import TimeoutError as _TimeoutError
@@ -13,7 +14,7 @@ from celery.local import Proxy as _Proxy
 from celery.result import ResultSet as _ResultSet
 from vine import barrier, promise
 
-from aioresult.integrations.celery.protocols import App, PendingResult, PendingSet, Promise
+from aioresult.integrations.celery.protocols import App, BrokerConnection, PendingResult, PendingSet, Producer, Promise
 from aioresult.sync.observing import OnInterval
 
 if TYPE_CHECKING:
@@ -74,6 +75,12 @@ def the_current_app() -> App:
 def unproxied(app: App) -> App:
     """Return the application itself, even for a proxy such as ``celery.current_app`` or that of a ``shared_task``."""
     return cast("App", app._get_current_object()) if isinstance(app, _Proxy) else app
+
+
+def producer_over(connection: BrokerConnection) -> Producer:
+    """Return something that publishes over ``connection``."""
+    make: Any = kombu.messaging.Producer
+    return cast("Producer", make(connection, auto_declare=False))
 
 
 def in_context(app: App, fn: Callable[[], T]) -> Callable[[], T]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 from aioresult.errors import AioResultError
 from aioresult.integrations.celery import internals
 from aioresult.integrations.celery.broadcasting import broadcast
-from aioresult.integrations.celery.broker import PUBLISH_TIMEOUT, Answers, hand_over
+from aioresult.integrations.celery.broker import PUBLISH_TIMEOUT, Answers, hand_over, hand_over_and_wait
 from aioresult.integrations.celery.protocols import App, BrokerConnection, Control
 from aioresult.record import check_task_id
 from aioresult.runtime import check_timeout
@@ -26,6 +27,11 @@ class Identified(Protocol):
         """The id of the task or group."""
 
 
+_REPLY_TIMEOUT: Final = 1.0
+"""Seconds to wait for replies by default, as in ``app.control``."""
+
+Command = Callable[..., Replies | None]
+"""Sends a command by the control that it is called with; keyword arguments are options of Celery's ``broadcast``."""
 Revocable = str | UUID | Identified | Iterable[str | UUID | Identified]
 
 
@@ -36,7 +42,7 @@ async def revoke(
     signal: str | int | None = None,
     *,
     reply: bool = False,
-    timeout: float = 1.0,
+    timeout: float = _REPLY_TIMEOUT,
     limit: int | None = None,
     app: App | None = None,
     publish_timeout: float | None = PUBLISH_TIMEOUT,
@@ -68,10 +74,7 @@ async def revoke(
     nodes = list(_nodes(task_id))
     ids = [check_task_id(getattr(node, "id", node)) for node in nodes]
     what = f"revoking task {ids[0]!r}" if len(ids) == 1 else f"revoking {len(ids)} tasks"
-
-    def command(control: Control, **options: Any) -> Replies | None:
-        return control.revoke(ids, terminate=terminate, signal=signal, **options)
-
+    command = by_ids(ids, terminate, signal)
     return await _tell(app or _app_of(nodes), what, command, publish_timeout, destination, reply, timeout, limit)
 
 
@@ -82,7 +85,7 @@ async def revoke_by_stamped_headers(
     signal: str | int | None = None,
     *,
     reply: bool = False,
-    timeout: float = 1.0,
+    timeout: float = _REPLY_TIMEOUT,
     limit: int | None = None,
     app: App | None = None,
     publish_timeout: float | None = PUBLISH_TIMEOUT,
@@ -103,21 +106,29 @@ async def revoke_by_stamped_headers(
         app: the Celery application; by default the current one.
         publish_timeout: seconds that the broker may take.
     """
-    stamps = {name: value if isinstance(value, str) else list(value) for name, value in headers.items()}
-
-    def command(control: Control, **options: Any) -> Replies | None:
-        """Send the same as Celery's method of that name, which fails when a reply contains an error."""
-        arguments = {"headers": stamps, "terminate": terminate, "signal": signal}
-        return control.broadcast("revoke_by_stamped_headers", arguments, **options)
-
+    command = by_stamped_headers(headers, terminate, signal)
     app, what = app or internals.the_current_app(), "revoking tasks by their stamped headers"
     return await _tell(app, what, command, publish_timeout, destination, reply, timeout, limit)
+
+
+def by_ids(ids: str | list[str], terminate: bool, signal: str | int | None) -> Command:
+    """Return what sends the same as ``app.control.revoke``."""
+    return lambda control, **options: control.revoke(ids, terminate=terminate, signal=signal, **options)
+
+
+def by_stamped_headers(
+    headers: Mapping[str, str | Sequence[str]], terminate: bool, signal: str | int | None
+) -> Command:
+    """Return what sends the same as Celery's method of that name, which fails when a reply contains an error."""
+    stamps = {name: value if isinstance(value, str) else list(value) for name, value in headers.items()}
+    arguments = {"headers": stamps, "terminate": terminate, "signal": signal}
+    return lambda control, **options: control.broadcast("revoke_by_stamped_headers", arguments, **options)
 
 
 async def _tell(
     app: App,
     what: str,
-    command: Callable[..., Replies | None],
+    command: Command,
     publish_timeout: float | None,
     destination: Sequence[str] | None,
     reply: bool,
@@ -139,6 +150,36 @@ async def _tell(
 
     awaited = answers if reply else None
     return await hand_over(app, what, lambda: broadcast(app, send, answers), publish_timeout, awaited)
+
+
+def tell_and_wait(
+    app: App, what: str, command: Command, connection: BrokerConnection | None, *, reply: bool, timeout: float | None
+) -> Replies | None:
+    """Send the workers a command, for a blocking caller, and return their replies, perhaps none.
+
+    Args:
+        app: the application.
+        what: what is done; errors begin with it.
+        command: sends it.
+        connection: the caller's connection to the broker; by default one of the application's pool.
+        reply: wait for replies.
+        timeout: seconds without a reply after which no more are expected. For ``None``, Celery's results would wait
+            for replies for ever; this takes the default of ``app.control``.
+
+    Raises:
+        BrokerUnavailable: the broker did not accept the command in time.
+    """
+    if reply and timeout is None:
+        timeout = _REPLY_TIMEOUT
+    check_timeout(timeout)
+    app = internals.unproxied(app)
+    answers = Answers(timeout or 0.0)
+
+    def send(control: Control, connected: BrokerConnection) -> Replies | None:
+        return command(control, connection=connected, reply=reply, timeout=timeout, callback=answers.note)
+
+    call = partial(broadcast, app, send, answers, connection)
+    return hand_over_and_wait(app, what, call, PUBLISH_TIMEOUT, answers if reply else None)
 
 
 def _nodes(given: object) -> Iterator[object]:

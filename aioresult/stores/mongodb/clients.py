@@ -23,7 +23,7 @@ from pymongo.read_preferences import ReadPreference
 from pymongo.uri_parser import parse_uri
 from pymongo.write_concern import WriteConcern
 
-from aioresult.errors import MissingDriver, SettingsError
+from aioresult.errors import SettingsError, missing_driver
 from aioresult.settings import Settings
 from aioresult.stores.mongodb.documents import READING, Document
 
@@ -215,12 +215,8 @@ def _import_motor() -> type[AsyncIOMotorClient[Document]]:
     try:
         from motor.motor_asyncio import AsyncIOMotorClient
     except ImportError as exc:
-        raise MissingDriver(
-            "the package 'motor' is needed for mongodb+motor:// and is not installed: "
-            'pip install "aioresult-backend[mongodb]"; '
-            "or use mongodb://, which needs PyMongo alone",
-            name="motor",
-        ) from exc
+        instead = "use mongodb://, which needs PyMongo alone"
+        raise missing_driver("motor", "mongodb+motor://", "mongodb", instead) from exc
     return AsyncIOMotorClient
 
 

@@ -13,7 +13,7 @@ from aioresult.errors import SettingsError
 from aioresult.settings import Settings
 from aioresult.stores.mongodb import clients
 from aioresult.stores.mongodb.documents import Document
-from aioresult.stores.mongodb.failures import TRANSIENT, reason_of, throttled, unavailable
+from aioresult.stores.mongodb.failures import TRANSIENT, reason_of, throttled, translated, unavailable
 from aioresult.stores.mongodb.ranges import chunks
 from aioresult.stores.notices import warn_once
 
@@ -98,7 +98,7 @@ class Connection:
                     continue
                 dead = isinstance(exc, AutoReconnect) and not isinstance(exc, ServerSelectionTimeoutError)
                 if repeated or not dead:
-                    raise unavailable(exc, self.location) from exc
+                    raise translated(exc, self.location) from exc
                 repeated = True
 
     async def find(

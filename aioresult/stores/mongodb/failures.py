@@ -14,7 +14,7 @@ from pymongo.errors import (
     ServerSelectionTimeoutError,
 )
 
-from aioresult.errors import StoreUnavailable
+from aioresult.errors import AccessDenied, AioResultError, StoreUnavailable
 from aioresult.stores.certificates import advice_on_certificate
 
 DUPLICATE_KEY: Final = 11000
@@ -22,6 +22,8 @@ UNAUTHORIZED: Final = 13
 _AUTHENTICATION_FAILED: Final = 18
 _PAUSE: Final = re.compile(r"RetryAfterMs=(\d+)")
 _USUAL_PAUSE: Final = 0.1
+_NOT_LOGGED_IN: Final = "requires authentication"
+"""How the server refuses, also as unauthorized, whatever a client asks that has not logged in."""
 _QUOTED_REFUSAL: Final = "'codeName': 'AuthenticationFailed'"
 """How PyMongo quotes that error after it has given up the server because of it, and finds no other."""
 _HUNG_UP: Final = ("connection closed", "connection is already closed")
@@ -60,6 +62,15 @@ def unavailable(exc: PyMongoError, location: str) -> StoreUnavailable:
     return StoreUnavailable(_describe(exc, location))
 
 
+def translated(exc: PyMongoError, location: str) -> AioResultError:
+    """Return the error to raise from ``exc``, the failure of a request."""
+    if isinstance(exc, OperationFailure) and exc.code == UNAUTHORIZED and _NOT_LOGGED_IN not in str(exc):
+        return AccessDenied(
+            f"{location} does not permit that ({reason_of(exc)}); let the user have the role readWrite there"
+        )
+    return unavailable(exc, location)
+
+
 def _describe(exc: PyMongoError, location: str) -> str:
     code = exc.code if isinstance(exc, OperationFailure) else None
     reason = reason_of(exc)
@@ -68,8 +79,8 @@ def _describe(exc: PyMongoError, location: str) -> str:
             f"{location} refuses the user name or password ({reason}); check them, and whether the user belongs to "
             f"another database than the one in the URL: then say so there, as in '?authSource=admin'"
         )
-    if code == UNAUTHORIZED:
-        return f"{location} does not permit that ({reason}); name a user in the URL that has the role readWrite there"
+    if code == UNAUTHORIZED and _NOT_LOGGED_IN in reason:
+        return f"{location} asks for a user and a password, and none is in the URL or the settings ({reason})"
     if isinstance(exc, OperationFailure):
         return f"{location} answered with an error: {reason} (code {code})"
     if isinstance(exc, ServerSelectionTimeoutError):

@@ -7,7 +7,7 @@ from typing import Final, TypeGuard
 
 import redis.exceptions
 
-from aioresult.errors import AioResultError, StoreUnavailable, Unsupported
+from aioresult.errors import AccessDenied, AioResultError, StoreUnavailable, Unsupported
 
 _AWAY: Final = frozenset(
     {"ASK", "BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MISCONF", "MOVED"}
@@ -69,7 +69,7 @@ def refused(error: ServerError, location: str, prefix: str) -> AioResultError:
     """Return the error to raise for an error reply; ``prefix`` is that of all keys, for the advice on ACL rights."""
     text = str(error)
     if is_denied(error) or _DENIED_IN_A_SCRIPT.search(text):
-        return AioResultError(
+        return AccessDenied(
             f"Redis at {location} denies it: {text}. The user needs '~{prefix}celery-task*' '&{prefix}celery-task*' "
             f"{RIGHTS}; for streams also {STREAM_RIGHTS}; in a cluster also {CLUSTER_RIGHTS}"
         )

@@ -15,7 +15,7 @@ async def create_tables(store: Store) -> None:
 
     Raises:
         Unsupported: it is not a SQL store.
-        SettingsError: the account lacks the right.
+        AccessDenied: the account lacks the right.
         StoreUnavailable: the database cannot be reached.
     """
     await _sql(store).database.create()
@@ -30,7 +30,7 @@ async def install_trigger(store: Store, all_states: bool = False) -> bool:
 
     Raises:
         Unsupported: it is not PostgreSQL.
-        SettingsError: the account lacks the right.
+        AccessDenied: the account lacks the right.
         StoreUnavailable: the database cannot be reached.
     """
     database = _sql(store).database

@@ -8,7 +8,7 @@ from typing import Final, get_args
 
 from sqlalchemy.exc import DBAPIError
 
-from aioresult.errors import SettingsError
+from aioresult.errors import AccessDenied
 from aioresult.stores.sqlalchemy import schema
 from aioresult.stores.sqlalchemy.dialects.port import Dialect
 from aioresult.stores.sqlalchemy.failures import judge
@@ -37,7 +37,7 @@ async def create_for(link: Link, tables: Tables, writes: Kind, chosen: type[Dial
 
     Raises:
         DBAPIError: the table is missing, and may not be created.
-        SettingsError: the same for a table that only this library creates; says how another account can do it.
+        AccessDenied: the same for a table that only this library creates; says how another account can do it.
     """
     needed: tuple[Kind, ...] = ("task", "stream") if writes == "stream" else (writes,)
     for kind in needed:
@@ -45,10 +45,10 @@ async def create_for(link: Link, tables: Tables, writes: Kind, chosen: type[Dial
             created = await _create(link, tables, kind, chosen)
         except DBAPIError as exc:
             table = tables.of(kind)
-            if kind in _CELERYS or not isinstance(judge(exc, table.fullname).error, SettingsError):
+            if kind in _CELERYS or not isinstance(judge(exc, table.fullname).error, AccessDenied):
                 raise
             whose = {"stream": "streams need", "runner": "leases of runners need"}[kind]
-            raise SettingsError(
+            raise AccessDenied(
                 f"{whose} the table {table.fullname}, which the database account is not allowed to create "
                 f"({exc.orig}); results work without it; whoever may do it: `aioresult sql create`, or "
                 f"{schema.definition(table, link.connection.dialect)}"

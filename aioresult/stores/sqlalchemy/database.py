@@ -88,7 +88,8 @@ class Database:
 
         Raises:
             StoreUnavailable: the database cannot be reached, or does not answer.
-            SettingsError: the tables are missing, or the account may not use them.
+            SettingsError: the tables are missing, or cannot be used.
+            AccessDenied: the account may not do this.
             EncodeError: the database refuses a value.
         """
         patience = self._chosen.patience if small else None

@@ -8,17 +8,15 @@ import msgspec
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from aioresult.errors import AioResultError, EncodeError, SettingsError, StoreUnavailable
-from aioresult.stores.sqlalchemy.tls import advice_on_tls
+from aioresult.errors import AccessDenied, AioResultError, EncodeError, SettingsError, StoreUnavailable
+from aioresult.stores.sqlalchemy.tls import UNENCRYPTED, advice_on_tls
 
 _AUTHENTICATION: Final = {"28P01", "28000", 1045, 1698}
 _NO_DATABASE: Final = {"3D000", 1049}
-_NOT_THIS_DATABASE: Final = 1044
-"""MySQL does not tell an account without rights on a database whether it exists."""
 _NO_SCHEMA: Final = "3F000"
 _NO_TABLE: Final = {"42P01", 1146}
 _NO_COLUMN: Final = {"42703", 1054}
-_FORBIDDEN: Final = {"42501", "25006", 1142, 1143, 1227, 1290, 1370, 1792}
+_FORBIDDEN: Final = {"42501", "25006", 1044, 1142, 1143, 1227, 1290, 1370, 1792}
 _NAMELESS: Final = {"26000", "42P05"}
 _STATEMENT_MODE: Final = "statement pooling mode"
 _NO_PARAMETER: Final = ("unrecognized configuration parameter", "unsupported startup parameter")
@@ -116,13 +114,15 @@ def _of_connections(exc: Exception, code: str | int | None, text: str, location:
         error = SettingsError(f"{location}: the server does not take an option of the URL or the settings: {text}")
         return Verdict(error=error)
     if code in _AUTHENTICATION or (code is None and "authentication failed" in text):
-        return Verdict(error=StoreUnavailable(f"{location}: authentication failed: {text}"))
+        return Verdict(error=StoreUnavailable(f"{location}: authentication failed: {text}{_advice_on_login(exc)}"))
     if code in _NO_DATABASE or (code is None and "database" in text and "does not exist" in text):
         return Verdict(error=StoreUnavailable(f"{location}: there is no such database: {text}"))
-    if code == _NOT_THIS_DATABASE:
-        said = f"{location}: there is no such database, or the account may not use it: {text}"
-        return Verdict(error=StoreUnavailable(said))
     return None
+
+
+def _advice_on_login(exc: Exception) -> str:
+    notes = getattr(_original(exc), "__notes__", ())
+    return f"; check user and password{f'; {UNENCRYPTED}' if UNENCRYPTED in notes else ''}"
 
 
 def _of_tables(code: str | int | None, text: str, location: str) -> Verdict | None:
@@ -132,8 +132,8 @@ def _of_tables(code: str | int | None, text: str, location: str) -> Verdict | No
         return Verdict(error=MissingTable(f"{location}: {text}; {CREATE_TABLES}"), repeat=True, reexamine=True)
     if code in _NO_COLUMN or (code is None and ("no such column" in text or "has no column" in text)):
         return Verdict(error=SettingsError(f"{location}: {text}; {CREATE_TABLES}"), repeat=True, reexamine=True)
-    if code in _FORBIDDEN or "readonly database" in text:
-        return Verdict(error=SettingsError(f"{location}: the database account is not allowed to do this: {text}"))
+    if code in _FORBIDDEN or (code is None and ("readonly database" in text or "permission denied" in text)):
+        return Verdict(error=AccessDenied(f"{location}: the database account is not allowed to do this: {text}"))
     if code in _NO_MORE_IDS:
         return Verdict(error=SettingsError(f"{location}: {text}; {_WIDEN}"))
     return None

@@ -9,7 +9,7 @@ from typing import Final
 
 from sqlalchemy import TextClause, text
 
-from aioresult.errors import SettingsError, Unsupported
+from aioresult.errors import AccessDenied, SettingsError, Unsupported
 from aioresult.stores.sqlalchemy.database import Database
 from aioresult.stores.sqlalchemy.dialects.port import Dialect
 from aioresult.stores.sqlalchemy.failures import MissingTable
@@ -39,7 +39,7 @@ class Leases:
                 small=True,
                 writes="runner",
             )
-        except SettingsError as exc:
+        except (AccessDenied, SettingsError) as exc:
             raise Unsupported(f"a runner can keep no lease: {exc}") from exc
 
     async def end(self, runner: str) -> None:
@@ -73,7 +73,7 @@ class Leases:
 
         try:
             await self._database.run(delete, small=True)
-        except SettingsError as exc:  # an account that purges results may lack rights on this table
+        except (AccessDenied, SettingsError) as exc:  # an account that purges results may lack rights on this table
             if condition is not None and not isinstance(exc, MissingTable):
                 raise Unsupported(f"a runner cannot delete its lease: {exc}") from exc
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 
-from aioresult.errors import SettingsError
+from aioresult.errors import AccessDenied, SettingsError
 from aioresult.settings import Settings
 from aioresult.stores.notices import warn_once
 from aioresult.stores.sqlalchemy import creating, schema
@@ -143,7 +143,7 @@ class Opening:
             if not link.together:
                 raise SettingsError(NO_TRANSACTIONS)
             await triggers.install(link, dialect)
-        except SettingsError as exc:
+        except (AccessDenied, SettingsError) as exc:
             warn_once(self._location, f"database_trigger: {exc}; what other writers store is polled meanwhile")
 
     def _file_is_another(self) -> bool:

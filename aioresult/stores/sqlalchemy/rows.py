@@ -120,30 +120,29 @@ class Rows:
 
     def _decode(self, row: Sequence[Any]) -> Record:
         task_id, status, result, date, traceback, children, name, args, kwargs, worker, retries, queue, stamps = row
-        status = cells.text(status, f"the status of task {task_id!r}") or PENDING
-        traceback = cells.text(traceback, f"the traceback of task {task_id!r}")
-        payload = cells.payload(result, f"the result of task {task_id!r}")
-        stamps = self._read(task_id, "stamps", stamps)
+        status = cells.text(status, "the status of task", task_id) or PENDING
+        traceback = cells.text(traceback, "the traceback of task", task_id)
+        payload = cells.payload(result, "the result of task", task_id)
+        stamps = self._read(task_id, "stamps of task", stamps)
         return Record(
             id=task_id,
             status=status,
             result=self._codec.decode_result(task_id, status, payload, traceback=traceback, legacy_pickle=True),
             traceback=traceback,
-            children=self._read(task_id, "children", children),
+            children=self._read(task_id, "children of task", children),
             date_done=self._date(date),
-            name=cells.text(name, f"the name of task {task_id!r}"),
-            args=self._read(task_id, "args", args),
-            kwargs=self._read(task_id, "kwargs", kwargs),
-            worker=cells.text(worker, f"the worker of task {task_id!r}"),
-            retries=cells.number(retries, f"the number of retries of task {task_id!r}"),
-            queue=cells.text(queue, f"the queue of task {task_id!r}"),
+            name=cells.text(name, "the name of task", task_id),
+            args=self._read(task_id, "args of task", args),
+            kwargs=self._read(task_id, "kwargs of task", kwargs),
+            worker=cells.text(worker, "the worker of task", task_id),
+            retries=cells.number(retries, "the number of retries of task", task_id),
+            queue=cells.text(queue, "the queue of task", task_id),
             stamps=stamps.get("stamps") if isinstance(stamps, dict) else None,
         )
 
-    def _read(self, task_id: str, field: str, value: object) -> Any:
-        what = f"{field} of task {task_id!r}"
-        payload = cells.payload(value, what)
-        return None if payload is None else self._codec.decode_value(payload, what)
+    def _read(self, task_id: str, what: str, value: object) -> Any:
+        payload = cells.payload(value, what, task_id)
+        return None if payload is None else self._codec.decode_value(payload, f"{what} {task_id!r}")
 
     def encode_group(self, group_id: str, tree: ResultTree) -> bytes:
         """Return ``tree`` in the form of the groups' table.
@@ -161,10 +160,10 @@ class Rows:
         Raises:
             DecodeError: it cannot be read.
         """
-        what = f"the saved group {group_id!r}"
-        payload = cells.payload(value, what)
+        payload = cells.payload(value, "the saved group", group_id)
         if payload is None:
             return None
+        what = f"the saved group {group_id!r}"
         return self._codec.as_tree(self._codec.decode_value(payload, what, legacy_pickle=True), what)
 
 

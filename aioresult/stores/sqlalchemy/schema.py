@@ -14,8 +14,8 @@ from sqlalchemy import Column, Connection, Dialect, Index, Sequence, Table, insp
 from sqlalchemy.exc import DBAPIError, NoSuchTableError
 from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable, DDLElement
 
-from aioresult.errors import SettingsError
-from aioresult.stores.sqlalchemy.failures import CREATE_TABLES
+from aioresult.errors import AccessDenied, SettingsError
+from aioresult.stores.sqlalchemy.failures import CREATE_TABLES, judge
 from aioresult.stores.sqlalchemy.fitness import check_fitness, reading_of
 from aioresult.stores.sqlalchemy.tables import COLUMNS, EXTENDED, Kind, Layout, Tables, full_name, quoted, undoubled
 
@@ -33,6 +33,7 @@ def examine(connection: Connection, tables: Tables, *, extended: bool, writes: K
     Raises:
         SettingsError: a table lacks an indispensable column; or the table to write to does not exist, or cannot hold
             the values.
+        AccessDenied: the account may not use the sequence of the table to write to.
     """
     dialect = connection.dialect
     task = _columns(connection, tables, "task") if writes != "group" else {}
@@ -162,7 +163,21 @@ def _next_id(connection: Connection, table: Table, column: Mapping[str, Any]) ->
         if dialect.name in ("mysql", "mariadb"):
             return f"nextval({name})"
         return undoubled(str(sequence.next_value().compile(dialect=dialect)), dialect)
-    hidden = ""
-    if dialect.name != "postgresql":  # MariaDB hides objects from accounts without a right on them
-        hidden = f", or which this database account may not use: GRANT SELECT, INSERT ON {name} TO it"
-    raise SettingsError(f"table {table.fullname} needs the sequence {sequence.name}, which does not exist{hidden}")
+    if _is_hidden(connection, sequence):
+        raise AccessDenied(
+            f"table {table.fullname} needs the sequence {sequence.name}, which this database account may not use: "
+            f"GRANT SELECT, INSERT ON {name} TO it"
+        )
+    raise SettingsError(f"table {table.fullname} needs the sequence {sequence.name}, which does not exist")
+
+
+def _is_hidden(connection: Connection, sequence: Sequence) -> bool:
+    """Return whether the account may not use a sequence: MariaDB shows no object to an account without rights on it."""
+    dialect = connection.dialect
+    if dialect.name == "postgresql":
+        return False
+    try:
+        connection.exec_driver_sql(f"SELECT 1 FROM {dialect.preparer(dialect).format_sequence(sequence)} LIMIT 0")
+    except DBAPIError as exc:
+        return isinstance(judge(exc, "").error, AccessDenied)
+    return False

@@ -27,9 +27,13 @@ _ADVICE: Final = {
     "name the authority in the URL: sslrootcert=/path/to/ca.pem, or sslrootcert=system with sslmode=verify-full": (
         "root certificate file",
     ),
-    "it may want TLS: say ssl_mode=REQUIRED in the URL": ("insecure transport", "access denied for user"),
+    "it may want TLS: say ssl_mode=REQUIRED in the URL": ("insecure transport",),
 }
 """Advice, by the lower-case texts of drivers and servers."""
+UNENCRYPTED: Final = (
+    "the connection has no TLS: if the server or the account requires it, say ssl_mode=REQUIRED in the URL"
+)
+"""The note on errors of connecting to a MySQL server without TLS; a refused login is not explained by the server."""
 
 
 def for_asyncpg(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -63,11 +67,10 @@ def for_mysql(arguments: dict[str, Any], driver: str) -> dict[str, Any]:
     TLS is refused, because the drivers would continue without encryption.
     """
     given = arguments.pop("tls", None)
-    if given is None:
-        return arguments
-    mode = given.get("mode") or _mode_of(given)
-    if mode == "DISABLED":
-        return arguments
+    mode = "DISABLED" if given is None else given.get("mode") or _mode_of(given)
+    if given is None or mode == "DISABLED":
+        in_the_clear = arguments.get("ssl") is None
+        return {"async_creator_fn": partial(connect_mysql, driver, preferred=in_the_clear), **arguments}
     _check_files(given, ("ca", "capath", "cert", "key"), "ssl_")
     try:
         context = ssl.create_default_context(cafile=given.get("ca"), capath=given.get("capath"))
@@ -96,7 +99,8 @@ def _mode_of(given: Mapping[str, Any]) -> str:
 async def connect_mysql(driver: str, *, preferred: bool, **options: Any) -> Any:
     """Connect to a MySQL server with TLS or, if TLS is only ``preferred``, also to one without.
 
-    With a server without TLS, asyncmy raises an error, and aiomysql connects without encryption.
+    With a server without TLS, asyncmy raises an error, and aiomysql connects without encryption. If ``options`` contain
+    no TLS, the note of an error says so.
     """
     connect = importlib.import_module(driver).connect
     try:
@@ -104,6 +108,8 @@ async def connect_mysql(driver: str, *, preferred: bool, **options: Any) -> Any:
     except Exception as exc:
         if preferred and _NO_TLS in str(exc).lower():
             return await connect(**{**options, "ssl": None})
+        if options.get("ssl") is None:
+            exc.add_note(UNENCRYPTED)
         raise
     if not preferred:
         async with connection.cursor() as cursor:

@@ -14,7 +14,7 @@ from typing import Final
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from aioresult.errors import SettingsError, Unsupported
+from aioresult.errors import AccessDenied, Unsupported
 from aioresult.stores.sqlalchemy.dialects.port import READY_LIST, Dialect
 from aioresult.stores.sqlalchemy.dialects.postgresql import PostgreSQLDialect, channel_expression, lock_key
 from aioresult.stores.sqlalchemy.failures import code_of
@@ -72,7 +72,7 @@ async def install(link: Link, dialect: Dialect, all_states: bool | None = None) 
 
     Raises:
         Unsupported: it is not PostgreSQL.
-        SettingsError: the account lacks the right.
+        AccessDenied: the account lacks the right.
     """
     wanted = _ALL if all_states else _READY
     enough = list(product(ANNOUNCING, (True, False))) if all_states is None else [(wanted, True)]
@@ -109,7 +109,7 @@ async def uninstall(link: Link, dialect: Dialect) -> bool:
 
     Raises:
         Unsupported: it is not PostgreSQL.
-        SettingsError: the account lacks the right.
+        AccessDenied: the account lacks the right.
     """
     _only_postgresql(dialect)
     table = dialect.layout.task
@@ -132,7 +132,7 @@ async def _changing(link: Link, dialect: Dialect, command: str) -> AsyncIterator
         if code_of(exc) not in _FORBIDDEN:
             raise
         schema, table = dialect.facts["schema"], dialect.facts["table"]
-        raise SettingsError(
+        raise AccessDenied(
             f"the database account is not allowed to install or remove the trigger: that takes the owner of the table "
             f"{schema}.{table}, with the right CREATE on the schema {schema}; "
             f"let the owner run `aioresult sql {command}` once"

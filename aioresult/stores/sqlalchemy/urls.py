@@ -12,7 +12,7 @@ import msgspec
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from aioresult.errors import MissingDriver, SettingsError
+from aioresult.errors import MissingDriver, SettingsError, missing_driver
 from aioresult.stores.sqlalchemy.options import Given, connect_args
 
 Family = Literal["sqlite", "postgresql", "mysql"]
@@ -172,9 +172,9 @@ def _listed(value: str | tuple[str, ...]) -> list[str]:
 def _require(driver: str, family: Family) -> None:
     for module in (driver, "greenlet"):  # SQLAlchemy's asyncio part needs greenlet, but does not always install it
         if importlib.util.find_spec(module) is None:
-            ours = f'"aioresult-backend[{_EXTRAS[family]}]"'
-            raise MissingDriver(
-                f"the package {module!r} is needed for this store and is not installed: "
-                f"pip install {module if module in _WITHOUT_EXTRA else ours}",
-                name=module,
-            )
+            if module in _WITHOUT_EXTRA:
+                raise MissingDriver(
+                    f"the package {module!r} is needed for this store and is not installed: pip install {module}",
+                    name=module,
+                )
+            raise missing_driver(module, "this store", _EXTRAS[family])

@@ -21,7 +21,7 @@ from celery.local import Proxy
 from celery.utils.graph import GraphFormatter
 
 import aioresult
-from aioresult import BackendNotConfigured, SettingsError, Unsupported, WouldBlockLoop, sync
+from aioresult import BackendNotConfigured, SettingsError, sync
 from aioresult.codec import exceptions
 from aioresult.integrations.celery.backends import shared_backend
 from aioresult.sync import errors
@@ -142,56 +142,6 @@ def test_a_backend_that_is_nobodys_is_refused(app: Celery, celery_redis: RedisSe
     for backend in (elsewhere, celery_redis.url, object()):
         with pytest.raises(SettingsError, match="app= takes the application itself"):
             sync.AsyncResult("t", backend)  # type: ignore[arg-type]  # what is tested
-
-
-# --- what goes through the broker -------------------------------------------------------------------------------------
-
-
-class Control:
-    """Writes down what workers would be told."""
-
-    def __init__(self) -> None:
-        self.told: list[tuple[str, Any, dict[str, Any]]] = []
-
-    def revoke(self, task_id: Any, **options: Any) -> None:
-        self.told.append(("revoke", task_id, options))
-
-    def revoke_by_stamped_headers(self, headers: Any, **options: Any) -> None:
-        self.told.append(("revoke_by_stamped_headers", headers, options))
-
-
-def test_revoking_tells_the_workers_what_celerys_results_tell_them(app: Celery) -> None:
-    app.control = Control()
-    for module in (celery.result, sync):
-        result = module.AsyncResult("a", app=app)
-        result.revoke()
-        result.revoke(None, True, "SIGKILL", True, 2.5)
-        result.revoke_by_stamped_headers({"customer": ["7"]}, terminate=True)
-        module.GroupResult("g", [result, module.AsyncResult("b", app=app)]).revoke(signal="SIGINT")
-    told = app.control.told
-    assert len(told) == 8
-    assert told[:4] == told[4:]
-
-
-def test_revoking_a_nested_group_reaches_its_tasks(app: Celery) -> None:
-    app.control = Control()
-    results = [sync.AsyncResult(task_id, app=app) for task_id in "abc"]
-    sync.GroupResult("outer", [results[0], sync.GroupResult("inner", results[1:])]).revoke()
-    assert app.control.told[0][1] == ["a", "b", "c"]
-
-
-def test_a_reason_is_refused_where_workers_are_told(app: Celery) -> None:
-    app.control = Control()
-    with pytest.raises(Unsupported, match="without app="):
-        sync.AsyncResult("t", app=app).revoke(reason="enough")
-    assert app.control.told == []
-
-
-async def test_revoking_does_not_block_a_loop(app: Celery) -> None:
-    app.control = Control()
-    with pytest.raises(WouldBlockLoop):
-        sync.AsyncResult("t", app=app).revoke()
-    assert app.control.told == []
 
 
 # --- the tree of results ----------------------------------------------------------------------------------------------

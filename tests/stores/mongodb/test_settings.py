@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from aioresult import Backend
-from aioresult.errors import MissingDriver, SettingsError, StoreUnavailable
+from aioresult.errors import AccessDenied, MissingDriver, SettingsError, StoreUnavailable
 from aioresult.settings import make_settings
 from aioresult.stores.mongodb import MongoStore
 from aioresult.stores.mongodb.clients import Target, target_of
@@ -255,10 +255,10 @@ async def test_the_url_s_database_is_where_its_user_belongs_unless_auth_source_s
 async def test_what_a_user_may_not_do_is_said_with_the_role_that_is_needed(guarded: MongoServer) -> None:
     async with Backend(f"mongodb://read:{SECRET}@127.0.0.1:{guarded.port}/results") as backend:
         assert not (await backend.fetch("a")).ready
-        with pytest.raises(StoreUnavailable, match=r"does not permit.*readWrite"):
+        with pytest.raises(AccessDenied, match=r"does not permit.*readWrite"):
             await backend.store_result("a", 1, "SUCCESS")
     async with Backend(f"mongodb://127.0.0.1:{guarded.port}/results") as backend:
-        with pytest.raises(StoreUnavailable, match=r"does not permit.*name a user"):
+        with pytest.raises(StoreUnavailable, match=r"asks for a user and a password, and none is in the URL"):
             await backend.ping()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from aioresult import AioResultError, Backend, Record, StoreUnavailable, Unsupported, subscription
+from aioresult import AccessDenied, AioResultError, Backend, Record, StoreUnavailable, Unsupported, subscription
 from aioresult.settings import make_settings
 from aioresult.stores import notices
 from aioresult.stores.redis import RedisStore
@@ -211,7 +211,7 @@ async def test_a_server_without_subscriptions_is_polled() -> None:
 async def test_waiting_without_the_right_to_read_is_still_an_error(server: RedisServer) -> None:
     grant(server, "blind", *ALL, "-mget")
     async with Backend(url_of(server, "blind")) as backend:
-        with pytest.raises(AioResultError, match=r"denies it.*mget.*\+mget") as caught:
+        with pytest.raises(AccessDenied, match=r"denies it.*mget.*\+mget") as caught:
             await backend.AsyncResult(fresh_id()).get(timeout=PATIENCE)
     assert not isinstance(caught.value, StoreUnavailable)
 
@@ -224,7 +224,7 @@ async def test_storing_without_the_rights_for_it_is_an_error_that_names_them(ser
     grant(server, "writer", *ALL, missing)
     async with Backend(url_of(server, "writer")) as backend:
         for _ in range(2):
-            with pytest.raises(AioResultError, match=r"denies it.*'&celery-task\*'.*\+evalsha \+publish") as caught:
+            with pytest.raises(AccessDenied, match=r"denies it.*'&celery-task\*'.*\+evalsha \+publish") as caught:
                 await backend.store_result(fresh_id(), 1, "SUCCESS")
             assert not isinstance(caught.value, StoreUnavailable)
 
@@ -329,7 +329,7 @@ async def test_storing_in_a_cluster_without_the_right_to_publish_is_an_error_tha
     for node in cluster.servers:
         grant(node, "writer", *ALL, "-spublish")
     store = RedisClusterStore(cluster_url(cluster, "writer"), make_settings({}))
-    with pytest.raises(AioResultError, match=r"denies it.*\+spublish") as caught:
+    with pytest.raises(AccessDenied, match=r"denies it.*\+spublish") as caught:
         await store.put_many([done(fresh_id())])
     assert not isinstance(caught.value, StoreUnavailable)
     await store.aclose()
@@ -346,7 +346,7 @@ async def test_a_runner_that_may_not_write_its_lease_is_told_what_to_grant(serve
 @pytest.mark.parametrize(
     ("reply", "kind", "said"),
     [
-        ("ERR The user executing the script can't publish to the channel", AioResultError, "denies it"),
+        ("ERR The user executing the script can't publish to the channel", AccessDenied, "denies it"),
         ("NOAUTH Authentication required.", StoreUnavailable, "asks for a password"),
     ],
     ids=["a right that a script lacks", "no password over RESP2"],

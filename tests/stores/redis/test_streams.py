@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 from redis.crc import key_slot
 
-from aioresult import AioResultError, Backend, InvalidTaskId, StreamEnded
+from aioresult import AccessDenied, Backend, InvalidTaskId, StreamEnded
 from aioresult.stores.redis.streams import news_of, sharing_slot
 from aioresult.stream import LOOK, News
 from aioresult.testing.streams import numbered, read
@@ -116,6 +116,6 @@ async def test_a_user_without_the_rights_is_told_which_are_needed(redis_server: 
     await client.execute_command("ACL SETUSER poor on >pw ~* &* +@all -evalsha -eval")  # type: ignore[no-untyped-call]  # it has no types
     url = redis_server.url.replace("redis://", "redis://poor:pw@")
     async with Backend(url) as backend:
-        with pytest.raises(AioResultError, match=r"denies it.*evalsha"):
+        with pytest.raises(AccessDenied, match=r"denies it.*evalsha"):
             await backend.append("t", 1)
     await client.acl_deluser("poor")

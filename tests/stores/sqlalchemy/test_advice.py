@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from aioresult import Backend
-from aioresult.errors import SettingsError
+from aioresult.errors import AioResultError
 from tests.servers import mariadb
 from tests.stores.sqlalchemy.sql import on_postgresql
 
@@ -20,7 +20,7 @@ NAMES: dict[str, Any] = {"database_table_names": {"task": TABLE}}
 
 async def told(backend: Backend, pattern: str) -> str:
     """Return the statement in the error for storing."""
-    with pytest.raises(SettingsError) as caught:
+    with pytest.raises(AioResultError) as caught:
         await backend.store_result("a", 1, "SUCCESS")
     found = re.search(pattern, str(caught.value))
     assert found is not None, caught.value

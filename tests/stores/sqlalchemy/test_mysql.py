@@ -15,7 +15,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from aioresult import Backend, Record
-from aioresult.errors import InvalidTaskId, ResultTooLarge, SettingsError, StoreUnavailable
+from aioresult.errors import AccessDenied, InvalidTaskId, ResultTooLarge, SettingsError, StoreUnavailable
+from aioresult.stores.sqlalchemy.admin import create_tables
 from aioresult.stores.sqlalchemy.dialects.mysql import lock_name
 from aioresult.testing import StoreTests
 from aioresult.testing.conformance import eventually
@@ -82,7 +83,7 @@ async def test_a_database_that_is_not_the_account_s_is_no_matter_of_passwords_an
     for name in (database, "nonesuch"):
         url = make_url(mariadb_url).set(username="clerk", password="clerk", database=name)
         async with Backend(url.render_as_string(hide_password=False)) as backend:
-            with pytest.raises(StoreUnavailable, match=rf"no such database, or .*'{name}'") as caught:
+            with pytest.raises(AccessDenied, match=rf"not allowed.*'{name}'") as caught:
                 await backend.ping()
             assert "authentication" not in str(caught.value)
             assert "TLS" not in str(caught.value)
@@ -194,6 +195,13 @@ async def test_ids_that_a_collation_takes_for_the_same_are_never_mixed_up(
     assert await sql_store(backend).get_group("ABC") is None
     await sql_store(backend).delete_group("ABC")
     assert await sql_store(backend).get_group("abc") == [["abc", None], []]
+
+
+async def test_a_sequence_that_does_not_exist_is_named(backend: Backend, mariadb_url: str) -> None:
+    await create_tables(sql_store(backend))
+    await asyncio.to_thread(mariadb.execute, mariadb_url, "DROP SEQUENCE task_id_sequence")
+    with pytest.raises(SettingsError, match=r"needs the sequence task_id_sequence, which does not exist\n"):
+        await backend.store_result("a", 1, "SUCCESS")
 
 
 async def test_a_table_without_a_unique_key_is_read_and_not_written_to(backend: Backend, mariadb_url: str) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from aioresult import Backend, Record
-from aioresult.errors import SettingsError, StoreUnavailable
+from aioresult.errors import AccessDenied, SettingsError, StoreUnavailable
 from aioresult.stores.sqlalchemy import database
 from aioresult.stores.sqlalchemy.admin import create_tables, install_trigger, uninstall_trigger
 from aioresult.stores.sqlalchemy.dialects.postgresql import PostgreSQLDialect
@@ -351,15 +351,15 @@ def reader_url(url: str, postgres_server: PostgresServer | ExternalServer) -> It
 async def test_an_account_that_may_only_read_reads_and_is_told_when_it_writes(reader_url: str, url: str) -> None:
     async with Backend(reader_url) as reader:
         assert (await reader.fetch("a")).status == "PENDING", "there is no table yet, and reading creates none"
-        with pytest.raises(SettingsError, match=r"not allowed.*permission denied for schema public"):
+        with pytest.raises(AccessDenied, match=r"not allowed.*permission denied for schema public"):
             await reader.store_result("a", 1, "SUCCESS")
     async with Backend(url) as owner, Backend(reader_url, fallback_interval=3600) as reader:
         await create_tables(owner._runtime.store)
-        with pytest.raises(SettingsError, match=r"not allowed.*permission denied for table celery_taskmeta"):
+        with pytest.raises(AccessDenied, match=r"not allowed.*permission denied for table celery_taskmeta"):
             await reader.AsyncResult("a").get(timeout=PATIENCE)
         on_postgresql(url, "GRANT SELECT ON celery_taskmeta TO reader")
         (waiter,) = await waiting_for(reader, ["a"])
-        with pytest.raises(SettingsError, match="not allowed"):
+        with pytest.raises(AccessDenied, match="not allowed"):
             await reader.store_result("a", 1, "SUCCESS")
         await owner.store_result("a", 1, "SUCCESS")
         assert await waiter == 1

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from aioresult import Backend, subscription
-from aioresult.errors import SettingsError, StoreUnavailable, Unsupported
+from aioresult.errors import AccessDenied, StoreUnavailable, Unsupported
 from aioresult.stores import notices
 from aioresult.stores.sqlalchemy.admin import create_tables, install_trigger, uninstall_trigger
 from aioresult.stores.sqlalchemy.dialects.port import Dialect
@@ -310,7 +310,7 @@ async def test_a_lacking_right_is_explained_and_polling_takes_the_triggers_place
         on_postgresql(url, "GRANT USAGE ON SCHEMA public TO worker")
         on_postgresql(url, "GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO worker")
         async with Backend(worker_url) as worker:
-            with pytest.raises(SettingsError, match=r"owner of the table public\.celery_taskmeta.*install-trigger"):
+            with pytest.raises(AccessDenied, match=r"owner of the table public\.celery_taskmeta.*install-trigger"):
                 await install_trigger(sql_store(worker))
             async with Backend(worker_url, **MIXED, database_trigger=True) as asking, foreign_writer(url) as writer:
                 (waiter,) = await waiting_for(asking, ["a"])

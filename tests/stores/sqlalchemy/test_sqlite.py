@@ -21,7 +21,7 @@ from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from aioresult import Backend, Record
-from aioresult.errors import EncodeError, InvalidTaskId, MissingDriver, SettingsError, StoreUnavailable
+from aioresult.errors import AccessDenied, EncodeError, InvalidTaskId, MissingDriver, SettingsError, StoreUnavailable
 from aioresult.stores.sqlalchemy.admin import create_tables
 from aioresult.stores.sqlalchemy.link import Link
 from aioresult.stores.sqlalchemy.urls import parse
@@ -280,7 +280,7 @@ async def test_a_database_that_may_only_be_read_is_read(path: Path, url: str) ->
     read_only = f"sqlite:///file:{path}?mode=ro&uri=true"
     async with Backend(read_only) as backend:
         assert (await backend.fetch("a")).result == 1
-        with pytest.raises(SettingsError, match=r"not allowed.*readonly"):
+        with pytest.raises(AccessDenied, match=r"not allowed.*readonly"):
             await backend.store_result("b", 1, "SUCCESS")
 
 

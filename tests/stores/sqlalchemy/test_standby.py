@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from aioresult import Backend, subscription
-from aioresult.errors import SettingsError, StoreUnavailable
+from aioresult.errors import AccessDenied, StoreUnavailable
 from aioresult.stores import notices
 from aioresult.stores.sqlalchemy.admin import create_tables
 from aioresult.stores.sqlalchemy.dialects.mysql import MySQLDialect
@@ -94,7 +94,7 @@ async def test_an_account_that_only_reads_is_told_so(urls: tuple[str, str]) -> N
     on_postgresql(url, "GRANT ALL ON celery_taskmeta, celery_tasksetmeta TO looker")
     try:
         async with Backend(url.replace("postgres@", "looker@")) as backend:
-            with pytest.raises(SettingsError, match=r"account is not allowed.*read-only transaction"):
+            with pytest.raises(AccessDenied, match=r"account is not allowed.*read-only transaction"):
                 await backend.store_result("a", 1, "SUCCESS")
     finally:
         on_postgresql(url, "DROP OWNED BY looker")

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import create_engine, make_url
 
 from aioresult import Backend, StreamEnded
-from aioresult.errors import SettingsError
+from aioresult.errors import AccessDenied
 from aioresult.stores.sqlalchemy.admin import create_tables
 from aioresult.stream import Append, Chunk, Cursor
 from aioresult.testing.conformance import eventually
@@ -245,7 +245,7 @@ async def test_an_account_that_may_not_create_the_table_is_told_what_to_run(work
         await owner.store_result("a", 1, "STARTED")
         on_postgresql(postgres_url, grant)
         on_postgresql(postgres_url, "GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO worker")
-        with pytest.raises(SettingsError, match=r"permission denied for schema public.*CREATE TABLE") as caught:
+        with pytest.raises(AccessDenied, match=r"permission denied for schema public.*CREATE TABLE") as caught:
             await worker.append("a", 1)
         several = [f"b{number}" for number in range(10)]
         outcomes = await asyncio.gather(
@@ -253,7 +253,7 @@ async def test_an_account_that_may_not_create_the_table_is_told_what_to_run(work
             *(worker.store_result(task_id, 1, "SUCCESS") for task_id in several),
             return_exceptions=True,
         )
-        assert [type(one) for one in outcomes[:3]] == [SettingsError] * 3
+        assert [type(one) for one in outcomes[:3]] == [AccessDenied] * 3
         assert outcomes[3:] == [True] * 10, "results work without it, also at the same moment"
         statements = str(caught.value).partition("`aioresult sql create`, or ")[2].split("; ")
         for statement in [*statements, grant]:

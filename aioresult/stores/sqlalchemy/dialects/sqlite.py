@@ -19,7 +19,7 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import StaticPool
 
-from aioresult.errors import AioResultError, SettingsError, StoreUnavailable, Unsupported
+from aioresult.errors import AccessDenied, AioResultError, StoreUnavailable, Unsupported
 from aioresult.patches import original, patched_by_gevent
 from aioresult.record import ABSENT, RUNNER, UNFINISHED
 from aioresult.settings import Settings
@@ -112,7 +112,7 @@ class SQLiteDialect(Dialect):
         path = files.path_of(target.url)
         if path is None or not _log_out_of_reach(path):
             return error
-        return SettingsError(
+        return AccessDenied(
             f"{error}; the database has a write-ahead log, and whoever reads it has to write to the folder "
             f"{path.parent}, too: allow that, or, if nobody writes to the database meanwhile, give the URL "
             f"sqlite:///file:{path}?immutable=1&uri=true"
