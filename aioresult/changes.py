@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
-from aioresult.errors import AioResultError, ResultTooLarge, StoreUnavailable, StreamFull
+from aioresult.errors import AioResultError, EncodeError, InvalidTaskId, ResultTooLarge, StoreUnavailable, StreamFull
 from aioresult.lanes import Lane, Submitted, answer, fail
 from aioresult.partly import PartlyUnavailable
 from aioresult.record import Record
@@ -15,8 +15,13 @@ from aioresult.stream import Append
 Change = Record | Append | str
 """A record to write, items to append, or the id of a record to delete."""
 
+Make = Callable[[list[Submitted[Any, Any]]], Awaitable[None]]
+"""Makes changes of one kind, and gives each caller its outcome."""
+
 _MAX_CHANGES: Final = 2000
 """The most changes in one batch: a bigger batch gains nothing, and delays the next one."""
+_OF_ONE: Final = (EncodeError, InvalidTaskId)
+"""Errors of a batch that concern one of its changes: a value or an id that the store does not take."""
 
 
 class ChangeLane(Lane[Change, Any]):
@@ -47,11 +52,23 @@ class ChangeLane(Lane[Change, Any]):
 
     async def _make(self, batch: list[Submitted[Change, Any]]) -> None:
         if appends := [(change, future) for change, future in batch if type(change) is Append]:
-            await self._append(appends)
+            await self._part(appends, self._append, whole=len(appends) == len(batch))
         if writes := [(change, future) for change, future in batch if isinstance(change, Record)]:
-            await self._write(writes)
+            await self._part(writes, self._write, whole=len(writes) == len(batch))
         if deletions := [(change, future) for change, future in batch if isinstance(change, str)]:
-            await self._delete(deletions)
+            await self._part(deletions, self._delete, whole=len(deletions) == len(batch))
+
+    @staticmethod
+    async def _part(part: list[Submitted[Any, Any]], make: Make, *, whole: bool) -> None:
+        """Make a part of a batch. If it is refused, such as appends without a right, the other parts are still made."""
+        try:
+            await make(part)
+        except StoreUnavailable:
+            raise
+        except Exception as exc:
+            if whole:
+                raise
+            fail(part, exc)
 
     async def _append(self, batch: list[Submitted[Append, Any]]) -> None:
         """Append the items of each stream in one call, and give each caller the number of its own last item."""
@@ -61,10 +78,13 @@ class ChangeLane(Lane[Change, Any]):
         calls = [_joined(task_id, [change for change, _ in own]) for task_id, own in by_id.items()]
         try:
             outcomes = await self._store.append_many(calls)
-        except BaseException:
+        except BaseException as exc:
             for change, _ in batch:  # they may have been stored: a caller that tries again must say so
                 change.repeated = True
-            raise
+            if len(by_id) == 1 or not isinstance(exc, _OF_ONE):
+                raise
+            await self._apart(batch, self._append)
+            return
         for own, outcome in zip(by_id.values(), outcomes, strict=True):
             if isinstance(outcome, StreamFull | ResultTooLarge) and len(own) > 1:
                 for submitted in own:  # there may be room for the first ones, and each alone may be small enough
@@ -77,7 +97,21 @@ class ChangeLane(Lane[Change, Any]):
             await self._store.delete_many([task_id for task_id, _ in batch])
         except PartlyUnavailable as exc:
             fail([submitted for submitted in batch if submitted[0] not in exc.outcomes], exc)
+        except _OF_ONE:
+            if len(batch) == 1:
+                raise
+            await self._apart(batch, self._delete)
+            return
         answer(batch, [True] * len(batch))
+
+    @staticmethod
+    async def _apart(batch: Sequence[Submitted[Any, Any]], make: Make) -> None:
+        """Make the changes one by one, because one is at fault: the others must be made nevertheless."""
+        for submitted in batch:
+            try:
+                await make([submitted])
+            except _OF_ONE as exc:
+                fail([submitted], exc)
 
     async def _write(self, batch: list[Submitted[Record, Any]]) -> None:
         written: Sequence[bool]
@@ -92,8 +126,7 @@ class ChangeLane(Lane[Change, Any]):
             if len(batch) == 1:
                 fail(batch, exc)
             else:
-                for submitted in batch:  # one record is at fault: the others must be stored nevertheless
-                    await self._write([submitted])
+                await self._apart(batch, self._write)
             return
         answer(batch, written)
 

@@ -75,7 +75,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             not).
         task_ignore_result: store nothing, unless a call says otherwise.
         task_store_errors_even_if_ignored: store FAILURE, RETRY and REVOKED nevertheless.
-        timezone, enable_utc: the zone of stored dates, UTC by default; ``date_done`` is always returned as aware UTC.
+        timezone, enable_utc: the zone of stored dates, a name or a ``tzinfo``; ``date_done`` is always given in UTC.
             SQLite and MySQL do not store the zone, so dates there are read in the zone of this setting.
         global_keyprefix: prefix of all keys and channels on key-value stores.
         max_result_bytes: largest encoded record that is stored; ``None`` for no limit.
@@ -114,7 +114,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     task_track_started: bool | None = None
     task_ignore_result: bool = False
     task_store_errors_even_if_ignored: bool = False
-    timezone: str | None = None
+    timezone: Any = None
     enable_utc: bool = True
     global_keyprefix: str = ""
 
@@ -171,6 +171,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """The zone in which dates are stored; ``None`` for local time."""
         if self.timezone is None:
             return UTC if self.enable_utc else None
+        if isinstance(self.timezone, tzinfo):
+            return self.timezone
         from zoneinfo import ZoneInfo  # slow to import, and seldom needed
 
         return ZoneInfo(self.timezone)
@@ -202,6 +204,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 _DEFAULTS: Final = Settings()
 _KNOWN: Final = Settings.__struct_fields__
+_FLAGS: Final = frozenset(name for name, kind in Settings.__annotations__.items() if "bool" in str(kind))
 
 
 def _shown(name: str, value: Any) -> Any:
@@ -219,7 +222,7 @@ def make_settings(values: Mapping[str, Any]) -> Settings:
     """
     known = {name: _plain(name, value) for name, value in values.items() if _is_known(name)}
     try:
-        settings = msgspec.convert(known, Settings)
+        settings = msgspec.convert(known, Settings, strict=False)  # numbers may be text, as the environment has them
     except msgspec.ValidationError as exc:
         message, _, path = str(exc).replace("null", "None").partition(" - at `$.")
         raise SettingsError(f"setting {path.rstrip('`') or '?'}: {message}") from exc
@@ -249,8 +252,10 @@ def _plain(name: str, value: Any) -> Any:
         return tuple([value] if isinstance(value, str) else value) if value is not None else None
     if name == "result_backend_max_retries" and value is None:
         return float("inf")
-    if name == "timezone" and value is not None and not isinstance(value, str):
-        return str(value)
+    if name == "timezone":
+        return value or None
+    if name in _FLAGS and isinstance(value, str):
+        raise SettingsError(f"setting {name}: expected True or False, not text; Celery takes {value!r:.80} for True")
     return value
 
 
@@ -287,6 +292,8 @@ def _check_ranges(settings: Settings) -> None:
 
 
 def _check_zone(settings: Settings) -> None:
+    if not isinstance(settings.timezone, str | tzinfo | None):
+        raise SettingsError(f"setting timezone: expected a zone's name or a tzinfo, got {settings.timezone!r:.80}")
     try:
         _ = settings.zone
     except (KeyError, ValueError, OSError) as exc:

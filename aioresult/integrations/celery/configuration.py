@@ -13,12 +13,14 @@ from aioresult.stores.foreign import READ_HERE, why_not
 
 _PLUGIN: Final = "aioresult+"
 _BARE_NAMES: Final = {
-    "redis": "redis://",
-    "rediss": "rediss://",
+    "redis": "redis:///{redis_db}",
+    "rediss": "rediss:///{redis_db}",
     "mongodb": "mongodb://",
-    "celery.backends.redis:RedisBackend": "redis://",
+    "celery.backends.redis:RedisBackend": "redis:///{redis_db}",
     "celery.backends.mongodb:MongoBackend": "mongodb://",
 }
+_SOCKETS: Final = ("socket", "unix")
+"""Words in the schemes of Unix sockets."""
 _DATABASE: Final = ("database", "db", "celery.backends.database:DatabaseBackend")
 """Names without a URL, which is in the setting ``database_url``."""
 _NOT_IN_NAMES: Final = frozenset('/\\@ "$')
@@ -43,7 +45,7 @@ def backend_from_app(app: App, **overrides: Any) -> Backend:
         SettingsError: a serializer or another setting cannot be used here.
     """
     url = overrides.pop("result_backend", None) or _url(app)
-    url, settings = _signing_in_as_celery(url, {**_settings(app), **overrides})
+    url, settings = _signing_in_as_celery(url, {**_settings(app, url), **overrides})
     try:
         return Backend(url, **settings)
     except UnknownStore as exc:
@@ -84,7 +86,7 @@ def _spelled_out(app: App, configured: str) -> str:
     if kind not in _BARE_NAMES:
         shown = kind.partition(":")[0] if "@" in kind else kind  # a URL without slashes may hold a password
         raise _refusal(app, shown, why_not(kind) or f"it is not known here; {READ_HERE}")
-    return _BARE_NAMES[kind]
+    return _BARE_NAMES[kind].format(redis_db=app.conf.get("redis_db") or 0)
 
 
 def _refusal(app: App, what: str, why: str) -> UnknownStore:
@@ -93,10 +95,16 @@ def _refusal(app: App, what: str, why: str) -> UnknownStore:
     )
 
 
-def _settings(app: App) -> dict[str, Any]:
-    """Return the application's settings about results, without those that are not set."""
+def _settings(app: App, url: object) -> dict[str, Any]:
+    """Return the application's settings about results, without those that are not set.
+
+    Celery looks at ``redis_db`` only where ``result_backend`` is a name or a Unix socket: a URL without a number means
+    database 0.
+    """
     conf = app.conf
     values = {name: value for name in _SETTINGS if (value := conf.get(name)) is not None}
+    if not any(word in str(url).partition("://")[0].lower() for word in _SOCKETS):
+        values.pop("redis_db", None)
     values["result_expires"] = conf.get("result_expires")  # None means for ever
     for name in _CONTENT:
         if name in values:  # other content types cannot be read here, which matters only if a worker stores them

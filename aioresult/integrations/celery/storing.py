@@ -23,7 +23,7 @@ from aioresult.sync.portal import run_anywhere
 
 logger = logging.getLogger("aioresult")
 
-_KEY_VALUE: Final = ("redis", "sentinel")
+_KEY_VALUE: Final = ("redis", "valkey", "sentinel", "unix", "socket")
 _SQL: Final = ("db", "database", "sqlalchemy", "sqlite", "postgresql", "mysql", "mariadb")
 
 

@@ -115,12 +115,16 @@ async def open_records(connection: Connection) -> Changes | str:
     hello = await _hello(connection)
     if "setName" not in hello and hello.get("msg") != "isdbgrid":
         return "a standalone server has no change streams; run it as a replica set, of one member if need be"
+    if crowded := connection.why_crowded(1):
+        return crowded
     return await _open(connection, connection.at.tasks, _RECORDS, hello)
 
 
 async def open_pieces(connection: Connection) -> Changes | None:
     """Open the stream of changes of items; if the server refuses that, warn, and return ``None``."""
-    pieces = await _open(connection, connection.at.streams, _PIECES, await _hello(connection))
+    pieces: Changes | str = connection.why_crowded(2)
+    if not pieces:
+        pieces = await _open(connection, connection.at.streams, _PIECES, await _hello(connection))
     if isinstance(pieces, str):
         warn_once(connection.location, f"cannot push items of streams, so that they are polled for: {pieces}")
         return None

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _NO_SUCH_COMMAND: Final = 59
 _DATABASE: Final = "celery"
 _POOL: Final = {"maxPoolSize": 10}
-"""Celery's default. It must be two at least, since the change stream keeps one connection busy."""
+"""Celery's default. It must be three at least, since each of two change streams keeps one connection busy."""
 _SOCKET_TIMEOUT: Final = 30.0
 """Seconds after which a silent connection is given up."""
 _MALFORMED: Final = (
@@ -103,13 +103,13 @@ def target_of(url: str, settings: Settings) -> Target:
     }
     if hosts or host or port:
         driver_url = _with_hosts(driver_url, hosts or host or "localhost", port or 27017)
-    options = {"username": extra.pop("user", None), "password": extra.pop("password", None)}
-    options = {name: value for name, value in options.items() if value}
-    options |= {**extra.pop("options", {}), **extra}
+    user = {"username": extra.pop("user", None), "password": extra.pop("password", None)}
+    options = {name: value for name, value in user.items() if value} | extra.pop("options", {}) | extra
+    options.pop("connect", None)  # it is for blocking clients, which connect at once without it
     _check_options(options)
     return Target(
         url=driver_url,
-        options=_defaults(driver_url, options, settings) | options,
+        options=_completed(driver_url, options, settings),
         motor=motor,
         location=f"mongodb://{_hosts_of(driver_url)}/{names['database']}",
         **names,
@@ -186,7 +186,7 @@ def _hosts_of(url: str) -> str:
 
 def _check_options(options: Mapping[str, Any]) -> None:
     for name, value in options.items():
-        if name in ("host", "port", "connect"):
+        if name in ("host", "port"):
             raise SettingsError(f"mongodb_backend_settings: the option {name!r} is not known here")
         try:
             pymongo.common.validate(name, value)
@@ -195,8 +195,8 @@ def _check_options(options: Mapping[str, Any]) -> None:
             raise SettingsError(f"mongodb_backend_settings: the option {name!r} is refused: {reason}") from None
 
 
-def _defaults(url: str, options: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
-    """Return the default options that neither the URL nor ``options`` set."""
+def _completed(url: str, options: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+    """Return ``options`` with defaults for what neither they nor the URL set, and with enough connections."""
     given = {name.lower(): value for name, value in {**_parse(url)["options"], **options}.items()}
     milliseconds = settings.connect_timeout * 1000
     ours = {
@@ -206,10 +206,9 @@ def _defaults(url: str, options: Mapping[str, Any], settings: Settings) -> dict[
         "socketTimeoutMS": _SOCKET_TIMEOUT * 1000,
         "appName": "aioresult",
     }
-    chosen = {name: value for name, value in ours.items() if name.lower() not in given}
-    if given.get("maxpoolsize") == 1:
-        chosen["maxPoolSize"] = 2
-    return chosen
+    if given.get("maxpoolsize") in (1, 2):
+        options = {name: value for name, value in options.items() if name.lower() != "maxpoolsize"} | {"maxPoolSize": 3}
+    return {**{name: value for name, value in ours.items() if name.lower() not in given}, **options}
 
 
 def _import_motor() -> type[AsyncIOMotorClient[Document]]:

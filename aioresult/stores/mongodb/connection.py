@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from asyncio import sleep as pause
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError, ServerSelectionTimeoutError
 
@@ -71,6 +71,17 @@ class Connection:
             except ValueError as exc:
                 raise SettingsError(f"the options for {self.location} cannot be used: {exc}") from exc
         return self._handles
+
+    def why_crowded(self, streams: int) -> str:
+        """Return why so many change streams cannot be open: they, and nobody else, would have a connection.
+
+        That may be so for a client of the caller's; it is an empty string if there is room.
+        """
+        client: Any = self.at.database.client  # Motor declares a method where PyMongo has a property
+        size = client.options.pool_options.max_pool_size  # 0 for any number
+        if not size or size > streams:
+            return ""
+        return f"the client has maxPoolSize={size}, and each change stream takes a connection; it needs {streams + 1}"
 
     async def call(self, request: Callable[[], Awaitable[_T]]) -> _T:
         """Make a request; repeat it once if its connection was dead, and whenever the server asks for it."""

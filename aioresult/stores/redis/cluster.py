@@ -15,7 +15,7 @@ from aioresult.record import Record, ResultTree
 from aioresult.settings import Settings
 from aioresult.stores.redis.clusterfeed import ClusterFeed
 from aioresult.stores.redis.connect import Address, clients_options
-from aioresult.stores.redis.errors import is_denied
+from aioresult.stores.redis.errors import is_withheld
 from aioresult.stores.redis.router import Place, Router
 from aioresult.stores.redis.scripts import CLASSIC, SHARDED
 from aioresult.stores.redis.servers import QUESTIONS, details
@@ -163,7 +163,7 @@ class RedisClusterStore(RedisStore):
 
     async def _facts(self) -> dict[str, str]:
         info, policy = await self._run([(self._prefix, command) for command in QUESTIONS])
-        found = details(info if is_denied(info) else self._checked(info), policy, self._router.resp)
+        found = details(info if is_withheld(info) else self._checked(info), policy, self._router.resp)
         found["primaries"] = ", ".join(f"{host}:{port}" for host, port in (await self._router.topology()).primaries)
         return found
 

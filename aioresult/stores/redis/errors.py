@@ -7,7 +7,7 @@ from typing import Final, TypeGuard
 
 import redis.exceptions
 
-from aioresult.errors import AccessDenied, AioResultError, StoreUnavailable
+from aioresult.errors import AccessDenied, AioResultError, StoreUnavailable, Unsupported
 
 _AWAY: Final = frozenset(
     {"ASK", "BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MISCONF", "MOVED"}
@@ -28,6 +28,9 @@ _SUBSCRIBING: Final = re.compile(
 """Errors by which Redis and Valkey refuse subscriptions: a right is missing, or the command does not exist."""
 _DENIED_IN_A_SCRIPT: Final = re.compile("ACL failure|The user executing the script can't")
 """Errors of a script whose user lacks a right; the second is that of Redis 7.0."""
+_UNKNOWN: Final = re.compile(r"ERR unknown command .(?P<name>\w*).", re.IGNORECASE)
+_ARGUMENTS: Final = ", with args beginning with"
+"""Begins the part of that error which quotes the command's arguments, perhaps a task's value."""
 _WITHOUT_PASSWORD: Final = re.compile("HELLO must be called with the client already auth|Authentication required")
 """Errors for a client that has sent no password where one is required."""
 _OTHER_KIND: Final = {
@@ -40,6 +43,9 @@ _UNAUTHENTICATED: Final = "the server asks for a password, and none is in the UR
 
 class ServerError(Exception):
     """An error reply, which is returned as a value among the other replies."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text.partition(_ARGUMENTS)[0])
 
     @property
     def code(self) -> str:
@@ -67,6 +73,12 @@ def refused(error: ServerError, location: str, prefix: str) -> AioResultError:
             f"Redis at {location} denies it: {text}. The user needs '~{prefix}celery-task*' '&{prefix}celery-task*' "
             f"{RIGHTS}; for streams also {STREAM_RIGHTS}; in a cluster also {CLUSTER_RIGHTS}"
         )
+    if unknown := _UNKNOWN.match(text):
+        name, needed = unknown["name"].upper(), RIGHTS.replace("+", "").upper()
+        return Unsupported(
+            f"Redis at {location} has no command {name}, which this needs: it is disabled or renamed, or a proxy does "
+            f"not pass it on. Needed are {needed}"
+        )
     if error.code == "NOAUTH":
         return StoreUnavailable(f"Redis at {location} is unavailable: {_UNAUTHENTICATED}")
     kind = StoreUnavailable if error.code in _AWAY else AioResultError
@@ -79,9 +91,19 @@ def is_denied(reply: object) -> TypeGuard[ServerError]:
     return type(reply) is ServerError and reply.code == "NOPERM"
 
 
+def is_missing(reply: object) -> TypeGuard[ServerError]:
+    """Return whether ``reply`` says that the server does not have the command."""
+    return type(reply) is ServerError and _UNKNOWN.match(str(reply)) is not None
+
+
+def is_withheld(reply: object) -> TypeGuard[ServerError]:
+    """Return whether ``reply`` says that the server does not have the command, or not for this user."""
+    return is_denied(reply) or is_missing(reply)
+
+
 def answers_ping(reply: object) -> bool:
     """Return whether ``reply`` is a reply to ``PING``, including the refusal of a user who may not send it."""
-    return reply == b"PONG" or (is_denied(reply) and "'ping'" in str(reply).lower())
+    return reply == b"PONG" or (is_withheld(reply) and "ping" in str(reply).lower())
 
 
 def why_polled(reply: object, prefix: str) -> str:

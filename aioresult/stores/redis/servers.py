@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from aioresult.stores.redis.errors import is_denied
+from aioresult.stores.redis.errors import is_denied, is_missing
 from aioresult.stores.redis.wire import Reply, pack
 
 QUESTIONS: Final = (pack("INFO"), pack("CONFIG", "GET", "maxmemory-policy"))
 """The commands whose replies ``details`` takes."""
 _DENIED: Final = "not permitted (the user lacks {})"
+_MISSING: Final = "not known (the server has no command {})"
 
 
 def details(info: Reply, policy: Reply, resp: int) -> dict[str, str]:
@@ -21,8 +22,12 @@ def details(info: Reply, policy: Reply, resp: int) -> dict[str, str]:
     found = {"server": version, "protocol": f"RESP{resp}", "role": facts.get("role", "unknown")}
     if is_denied(info):
         found["server"] = found["role"] = _DENIED.format("+info")
+    elif is_missing(info):
+        found["server"] = found["role"] = _MISSING.format("INFO")
     if is_denied(policy):
         found["eviction"] = _DENIED.format("+config|get")
+    elif is_missing(policy):
+        found["eviction"] = _MISSING.format("CONFIG")
     elif eviction := _setting(policy):
         evicts = facts.get("maxmemory", "0") != "0" and eviction != "noeviction"
         found["eviction"] = f"{eviction}: results may vanish when memory is short" if evicts else eviction

@@ -15,7 +15,7 @@ from aioresult.record import Record
 from aioresult.settings import Settings
 from aioresult.stores.notices import warn_once
 from aioresult.stores.redis.connect import Address, from_client
-from aioresult.stores.redis.errors import ServerError, is_denied
+from aioresult.stores.redis.errors import ServerError, is_withheld
 from aioresult.stores.redis.feed import EventFeed, RedisFeed, Source, chunks
 from aioresult.stores.redis.link import Link
 from aioresult.stores.redis.servers import QUESTIONS, details, is_in_cluster
@@ -190,7 +190,7 @@ class RedisStore(StreamStore):
     async def _facts(self) -> dict[str, str]:
         """Return details about the server."""
         info, policy = await self._link.call(QUESTIONS)
-        found = details(info if is_denied(info) else self._checked(info), policy, self._link.resp)
+        found = details(info if is_withheld(info) else self._checked(info), policy, self._link.resp)
         if is_in_cluster(info):
             found["cluster"] = "this server is part of a cluster; use a redis+cluster:// URL"
         return found

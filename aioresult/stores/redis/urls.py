@@ -175,9 +175,12 @@ def query_options(parts: SplitResult) -> dict[str, Any]:
 
 
 def database(options: dict[str, Any], path: str, settings: Settings) -> int:
-    """Return the number of the database: ``db``, ``virtual_host``, the path, the setting, or 0."""
-    virtual_host = options.pop("virtual_host", None)
-    text = str(options.get("db", "")) or virtual_host or unquote(path)
+    """Return the number of the database: ``db``, the path or, for a Unix socket, ``virtual_host``; the setting, or 0.
+
+    Celery, whose word ``virtual_host`` is, pays no attention to it in other URLs.
+    """
+    virtual_host = options.pop("virtual_host", "")
+    text = str(options.get("db", "")) or (virtual_host if "path" in options else unquote(path))
     text = text.strip("/")
     if not text:
         return settings.redis_db or 0

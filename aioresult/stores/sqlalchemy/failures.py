@@ -19,12 +19,14 @@ _NO_COLUMN: Final = {"42703", 1054}
 _FORBIDDEN: Final = {"42501", "25006", 1044, 1142, 1143, 1227, 1290, 1370, 1792}
 _NAMELESS: Final = {"26000", "42P05"}
 _STATEMENT_MODE: Final = "statement pooling mode"
-_NO_PARAMETER: Final = "unrecognized configuration parameter"
+_NO_PARAMETER: Final = ("unrecognized configuration parameter", "unsupported startup parameter")
+"""What PostgreSQL and PgBouncer say of a parameter that they do not take."""
 _CONFLICT: Final = {"40001", "40P01", 1213, 1205}
 _NO_MORE_IDS: Final = {"2200H", "22003"}
 """The second one means that a column is too small for a number; of our numbers, this can only be ``id``."""
 _UNUSABLE: Final = {"42P10", 1364}
-_TOO_LONG: Final = {1406, 1366}
+_TOO_LONG: Final = {1406, 1366, 1267, 1270, 1271, 3988}
+"""All but the first: characters that the column's character set lacks, stored or compared with."""
 NOT_UTF8: Final = "decode to UTF-8"
 """The beginning of the error of Python's SQLite module for a text that is not UTF-8; the text follows."""
 _STATE: Final = frozenset({"08", "53", "57", "58", "XX"})
@@ -108,7 +110,7 @@ def _of_connections(exc: Exception, code: str | int | None, text: str, location:
         return Verdict(error=SettingsError(f"{location}: {text}; {_PREPARING}"), repeat=True, nameless=True)
     if _STATEMENT_MODE in text:
         return Verdict(error=SettingsError(f"{location}: {text}; {NO_TRANSACTIONS}"), repeat=True, alone=True)
-    if _NO_PARAMETER in text:
+    if any(words in text for words in _NO_PARAMETER):
         error = SettingsError(f"{location}: the server does not take an option of the URL or the settings: {text}")
         return Verdict(error=error)
     if code in _AUTHENTICATION or (code is None and "authentication failed" in text):

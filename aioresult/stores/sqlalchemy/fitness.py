@@ -8,6 +8,7 @@ from typing import Any, Final
 from sqlalchemy import CHAR, JSON, Connection, Dialect, Table, inspect
 
 from aioresult.errors import SettingsError
+from aioresult.stores.sqlalchemy.tables import full_name
 
 _BYTES: Final = frozenset({"result", "children", "args", "kwargs", "stamps", "item"})
 _TEXTS: Final = frozenset({"task_id", "status", "traceback", "name", "worker", "queue"})
@@ -46,10 +47,10 @@ def check_fitness(connection: Connection, table: Table, kinds: Mapping[str, Any]
     key = [column.name for column in table.columns if column.unique] or table.primary_key.columns.keys()
     # Without such a key, the other databases refuse our statements; MySQL would insert a second row.
     if connection.dialect.name in _MYSQL and key not in list(_unique_columns(connection, table)):
-        names = ", ".join(key)
+        names, place = ", ".join(key), full_name(table, connection.dialect)
         raise SettingsError(
             f"table {table.fullname} has no unique key on {names} alone, so that one task could get two results; "
-            f"whoever may do it: CREATE UNIQUE INDEX {key[0]}_unique ON {table.fullname} ({names})"
+            f"whoever may do it: CREATE UNIQUE INDEX {key[0]}_unique ON {place} ({names})"
         )
 
 
@@ -72,10 +73,11 @@ def _python_type(kind: Any) -> type | None:
 
 
 def _remedy(table: Table, name: str, dialect: Dialect) -> str:
+    alter = f"ALTER TABLE {full_name(table, dialect)}"
     if dialect.name in _MYSQL:
-        return f"ALTER TABLE {table.fullname} MODIFY {name} LONGBLOB"
+        return f"{alter} MODIFY {name} LONGBLOB"
     text = f"convert_to(CAST({name} AS text), 'UTF8')"
-    return f"ALTER TABLE {table.fullname} ALTER COLUMN {name} TYPE bytea USING {text}"
+    return f"{alter} ALTER COLUMN {name} TYPE bytea USING {text}"
 
 
 def _unique_columns(connection: Connection, table: Table) -> Iterator[list[str | None]]:

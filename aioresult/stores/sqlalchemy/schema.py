@@ -17,7 +17,7 @@ from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable, DDLElement
 from aioresult.errors import AccessDenied, SettingsError
 from aioresult.stores.sqlalchemy.failures import CREATE_TABLES, judge
 from aioresult.stores.sqlalchemy.fitness import check_fitness, reading_of
-from aioresult.stores.sqlalchemy.tables import COLUMNS, EXTENDED, Kind, Layout, Tables, full_name, undoubled
+from aioresult.stores.sqlalchemy.tables import COLUMNS, EXTENDED, Kind, Layout, Tables, full_name, quoted, undoubled
 
 logger = logging.getLogger("aioresult")
 
@@ -131,9 +131,10 @@ def _columns(connection: Connection, tables: Tables, kind: Kind) -> Mapping[str,
     """Return the present columns of one table, by name, as SQLAlchemy describes them; none without a table."""
     table, inspector = tables.of(kind), inspect(connection)
     if table.schema and not inspector.has_schema(table.schema):
+        name = quoted(table.schema, connection.dialect)
         raise SettingsError(
-            f"there is no schema {table.schema}; create it, by `CREATE SCHEMA {table.schema}`, "
-            f"or correct database_table_schemas"
+            f"there is no schema {table.schema}; create it, by `CREATE SCHEMA {name}`, or correct "
+            f"database_table_schemas"
         )
     try:
         columns = {column["name"]: column for column in inspector.get_columns(table.name, schema=table.schema)}
@@ -157,14 +158,15 @@ def _next_id(connection: Connection, table: Table, column: Mapping[str, Any]) ->
     if fills_itself or not connection.dialect.supports_sequences or not isinstance(sequence, Sequence):
         return None
     dialect = connection.dialect
+    name = undoubled(dialect.preparer(dialect).format_sequence(sequence), dialect)
     if inspect(connection).has_sequence(sequence.name, schema=sequence.schema):
         if dialect.name in ("mysql", "mariadb"):
-            return undoubled(f"nextval({dialect.preparer(dialect).format_sequence(sequence)})", dialect)
+            return f"nextval({name})"
         return undoubled(str(sequence.next_value().compile(dialect=dialect)), dialect)
     if _is_hidden(connection, sequence):
         raise AccessDenied(
             f"table {table.fullname} needs the sequence {sequence.name}, which this database account may not use: "
-            f"GRANT SELECT, INSERT ON {sequence.name} TO it"
+            f"GRANT SELECT, INSERT ON {name} TO it"
         )
     raise SettingsError(f"table {table.fullname} needs the sequence {sequence.name}, which does not exist")
 

@@ -160,7 +160,7 @@ _ASYNCPG: Final = Driver(
 def _psycopg() -> Driver:
     from psycopg import pq
 
-    libpqs = " ".join(option.keyword.decode() for option in pq.Conninfo.get_defaults())
+    libpqs = " ".join({option.keyword.decode() for option in pq.Conninfo.get_defaults()} - _OF_OTHERS)
     return Driver(
         rules={
             **each(libpqs),

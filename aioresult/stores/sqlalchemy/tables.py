@@ -6,6 +6,7 @@ own table objects, which are never changed, and which stores share.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final, Literal
@@ -37,6 +38,9 @@ COLUMNS: Final = tuple(
 
 EXTENDED: Final = frozenset({"name", "args", "kwargs", "worker", "retries", "queue", "stamps"})
 """Columns that are written only if ``result_extended`` is on; an update without it does not change them."""
+
+_LONGEST: Final = 63
+"""Bytes of a name on PostgreSQL; MySQL takes one more."""
 
 Kind = Literal["task", "group", "stream", "runner"]
 """One of the four tables."""
@@ -133,11 +137,21 @@ class Tables:
             sqlite_autoincrement=columns[0].name == "id",
             mysql_charset="utf8mb4",
             mariadb_charset="utf8mb4",
+            mysql_engine="InnoDB",  # the server's default may have no transactions
+            mariadb_engine="InnoDB",
         )
         for column in columns:
             if column.type is _DATE:
-                Index(f"ix_{name}_{column.name}", column)
+                Index(_index_name(name, column.name), column)
         return table
+
+
+def _index_name(table: str, column: str) -> str:
+    """Return the name of an index, with a digest in place of the end of a name that is too long for a server."""
+    name = f"ix_{table}_{column}"
+    if len(name.encode()) <= _LONGEST:
+        return name
+    return f"ix_{table[:10]}_{hashlib.sha256(table.encode()).hexdigest()[:8]}_{column}"
 
 
 def tables_of(settings: Settings) -> Tables:
@@ -156,6 +170,11 @@ def full_name(table: Table, dialect: Dialect) -> str:
     """Return the quoted name of ``table`` for the server, in any mode of a session."""
     preparer = dialect.preparer(dialect)  # the dialect's own preparer follows the mode of its first session
     return undoubled(preparer.format_table(table), dialect)
+
+
+def quoted(name: str, dialect: Dialect) -> str:
+    """Return ``name`` as it is written in a statement."""
+    return undoubled(dialect.preparer(dialect).quote(name), dialect)
 
 
 def undoubled(sql: str, dialect: Dialect) -> str:

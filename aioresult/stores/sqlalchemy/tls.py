@@ -138,6 +138,8 @@ def _present(context: ssl.SSLContext, cert: str, key: str | None, password: str 
 def advice_on_tls(words: str) -> str:
     """Return what to change in the URL if a driver's ``words`` are about TLS on only one side, or about trust."""
     lower = words.lower()
+    if "to database" in lower:
+        return ""  # MySQL has admitted the account, but not to this database
     for advice, signs in _ADVICE.items():
         if any(sign in lower for sign in signs):
             return f"; {advice}"

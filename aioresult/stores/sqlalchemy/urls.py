@@ -12,7 +12,7 @@ import msgspec
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from aioresult.errors import SettingsError, missing_driver
+from aioresult.errors import MissingDriver, SettingsError, missing_driver
 from aioresult.stores.sqlalchemy.options import Given, connect_args
 
 Family = Literal["sqlite", "postgresql", "mysql"]
@@ -37,6 +37,9 @@ _DRIVERS: Final[dict[Family, dict[str, str]]] = {
 }
 """Asynchronous drivers, by the names in URLs; for Celery's synchronous drivers the nearest asynchronous one."""
 _EXTRAS: Final[dict[Family, str]] = {"sqlite": "sqlalchemy", "postgresql": "postgresql", "mysql": "mysql"}
+
+_WITHOUT_EXTRA: Final = frozenset({"aiomysql"})
+"""Drivers that are in none of the extras."""
 
 _FOR_SQLALCHEMY: Final[dict[Family, frozenset[str]]] = {
     "sqlite": frozenset("uri mode cache psow nolock immutable vfs modeof".split()),
@@ -169,4 +172,9 @@ def _listed(value: str | tuple[str, ...]) -> list[str]:
 def _require(driver: str, family: Family) -> None:
     for module in (driver, "greenlet"):  # SQLAlchemy's asyncio part needs greenlet, but does not always install it
         if importlib.util.find_spec(module) is None:
+            if module in _WITHOUT_EXTRA:
+                raise MissingDriver(
+                    f"the package {module!r} is needed for this store and is not installed: pip install {module}",
+                    name=module,
+                )
             raise missing_driver(module, "this store", _EXTRAS[family])

@@ -24,6 +24,18 @@ def unix_socket() -> Iterator[dict[str, Any]]:
 
 
 @contextmanager
+def unix_socket_in_a_word() -> Iterator[dict[str, Any]]:
+    with RedisServer(password="secret") as server:
+        yield {"backend": f"aioresult+{server.unix_url.removeprefix('redis+')}"}
+
+
+@contextmanager
+def valkey() -> Iterator[dict[str, Any]]:
+    with RedisServer() as server:
+        yield {"backend": f"aioresult+{server.url.replace('redis', 'valkey')}"}
+
+
+@contextmanager
 def sentinel() -> Iterator[dict[str, Any]]:
     with RedisSentinels(password="secret") as servers:
         url = ";".join(f"sentinel://:secret@{host}:{port}/0" for host, port in servers.addresses)
@@ -53,7 +65,9 @@ def cluster() -> Iterator[dict[str, Any]]:
         yield {"backend": f"aioresult+{servers.url}"}
 
 
-@pytest.mark.parametrize("servers", [unix_socket, sentinel, sentinel_in_one_url, shouted, cluster])
+@pytest.mark.parametrize(
+    "servers", [unix_socket, unix_socket_in_a_word, valkey, sentinel, sentinel_in_one_url, shouted, cluster]
+)
 def test_tasks_groups_and_chords_work_there_too(servers: Any, celery_redis: RedisServer, keyprefix: str) -> None:
     with servers() as place:
         settings = {**broker_settings(celery_redis, keyprefix), **place}

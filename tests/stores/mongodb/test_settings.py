@@ -83,8 +83,9 @@ def test_timeouts_come_from_connect_timeout_unless_they_are_given() -> None:
     assert target_of("mongodb://h", make_settings({"connect_timeout": 2})).options["serverSelectionTimeoutMS"] == 2000
 
 
-def test_there_are_two_connections_at_least_since_the_change_stream_keeps_one() -> None:
-    assert target("mongodb://h/?maxPoolSize=1").options["maxPoolSize"] == 2
+def test_there_are_three_connections_at_least_since_two_change_streams_keep_one_each() -> None:
+    assert target("mongodb://h/?maxPoolSize=1").options["maxPoolSize"] == 3
+    assert target("mongodb://h", maxPoolSize=2).options["maxPoolSize"] == 3
     assert "maxPoolSize" not in target("mongodb://h/?maxPoolSize=3").options
     assert target("mongodb://h").options["maxPoolSize"] == 10
 
@@ -142,6 +143,15 @@ def test_an_unknown_driver_is_refused(url: str) -> None:
 def test_an_option_that_the_client_does_not_know_is_refused_by_name(mongodb: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         target("mongodb://h", **mongodb)
+
+
+@pytest.mark.parametrize("scheme", DRIVERS)
+@pytest.mark.parametrize("mongodb", [{"connect": False}, {"options": {"connect": True}}])
+async def test_when_a_blocking_client_would_connect_says_nothing_here(
+    scheme: str, mongodb: dict[str, Any], mongo_url: str
+) -> None:
+    async with Backend(mongo_url.replace("mongodb", scheme, 1), mongodb_backend_settings=mongodb) as backend:
+        assert await backend.store_result("a", 1, "SUCCESS")
 
 
 @pytest.mark.parametrize("scheme", DRIVERS)

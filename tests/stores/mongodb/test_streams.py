@@ -9,11 +9,13 @@ from typing import Any
 
 import pymongo
 import pytest
+from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo.errors import AutoReconnect
 
 from aioresult import Backend, ResultTooLarge, StreamEnded, StreamFull, StreamGap, TaskRunner, emit
 from aioresult.channels import Channel
 from aioresult.stores.mongodb import streams as streams_module
+from aioresult.stores.mongodb.clients import close_client
 from aioresult.stream import Chunk, Cursor, News
 from aioresult.testing.conformance import eventually
 from aioresult.testing.streams import numbered, read
@@ -395,6 +397,52 @@ async def test_streams_have_a_change_stream_of_their_own_while_they_are_read(
     await other.mark_as_done("b", 1)
     assert await waiting == 1
     assert backend.stats().reconnects == 0
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+async def test_few_connections_are_left_to_those_who_read_and_store(url: str, other: Backend, size: int) -> None:
+    await other.append("a", 1)
+    limited = f"{url}{'&' if '?' in url else '?'}maxPoolSize={size}&waitQueueTimeoutMS=1000"
+    async with Backend(limited, fallback_interval=3600) as backend:
+        waiting = asyncio.create_task(backend.AsyncResult("b").get(timeout=PATIENCE))
+        seen: list[int] = []
+        reading = reader(backend, "a", seen)
+        await until_read(reading, seen, 1)
+        assert await backend.append("a", 2) == 2
+        await until_read(reading, seen, 2)
+        assert await backend.mark_as_done("b", 1)
+        assert await waiting == 1
+        await backend.mark_as_done("a", None)
+        await reading
+        assert seen == [1, 2]
+        assert backend.stats().reconnects == 0
+
+
+@pytest.mark.parametrize("client_class", [pymongo.AsyncMongoClient, AsyncIOMotorClient])
+@pytest.mark.parametrize("size", [1, 2])
+async def test_a_client_of_the_caller_s_with_too_few_connections_is_polled_with_one_warning(
+    client_class: type[pymongo.AsyncMongoClient[Document]],
+    size: int,
+    mongo_url: str,
+    other: Backend,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    client = client_class(mongo_url, maxPoolSize=size, waitQueueTimeoutMS=1000)
+    async with Backend(client, fallback_interval=3600, poll_interval=0.05) as backend:
+        waiting = asyncio.create_task(backend.AsyncResult("b").get(timeout=PATIENCE))
+        seen: list[int] = []
+        await other.append("a", 1)
+        reading = reader(backend, "a", seen)
+        await until_read(reading, seen, 1)
+        await other.append("a", 2)
+        await until_read(reading, seen, 2)
+        for task_id in "ab":
+            await backend.mark_as_done(task_id, 1)
+        await reading
+        assert await waiting == 1
+        assert (await backend.capabilities()).push == (size > 1)
+    await close_client(client, PATIENCE)
+    assert f"maxPoolSize={size}" in caplog.text
 
 
 async def test_small_items_travel_with_the_news_and_large_ones_are_read(

@@ -55,7 +55,7 @@ def without_defaults(options: dict[str, Any]) -> dict[str, Any]:
         ("redis://", {"host": "localhost", "port": 6379, "db": 0}),
         ("redis://h:7/3", {"host": "h", "port": 7, "db": 3}),
         ("redis://h//3", {"host": "h", "port": 6379, "db": 3}),
-        ("redis://h/?virtual_host=4", {"host": "h", "port": 6379, "db": 4}),
+        ("redis://h/?virtual_host=4", {"host": "h", "port": 6379, "db": 0}),
         ("redis://h/3?db=5", {"host": "h", "port": 6379, "db": 5}),
         ("redis://u%40x:p%2Fw@h", {"host": "h", "port": 6379, "db": 0, "username": "u@x", "password": "p/w"}),
         ("redis://:pw@h?client_name=me", {"host": "h", "port": 6379, "db": 0, "password": "pw", "client_name": "me"}),

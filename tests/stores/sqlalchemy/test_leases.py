@@ -10,6 +10,7 @@ from aioresult import Backend, Record, TaskLost, Unsupported
 from aioresult.record import RUNNER
 from aioresult.stores.sqlalchemy.admin import create_tables
 from aioresult.testing.conformance import eventually
+from tests.servers import MariaDBServer
 from tests.stores.sqlalchemy.sql import on_postgresql, sql_store
 from tests.stores.sqlalchemy.test_reading import run, tables
 
@@ -91,3 +92,19 @@ async def test_who_waits_for_a_runner_that_has_gone_is_told(url: str) -> None:
         assert not kept.done()
         await one.store_result("kept", 7, "SUCCESS")
         assert await kept == 7
+
+
+async def test_a_lease_lasts_while_the_server_s_clock_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, after = 1_792_886_390, 1_792_886_405  # 1:59:50 and 2:00:05 in Berlin, an hour before 3:00 becomes 2:00
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    with MariaDBServer(default_time_zone="SYSTEM") as server:
+
+        def at(moment: int) -> Backend:
+            given = {"connect_args": {"init_command": f"SET timestamp = {moment}"}}
+            return Backend(server.url, database_engine_options=given)
+
+        async with at(before) as producer, at(after) as waiting:
+            await sql_store(producer).renew_lease("one", 30)
+            assert list(await sql_store(waiting).ended_leases(["one"])) == []
+        async with at(after + 30) as late:
+            assert list(await sql_store(late).ended_leases(["one"])) == ["one"]

@@ -15,7 +15,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from aioresult import Backend, Record
-from aioresult.errors import InvalidTaskId, ResultTooLarge, SettingsError, StoreUnavailable
+from aioresult.errors import AccessDenied, InvalidTaskId, ResultTooLarge, SettingsError, StoreUnavailable
 from aioresult.stores.sqlalchemy.admin import create_tables
 from aioresult.stores.sqlalchemy.dialects.mysql import lock_name
 from aioresult.testing import StoreTests
@@ -74,6 +74,20 @@ async def test_a_wrong_password_and_an_unknown_database_say_so(mariadb_url: str)
     async with Backend(missing) as backend:
         with pytest.raises(StoreUnavailable, match="nonesuch"):
             await backend.ping()
+
+
+async def test_a_database_that_is_not_the_account_s_is_no_matter_of_passwords_and_tls(mariadb_url: str) -> None:
+    database = mariadb_url.rpartition("/")[2]
+    statements = ("CREATE USER IF NOT EXISTS clerk@'%' IDENTIFIED BY 'clerk'", "DROP USER clerk@'%'")
+    await asyncio.to_thread(mariadb.execute, mariadb_url, statements[0])
+    for name in (database, "nonesuch"):
+        url = make_url(mariadb_url).set(username="clerk", password="clerk", database=name)
+        async with Backend(url.render_as_string(hide_password=False)) as backend:
+            with pytest.raises(AccessDenied, match=rf"not allowed.*'{name}'") as caught:
+                await backend.ping()
+            assert "authentication" not in str(caught.value)
+            assert "TLS" not in str(caught.value)
+    await asyncio.to_thread(mariadb.execute, mariadb_url, statements[1])
 
 
 async def test_a_closed_port_is_named(mariadb_url: str) -> None:

@@ -189,3 +189,23 @@ async def test_columns_of_fixed_width_are_read_without_their_padding(mariadb_url
         await backend.forget("a")
         assert await sql_store(backend).get_many(["a"]) == {}
         assert await sql_store(backend).put_many([Record(id="b", status="STARTED")]) == [True]
+
+
+@pytest.mark.parametrize("engine", ["MyISAM", "Aria"])
+async def test_tables_have_transactions_whatever_the_server_s_default_engine(
+    engine: str, mariadb_url: str, mariadb_server: MariaDBServer | ExternalServer
+) -> None:
+    if isinstance(mariadb_server, ExternalServer):
+        pytest.skip("changes a setting of the whole server, which is somebody's own")
+    await asyncio.to_thread(mariadb.execute, mariadb_url, f"SET GLOBAL default_storage_engine = {engine}")
+    try:
+        async with Backend(mariadb_url) as backend:
+            await backend.store_result("a", 1, "SUCCESS")
+            await backend.append("b", 1)
+            await sql_store(backend).renew_lease("one", 60)
+    finally:
+        await asyncio.to_thread(mariadb.execute, mariadb_url, "SET GLOBAL default_storage_engine = InnoDB")
+    look = "SELECT table_name, engine FROM information_schema.tables WHERE table_schema = database()"
+    made = dict(await asyncio.to_thread(mariadb.execute, mariadb_url, look))
+    names = {"celery_taskmeta", "celery_tasksetmeta", "celery_taskstream", "celery_taskrunner"}
+    assert {name: made[name] for name in names} == dict.fromkeys(names, "InnoDB")

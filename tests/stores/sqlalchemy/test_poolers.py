@@ -192,3 +192,10 @@ async def test_the_option_of_other_guides_does_no_harm(pooler: Pooler) -> None:
     async with Backend(f"{pool.url}?{query}") as backend:
         for number in range(8):
             assert await backend.store_result(f"id-{number}", number, "SUCCESS")
+
+
+@pytest.mark.parametrize("query", ["schema=results", "options=-c%20work_mem%3D8MB"])
+async def test_a_parameter_that_the_pooler_does_not_take_is_no_outage(pooler: Pooler, query: str) -> None:
+    async with Backend(f"{pooler('session', **ROUND).url}?{query}") as backend:
+        with pytest.raises(SettingsError, match=r"does not take an option of the URL.*unsupported startup parameter"):
+            await backend.store_result("a", 1, "SUCCESS")

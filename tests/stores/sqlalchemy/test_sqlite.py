@@ -159,6 +159,8 @@ def test_a_missing_driver_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> No
         Backend("postgresql://h/d")
     with pytest.raises(MissingDriver, match=r"'asyncmy'.*aioresult-backend\[mysql\]"):
         Backend("mysql://h/d")
+    with pytest.raises(MissingDriver, match=r"'aiomysql'.*: pip install aiomysql"):  # it is in no extra
+        Backend("mysql+aiomysql://h/d")
 
 
 async def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -247,8 +247,14 @@ async def test_an_account_that_may_not_create_the_table_is_told_what_to_run(work
         on_postgresql(postgres_url, "GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO worker")
         with pytest.raises(AccessDenied, match=r"permission denied for schema public.*CREATE TABLE") as caught:
             await worker.append("a", 1)
-        await worker.store_result("b", 1, "SUCCESS")
-        assert (await worker.fetch("b")).result == 1, "results work without it"
+        several = [f"b{number}" for number in range(10)]
+        outcomes = await asyncio.gather(
+            *(worker.append(task_id, 1) for task_id in ["a", "x", "y"]),
+            *(worker.store_result(task_id, 1, "SUCCESS") for task_id in several),
+            return_exceptions=True,
+        )
+        assert [type(one) for one in outcomes[:3]] == [AccessDenied] * 3
+        assert outcomes[3:] == [True] * 10, "results work without it, also at the same moment"
         statements = str(caught.value).partition("`aioresult sql create`, or ")[2].split("; ")
         for statement in [*statements, grant]:
             on_postgresql(postgres_url, statement)

@@ -45,7 +45,7 @@ class MySQLDialect(Dialect):
     All statements are complete texts with ``literals``, because the drivers' parameters are not safe in every mode.
     """
 
-    clock = "CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED)"
+    clock = "(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000)"  # local time goes back in autumn
     begin = "START TRANSACTION"  # in the mode ORACLE, BEGIN begins a block
 
     def __init__(self, layout: Layout, dates: Dates, facts: dict[str, str]) -> None:

@@ -10,18 +10,19 @@ session's time zone. The casts here do the same, in both directions.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from operator import itemgetter
 from typing import Any, ClassVar, Final
 
 from sqlalchemy import TextClause, text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from aioresult.record import RUNNER
 from aioresult.settings import Settings
 from aioresult.stores.sqlalchemy.dates import AwareDates, Dates
+from aioresult.stores.sqlalchemy.dialects import sessions
 from aioresult.stores.sqlalchemy.dialects.port import PURGE_BATCH, Dialect, condition, parts_of
 from aioresult.stores.sqlalchemy.failures import code_of, is_refusal
 from aioresult.stores.sqlalchemy.link import PREPARED, Link
@@ -51,6 +52,11 @@ STREAM: Final = "stream "
 _TYPES: Final = {"retries": "integer", "date_done": "timestamptz"} | dict.fromkeys(
     ["result", "children", "args", "kwargs", "stamps"], "bytea"
 )
+_TEXTS: Final = tuple(map(COLUMNS.index, ("traceback", "name", "worker", "queue")))
+_ALL_CHARACTERS: Final = frozenset({"UTF8", "SQL_ASCII"})
+"""Encodings of databases that hold all characters; the second one stores the octets that it is sent."""
+_CHARSETS: Final = {"LATIN1": "latin-1", "LATIN9": "iso8859-15", "WIN1252": "cp1252"}
+"""Encodings of databases, as Python knows them; of others only what they share with ASCII is used."""
 
 
 class PostgreSQLDialect(Dialect):
@@ -66,6 +72,8 @@ class PostgreSQLDialect(Dialect):
         table = in_text(layout.task)
         self.channel_prefix = channel_prefix(facts["schema"], facts["table"])
         self._positions = {name: COLUMNS.index(name) for name in layout.written}
+        encoding = facts["encoding"]
+        self._charset = None if encoding in _ALL_CHARACTERS else _CHARSETS.get(encoding, "ascii")
         self._writes: dict[tuple[str, bool], TextClause] = {}
         """The write statements, by rule and by whether they are for more than one row; made when needed."""
         select = f"SELECT {layout.select_list('CAST(date_done AS timestamptz)')} FROM {table}"
@@ -86,8 +94,13 @@ class PostgreSQLDialect(Dialect):
         # libpq's shortest timeout is 2 s. Psycopg names statements by a counter. Behind a pooler that is not
         # recognised, such a name could belong to another client's statement, so the threshold is off and no statement
         # is named.
-        connect_args = {"connect_timeout": max(2, round(patience)), "prepare_threshold": None}
+        connect_args = {"connect_timeout": max(2, round(patience)), "prepare_threshold": None, **sessions.ENCODING}
         return {"connect_args": connect_args, "use_native_hstore": False}  # it would search the type in a transaction
+
+    @staticmethod
+    def prepare_engine(engine: AsyncEngine, writes: Callable[[], bool]) -> None:
+        if engine.dialect.driver.startswith("psycopg"):
+            sessions.prepare(engine)
 
     @staticmethod
     def nameless(target: Target) -> dict[str, Any]:
@@ -128,7 +141,9 @@ class PostgreSQLDialect(Dialect):
             pooled = bool(driver.get_server_pid() != process)
             if not pooled:
                 connection.info[PREPARED] = {}
-        elif pooled := driver.info.backend_pid != process:
+            return pooled
+        sessions.check(driver)
+        if pooled := driver.info.backend_pid != process:
             driver.prepare_threshold = None
         return pooled
 
@@ -147,7 +162,9 @@ class PostgreSQLDialect(Dialect):
         )
         version = await link.value("SHOW server_version")
         zone = await link.value("SHOW timezone")
-        return {"postgresql": str(version), "timezone": str(zone), "schema": str(schema), "table": tables.task.name}
+        encoding = await link.value("SHOW server_encoding")
+        facts = {"postgresql": version, "timezone": zone, "encoding": encoding, "schema": schema}
+        return {name: str(value) for name, value in facts.items()} | {"table": tables.task.name}
 
     @property
     def zone_is_certain(self) -> bool:
@@ -162,6 +179,8 @@ class PostgreSQLDialect(Dialect):
 
     async def write(self, link: Link, rows: Sequence[Row], cutoff: datetime | None, over: str = "") -> set[str]:
         rows = sorted(rows, key=itemgetter(0))  # all writers lock in the same order
+        if self._charset is not None:
+            rows = [self._spelled(row) for row in rows]
         written: set[str] = set()
         for some in parts_of(rows, _CHUNK):
             written |= await self._write_some(link, some, cutoff, over)
@@ -180,6 +199,15 @@ class PostgreSQLDialect(Dialect):
             statement = self._writes[rule, many] = text(sql)
         ((written,),) = await link.hot_rows(statement, given)  # one array, or NULL for none
         return set(written or ())
+
+    def _spelled(self, row: Row) -> Row:
+        """Return ``row`` with escapes for characters that the database's encoding lacks, to make them storable."""
+        charset = self._charset or "ascii"
+        values = list(row)
+        for place in _TEXTS:
+            if values[place] is not None:
+                values[place] = values[place].encode(charset, "backslashreplace").decode(charset)
+        return tuple(values)
 
     def _columns(self, rows: Sequence[Row]) -> dict[str, Any]:
         columns: dict[str, Any] = {}
