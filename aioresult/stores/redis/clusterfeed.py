@@ -214,8 +214,7 @@ class ClusterFeed(EventFeed):
 
     async def aclose(self) -> None:
         """Close all connections, which ends their subscriptions."""
-        self._closed = True
-        self._changed.set()
+        await super().aclose()
         await self._moving.cancel()
         for node in self._nodes.values():
             await node.wire.aclose()

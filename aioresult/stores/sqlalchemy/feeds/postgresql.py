@@ -27,8 +27,8 @@ from aioresult.stores.sqlalchemy.dialects.postgresql import READ_ONLY, STREAM, c
 from aioresult.stores.sqlalchemy.feeds.foreign import ForeignNews
 from aioresult.stores.sqlalchemy.feeds.listeners import Listener, Refused, make_listener
 from aioresult.stores.sqlalchemy.feeds.port import POLLING, Push
-from aioresult.stores.sqlalchemy.feeds.waking import WakingFeed
 from aioresult.stores.sqlalchemy.link import Link
+from aioresult.stores.waking import WakingFeed
 from aioresult.stream import LOOK
 
 _PROBE_DEADLINE: Final = 5.0
@@ -143,6 +143,7 @@ class NotificationFeed(WakingFeed):
     def __init__(self, database: Database, dialect: Dialect, read: Read) -> None:
         super().__init__()
         self._database = database
+        self._watched: set[str] = set()
         self._foreign = ForeignNews(read, database.settings, self._emit, self._fail)
         self._polling_needed = False
         self._prefix = channel_prefix(dialect.facts["schema"], dialect.facts["table"])

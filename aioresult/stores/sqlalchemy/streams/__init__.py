@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from operator import attrgetter
+from pkgutil import resolve_name
 from typing import Final
 from weakref import WeakKeyDictionary
 
@@ -43,8 +43,7 @@ class Streams:
     def __init__(self, database: Database, push: Push) -> None:
         self._database = database
         self._push = push
-        module, _, name = _CLASSES[database.target.family].partition(":")
-        self._class: type[StreamStatements] = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+        self._class: type[StreamStatements] = resolve_name(f"{__name__}.{_CLASSES[database.target.family]}")
         self._made: WeakKeyDictionary[Dialect, StreamStatements] = WeakKeyDictionary()
         self._seen = False
         """Whether the table is known to exist."""
