@@ -159,7 +159,6 @@ class RedisFeed(EventFeed):
         self._wire.send(commands)
 
     async def unwatch(self, ids: Collection[str]) -> None:
-        """Unsubscribe from ``ids``; what still arrives for them is ignored."""
         self._unsubscribing.update(ids)
         prefix = self._source.prefix
         self._wire.send([pack("UNSUBSCRIBE", *[prefix + task_id for task_id in chunk]) for chunk in chunks(ids)])
@@ -196,6 +195,5 @@ class RedisFeed(EventFeed):
         self._ended(reason, self._address, reading=bool(self._reads))
 
     async def aclose(self) -> None:
-        """Close the connection, which ends all its subscriptions."""
         await super().aclose()
         await self._wire.aclose()
