@@ -57,7 +57,7 @@ class LeaseStore(Store):
         return [runner for runner in runners if runner not in alive]
 
     async def _delete_leases(self, condition: str | None) -> None:
-        """Delete the leases that meet ``condition``; for ``None`` those that have expired, since their runner is gone."""
+        """Delete the leases that meet ``condition``; for ``None`` those that have expired."""
 
         async def delete(link: Link, dialect: Dialect) -> None:
             where = condition or f"expires <= {dialect.clock}"

@@ -174,7 +174,8 @@ class NotificationFeed(WakingFeed):
 
     async def watch(self, ids: Collection[str]) -> None:
         await self._subscribe(ids, self._watched)
-        self._foreign.watch(ids)
+        if self._foreign.polled:
+            self._foreign.also_read(ids)
         for task_id in ids:
             self._emit(task_id, None)
 
@@ -241,7 +242,7 @@ class NotificationFeed(WakingFeed):
         if self._polling_needed:
             self._foreign.begin(self._watched)
         else:
-            await self._foreign.aclose()
+            await self._foreign.end()
         for task_id in list(self._watched):  # results stored since the trigger was removed, or since the last poll
             self._emit(task_id, None)
 
@@ -269,7 +270,7 @@ class NotificationFeed(WakingFeed):
 
     async def aclose(self) -> None:
         await super().aclose()
-        await self._foreign.aclose()
+        await self._foreign.end()
         listener, self._listener = self._listener, None
         if listener is not None:
             await listener.aclose()
