@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar, cast
 
 from aioresult.abc import Feed, Sink
 from aioresult.errors import StoreUnavailable
@@ -11,6 +12,19 @@ from aioresult.record import Record
 from aioresult.settings import Settings, make_settings
 from aioresult.stores.memory import MemoryFeed, MemoryStore
 from aioresult.stream import News
+
+_Method = TypeVar("_Method", bound=Callable[..., Awaitable[Any]])
+
+
+def _unless_down(method: _Method) -> _Method:
+    """``method``, which the store refuses while it is down."""
+
+    @functools.wraps(method)
+    async def call(store: FaultyStore, *args: Any, **named: Any) -> Any:
+        store._check()
+        return await method(store, *args, **named)
+
+    return cast("_Method", call)
 
 
 class FaultyStore(MemoryStore):
@@ -50,16 +64,25 @@ class FaultyStore(MemoryStore):
         if self.down:
             raise StoreUnavailable("memory:// is down on purpose")
 
-    def _command(self) -> threading.Lock:
-        self._check()
-        return super()._command()
+    delete_many = _unless_down(MemoryStore.delete_many)
+    append_many = _unless_down(MemoryStore.append_many)
+    read_many = _unless_down(MemoryStore.read_many)
+    renew_lease = _unless_down(MemoryStore.renew_lease)
+    end_lease = _unless_down(MemoryStore.end_lease)
+    ended_leases = _unless_down(MemoryStore.ended_leases)
+    purge = _unless_down(MemoryStore.purge)
+    put_group = _unless_down(MemoryStore.put_group)
+    get_group = _unless_down(MemoryStore.get_group)
+    delete_group = _unless_down(MemoryStore.delete_group)
 
     async def get_many(self, ids: Sequence[str]) -> Mapping[str, Record]:
         self.reads.append(list(ids))
+        self._check()
         return await super().get_many(ids)
 
     async def put_many(self, records: Sequence[Record]) -> Sequence[bool]:
         self.writes.append([record.id for record in records])
+        self._check()
         return await super().put_many(records)
 
     async def feed(self) -> Feed:
