@@ -10,15 +10,14 @@ import math
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import ClassVar, Final, TypeVar
 from weakref import WeakValueDictionary
 
-from aioresult.abc import Capabilities, Feed, NewsSink, Store
+from aioresult.abc import Capabilities, Event, Feed, NewsSink, Sink, Store
 from aioresult.errors import AioResultError
 from aioresult.record import Record, ResultTree
 from aioresult.settings import Settings
-from aioresult.stores.waking import WakingFeed
 from aioresult.stream import EMPTY, LOOK, REPEATED_AMONG, Append, Chunk, Cursor, News, stream_ended, stream_full
 
 
@@ -97,16 +96,21 @@ def _alive(kept: Mapping[str, _Kept], key: str) -> _Kept | None:
     return None if found is None or found.expired else found
 
 
-class MemoryFeed(WakingFeed):
+class MemoryFeed(Feed):
     """Receives each record directly from its writer, which may run in another thread."""
 
     def __init__(self, store: MemoryStore, space: _Space) -> None:
-        super().__init__()
         self._store = store
         self._space = space
+        self._loop = asyncio.get_running_loop()
         self._watched: set[str] = set()
         self._followed: set[str] = set()
+        self._events: asyncio.Queue[Event | None] = asyncio.Queue()
+        self._sink: Sink = lambda task_id, record: self._events.put_nowait((task_id, record))
         self._tell: NewsSink | None = None
+
+    def attach(self, sink: Sink) -> None:
+        self._sink = sink
 
     async def watch(self, ids: Collection[str]) -> None:
         self._listen(self._space.feeds, self._watched, ids)
@@ -154,10 +158,14 @@ class MemoryFeed(WakingFeed):
         elif task_id in self._watched:
             self._sink(task_id, self._store.codec.decode_record(task_id, written))
 
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        while (event := await self._events.get()) is not None:
+            yield event
+
     async def aclose(self) -> None:
         self._forget(self._space.feeds, self._watched, list(self._watched))
         self._forget(self._space.followers, self._followed, list(self._followed))
-        await super().aclose()
+        self._events.put_nowait(None)
 
 
 class MemoryStore(Store):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
-from aioresult.abc import Feed, Sink
+from aioresult.abc import Event, Feed, Sink
 from aioresult.errors import StoreUnavailable
 from aioresult.record import Record
 from aioresult.settings import Settings, make_settings
@@ -101,16 +101,21 @@ class FaultyFeed(MemoryFeed):
     """Ends by ``break_with``. While the store is deaf, only the first events of ids and streams are emitted."""
 
     _store: FaultyStore
+    _failure: Exception | None = None
 
     def attach(self, sink: Sink) -> None:
         """Keep the events for the iteration, so that those before a failure come before it."""
 
     def break_with(self, error: Exception) -> None:
         """End the iteration with ``error``."""
-        self._closed = isinstance(error, StopAsyncIteration)
-        if not self._closed:
-            self._failure = error
-        self._wake.set()
+        self._failure = error
+        self._events.put_nowait(None)
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        async for event in super().__aiter__():
+            yield event
+        if self._failure is not None and not isinstance(self._failure, StopAsyncIteration):
+            raise self._failure
 
     def _receive(self, task_id: str, written: bytes | News) -> None:
         if not self._store.deaf:
