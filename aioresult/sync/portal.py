@@ -248,7 +248,7 @@ def iterate(
 
     while (item := _outcome(portal, _Call(step()), interval, on_interval)) is not _END:
         yield item
-        if portal is not _portal:  # its thread does not run here, and a call of it would never return
+        if portal is not _process.portal:  # its thread does not run here, and a call of it would never return
             raise AioResultError(
                 "this iterator belongs to the process that this one was forked from: make a new one here; "
                 "stream(after=...) continues after the last item"
