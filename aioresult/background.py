@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable
 from typing import Any, Generic, Self, TypeVar
 
 from aioresult.errors import StoreUnavailable
@@ -19,6 +19,17 @@ def owned_task(coroutine: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
     loop ends, because that cancels all its tasks. ``Background`` handles this case.
     """
     return asyncio.Task(coroutine, loop=asyncio.get_running_loop(), name=name)
+
+
+async def together(coroutines: Iterable[Coroutine[Any, Any, T]], name: str) -> list[T]:
+    """Run ``coroutines`` at the same time, each in a task. If one fails, or this is cancelled, they all end."""
+    tasks = [owned_task(coroutine, name) for coroutine in coroutines]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def is_being_cancelled() -> bool:

@@ -12,6 +12,7 @@ from aioresult.cli import doctor, results, sql, tailing, writing
 from aioresult.cli.demo.command import demo
 from aioresult.cli.exits import MEANINGS, Exit
 from aioresult.cli.output import print_error, print_line
+from aioresult.cli.session import with_session
 from aioresult.errors import DOCUMENTATION
 
 _EXITS: Final = "\n".join(f"- {code.value}: {meaning}" for code, meaning in MEANINGS.items())
@@ -26,16 +27,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(demo)
-app.command()(results.get)
-app.command()(results.wait)
-app.command()(results.watch)
-app.command()(tailing.tail)
-app.command()(writing.store)
-app.command()(writing.revoke)
-app.command()(writing.forget)
-app.command()(writing.purge)
-app.command()(doctor.doctor)
+for command in (
+    demo,
+    *(results.get, results.wait, results.watch, tailing.tail),
+    *(writing.store, writing.revoke, writing.forget, writing.purge),
+    doctor.doctor,
+):
+    app.command()(with_session(command))
 app.add_typer(sql.app, name="sql")
 
 

@@ -21,7 +21,7 @@ from aioresult.backend import Backend
 from aioresult.background import owned_task
 from aioresult.cli.exits import Exit
 from aioresult.cli.output import print_line, to_json
-from aioresult.cli.session import Json, Session, Settings, Url, Verbose
+from aioresult.cli.session import Session
 from aioresult.errors import AioResultError
 
 _ROUNDS: Final = 5
@@ -54,25 +54,22 @@ class Report(msgspec.Struct, kw_only=True, omit_defaults=True):
     error: str | None = None
 
 
-def doctor(
+async def doctor(
+    session: Session,
     target: Annotated[
         str | None, typer.Argument(metavar="URL", show_default=False, help="Store; or use --url.")
     ] = None,
     read_only: Annotated[
         bool, typer.Option("--read-only", help="Store nothing: for a user who may only wait and read.")
     ] = False,
-    url: Url = None,
-    settings: Settings = None,
-    json: Json = False,
-    verbose: Verbose = 0,
-) -> None:
+) -> Exit:
     """Check a store: connection, push, a round trip with its wake-up time, settings; and give advice.
 
     Stores a few test records, waits for them, and deletes them again.
     """
-    session = Session(target or url, settings, json, verbose)
-
-    async def command(backend: Backend) -> Exit:
+    if target:
+        session = msgspec.structs.replace(session, url=target)
+    async with session.backend() as backend:
         report = Report(store=backend._runtime.store.location)
         try:
             await _examine(session, backend, report, read_only=read_only)
@@ -80,13 +77,11 @@ def doctor(
             report.error = str(exc)
             raise
         finally:
-            if json:
+            if session.json:
                 print_line(to_json(msgspec.to_builtins(report)))
             else:
                 _show(report)
         return Exit.OK
-
-    session.run(command)
 
 
 async def _examine(session: Session, backend: Backend, report: Report, *, read_only: bool) -> None:

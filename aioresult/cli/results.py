@@ -12,7 +12,7 @@ from aioresult.backend import Backend
 from aioresult.cli import watching
 from aioresult.cli.exits import Exit, worst
 from aioresult.cli.output import as_json, print_error, print_failure, print_line, summary, value_text
-from aioresult.cli.session import Ids, Json, Session, Settings, Timeout, Url, Verbose
+from aioresult.cli.session import Ids, Session, Timeout
 from aioresult.cli.snapshot import snapshot
 from aioresult.collecting import arrivals
 from aioresult.record import Record
@@ -23,79 +23,52 @@ from aioresult.states import SUCCESS
 Single = AsyncResult[Any]
 
 
-def get(
-    ids: Ids,
-    timeout: Timeout = None,
-    url: Url = None,
-    settings: Settings = None,
-    json: Json = False,
-    verbose: Verbose = 0,
-) -> None:
+async def get(session: Session, ids: Ids, timeout: Timeout = None) -> Exit:
     """Wait for tasks and print their values.
 
     The value of a single task is printed alone: text as it is, everything else as JSON.
     """
-
-    async def command(backend: Backend) -> Exit:
+    async with session.backend() as backend:
         async with aclosing(_finals(backend, ids, timeout)) as finals:
             found = {result: record async for result, record in finals}
         records = [found[result] for result in _results(backend, ids)]
         codes: list[Exit] = []
         for record in records:
-            if json:
+            if session.json:
                 print_line(as_json(record))
             elif len(records) > 1:
                 print_line(f"{record.id} {record.status} {summary(record)}".rstrip())
             elif record.status == SUCCESS:
                 print_line(value_text(record.result))
-            codes.append(_explain(record, timeout, verbose))
+            codes.append(_explain(record, timeout, session.verbose))
         return worst(codes)
 
-    Session(url, settings, json, verbose).run(command)
 
-
-def wait(
+async def wait(
+    session: Session,
     ids: Ids,
     timeout: Timeout = None,
     first: Annotated[bool, typer.Option("--any", help="Return when one of them is final.")] = False,
-    url: Url = None,
-    settings: Settings = None,
-    json: Json = False,
-    verbose: Verbose = 0,
-) -> None:
+) -> Exit:
     """Wait for tasks and print each one's id and state as it becomes final."""
-
-    async def command(backend: Backend) -> Exit:
-        codes: list[Exit] = []
-        async with aclosing(_finals(backend, ids, timeout)) as finals:
-            async for _, record in finals:
-                if json:
-                    print_line(as_json(record))
-                elif record.ready:
-                    print_line(f"{record.id} {record.status}")
-                codes.append(_explain(record, timeout, verbose))
-                if first:
-                    break
-        return worst(codes)
-
-    Session(url, settings, json, verbose).run(command)
+    codes: list[Exit] = []
+    async with session.backend() as backend, aclosing(_finals(backend, ids, timeout)) as finals:
+        async for _, record in finals:
+            if session.json:
+                print_line(as_json(record))
+            elif record.ready:
+                print_line(f"{record.id} {record.status}")
+            codes.append(_explain(record, timeout, session.verbose))
+            if first:
+                break
+    return worst(codes)
 
 
-def watch(
-    ids: Ids,
-    timeout: Timeout = None,
-    url: Url = None,
-    settings: Settings = None,
-    json: Json = False,
-    verbose: Verbose = 0,
-) -> None:
+async def watch(session: Session, ids: Ids, timeout: Timeout = None) -> Exit:
     """Show the states and the progress of tasks as they change, until all are final."""
-
-    async def command(backend: Backend) -> Exit:
-        records = await watching.watch(_results(backend, ids), timeout, json=json)
-        return worst([_explain(record, timeout, verbose) for record in records])
-
-    Session(url, settings, json, verbose).run(command)
+    async with session.backend() as backend:
+        records = await watching.watch(_results(backend, ids), timeout, json=session.json)
+        return worst([_explain(record, timeout, session.verbose) for record in records])
 
 
 def _results(backend: Backend, ids: Iterable[str]) -> list[Single]:

@@ -8,7 +8,9 @@ import math
 import os
 import sys
 import traceback
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from inspect import Signature, signature
 from typing import Annotated, Any, NoReturn
 
 import msgspec
@@ -61,7 +63,7 @@ Ids = Annotated[list[str], typer.Argument(metavar="ID", help="Ids of tasks.", sh
 
 
 class Session(msgspec.Struct, frozen=True):
-    """One call of the command.
+    """One call of the command. Its fields are the options that all commands have.
 
     Attributes:
         url: the store, if one was given.
@@ -70,10 +72,10 @@ class Session(msgspec.Struct, frozen=True):
         verbose: 0 logs nothing but warnings, 1 information, 2 everything.
     """
 
-    url: str | None
-    settings: list[str] | None
-    json: bool
-    verbose: int
+    url: Url = None
+    settings: Settings = None
+    json: Json = False
+    verbose: Verbose = 0
 
     def backend(self, **settings: Any) -> Backend:
         """Return a backend for the URL and settings of the call; ``settings`` override them.
@@ -92,23 +94,14 @@ class Session(msgspec.Struct, frozen=True):
         """Return the settings that were given by ``--set``."""
         return dict(map(_assignment, self.settings or ()))
 
-    def run(self, command: Callable[[Backend], Awaitable[Exit]]) -> NoReturn:
-        """Run ``command`` with a backend that is closed afterwards, and end with its exit code."""
-
-        async def with_backend() -> Exit:
-            async with self.backend() as backend:
-                return await command(backend)
-
-        self.execute(with_backend)
-
-    def execute(self, command: Callable[[], Coroutine[Any, Any, Exit]]) -> NoReturn:
+    def execute(self, command: Coroutine[Any, Any, Exit]) -> NoReturn:
         """Run ``command`` and exit with its code; for an error, print it in one line and exit with its code."""
         level = {0: logging.WARNING, 1: logging.INFO}.get(self.verbose, logging.DEBUG)
         escape_what_cannot_be_printed()
         logging.basicConfig(level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
         try:
-            code = asyncio.run(command())
+            code = asyncio.run(command)
             sys.stdout.flush()
         except AioResultError as exc:
             print_error(f"{exc} (see: {exc.documentation})")
@@ -122,6 +115,24 @@ class Session(msgspec.Struct, frozen=True):
             traceback.print_exc()
             code = Exit.BUG
         raise typer.Exit(code)
+
+
+def with_session(command: Callable[..., Coroutine[Any, Any, Exit]]) -> Callable[..., NoReturn]:
+    """Return ``command`` as typer needs it: the fields of its session are options, and the process ends with its code.
+
+    ``command`` takes the session and its own arguments, and returns a coroutine. It is called before the event loop
+    runs: until it returns, it may raise typer's errors and read standard input.
+    """
+    fields = signature(Session, eval_str=True).parameters
+    _, *own = signature(command, eval_str=True).parameters.values()
+
+    @wraps(command)
+    def call(**given: Any) -> NoReturn:
+        session = Session(**{name: given.pop(name) for name in fields})
+        session.execute(command(session, **given))
+
+    call.__signature__ = Signature([*own, *fields.values()])  # type: ignore[attr-defined]  # what typer reads
+    return call
 
 
 def _assignment(text: str) -> tuple[str, Any]:

@@ -10,17 +10,15 @@ from typing import Annotated
 import typer
 
 from aioresult.abc import Store
-from aioresult.backend import Backend
 from aioresult.cli.exits import Exit
 from aioresult.cli.output import print_line, to_json
-from aioresult.cli.session import Json, Session, Settings, Url, Verbose
+from aioresult.cli.session import Session, with_session
 from aioresult.errors import missing_driver
 
 app = typer.Typer(help="Prepare a SQL database.")
 
 
-@app.command()
-def create(url: Url = None, settings: Settings = None, json: Json = False, verbose: Verbose = 0) -> None:
+async def create(session: Session) -> Exit:
     """Create the tables, columns and indexes that are missing.
 
     While an index is built on a table that is there already, those who store results have to wait.
@@ -30,31 +28,28 @@ def create(url: Url = None, settings: Settings = None, json: Json = False, verbo
         await admin.create_tables(store)
         return True
 
-    _change(Session(url, settings, json, verbose), change, "tables_ready", ("the tables are there",) * 2)
+    return await _change(session, change, "tables_ready", ("the tables are there",) * 2)
 
 
-@app.command("install-trigger")
-def install_trigger(
+async def install_trigger(
+    session: Session,
     all_states: Annotated[bool, typer.Option("--all-states", help="Announce every state, not only final ones.")] = (
         False
     ),
-    url: Url = None,
-    settings: Settings = None,
-    json: Json = False,
-    verbose: Verbose = 0,
-) -> None:
+) -> Exit:
     """Install the PostgreSQL trigger that announces what Celery's workers store."""
-    session = Session(url, settings, json, verbose)
     texts = ("the trigger is installed", "the trigger was installed already")
-    _change(session, lambda admin, store: admin.install_trigger(store, all_states), "changed", texts)
+    return await _change(session, lambda admin, store: admin.install_trigger(store, all_states), "changed", texts)
 
 
-@app.command("uninstall-trigger")
-def uninstall_trigger(url: Url = None, settings: Settings = None, json: Json = False, verbose: Verbose = 0) -> None:
+async def uninstall_trigger(session: Session) -> Exit:
     """Remove the PostgreSQL trigger."""
-    session = Session(url, settings, json, verbose)
     texts = ("the trigger is removed", "there was no trigger")
-    _change(session, lambda admin, store: admin.uninstall_trigger(store), "changed", texts)
+    return await _change(session, lambda admin, store: admin.uninstall_trigger(store), "changed", texts)
+
+
+for command in (create, install_trigger, uninstall_trigger):
+    app.command()(with_session(command))
 
 
 def _admin() -> ModuleType:
@@ -65,12 +60,10 @@ def _admin() -> ModuleType:
         raise missing_driver(str(exc.name), "this store", "sqlalchemy") from exc
 
 
-def _change(
+async def _change(
     session: Session, change: Callable[[ModuleType, Store], Awaitable[bool]], key: str, texts: tuple[str, str]
-) -> None:
-    async def command(backend: Backend) -> Exit:
+) -> Exit:
+    async with session.backend() as backend:
         changed = await change(_admin(), backend._runtime.store)
         print_line(to_json({key: changed}) if session.json else texts[0 if changed else 1])
         return Exit.OK
-
-    session.run(command)

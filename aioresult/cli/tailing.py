@@ -8,34 +8,29 @@ from typing import Annotated
 import msgspec
 import typer
 
-from aioresult.backend import Backend
 from aioresult.cli.exits import Exit
 from aioresult.cli.output import object_to_json, print_failure, print_line, value_text
-from aioresult.cli.session import Id, Json, Session, Settings, Timeout, Url, Verbose
+from aioresult.cli.session import Id, Session, Timeout
 
 
-def tail(
+async def tail(
+    session: Session,
     task_id: Id,
     after: Annotated[
         int, typer.Option(metavar="NUMBER", help="Begin after the item of this number; 0 begins with the first.", min=0)
     ] = 0,
     timeout: Timeout = None,
-    url: Url = None,
-    settings: Settings = None,
-    json: Json = False,
-    verbose: Verbose = 0,
-) -> None:
+) -> Exit:
     """Print the items of a task's stream, as they come, until the task is final.
 
     Text is printed as it is, one piece after the other; everything else as JSON, on a line of its own.
     """
-
-    async def command(backend: Backend) -> Exit:
+    async with session.backend() as backend:
         result = backend.AsyncResult(task_id)
         text = _Text()
         try:
             async for item in result.stream(after, timeout, propagate=False):
-                if json:
+                if session.json:
                     print_line(object_to_json(msgspec.structs.asdict(item)))
                 else:
                     text.write(item.value)
@@ -44,10 +39,8 @@ def tail(
         record = await result.fetch()
         if record.successful:
             return Exit.OK
-        print_failure(record, with_traceback=verbose > 0)
+        print_failure(record, with_traceback=session.verbose > 0)
         return Exit.FAILED
-
-    Session(url, settings, json, verbose).run(command)
 
 
 class _Text:

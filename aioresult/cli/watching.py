@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -15,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from aioresult.background import owned_task
+from aioresult.background import together
 from aioresult.cli.output import as_json, error_text, print_line, progress_of, summary
 from aioresult.cli.snapshot import snapshot
 from aioresult.errors import DecodeError, ResultTimeout
@@ -56,13 +55,7 @@ async def _follow(
         except DecodeError as exc:
             take(Record.undecodable(result.id, exc))
 
-    tasks = [owned_task(follow(result), f"aioresult watch {result.id:.60}") for result in results]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    await together(map(follow, results), "aioresult watch")
     if late := [result for result in results if not latest[result.id].ended]:
         found = await snapshot(late[0].backend, [result.id for result in late])
         for record in found.values():

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Coroutine
 from typing import Annotated, Any
 
 import msgspec
 import typer
 
 from aioresult import states
-from aioresult.backend import Backend
 from aioresult.cli.exits import Exit
 from aioresult.cli.output import print_error, print_line, to_json
-from aioresult.cli.session import Id, Ids, Json, Session, Settings, Url, Verbose
+from aioresult.cli.session import Id, Ids, Session
 
 
 def store(
+    session: Session,
     task_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the task.", show_default=False)],
     state: Annotated[
         str, typer.Option("--state", metavar="STATE", help="SUCCESS, FAILURE, PROGRESS, ...")
@@ -26,11 +27,7 @@ def store(
     traceback: Annotated[
         str | None, typer.Option("--traceback", metavar="TEXT", show_default=False, help="The traceback of a failure.")
     ] = None,
-    url: Url = None,
-    settings: Settings = None,
-    json: Json = False,
-    verbose: Verbose = 0,
-) -> None:
+) -> Coroutine[Any, Any, Exit]:
     """Store a state of a task and wake those who wait for it.
 
     For FAILURE, RETRY and REVOKED the result is a message, or an object with exc_type and exc_message.
@@ -42,11 +39,13 @@ def store(
         raise typer.BadParameter(f"the state is not UTF-8 ({exc})", param_hint="--state") from exc
     except ValueError as exc:
         raise typer.BadParameter(str(exc), param_hint="--state") from exc
-    value = _outcome(state, _parsed(result))
+    return _store(session, task_id, _outcome(state, _parsed(result)), state, traceback)
 
-    async def command(backend: Backend) -> Exit:
+
+async def _store(session: Session, task_id: str, value: Any, state: str, traceback: str | None) -> Exit:
+    async with session.backend() as backend:
         written = await backend.store_result(task_id, value, state, traceback)
-        if json:
+        if session.json:
             print_line(to_json({"id": task_id, "status": state, "written": written}))
         elif written:
             print_line(f"{task_id} {state}")
@@ -56,28 +55,22 @@ def store(
         print_error(f"task {task_id!r}: {state} was not stored, because the task has ended already, as {stored.status}")
         return Exit.REFUSED
 
-    Session(url, settings, json, verbose).run(command)
 
-
-def revoke(
+async def revoke(
+    session: Session,
     task_id: Id,
     reason: Annotated[
         str | None, typer.Option("--reason", metavar="TEXT", show_default=False, help="What those who wait are told.")
     ] = None,
-    url: Url = None,
-    settings: Settings = None,
-    json: Json = False,
-    verbose: Verbose = 0,
-) -> None:
+) -> Exit:
     """Revoke a task: those who wait for it are told, and a TaskRunner that runs it stops it.
 
     Workers of Celery are told by: celery control revoke ID.
     """
-
-    async def command(backend: Backend) -> Exit:
+    async with session.backend() as backend:
         revoked = await backend.AsyncResult(task_id).revoke(reason)
         stored = states.REVOKED if revoked else (await backend.fetch(task_id)).status
-        if json:
+        if session.json:
             print_line(to_json({"id": task_id, "status": stored, "revoked": revoked}))
         elif revoked:
             print_line(f"{task_id} {stored}")
@@ -86,30 +79,22 @@ def revoke(
         print_error(f"task {task_id!r} was not revoked, since it is final already: {stored}")
         return Exit.REFUSED
 
-    Session(url, settings, json, verbose).run(command)
 
-
-def forget(ids: Ids, url: Url = None, settings: Settings = None, json: Json = False, verbose: Verbose = 0) -> None:
+async def forget(session: Session, ids: Ids) -> Exit:
     """Delete the results of tasks."""
-
-    async def command(backend: Backend) -> Exit:
+    async with session.backend() as backend:
         for task_id in dict.fromkeys(ids):
             await backend.forget(task_id)
-            print_line(to_json({"id": task_id, "forgotten": True}) if json else f"{task_id} forgotten")
+            print_line(to_json({"id": task_id, "forgotten": True}) if session.json else f"{task_id} forgotten")
         return Exit.OK
 
-    Session(url, settings, json, verbose).run(command)
 
-
-def purge(url: Url = None, settings: Settings = None, json: Json = False, verbose: Verbose = 0) -> None:
+async def purge(session: Session) -> Exit:
     """Delete expired results, where the store does not expire them by itself."""
-
-    async def command(backend: Backend) -> Exit:
+    async with session.backend() as backend:
         count = await backend.purge()
-        print_line(to_json({"purged": count}) if json else f"{count} expired results deleted")
+        print_line(to_json({"purged": count}) if session.json else f"{count} expired results deleted")
         return Exit.OK
-
-    Session(url, settings, json, verbose).run(command)
 
 
 def _parsed(result: str) -> Any:

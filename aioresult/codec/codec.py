@@ -215,19 +215,18 @@ class Codec(Payloads):
 
     # -- other values -------------------------------------------------------------------------------------------------
 
-    def encode_value(self, value: Any, what: str, *, compress: bool = False, legacy_pickle: bool = False) -> bytes:
+    def encode_value(self, value: Any, what: str, *, compress: bool = False) -> bytes:
         """Return a plain value (children, args, kwargs, stamps, a group's tree) by the serializer.
 
         Args:
             value: the value.
             what: names it in errors, for example ``"args of task 'x'"``.
             compress: apply ``result_compression``.
-            legacy_pickle: pickle it as plain data instead.
 
         Raises:
             EncodeError: it cannot be encoded.
         """
-        return self._dumps("value", value, what, compress=compress, legacy_pickle=legacy_pickle)
+        return self._dumps("value", value, what, compress=compress, legacy_pickle=False)
 
     def decode_value(self, payload: Payload, what: str, *, legacy_pickle: bool = False) -> Any:
         """Inverse of ``encode_value``.

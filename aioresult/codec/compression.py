@@ -11,14 +11,15 @@ import lzma
 import sys
 import zlib
 from collections.abc import Callable
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 import msgspec
 
 from aioresult.errors import SettingsError
 
 MARKER: Final = b"\x00celery-compressed\x00"
-_LZMA_MEMORY: Final = 256 * 2**20
+_LZMA_DECOMPRESSOR: Final = partial(lzma.LZMADecompressor, memlimit=256 * 2**20)
 _ZSTD_WINDOW: Final = 27
 """The largest window, as a power of two: 128 MiB."""
 _EXTRA: Final = "pip install 'aioresult-backend[compression]'"
@@ -38,19 +39,14 @@ class Method(msgspec.Struct, frozen=True):
     needs: str = ""
 
 
-def _expand_zlib(body: bytes, limit: int) -> tuple[bytes, bool]:
-    machine = zlib.decompressobj()
-    return machine.decompress(body, limit), machine.eof
+def _expanding(make: Callable[[], Any]) -> Expander:
+    """Return the expander that makes a decompressor, with the standard library's methods, for each body."""
 
+    def expand(body: bytes, limit: int) -> tuple[bytes, bool]:
+        machine = make()
+        return machine.decompress(body, limit), machine.eof
 
-def _expand_bz2(body: bytes, limit: int) -> tuple[bytes, bool]:
-    machine = bz2.BZ2Decompressor()
-    return machine.decompress(body, limit), machine.eof
-
-
-def _expand_lzma(body: bytes, limit: int) -> tuple[bytes, bool]:
-    machine = lzma.LZMADecompressor(memlimit=_LZMA_MEMORY)
-    return machine.decompress(body, limit), machine.eof
+    return expand
 
 
 def _expand_zstd(body: bytes, limit: int) -> tuple[bytes, bool]:
@@ -101,9 +97,11 @@ _NEEDS_ZSTD: Final = (
     "a Python that was built with zstd" if sys.version_info >= (3, 14) else f"the package backports.zstd: {_EXTRA}"
 )
 _METHODS: Final = (
-    Method("application/x-gzip", ("gzip", "zlib"), zlib.compress, _expand_zlib),  # kombu's "gzip" is a bare zlib stream
-    Method("application/x-bz2", ("bzip2", "bzip", "bz2"), bz2.compress, _expand_bz2),
-    Method("application/x-lzma", ("lzma", "xz"), lzma.compress, _expand_lzma),
+    Method(
+        "application/x-gzip", ("gzip", "zlib"), zlib.compress, _expanding(zlib.decompressobj)
+    ),  # kombu's "gzip" is a bare zlib stream
+    Method("application/x-bz2", ("bzip2", "bzip", "bz2"), bz2.compress, _expanding(bz2.BZ2Decompressor)),
+    Method("application/x-lzma", ("lzma", "xz"), lzma.compress, _expanding(_LZMA_DECOMPRESSOR)),
     Method("application/zstd", ("zstd", "zstandard"), _compress_zstd, _expand_zstd, _NEEDS_ZSTD),
     Method("application/x-brotli", ("brotli",), _compress_brotli, _expand_brotli, f"the package brotli: {_EXTRA}"),
 )

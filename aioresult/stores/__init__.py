@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import os
 from collections.abc import Callable
 from functools import partial
+from pkgutil import resolve_name
 from typing import Final
 from weakref import WeakKeyDictionary, ref
 
@@ -118,9 +118,8 @@ def _store_class(scheme: str) -> type[Store]:
 
 
 def _load(target: str, extra: str | None) -> type[Store]:
-    module, _, name = target.partition(":")
     try:
-        loaded: type[Store] = getattr(importlib.import_module(module), name)
+        loaded: type[Store] = resolve_name(target)
     except ImportError as exc:
         package = exc.name or ("greenlet" if "greenlet" in str(exc) else None)  # SQLAlchemy names it only in the text
         if extra is None or package is None or package.partition(".")[0] == "aioresult":

@@ -182,16 +182,19 @@ class MemoryStore(Store):
         self.location = f"memory://{name.rpartition('@')[2]}"  # a URL meant for another store may hold a password
         self._space = _space(name)
 
-    async def get_many(self, ids: Sequence[str]) -> Mapping[str, Record]:
+    def _command(self) -> threading.Lock:
+        """Count a command, and return the lock to hold meanwhile."""
         self.commands += 1
-        with self._space.lock:
+        return self._space.lock
+
+    async def get_many(self, ids: Sequence[str]) -> Mapping[str, Record]:
+        with self._command():
             found = {i: item.payload for i in ids if (item := _alive(self._space.items, i)) is not None}
         return {task_id: self.codec.decode_record(task_id, payload) for task_id, payload in found.items()}
 
     async def put_many(self, records: Sequence[Record]) -> Sequence[bool]:
         payloads = [self.codec.encode_record(record) for record in records]
-        self.commands += 1
-        with self._space.lock:
+        with self._command():
             return [self._put(record, payload) for record, payload in zip(records, payloads, strict=True)]
 
     def _put(self, record: Record, payload: bytes) -> bool:
@@ -205,15 +208,13 @@ class MemoryStore(Store):
         return True
 
     async def delete_many(self, ids: Sequence[str]) -> None:
-        self.commands += 1
-        with self._space.lock:
+        with self._command():
             for task_id in ids:
                 self._space.items.pop(task_id, None)
                 self._space.streams.pop(task_id, None)
 
     async def append_many(self, appends: Sequence[Append]) -> Sequence[int | AioResultError]:
-        self.commands += 1
-        with self._space.lock:
+        with self._command():
             return [self._append(append) for append in appends]
 
     def _append(self, append: Append) -> int | AioResultError:
@@ -241,32 +242,27 @@ class MemoryStore(Store):
         return known.get(append.items[-1], stream.last)
 
     async def read_many(self, cursors: Sequence[Cursor]) -> Sequence[Chunk]:
-        self.commands += 1
-        with self._space.lock:
+        with self._command():
             streams = [_alive(self._space.streams, cursor.id) for cursor in cursors]
             return [stream.after(cursor) if stream else EMPTY for stream, cursor in zip(streams, cursors, strict=True)]
 
     async def renew_lease(self, runner: str, seconds: float) -> None:
-        self.commands += 1
-        with self._space.lock:
+        with self._command():
             self._space.leases[runner] = time.monotonic() + seconds
 
     async def end_lease(self, runner: str) -> None:
-        self.commands += 1
-        with self._space.lock:
+        with self._command():
             self._space.leases.pop(runner, None)
 
     async def ended_leases(self, runners: Sequence[str]) -> Collection[str]:
-        self.commands += 1
-        with self._space.lock:
+        with self._command():
             return [runner for runner in runners if self._space.leases.get(runner, 0.0) <= time.monotonic()]
 
     async def feed(self) -> Feed:
         return MemoryFeed(self, self._space)
 
     async def purge(self) -> int:
-        self.commands += 1
-        with self._space.lock:
+        with self._command():
             expired = [
                 (space, key) for space in (self._space.items, self._space.groups) for key in space if space[key].expired
             ]
@@ -281,17 +277,14 @@ class MemoryStore(Store):
 
     async def put_group(self, group_id: str, tree: ResultTree) -> None:
         item = _Item(self.codec.encode_group(tree), None, self.settings.result_expires or None)
-        self.commands += 1
-        with self._space.lock:
+        with self._command():
             self._space.groups[group_id] = item
 
     async def get_group(self, group_id: str) -> ResultTree | None:
-        self.commands += 1
-        with self._space.lock:
+        with self._command():
             item = _alive(self._space.groups, group_id)
         return None if item is None else self.codec.decode_group(group_id, item.payload)
 
     async def delete_group(self, group_id: str) -> None:
-        self.commands += 1
-        with self._space.lock:
+        with self._command():
             self._space.groups.pop(group_id, None)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import os
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import suppress
@@ -122,7 +121,6 @@ class _Portal:
             if not self._started:  # it may have started meanwhile
                 started.wait()
         if self._failure is not None:
-            _forget(self)
             raise AioResultError(f"the thread for blocking calls cannot run: {self._failure}") from self._failure
 
     def submit(self, call: _Call[T]) -> None:
@@ -141,57 +139,45 @@ class _Portal:
             self._ended.wait(_LONGEST_END)
 
 
-# --- one per process ---
+class _Process:
+    """The portal of this process. A forked child starts another, because the thread does not exist there."""
 
-_portal: _Portal | None = None
-_lock = threading.Lock()
-_exiting = False
-_followed = False
+    def __init__(self) -> None:
+        self.portal: _Portal | None = None
+        self.exiting = False
+        self._lock = threading.Lock()
 
+    def serving(self) -> _Portal:
+        """Return the portal, with a running loop."""
+        portal = self.portal
+        if portal is None:
+            with self._lock:  # do not wait under it: a lock from before gevent's patching blocks the thread
+                if self.portal is None:
+                    forks.follow(self)
+                    atexit.unregister(self._end)  # it may be registered already
+                    atexit.register(self._end)
+                    self.portal = _Portal()
+                portal = self.portal
+        try:
+            portal.wait_until_it_runs()
+        except AioResultError:
+            if self.portal is portal:
+                self.portal = None  # the next call tries again
+            raise
+        return portal
 
-def _get_portal() -> _Portal:
-    """Return the portal, with a running loop."""
-    global _portal  # noqa: PLW0603  (one for each process)
-    portal = _portal
-    if portal is None:
-        with _lock:  # do not wait under it: a lock from before gevent's patching blocks the thread
-            if _portal is None:
-                _follow_the_process()
-                _portal = _Portal()
-            portal = _portal
-    portal.wait_until_it_runs()
-    return portal
+    def _start_afresh(self) -> None:
+        forks.keep(self.portal)  # its loop must not be used or closed
+        self.portal = None
+        self._lock = threading.Lock()
 
-
-def _forget(portal: _Portal) -> None:
-    """Let the next call try again to start a portal."""
-    global _portal  # noqa: PLW0603
-    if _portal is portal:
-        _portal = None
-
-
-def _follow_the_process() -> None:
-    global _followed  # noqa: PLW0603  (a registration with the interpreter, which is process-wide)
-    if not _followed:
-        _followed = True
-        atexit.register(_end_with_the_interpreter)
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=_start_afresh)
-
-
-def _start_afresh() -> None:
-    """Forget the portal in a forked child: its thread does not exist here, and its loop must not be used or closed."""
-    global _portal, _lock  # noqa: PLW0603
-    forks.keep(_portal)
-    _portal = None
-    _lock = threading.Lock()
+    def _end(self) -> None:
+        self.exiting = True
+        if self.portal is not None:
+            self.portal.end()
 
 
-def _end_with_the_interpreter() -> None:
-    global _exiting  # noqa: PLW0603
-    _exiting = True
-    if _portal is not None:
-        _portal.end()
+_process: Final = _Process()
 
 
 # --- for the blocking API ---
@@ -214,17 +200,17 @@ def run(fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.k
         WouldBlockLoop: this thread runs an event loop.
     """
     refuse_to_block_a_loop()
-    return _outcome(_get_portal(), _Call(fn(*args, **kwargs)))
+    return _outcome(_process.serving(), _Call(fn(*args, **kwargs)))
 
 
 def run_anywhere(fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
     """Do the same as ``run``, even in a thread that runs an event loop, and block it: for one round trip at most."""
-    return _outcome(_get_portal(), _Call(fn(*args, **kwargs)))
+    return _outcome(_process.serving(), _Call(fn(*args, **kwargs)))
 
 
 def start() -> None:
     """Start the portal, unless it runs already."""
-    _get_portal()
+    _process.serving()
 
 
 def call_soon(callback: Callable[..., object], *args: Any) -> None:
@@ -232,7 +218,7 @@ def call_soon(callback: Callable[..., object], *args: Any) -> None:
 
     It only schedules the call, takes no lock and starts nothing, so the garbage collector may call it anywhere.
     """
-    portal = _portal
+    portal = _process.portal
     if portal is not None and portal._started:
         with suppress(RuntimeError):  # the loop is closed
             portal._loop.call_soon_threadsafe(callback, *args)
@@ -254,7 +240,7 @@ def iterate(
         on_interval: called in this thread.
     """
     refuse_to_block_a_loop()
-    portal = _get_portal()
+    portal = _process.serving()
     source = fn()
 
     async def step() -> Any:
@@ -262,7 +248,7 @@ def iterate(
 
     while (item := _outcome(portal, _Call(step()), interval, on_interval)) is not _END:
         yield item
-        if portal is not _portal:  # its thread does not run here, and a call of it would never return
+        if portal is not _process.portal:  # its thread does not run here, and a call of it would never return
             raise AioResultError(
                 "this iterator belongs to the process that this one was forked from: make a new one here; "
                 "stream(after=...) continues after the last item"
@@ -279,7 +265,7 @@ def _outcome(
                 on_interval()
         return call.result()
     except asyncio.CancelledError as exc:
-        if _exiting:  # a thread that waits at the interpreter's exit ends with it, without an error
+        if _process.exiting:  # a thread that waits at the interpreter's exit ends with it, without an error
             raise SystemExit from exc
         raise AioResultError("the blocking call was cancelled by something else in its event loop") from exc
     except (ResultTimeout, TaskRevokedError) as exc:

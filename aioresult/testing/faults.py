@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+import functools
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar, cast
 
-from aioresult.abc import Event, Feed, NewsSink
-from aioresult.errors import AioResultError, StoreUnavailable
-from aioresult.record import Record, ResultTree
+from aioresult.abc import Event, Feed, Sink
+from aioresult.errors import StoreUnavailable
+from aioresult.record import Record
 from aioresult.settings import Settings, make_settings
-from aioresult.stores.memory import MemoryStore
-from aioresult.stream import Append, Chunk, Cursor, News
+from aioresult.stores.memory import MemoryFeed, MemoryStore
+from aioresult.stream import News
+
+_Method = TypeVar("_Method", bound=Callable[..., Awaitable[Any]])
+
+
+def _unless_down(method: _Method) -> _Method:
+    """``method``, which the store refuses while it is down."""
+
+    @functools.wraps(method)
+    async def call(store: FaultyStore, *args: Any, **named: Any) -> Any:
+        store._check()
+        return await method(store, *args, **named)
+
+    return cast("_Method", call)
 
 
 class FaultyStore(MemoryStore):
@@ -50,6 +64,17 @@ class FaultyStore(MemoryStore):
         if self.down:
             raise StoreUnavailable("memory:// is down on purpose")
 
+    delete_many = _unless_down(MemoryStore.delete_many)
+    append_many = _unless_down(MemoryStore.append_many)
+    read_many = _unless_down(MemoryStore.read_many)
+    renew_lease = _unless_down(MemoryStore.renew_lease)
+    end_lease = _unless_down(MemoryStore.end_lease)
+    ended_leases = _unless_down(MemoryStore.ended_leases)
+    purge = _unless_down(MemoryStore.purge)
+    put_group = _unless_down(MemoryStore.put_group)
+    get_group = _unless_down(MemoryStore.get_group)
+    delete_group = _unless_down(MemoryStore.delete_group)
+
     async def get_many(self, ids: Sequence[str]) -> Mapping[str, Record]:
         self.reads.append(list(ids))
         self._check()
@@ -60,50 +85,10 @@ class FaultyStore(MemoryStore):
         self._check()
         return await super().put_many(records)
 
-    async def delete_many(self, ids: Sequence[str]) -> None:
-        self._check()
-        await super().delete_many(ids)
-
-    async def append_many(self, appends: Sequence[Append]) -> Sequence[int | AioResultError]:
-        self._check()
-        return await super().append_many(appends)
-
-    async def read_many(self, cursors: Sequence[Cursor]) -> Sequence[Chunk]:
-        self._check()
-        return await super().read_many(cursors)
-
-    async def renew_lease(self, runner: str, seconds: float) -> None:
-        self._check()
-        await super().renew_lease(runner, seconds)
-
-    async def end_lease(self, runner: str) -> None:
-        self._check()
-        await super().end_lease(runner)
-
-    async def ended_leases(self, runners: Sequence[str]) -> Collection[str]:
-        self._check()
-        return await super().ended_leases(runners)
-
-    async def purge(self) -> int:
-        self._check()
-        return await super().purge()
-
-    async def put_group(self, group_id: str, tree: ResultTree) -> None:
-        self._check()
-        await super().put_group(group_id, tree)
-
-    async def get_group(self, group_id: str) -> ResultTree | None:
-        self._check()
-        return await super().get_group(group_id)
-
-    async def delete_group(self, group_id: str) -> None:
-        self._check()
-        await super().delete_group(group_id)
-
     async def feed(self) -> Feed:
         self._check()
         self.feeds_opened += 1
-        feed = FaultyFeed(self, await super().feed())
+        feed = FaultyFeed(self, self._space)
         self._open.add(feed)
         return feed
 
@@ -112,58 +97,30 @@ class FaultyStore(MemoryStore):
         self._open.discard(feed)
 
 
-class FaultyFeed(Feed):
-    """Passes on the events of another feed, until ``break_with``."""
+class FaultyFeed(MemoryFeed):
+    """Ends by ``break_with``. While the store is deaf, only the first events of ids and streams are emitted."""
 
-    def __init__(self, store: FaultyStore, source: Feed) -> None:
-        self._store = store
-        self._source = source
-        self._events: asyncio.Queue[Event | Exception] = asyncio.Queue()
-        self._watching = False
-        source.attach(self._receive)
+    _store: FaultyStore
+    _failure: Exception | None = None
 
-    def _receive(self, task_id: str, record: Record | None) -> None:
-        if self._watching or not self._store.deaf:
-            self._events.put_nowait((task_id, record))
+    def attach(self, sink: Sink) -> None:
+        """Keep the events for the iteration, so that those before a failure come before it."""
 
     def break_with(self, error: Exception) -> None:
         """End the iteration with ``error``."""
-        self._events.put_nowait(error)
-
-    async def watch(self, ids: Collection[str]) -> None:
-        """Watch ``ids``; the first event of each is emitted even if the store is deaf."""
-        self._watching = True
-        try:
-            await self._source.watch(ids)
-        finally:
-            self._watching = False
-
-    async def follow(self, ids: Collection[str], tell: NewsSink) -> None:
-        """Follow the streams of ``ids``; the first news of each come even if the store is deaf."""
-        following = True
-
-        def pass_on(task_id: str, news: News) -> None:
-            if following or not self._store.deaf:
-                tell(task_id, news)
-
-        await self._source.follow(ids, pass_on)
-        following = False
-
-    async def unfollow(self, ids: Collection[str]) -> None:
-        await self._source.unfollow(ids)
-
-    async def unwatch(self, ids: Collection[str]) -> None:
-        await self._source.unwatch(ids)
+        self._failure = error
+        self._events.put_nowait(None)
 
     async def __aiter__(self) -> AsyncIterator[Event]:
-        while True:
-            event = await self._events.get()
-            if isinstance(event, StopAsyncIteration):
-                return
-            if isinstance(event, Exception):
-                raise event
+        async for event in super().__aiter__():
             yield event
+        if self._failure is not None and not isinstance(self._failure, StopAsyncIteration):
+            raise self._failure
+
+    def _receive(self, task_id: str, written: bytes | News) -> None:
+        if not self._store.deaf:
+            super()._receive(task_id, written)
 
     async def aclose(self) -> None:
         self._store.closed(self)
-        await self._source.aclose()
+        await super().aclose()

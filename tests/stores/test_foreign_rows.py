@@ -22,7 +22,7 @@ from aioresult.errors import DecodeError, SettingsError
 from aioresult.settings import Settings
 from aioresult.states import SUCCESS
 from aioresult.stores.mongodb.documents import CODEC_OPTIONS, READING, Documents
-from aioresult.stores.sqlalchemy.dates import AwareDates, Dates, TextDates, WallDates
+from aioresult.stores.sqlalchemy.dates import Dates, TextDates, WallDates
 from aioresult.stores.sqlalchemy.rows import Rows
 from aioresult.stores.sqlalchemy.tables import COLUMNS
 from aioresult.testing.conformance import eventually
@@ -81,7 +81,7 @@ def check(record: Record, task_id: str) -> None:
 @settings(MANY)
 @given(
     values=st.lists(anything, min_size=len(COLUMNS) - 1, max_size=len(COLUMNS) - 1),
-    dates=st.sampled_from([AwareDates(), WallDates(None), WallDates(timezone(timedelta(hours=14))), TextDates(UTC)]),
+    dates=st.sampled_from([Dates(), WallDates(None), WallDates(timezone(timedelta(hours=14))), TextDates(UTC)]),
     serializer=st.sampled_from(["json", "yaml", "msgpack", "pickle"]),
 )
 def test_no_row_is_too_strange_to_be_decoded(values: list[Any], dates: Dates, serializer: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Annotated, Any
 
+import msgspec
 import typer
 from rich.console import Console
 from rich.live import Live
@@ -18,33 +19,26 @@ from aioresult.cli.demo.phases import POLLING, Outcome, WrongValue, measure
 from aioresult.cli.demo.process import Worker, WorkerDied
 from aioresult.cli.exits import Exit
 from aioresult.cli.output import print_error, print_line, to_json
-from aioresult.cli.session import Json, Session, Settings, Url, Verbose
+from aioresult.cli.session import Session
 from aioresult.errors import SettingsError
 
 
-def demo(
+async def demo(
+    session: Session,
     tasks: Annotated[int, typer.Option("--tasks", min=1, max=100_000, help="How many tasks to run each way.")] = 40,
-    url: Url = None,
-    settings: Settings = None,
-    json: Json = False,
-    verbose: Verbose = 0,
-) -> None:
+) -> Exit:
     """Run tasks in a second process, and wait for them by push, then by polling every 0.5 s.
 
     Shows how long it takes from storing a result to waking its waiter, and what that costs. Without --url the
     store is a temporary SQLite file. Everything that is stored is deleted again.
     """
-
-    async def command() -> Exit:
-        try:
-            with _store(url) as store:
-                await _demo(Session(store, settings, json, verbose), tasks, temporary=url is None)
-        except (WorkerDied, WrongValue) as exc:
-            print_error(str(exc))
-            return Exit.FAILED
-        return Exit.OK
-
-    Session(url, settings, json, verbose).execute(command)
+    try:
+        with _store(session.url) as store:
+            await _demo(msgspec.structs.replace(session, url=store), tasks, temporary=session.url is None)
+    except (WorkerDied, WrongValue) as exc:
+        print_error(str(exc))
+        return Exit.FAILED
+    return Exit.OK
 
 
 @contextmanager

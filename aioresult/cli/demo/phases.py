@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import msgspec
 
 from aioresult.backend import Backend
-from aioresult.background import owned_task
+from aioresult.background import owned_task, together
 from aioresult.cli.demo.process import Worker
 from aioresult.cli.demo.worker import expected_value
 from aioresult.cli.output import summary
@@ -20,8 +20,7 @@ from aioresult.errors import AioResultError, StoreUnavailable
 from aioresult.record import Record
 from aioresult.result import AsyncResult
 
-T = TypeVar("T")
-
+_NAME: Final = "aioresult demo"
 PATIENCE: Final = 60.0
 """Seconds to wait for all tasks of one phase; they take about three."""
 POLLING: Final[dict[str, Any]] = {"push": False, "poll_interval": 0.5, "poll_min_interval": 0.5}
@@ -71,8 +70,9 @@ async def measure(worker: Worker, backend: Backend, count: int, listen: Listener
     capabilities = await backend.capabilities()
     pushed = capabilities.push and backend.settings.push
     before, began = backend.stats().commands, time.perf_counter()
-    viewing = _together([_view(n, result, listen) for n, result in enumerate(results)])
-    waiting = _together([_wait(seed, n, result, woken) for n, result in enumerate(results)])
+    views = [_view(n, result, listen) for n, result in enumerate(results)]
+    waits = [_wait(seed, n, result, woken) for n, result in enumerate(results)]
+    viewing, waiting = owned_task(together(views, _NAME), _NAME), owned_task(together(waits, _NAME), _NAME)
     try:
         await worker.order([result.id for result in results], seed, at_once=max(8, -(-count // 5)))
         wake_ups = await worker.alive_during(waiting)
@@ -90,21 +90,6 @@ async def measure(worker: Worker, backend: Backend, count: int, listen: Listener
         states=states,
         seconds=seconds,
     )
-
-
-def _together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> asyncio.Task[list[T]]:
-    """Run ``coroutines`` at the same time in one task: if one fails, or the task is cancelled, they all end."""
-
-    async def run() -> list[T]:
-        tasks = [owned_task(coroutine, "aioresult demo") for coroutine in coroutines]
-        try:
-            return await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-    return owned_task(run(), "aioresult demo")
 
 
 async def _wait(seed: str, number: int, result: AsyncResult[Any], woken: Woken) -> float:

@@ -122,22 +122,22 @@ class StreamFollower(Reader):
         super().close()
 
 
-class StateFollower:
+class StateFollower(Inbox):
     """Follows the states alone, for a store that keeps no streams."""
 
     cursor = 0
 
     def __init__(self, runtime: Runtime, task_id: str, final: Record | None) -> None:
+        super().__init__(finals_only=False, limit=UNREAD_STATES)
         self._runtime = runtime
         self._id = runtime.check(task_id)
-        self._inbox = Inbox(finals_only=False, limit=UNREAD_STATES)
         self.final = final
         if final is None:
-            runtime.hub.join((task_id,), self._inbox)
+            runtime.hub.join((task_id,), self)
 
     async def step(self, deadline: float) -> Record | Sequence[Item]:
         """Return the next state, or nothing: at the end, where ``final`` is set, or at ``deadline``."""
-        record = None if self.final is not None else await self._inbox.next(deadline)
+        record = None if self.final is not None else await self.next(deadline)
         if record is None or record.status == PENDING:
             return ()
         if record.ended:
@@ -145,11 +145,8 @@ class StateFollower:
             return ()
         return record
 
-    def wake(self) -> None:
-        self._inbox.wake()
-
     def close(self) -> None:
-        self._runtime.hub.leave((self._id,), self._inbox)
+        self._runtime.hub.leave((self._id,), self)
 
 
 Follower = StreamFollower | StateFollower

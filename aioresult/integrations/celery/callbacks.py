@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable
 from functools import partial
 from typing import Final
 from weakref import ref
 
+from aioresult import forks
 from aioresult.backend import Backend
 from aioresult.hub import Hub
 from aioresult.integrations.celery import internals
@@ -40,9 +40,9 @@ class Callbacks:
         self._backend = backend
         self._fulfil = fulfil
         self._start_afresh()
+        forks.follow(self)
 
     def _start_afresh(self) -> None:
-        self._pid = os.getpid()
         self._hub: Hub | None = None
         self._registered: dict[str, dict[int, Callable[[], PendingResult | None]]] = {}
         self._rejoining = False
@@ -53,21 +53,17 @@ class Callbacks:
 
     def add(self, result: PendingResult, weak: bool) -> None:
         """Register ``result``, and keep it alive unless ``weak``."""
-        if self._pid != os.getpid():
-            self._start_afresh()
         self._in_background = surroundings().background("callbacks", 1)
         portal.start()
         portal.call_soon(self._add, str(result.id), id(result), ref(result) if weak else lambda: result)
 
     def remove(self, result: PendingResult) -> None:
         """Remove ``result``, even if its registration is only scheduled; may be called by the garbage collector."""
-        if self._pid == os.getpid():
-            portal.call_soon(self._remove, str(result.id), id(result))
+        portal.call_soon(self._remove, str(result.id), id(result))
 
     def forget(self, task_id: str) -> None:
         """Remove all results of a task, also those whose registration is only scheduled."""
-        if self._pid == os.getpid():
-            portal.call_soon(self._forget, task_id)
+        portal.call_soon(self._forget, task_id)
 
     # --- in the portal's loop ---
 

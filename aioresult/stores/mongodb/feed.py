@@ -7,15 +7,17 @@ Events include small documents, so that most of them need no further read; big d
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
-from aioresult.abc import Event, Feed, NewsSink, Sink
+from aioresult.abc import NewsSink
+from aioresult.background import unasked_cancellation
 from aioresult.record import Record
 from aioresult.stores.mongodb.changes import Changes, open_pieces
 from aioresult.stores.mongodb.connection import Connection
 from aioresult.stores.mongodb.documents import Document
 from aioresult.stores.mongodb.pieces import news_of
+from aioresult.stores.waking import WakingFeed
 from aioresult.stream import LOOK, Chunk, Cursor
 
 _CLEANUP: Final = 0.2
@@ -24,7 +26,7 @@ _CLEANUP: Final = 0.2
 ReadMany = Callable[[Sequence[Cursor]], Awaitable[Sequence[Chunk]]]
 
 
-class MongoFeed(Feed):
+class MongoFeed(WakingFeed):
     """Turns open change streams into events.
 
     Args:
@@ -41,6 +43,7 @@ class MongoFeed(Feed):
         decode: Callable[[Document], Record | None],
         read_many: ReadMany,
     ) -> None:
+        super().__init__()
         self._connection = connection
         self._records = records
         self._decode = decode
@@ -52,11 +55,7 @@ class MongoFeed(Feed):
         self._tell: NewsSink = lambda *_: None
         self._readers: set[asyncio.Task[None]] = set()
         self._following: asyncio.Task[None] | None = None
-        self._events: asyncio.Queue[Event | None] = asyncio.Queue()
-        self._sink: Sink = lambda task_id, record: self._events.put_nowait((task_id, record))
-
-    def attach(self, sink: Sink) -> None:
-        self._sink = sink
+        self._begin(records.read(self._take), "aioresult MongoDB change stream")
 
     async def watch(self, ids: Collection[str]) -> None:
         self._watched.update(ids)
@@ -85,22 +84,16 @@ class MongoFeed(Feed):
             await _end(following)
             await self._close_pieces()
 
-    async def __aiter__(self) -> AsyncIterator[Event]:
-        self._begin(self._records.read(self._take), "aioresult MongoDB change stream")
-        try:
-            while (event := await self._events.get()) is not None:
-                yield event
-            for reader in self._readers:
-                if reader.done():
-                    await reader
-        finally:
-            await self._end_readers()
-
     def _begin(self, reading: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         reader = asyncio.create_task(reading, name=name)
         self._readers.add(reader)
-        reader.add_done_callback(lambda _: self._events.put_nowait(None) if reader in self._readers else None)
+        reader.add_done_callback(self._on_end)
         return reader
+
+    def _on_end(self, reader: asyncio.Task[None]) -> None:
+        if reader in self._readers:  # otherwise it was ended here
+            error = None if reader.cancelled() else reader.exception()
+            self._fail(error if isinstance(error, Exception) else unasked_cancellation(self._connection.location))
 
     async def _end_readers(self) -> None:
         while self._readers:
@@ -132,6 +125,7 @@ class MongoFeed(Feed):
             await pieces.aclose()
 
     async def aclose(self) -> None:
+        await super().aclose()
         await self._end_readers()
         await self._close_pieces()
         await self._records.aclose()

@@ -9,6 +9,7 @@ from bson.max_key import MaxKey
 from bson.min_key import MinKey
 
 from aioresult.stores.mongodb.documents import Document
+from aioresult.stores.portions import portions
 
 _CHUNK: Final = 2000
 """The most ids in one query."""
@@ -21,16 +22,7 @@ LAST: Final = MaxKey()
 
 def chunks(ids: Sequence[str]) -> Iterator[list[str]]:
     """Divide ``ids`` into lists that fit a query each."""
-    chunk: list[str] = []
-    characters = 0
-    for task_id in ids:
-        if chunk and (len(chunk) == _CHUNK or characters + len(task_id) > _CHUNK_CHARACTERS):
-            yield chunk
-            chunk, characters = [], 0
-        chunk.append(task_id)
-        characters += len(task_id)
-    if chunk:
-        yield chunk
+    return portions(ids, _CHUNK_CHARACTERS, count=_CHUNK)
 
 
 def key(task_id: str, first: int | MinKey | MaxKey) -> Document:

@@ -11,11 +11,10 @@ from typing import ClassVar, Self
 import msgspec
 from pymongo.errors import BulkWriteError, OperationFailure
 
-from aioresult.abc import Capabilities, Feed, Store
-from aioresult.errors import AioResultError, SettingsError, StoreUnavailable, Unsupported
+from aioresult.abc import Capabilities, Feed
+from aioresult.errors import SettingsError, StoreUnavailable, Unsupported
 from aioresult.record import Encoded, Record, ResultTree
 from aioresult.settings import Settings
-from aioresult.states import FAILURE, SUCCESS
 from aioresult.stores.mongodb import clients, writes
 from aioresult.stores.mongodb.changes import open_records
 from aioresult.stores.mongodb.connection import ATTEMPTS, Connection, together
@@ -23,12 +22,11 @@ from aioresult.stores.mongodb.documents import Document, Documents, is_over
 from aioresult.stores.mongodb.failures import is_refusal, reason_of, throttled
 from aioresult.stores.mongodb.feed import MongoFeed
 from aioresult.stores.mongodb.ranges import chunks
-from aioresult.stores.mongodb.streams import Streams
+from aioresult.stores.mongodb.streams import StreamStore
 from aioresult.stores.notices import warn_once
-from aioresult.stream import Append, Chunk, Cursor
 
 
-class MongoStore(Store):
+class MongoStore(StreamStore):
     """Keeps records in MongoDB, by default in Celery's collections.
 
     Attributes:
@@ -38,7 +36,6 @@ class MongoStore(Store):
     """
 
     lanes = 2
-    keeps_streams: ClassVar[bool] = True
     keeps_leases: ClassVar[bool] = True
     silence: ClassVar[float] = 5.0
     motor_silence: ClassVar[float] = 1.0
@@ -53,7 +50,7 @@ class MongoStore(Store):
         self._target = target
         silence = min(self.silence, self.motor_silence) if target.motor else self.silence
         self._connection = Connection(target, self.settings, self._count, silence, client)
-        self._streams = Streams(self._connection)
+        self._known = {}
 
     @classmethod
     def from_client(cls, client: object, settings: Settings) -> Self:
@@ -66,10 +63,6 @@ class MongoStore(Store):
         store._made_from = client
         store._use(clients.target_of_client(client, store._target, settings), client)
         return store
-
-    @property
-    def _at(self) -> clients.Handles:
-        return self._connection.at
 
     def _count(self) -> None:
         self.commands += 1
@@ -125,20 +118,11 @@ class MongoStore(Store):
         return []
 
     async def delete_many(self, ids: Sequence[str]) -> None:
-        await together(self._delete_records(ids), self._streams.delete_many(ids))
+        await together(self._delete_records(ids), self._delete_streams(ids))
 
     async def _delete_records(self, ids: Sequence[str]) -> None:
         for chunk in chunks(ids):
             await self._connection.delete(self._at.tasks, {"_id": {"$in": chunk}})
-
-    # --- streams ---
-
-    async def append_many(self, appends: Sequence[Append]) -> Sequence[int | AioResultError]:
-        await self._let_expire(self._at.streams)
-        return await self._streams.append_many(appends)
-
-    async def read_many(self, cursors: Sequence[Cursor]) -> Sequence[Chunk]:
-        return await self._streams.read_many(cursors)
 
     # --- leases: a document for each; the server computes its end by its own clock ---
 
@@ -171,13 +155,9 @@ class MongoStore(Store):
 
     # --- expiry ---
 
-    async def _let_expire(self, collection: clients.Collection) -> None:
-        if self.settings.expires_for(SUCCESS) or self.settings.expires_for(FAILURE):
-            await self._connection.let_expire(collection)
-
     async def purge(self) -> int:
         condition = self._documents.expired(datetime.now(UTC))
-        await self._streams.purge()
+        await self._purge_streams()
         tasks = await self._connection.delete(self._at.tasks, condition)
         return tasks + await self._connection.delete(self._at.groups, condition)
 

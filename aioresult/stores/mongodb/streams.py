@@ -12,12 +12,13 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from time import monotonic
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from pymongo.errors import BulkWriteError
 
+from aioresult.abc import Store
 from aioresult.errors import AioResultError, StoreUnavailable
-from aioresult.states import READY_STATES
+from aioresult.states import FAILURE, READY_STATES, SUCCESS
 from aioresult.stores.mongodb import clients
 from aioresult.stores.mongodb.connection import Connection, together
 from aioresult.stores.mongodb.documents import Document, expiry, is_over
@@ -56,22 +57,27 @@ class _Known:
         self.swept = monotonic()
 
 
-class Streams:
-    """The streams of one store."""
+class StreamStore(Store):
+    """Keeps each stream as documents of one collection."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._settings = connection.settings
-        self._known: dict[str, _Known] = {}
+    keeps_streams: ClassVar[bool] = True
+    _connection: Connection
+    _known: dict[str, _Known]
 
     @property
-    def _collection(self) -> clients.Collection:
-        return self._connection.at.streams
+    def _at(self) -> clients.Handles:
+        return self._connection.at
+
+    async def _let_expire(self, collection: clients.Collection) -> None:
+        """Create the TTL index if it is missing, unless records are kept for ever."""
+        if self.settings.expires_for(SUCCESS) or self.settings.expires_for(FAILURE):
+            await self._connection.let_expire(collection)
 
     # --- appending ---
 
     async def append_many(self, appends: Sequence[Append]) -> list[int | AioResultError]:
         """Append by two queries and one insertion for all streams together; repeat where another writer was faster."""
+        await self._let_expire(self._at.streams)
         outcomes: dict[str, int | AioResultError] = {}
         pending = list(appends)
         for attempt in range(_ATTEMPTS):
@@ -83,8 +89,7 @@ class Streams:
             await pause(random.uniform(0, 0.001 * min(attempt, 20)))
         for append in pending:
             outcomes[append.id] = StoreUnavailable(
-                f"{self._connection.location}: other writers were in the way again and again: "
-                f"the stream of task {append.id!r}"
+                f"{self.location}: other writers were in the way again and again: the stream of task {append.id!r}"
             )
         return [outcomes[append.id] for append in appends]
 
@@ -106,7 +111,7 @@ class Streams:
             if not items:
                 outcomes[append.id] = stored[append.items[-1]]
                 continue
-            piece = piece_of(append, items, head, self._settings)
+            piece = piece_of(append, items, head, self.settings)
             if isinstance(piece, AioResultError):
                 outcomes[append.id] = piece
             else:
@@ -115,7 +120,7 @@ class Streams:
 
     async def _ended(self, ids: Sequence[str]) -> set[str]:
         """Return which tasks are final."""
-        final, tasks = {"status": {"$in": sorted(READY_STATES)}}, self._connection.at.tasks
+        final, tasks = {"status": {"$in": sorted(READY_STATES)}}, self._at.tasks
         documents, now = await self._connection.find_ids(tasks, ids, final, {"expires_at": 1}), datetime.now(UTC)
         return {document["_id"] for document in documents if not is_over(document, now)}
 
@@ -123,13 +128,13 @@ class Streams:
         """Return ``head``, or ``None`` if the stream has expired; prolong the life of pieces that expire soon."""
         if head is None:
             return None
-        now, streams = datetime.now(UTC), self._collection
+        now, streams = datetime.now(UTC), self._at.streams
         if head.ends is not None and head.ends <= now:
             expired = {**whole(task_id), "expires_at": {"$lte": now}}
             await self._delete(expired)
             self._known.pop(task_id, None)
             return None
-        ends = expiry(self._settings.result_expires or None).get("expires_at")
+        ends = expiry(self.settings.result_expires or None).get("expires_at")
         known = self._known.get(task_id) or _Known(head)
         if ends is not None and known.ends_first is not None and known.ends_first - now < (ends - now) / 2:
             older = {**whole(task_id), "expires_at": {"$lt": ends}}
@@ -159,7 +164,7 @@ class Streams:
             nonlocal sent
             sent += 1
             try:
-                await self._collection.insert_many([piece for _, piece, _ in pieces], ordered=False)
+                await self._at.streams.insert_many([piece for _, piece, _ in pieces], ordered=False)
             except BulkWriteError as exc:
                 if throttled(exc) is not None:
                     raise
@@ -180,7 +185,7 @@ class Streams:
 
     def _refused(self, append: Append, error: Document, *, lost: bool) -> AioResultError:
         text = f"{str(error.get('errmsg'))[:300]} (code {error.get('code')})"
-        location = self._connection.location
+        location = self.location
         if lost:
             return StoreUnavailable(f"task {append.id!r}: {location} could not confirm a write: {text}")
         if error.get("code") in TRANSIENT:
@@ -196,8 +201,8 @@ class Streams:
         final = dict.fromkeys(cursor.id for cursor in cursors if cursor.final)
         while True:
             heads, found = await together(self._heads(ids), self._stored(ranges))
-            ttl = self._settings.result_expires or None
-            if not final or await self._connection.call(partial(close, self._collection, final, heads, ttl)):
+            ttl = self.settings.result_expires or None
+            if not final or await self._connection.call(partial(close, self._at.streams, final, heads, ttl)):
                 break  # otherwise another process has appended meanwhile, or closed the stream
         pieces: dict[str, list[Document]] = {task_id: [] for task_id in ids}
         for piece in found:
@@ -229,14 +234,14 @@ class Streams:
         known = {task_id: self._known[task_id].first for task_id in ids if task_id in self._known}
         for chunk in chunks(list(known)):
             ranges = any_of([beginning_in(task_id, known[task_id], LAST) for task_id in chunk])
-            newest = await self._connection.find(self._collection, ranges, HEAD_FIELDS)
+            newest = await self._connection.find(self._at.streams, ranges, HEAD_FIELDS)
             heads |= heads_of(newest)  # a query is twice as fast as the pipeline below
         for task_id in known:
             if task_id in heads and task_id in self._known:
                 self._known[task_id].first = heads[task_id].first
         for chunk in chunks([task_id for task_id in ids if task_id not in heads]):
             pipeline = [{"$match": any_of([whole(task_id) for task_id in chunk])}, HEADS]
-            rows = await self._connection.call(partial(clients.aggregate, self._collection, pipeline, len(chunk) + 1))
+            rows = await self._connection.call(partial(clients.aggregate, self._at.streams, pipeline, len(chunk) + 1))
             for row in rows:
                 task_id = row.pop("_id")
                 heads[task_id] = Head(**row)
@@ -253,7 +258,7 @@ class Streams:
         """Return the pieces in ``ranges``, in order."""
         if not ranges:
             return []
-        pieces = await self._connection.find(self._collection, any_of(ranges), {"items": 1, "last": 1})
+        pieces = await self._connection.find(self._at.streams, any_of(ranges), {"items": 1, "last": 1})
         return sorted(pieces, key=lambda piece: piece["_id"]["first"])
 
     async def _piece_with(self, task_id: str, seq: int) -> list[Document]:
@@ -263,23 +268,21 @@ class Streams:
         return pieces if pieces and pieces[0]["last"] >= seq else await self._first(after, 1)
 
     async def _first(self, condition: Document, direction: int) -> list[Document]:
-        streams = self._collection
+        streams = self._at.streams
         return await self._connection.call(
             lambda: streams.find(condition).sort("_id", direction).limit(1).to_list(None)
         )
 
     # --- deleting ---
 
-    async def delete_many(self, ids: Sequence[str]) -> None:
-        """Delete the streams of ``ids``."""
+    async def _delete_streams(self, ids: Sequence[str]) -> None:
         for task_id in ids:
             self._known.pop(task_id, None)
         for chunk in chunks(ids):
             await self._delete(any_of([whole(task_id) for task_id in chunk]))
 
-    async def purge(self) -> None:
-        """Delete expired pieces."""
+    async def _purge_streams(self) -> None:
         await self._delete({"expires_at": {"$lte": datetime.now(UTC)}})
 
     async def _delete(self, condition: Document) -> None:
-        await self._connection.delete(self._collection, condition)
+        await self._connection.delete(self._at.streams, condition)

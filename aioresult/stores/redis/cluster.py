@@ -168,7 +168,6 @@ class RedisClusterStore(RedisStore):
         return found
 
     async def aclose(self) -> None:
-        """Close the command connections; the openers of feeds close them."""
         await self._router.aclose()
 
 

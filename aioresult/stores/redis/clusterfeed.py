@@ -111,7 +111,6 @@ class ClusterFeed(EventFeed):
         )
 
     async def unwatch(self, ids: Collection[str]) -> None:
-        """Unsubscribe from ``ids``; what still arrives for them is ignored."""
         nodes: dict[_Node, list[str]] = {}
         for task_id in ids:
             node = self._watched.pop(task_id, None)
@@ -132,7 +131,6 @@ class ClusterFeed(EventFeed):
         node.wire.send(commands)
 
     async def follow(self, ids: Collection[str], tell: NewsSink) -> None:
-        """Subscribe to the streams of ``ids`` at the nodes that hold them."""
         self._tell = tell
         channels = {self._stream_key(task_id): task_id for task_id in ids}
         self._streams.update((channel.encode(), task_id) for channel, task_id in channels.items())
@@ -213,9 +211,7 @@ class ClusterFeed(EventFeed):
             self._fail(exc)
 
     async def aclose(self) -> None:
-        """Close all connections, which ends their subscriptions."""
-        self._closed = True
-        self._changed.set()
+        await super().aclose()
         await self._moving.cancel()
         for node in self._nodes.values():
             await node.wire.aclose()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
-from aioresult.abc import Event, Feed, NewsSink, Sink
+from aioresult.abc import NewsSink
 from aioresult.errors import StoreUnavailable
 from aioresult.record import Record
 from aioresult.stores.redis.connect import Address
@@ -16,6 +15,7 @@ from aioresult.stores.redis.keyed import RESULT_KEY, STREAM_KEY
 from aioresult.stores.redis.streams import news_of
 from aioresult.stores.redis.subscriptions import SubscriberWire
 from aioresult.stores.redis.wire import Meter, Reply, pack
+from aioresult.stores.waking import WakingFeed
 from aioresult.stream import LOOK
 
 CHUNK = 1024
@@ -66,51 +66,28 @@ class Source:
         return self._refusal if time.monotonic() < self._refused_at + self.next_try else ""
 
 
-class EventFeed(Feed):
-    """Passes events to the sink, or keeps them for the iteration. The iteration ends when a connection ends.
+class EventFeed(WakingFeed):
+    """The common part of the feeds of one server and of a cluster. The iteration ends when a connection ends.
 
     The server cuts a subscriber connection whose buffered reply is too large. If a feed is cut while it reads, the next
     feed therefore leaves the reading to the command connection.
     """
 
     def __init__(self, source: Source) -> None:
+        super().__init__()
         self._source = source
         self._prefix_length = source.prefix_length
         self._decode = source.decode
         self._reading = source.reads
         self._stream_prefix = source.stream_prefix
         self._stream_start = source.stream_prefix.encode()
-        self._closed = False
-        self._sink: Sink = self._enqueue
         self._tell: NewsSink | None = None
-        self._queue: deque[Event] = deque()
-        self._changed = asyncio.Event()
-        self._failure: Exception | None = None
         source.reads = True
-
-    def attach(self, sink: Sink) -> None:
-        """Call ``sink`` for each event, from within the protocol."""
-        self._sink = sink
 
     def _told(self, task_id: str, message: bytes) -> None:
         """Pass on a message of a stream's channel."""
         if self._tell is not None:
             self._tell(task_id, news_of(message) if message else LOOK)
-
-    def _enqueue(self, task_id: str, record: Record | None) -> None:
-        self._queue.append((task_id, record))
-        self._changed.set()
-
-    async def __aiter__(self) -> AsyncIterator[Event]:
-        while True:
-            while self._queue:
-                yield self._queue.popleft()
-            if self._failure is not None:
-                raise self._failure
-            if self._closed:
-                return
-            self._changed.clear()
-            await self._changed.wait()
 
     def _found(self, task_id: str, payload: bytes | None) -> None:
         """Emit the result of a read."""
@@ -136,11 +113,6 @@ class EventFeed(Feed):
         else:
             self._fail(address.refused(error))
         return error
-
-    def _fail(self, failure: Exception) -> None:
-        if self._failure is None:
-            self._failure = failure
-            self._changed.set()
 
 
 class RedisFeed(EventFeed):
@@ -187,7 +159,6 @@ class RedisFeed(EventFeed):
         self._wire.send(commands)
 
     async def unwatch(self, ids: Collection[str]) -> None:
-        """Unsubscribe from ``ids``; what still arrives for them is ignored."""
         self._unsubscribing.update(ids)
         prefix = self._source.prefix
         self._wire.send([pack("UNSUBSCRIBE", *[prefix + task_id for task_id in chunk]) for chunk in chunks(ids)])
@@ -224,7 +195,5 @@ class RedisFeed(EventFeed):
         self._ended(reason, self._address, reading=bool(self._reads))
 
     async def aclose(self) -> None:
-        """Close the connection, which ends all its subscriptions."""
-        self._closed = True
-        self._changed.set()
+        await super().aclose()
         await self._wire.aclose()

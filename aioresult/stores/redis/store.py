@@ -95,7 +95,6 @@ class RedisStore(StreamStore):
         return self._outcomes(writes)
 
     def _outcomes(self, writes: Sequence[Write]) -> Sequence[bool]:
-        """Return for each write whether it was stored."""
         return [write.written for write in writes]
 
     def _write(self, record: Record) -> Write:
@@ -188,7 +187,6 @@ class RedisStore(StreamStore):
         return "Redis pub/sub (RESP2, a second connection reads)", reason
 
     async def _facts(self) -> dict[str, str]:
-        """Return details about the server."""
         info, policy = await self._link.call(QUESTIONS)
         found = details(info if is_withheld(info) else self._checked(info), policy, self._link.resp)
         if is_in_cluster(info):
@@ -196,5 +194,4 @@ class RedisStore(StreamStore):
         return found
 
     async def aclose(self) -> None:
-        """Close the command connection; the openers of feeds close them."""
         await self._link.aclose()

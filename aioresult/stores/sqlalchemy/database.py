@@ -17,14 +17,12 @@ from aioresult.settings import Settings
 from aioresult.stores.sqlalchemy import creating
 from aioresult.stores.sqlalchemy.awaiting import answered, to_its_end
 from aioresult.stores.sqlalchemy.connections import Connections
-from aioresult.stores.sqlalchemy.dialects import dialect_class
 from aioresult.stores.sqlalchemy.dialects.port import Dialect
 from aioresult.stores.sqlalchemy.engines import make_engine, recycle_of
 from aioresult.stores.sqlalchemy.failures import Lost, Verdict, judge, text_of
 from aioresult.stores.sqlalchemy.link import Link
 from aioresult.stores.sqlalchemy.opening import Opening
-from aioresult.stores.sqlalchemy.rows import Rows
-from aioresult.stores.sqlalchemy.tables import Kind, tables_of
+from aioresult.stores.sqlalchemy.tables import Kind
 from aioresult.stores.sqlalchemy.urls import Target
 
 Outcome = TypeVar("Outcome")
@@ -42,7 +40,7 @@ def is_small(rows: int, octets: int = 0) -> bool:
     return rows <= _FEW and octets <= _LITTLE
 
 
-class Database:
+class Database(Opening):
     """Sends the statements of one store, and calls ``count`` for each.
 
     An engine that is given as ``client`` belongs to the caller, and stays open; otherwise one is made.
@@ -51,29 +49,13 @@ class Database:
     def __init__(
         self, target: Target, settings: Settings, codec: Codec, count: Callable[[], None], client: AsyncEngine | None
     ) -> None:
-        self.target = target
-        self.settings = settings
-        self.location = target.location
-        self.tables = tables_of(settings)
-        self._chosen = dialect_class(target.family)
-        self.rows = Rows(settings, codec, self._chosen.dates_for(settings))
+        super().__init__(target, settings, codec, client)
         self.count = count
-        self._client = client
         self._connections: Connections | None = None
         self._link_class: type[Link] = Link
         self._named = self._together = True
         """Whether statements may have names, and several may form a transaction; true until an error shows
         otherwise."""
-        self._opening = Opening(
-            self._chosen,
-            self.location,
-            settings,
-            self.tables,
-            self.rows,
-            link=self._link,
-            reopen=self._reopen,
-            distrust=None if client else self.distrust,
-        )
         self._errors: tuple[type[Exception], ...] = (SQLAlchemyError, OSError)  # asyncio's timeout is an OSError
 
     async def run(
@@ -98,7 +80,7 @@ class Database:
             nonlocal patience
             limit, patience = patience, None  # a second attempt gets a new connection, and the full time
             async with asyncio.timeout(self._chosen.deadline):
-                dialect = await self._opening.dialect(writes)
+                dialect = await self._dialect_for(writes)
                 async with self._link() as link:
                     return await answered(work(link, dialect), limit)
 
@@ -110,7 +92,7 @@ class Database:
         async def on_link() -> None:
             async with self._link() as link:
                 await creating.create_all(link, self.tables, self._chosen)
-            self._opening.forget()
+            self._found.clear()
 
         await self._insist(on_link)
 
@@ -130,14 +112,9 @@ class Database:
                     raise self._chosen.explained(verdict.error, self.target) from exc
             await self._recover(verdict, attempt)
 
-    @property
-    def opened(self) -> Dialect | None:
-        """The dialect with the tables that were found, if the database has been opened."""
-        return self._opening.found
-
     async def ready(self) -> Dialect:
-        """Return the same, after opening the database if necessary; raises as ``run``."""
-        found = self._opening.usable(None)
+        """Return the dialect with the tables that were found, after opening the database; raises as ``run``."""
+        found = self._usable(None)
         return found if found is not None else await to_its_end(self.run(_dialect))
 
     async def driver_connection(self) -> Any:
@@ -159,20 +136,17 @@ class Database:
         return self._connections is not None and self._connections.pooled
 
     def distrust(self) -> None:
-        """Note that a user of a connection has found it dead: the other connections are replaced before use."""
         if self._connections is not None:
             self._connections.distrust()
 
     async def aclose(self) -> None:
-        """Close the connections, unless they are the caller's."""
         connections, self._connections = self._connections, None
-        self._opening.forget()
+        self._found.clear()
         if connections is not None:
             await connections.aclose()
 
     @asynccontextmanager
     async def _link(self, *, counting: bool = True) -> AsyncIterator[Link]:
-        """Give a connection; statements that open the database are not counted, since waiting does not cause them."""
         connections = self._made_connections()
         try:
             connection = await connections.acquire()
@@ -193,7 +167,7 @@ class Database:
         if verdict.distrust:
             self.distrust()
         if verdict.reexamine:
-            self._opening.forget()
+            self._found.clear()
         if verdict.nameless and self._named:
             self._named = False
             await self._reopen()
@@ -202,17 +176,13 @@ class Database:
         if verdict.conflict:
             await asyncio.sleep(random.uniform(0.001, 0.01) * 2**attempt)
 
-    async def _reopen(self) -> None:
-        self._opening.forget(file=True)
-        await self.aclose()
-
     def _made_connections(self) -> Connections:
         if self._connections is None:
             if self._client is not None:
                 engine = self._client.execution_options(isolation_level="AUTOCOMMIT")
             else:
                 engine, self._link_class = make_engine(
-                    self.target, self.settings, lambda: self._opening.writes, named=self._named
+                    self.target, self.settings, lambda: self._writes, named=self._named
                 )
             # SQLAlchemy wraps most errors of statements, but not those of connecting.
             unwrapped = self._chosen.driver_errors(engine.dialect.driver)

@@ -13,45 +13,33 @@ zone is uncertain.
 from __future__ import annotations
 
 from datetime import UTC, datetime, tzinfo
-from typing import Protocol
 
 
-class Dates(Protocol):
-    """Converts between aware dates and the form in statements and rows."""
+class Dates:
+    """Converts between aware dates and the form in statements and rows: here, the statements convert to a zone.
 
-    @property
-    def zone_is_certain(self) -> bool:
-        """Whether all writers use the same zone, as far as is known."""
-
-    def to_column(self, date: datetime) -> object:
-        """Return ``date`` in the form for a statement."""
-
-    def from_column(self, value: object) -> datetime | None:
-        """Return a column's value as an aware date in UTC, or ``None`` if it is not a date."""
-
-
-class AwareDates:
-    """Aware dates in both directions: the statements convert them to the session's zone."""
+    Attributes:
+        zone_is_certain: whether all writers use the same zone, as far as is known.
+    """
 
     zone_is_certain = False
 
     def to_column(self, date: datetime) -> object:
+        """Return ``date`` in the form for a statement."""
         return _aware(date)
 
     def from_column(self, value: object) -> datetime | None:
+        """Return a column's value as an aware date in UTC, or ``None`` if it is not a date."""
         return _aware(value).astimezone(UTC) if isinstance(value, datetime) else None
 
 
-class WallDates:
+class WallDates(Dates):
     """Wall time of ``zone``, or local time if that is ``None``."""
 
     def __init__(self, zone: tzinfo | None) -> None:
         self._zone = zone
-
-    @property
-    def zone_is_certain(self) -> bool:
         # By default, all versions of Celery write UTC. With another zone, Celery up to 5.4 still writes UTC.
-        return self._zone is not None and str(self._zone) == "UTC"
+        self.zone_is_certain = zone is not None and str(zone) == "UTC"
 
     def to_column(self, date: datetime) -> object:
         return self._wall(date)
@@ -62,10 +50,10 @@ class WallDates:
     def _wall(self, date: datetime) -> datetime:
         return _aware(date).astimezone(self._zone).replace(tzinfo=None)
 
-    def _utc(self, wall: datetime) -> datetime:
+    def _utc(self, date: datetime) -> datetime:
         if self._zone is None:
-            return wall.astimezone(UTC)
-        return wall.replace(tzinfo=self._zone).astimezone(UTC)
+            return date.astimezone(UTC)
+        return date.replace(tzinfo=self._zone).astimezone(UTC)
 
 
 class TextDates(WallDates):

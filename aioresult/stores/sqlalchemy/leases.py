@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import ClassVar, Final
 
 from sqlalchemy import TextClause, text
 
+from aioresult.abc import Store
 from aioresult.errors import AccessDenied, SettingsError, Unsupported
 from aioresult.stores.sqlalchemy.database import Database
 from aioresult.stores.sqlalchemy.dialects.port import Dialect
@@ -20,21 +21,16 @@ _FORM: Final = re.compile(r"[0-9A-Za-z-]{1,100}")
 """The form of ids of runners: such ids are safe in any statement."""
 
 
-class Leases:
-    """The leases of one store."""
+class LeaseStore(Store):
+    """Keeps the lease of each runner as a row."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    keeps_leases: ClassVar[bool] = True
+    database: Database
 
-    async def renew(self, runner: str, seconds: float) -> None:
-        """Set when a lease ends.
-
-        Raises:
-            Unsupported: the table is missing, and this account may not create it or write to it.
-        """
+    async def renew_lease(self, runner: str, seconds: float) -> None:
         key, milliseconds = _key(runner), max(1, round(seconds * 1000))
         try:
-            await self._database.run(
+            await self.database.run(
                 lambda link, dialect: link.run(_statement(dialect.renewal(key, milliseconds))),
                 small=True,
                 writes="runner",
@@ -42,12 +38,10 @@ class Leases:
         except (AccessDenied, SettingsError) as exc:
             raise Unsupported(f"a runner can keep no lease: {exc}") from exc
 
-    async def end(self, runner: str) -> None:
-        """Delete a lease."""
-        await self._delete(f"runner = {_key(runner)}")
+    async def end_lease(self, runner: str) -> None:
+        await self._delete_leases(f"runner = {_key(runner)}")
 
-    async def ended(self, runners: Sequence[str]) -> Collection[str]:
-        """Return the runners that have no lease in effect."""
+    async def ended_leases(self, runners: Sequence[str]) -> Collection[str]:
         keys = ", ".join(_key(runner) for runner in runners)
 
         async def read(link: Link, dialect: Dialect) -> set[str]:
@@ -59,20 +53,18 @@ class Leases:
         alive: set[str] = set()
         if runners:
             with suppress(MissingTable):  # no lease was ever stored
-                alive = await self._database.run(read, small=True)
+                alive = await self.database.run(read, small=True)
         return [runner for runner in runners if runner not in alive]
 
-    async def purge(self) -> None:
-        """Delete the leases that have expired: their runners ended without deleting them."""
-        await self._delete(None)
+    async def _delete_leases(self, condition: str | None) -> None:
+        """Delete the leases that meet ``condition``; for ``None`` those that have expired."""
 
-    async def _delete(self, condition: str | None) -> None:
         async def delete(link: Link, dialect: Dialect) -> None:
             where = condition or f"expires <= {dialect.clock}"
             await link.run(_statement(f"DELETE FROM {dialect.layout.runner} WHERE {where}"))
 
         try:
-            await self._database.run(delete, small=True)
+            await self.database.run(delete, small=True)
         except (AccessDenied, SettingsError) as exc:  # an account that purges results may lack rights on this table
             if condition is not None and not isinstance(exc, MissingTable):
                 raise Unsupported(f"a runner cannot delete its lease: {exc}") from exc

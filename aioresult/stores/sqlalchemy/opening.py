@@ -4,76 +4,74 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from abc import ABC, abstractmethod
 from contextlib import AbstractAsyncContextManager
 
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from aioresult.codec import Codec
 from aioresult.errors import AccessDenied, SettingsError
 from aioresult.settings import Settings
 from aioresult.stores.notices import warn_once
 from aioresult.stores.sqlalchemy import creating, schema
 from aioresult.stores.sqlalchemy.awaiting import answered
+from aioresult.stores.sqlalchemy.dialects import dialect_class
 from aioresult.stores.sqlalchemy.dialects.port import Dialect
 from aioresult.stores.sqlalchemy.failures import NO_TRANSACTIONS
 from aioresult.stores.sqlalchemy.link import Link
 from aioresult.stores.sqlalchemy.rows import Rows
-from aioresult.stores.sqlalchemy.tables import Kind, Tables
+from aioresult.stores.sqlalchemy.tables import Kind, tables_of
+from aioresult.stores.sqlalchemy.urls import Target
 
 
-class Opening:
-    """Finds the tables of one database, and remembers what was found.
+class Opening(ABC):
+    """The part of a database that finds its tables, and remembers what was found."""
 
-    ``link`` gives a connection, ``reopen`` closes all of them, and ``distrust`` makes sure that they are replaced
-    before their next use; it is ``None`` if they are the caller's.
-
-    Attributes:
-        writes: whether the store was used for writing so far.
-    """
-
-    def __init__(
-        self,
-        chosen: type[Dialect],
-        location: str,
-        settings: Settings,
-        tables: Tables,
-        rows: Rows,
-        *,
-        link: Callable[..., AbstractAsyncContextManager[Link]],
-        reopen: Callable[[], Awaitable[None]],
-        distrust: Callable[[], None] | None,
-    ) -> None:
-        self._chosen = chosen
-        self._location = location
-        self._settings = settings
-        self._tables = tables
-        self._rows = rows
-        self._link = link
-        self._reopen = reopen
-        self._distrust = distrust
+    def __init__(self, target: Target, settings: Settings, codec: Codec, client: AsyncEngine | None) -> None:
+        self.target = target
+        self.settings = settings
+        self.location = target.location
+        self.tables = tables_of(settings)
+        self._chosen = dialect_class(target.family)
+        self.rows = Rows(settings, codec, self._chosen.dates_for(settings))
+        self._client = client
         self._found: dict[Kind | None, Dialect] = {}
         """What was found, by the table to write to; ``None`` for reading."""
         self._file: tuple[int, int] | None = None
         self._lock = asyncio.Lock()
-        self.writes = False
+        self._writes = False
+        """Whether the store was used for writing so far."""
+
+    @abstractmethod
+    def _link(self, *, counting: bool = True) -> AbstractAsyncContextManager[Link]:
+        """Give a connection; statements that open the database are not counted, since waiting does not cause them."""
+
+    @abstractmethod
+    def distrust(self) -> None:
+        """Note that a user of a connection has found it dead: the other connections are replaced before use."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Close the connections, unless they are the caller's."""
 
     @property
-    def found(self) -> Dialect | None:
+    def opened(self) -> Dialect | None:
         """The dialect with the tables that were found for reading, if the database has been opened."""
         return self._found.get(None)
 
-    def forget(self, *, file: bool = False) -> None:
-        """Examine the tables again before the next use; with ``file``, also which file it is."""
+    async def _reopen(self) -> None:
         self._found.clear()
-        if file:
-            self._file = None
+        self._file = None
+        await self.aclose()
 
-    def usable(self, writes: Kind | None) -> Dialect | None:
+    def _usable(self, writes: Kind | None) -> Dialect | None:
         """Return what was found, unless the file was replaced, or a missing table may exist now."""
         found = self._found.get(writes)
         if found is None or (writes is None and not found.layout.there) or self._file_is_another():
             return None
         return found
 
-    async def dialect(self, writes: Kind | None = None) -> Dialect:
+    async def _dialect_for(self, writes: Kind | None) -> Dialect:
         """Return the dialect with the tables that were found, after opening the database if necessary.
 
         Args:
@@ -84,11 +82,11 @@ class Opening:
         """
         if self._file_is_another():
             await self._reopen()
-        found = self.usable(writes)
+        found = self._usable(writes)
         if found is not None:
             return found
         async with self._lock:
-            found = self.usable(writes)
+            found = self._usable(writes)
             without = None if writes else self._found.get(None)
             if found is None and without is not None and not await self._is_there_now():
                 return without
@@ -102,36 +100,36 @@ class Opening:
     async def _is_there_now(self) -> bool:
         """Return whether the missing table of results exists by now; costs as much as a read."""
         async with self._link() as link:
-            look = link.connection.run_sync(schema.lacks, self._tables.task)
+            look = link.connection.run_sync(schema.lacks, self.tables.task)
             return not await answered(look, self._chosen.patience)
 
     async def _open(self, writes: Kind | None) -> Dialect:
-        if writes is not None and not self.writes:
-            self.writes = True
-            if self._file is not None and self._distrust is not None:
-                self._distrust()  # connections opened for reading do not change the file's settings
+        if writes is not None and not self._writes:
+            self._writes = True
+            if self._file is not None and self._client is None:
+                self.distrust()  # connections opened for reading do not change the file's settings
         async with self._link(counting=False) as link:
-            if self._settings.database_create_tables_at_setup:
+            if self.settings.database_create_tables_at_setup:
                 if writes is not None:
-                    await creating.create_for(link, self._tables, writes, self._chosen)
-                elif self._settings.database_trigger:  # the trigger needs the table
-                    await creating.create_quietly(link, self._tables, "task", self._chosen)
+                    await creating.create_for(link, self.tables, writes, self._chosen)
+                elif self.settings.database_trigger:  # the trigger needs the table
+                    await creating.create_quietly(link, self.tables, "task", self._chosen)
             layout = await link.connection.run_sync(
                 schema.examine,
-                self._tables,
-                extended=self._settings.result_extended,
+                self.tables,
+                extended=self.settings.result_extended,
                 writes=writes,
-                binary=self._rows.binary,
+                binary=self.rows.binary,
             )
-            if writes is None and not layout.there and not self._settings.database_create_tables_at_setup:
-                raise SettingsError(schema.missing_table(self._tables.task))
-            facts = await self._chosen.look(link, self._tables)
+            if writes is None and not layout.there and not self.settings.database_create_tables_at_setup:
+                raise SettingsError(schema.missing_table(self.tables.task))
+            facts = await self._chosen.look(link, self.tables)
             if not layout.there:
-                facts["tables"] = f"{self._tables.task.fullname} is created when the first result is stored"
+                facts["tables"] = f"{self.tables.task.fullname} is created when the first result is stored"
             if facts.get("file"):
                 self._file = _identity(facts["file"])
-            dialect = self._chosen(layout, self._rows.dates, facts)
-            if self._settings.database_trigger and layout.there:
+            dialect = self._chosen(layout, self.rows.dates, facts)
+            if self.settings.database_trigger and layout.there:
                 await self._install_trigger(link, dialect)
         return dialect
 
@@ -144,7 +142,7 @@ class Opening:
                 raise SettingsError(NO_TRANSACTIONS)
             await triggers.install(link, dialect)
         except (AccessDenied, SettingsError) as exc:
-            warn_once(self._location, f"database_trigger: {exc}; what other writers store is polled meanwhile")
+            warn_once(self.location, f"database_trigger: {exc}; what other writers store is polled meanwhile")
 
     def _file_is_another(self) -> bool:
         """Return whether the file was deleted or replaced while our connections were open."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import ClassVar, Final, Self
@@ -17,8 +17,8 @@ from typing import ClassVar, Final, Self
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from aioresult.abc import Capabilities, Feed, Store
-from aioresult.errors import AioResultError, DecodeError, SettingsError
+from aioresult.abc import Capabilities, Feed
+from aioresult.errors import DecodeError, SettingsError
 from aioresult.record import Conditional, Record, ResultTree
 from aioresult.settings import Settings
 from aioresult.stores.sqlalchemy.database import Database, is_small
@@ -26,23 +26,19 @@ from aioresult.stores.sqlalchemy.dialects import dialect_class
 from aioresult.stores.sqlalchemy.dialects.port import Dialect
 from aioresult.stores.sqlalchemy.failures import UNREADABLE, MissingTable
 from aioresult.stores.sqlalchemy.feeds import push_of
-from aioresult.stores.sqlalchemy.leases import Leases
 from aioresult.stores.sqlalchemy.link import Link
 from aioresult.stores.sqlalchemy.rows import Row
-from aioresult.stores.sqlalchemy.streams import Streams
+from aioresult.stores.sqlalchemy.streams import StreamStore, stream_class
 from aioresult.stores.sqlalchemy.urls import Target, family_of, location_of, parse
-from aioresult.stream import Append, Chunk, Cursor
 
 _PING: Final = text("SELECT 1")
 
 
-class SQLStore(Store):
+class SQLStore(StreamStore):
     """Keeps each task as a row of ``celery_taskmeta``, as Celery does, and each item of a stream as its own row."""
 
     max_id_length: ClassVar[int | None] = 155
     needs_purge: ClassVar[bool] = True
-    keeps_streams: ClassVar[bool] = True
-    keeps_leases: ClassVar[bool] = True
 
     def __init__(self, url: str, settings: Settings) -> None:
         super().__init__(url, settings)
@@ -61,7 +57,7 @@ class SQLStore(Store):
                 f"a blocking client would stop the event loop"
             )
         store = cls.__new__(cls)
-        Store.__init__(store, "", settings)
+        StreamStore.__init__(store, "", settings)
         store._made_from = client
         family = family_of(client.dialect.name)
         store._use(Target(url=client.url, family=family, location=location_of(client.url)), client)
@@ -73,8 +69,7 @@ class SQLStore(Store):
         self.database = Database(target, self.settings, self.codec, self._count, client)
         self._rows = self.database.rows
         self._push = push_of(self.database, self.get_many)
-        self._streams = Streams(self.database, self._push)
-        self._leases = Leases(self.database)
+        self._stream_class = stream_class(target.family)
 
     def _count(self) -> None:
         self.commands += 1
@@ -133,22 +128,7 @@ class SQLStore(Store):
 
         if wanted:
             await self.database.run(delete, small=is_small(len(wanted)))
-            await self._streams.delete_many(wanted)
-
-    async def append_many(self, appends: Sequence[Append]) -> Sequence[int | AioResultError]:
-        return await self._streams.append_many(appends)
-
-    async def read_many(self, cursors: Sequence[Cursor]) -> Sequence[Chunk]:
-        return await self._streams.read_many(cursors)
-
-    async def renew_lease(self, runner: str, seconds: float) -> None:
-        await self._leases.renew(runner, seconds)
-
-    async def end_lease(self, runner: str) -> None:
-        await self._leases.end(runner)
-
-    async def ended_leases(self, runners: Sequence[str]) -> Collection[str]:
-        return await self._leases.ended(runners)
+            await self._delete_streams(wanted)
 
     async def feed(self) -> Feed | None:
         return await self._push.open()
@@ -167,7 +147,7 @@ class SQLStore(Store):
             once.
         """
         expired = await self._purge_expired(self.settings.result_expires) if self.settings.result_expires else 0
-        await self._leases.purge()
+        await self._delete_leases(None)
         return expired
 
     async def _purge_expired(self, seconds: float) -> int:
@@ -179,7 +159,7 @@ class SQLStore(Store):
                 while deleted := await self._purge_some(table, cutoff):
                     total += deleted
                     await asyncio.sleep(0)
-        await self._streams.purge(cutoff)
+        await self._purge_streams(cutoff)
         return total
 
     async def _purge_some(self, table: str, cutoff: datetime) -> int | None:

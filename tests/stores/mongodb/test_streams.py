@@ -104,7 +104,7 @@ async def test_who_has_looked_before_the_stream_was_trimmed_takes_no_number_twic
     """Between the look and the insertion others append and trim so much that the number is not kept any more."""
     async with Backend(url, stream_max_items=2, stream_trim=True) as trimming:
         assert await backend.append("a", 0) == 1
-        streams = backend._runtime.store._streams  # type: ignore[attr-defined]
+        streams: Any = backend._runtime.store
         insert, held = streams._insert, [True]
 
         async def insert_late(*args: Any) -> None:
@@ -131,7 +131,7 @@ def between(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> Callable[[Mean
     """Have something happen once between the next look at a task and the insertion of its items."""
 
     def set_up(meanwhile: Meanwhile) -> None:
-        streams = backend._runtime.store._streams  # type: ignore[attr-defined]
+        streams: Any = backend._runtime.store
         insert, todo = streams._insert, [meanwhile]
 
         async def insert_late(*args: Any) -> None:

@@ -155,7 +155,7 @@ async def test_our_writers_publish_to_the_node_that_holds_the_key_only(cluster: 
         [KEY + task_id, int(each is cluster.owner(KEY + task_id))] for each in cluster.servers
     ]
     await store.put_many([done(task_id)])
-    assert [(await anext(events))[0], len(feed._queue)] == [task_id, 0]
+    assert [(await anext(events))[0], len(feed._events)] == [task_id, 0]
     await feed.aclose()
     await store.aclose()
 

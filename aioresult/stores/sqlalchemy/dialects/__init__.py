@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+from pkgutil import resolve_name
 from typing import Final
 
 from aioresult.stores.sqlalchemy.dialects.port import Dialect
@@ -17,6 +17,5 @@ _CLASSES: Final[dict[Family, str]] = {
 
 def dialect_class(family: Family) -> type[Dialect]:
     """Return the dialect of ``family``; the others are not imported."""
-    module, _, name = _CLASSES[family].partition(":")
-    found: type[Dialect] = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    found: type[Dialect] = resolve_name(f"{__name__}.{_CLASSES[family]}")
     return found

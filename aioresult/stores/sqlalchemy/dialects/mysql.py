@@ -17,6 +17,7 @@ from aioresult.errors import InvalidTaskId, ResultTooLarge
 from aioresult.record import RUNNER, Record, conditional
 from aioresult.settings import Settings
 from aioresult.states import PENDING
+from aioresult.stores.portions import portions
 from aioresult.stores.sqlalchemy.dates import Dates, WallDates
 from aioresult.stores.sqlalchemy.dialects.literals import listed, literal
 from aioresult.stores.sqlalchemy.dialects.port import PURGE_BATCH, Dialect, parts_of
@@ -99,7 +100,7 @@ class MySQLDialect(Dialect):
         rows = [self._fitting(row) for row in sorted(rows, key=itemgetter(0))]  # all writers lock in the same order
         written: set[str] = set()
         async with link.transaction(self.begin):
-            for some in _chunks(rows, self._packet // 4):
+            for some in portions(rows, self._packet // 4, count=_CHUNK, weight=_weight):
                 written |= await self._write_some(link, some, cutoff, over)
         return written
 
@@ -275,15 +276,5 @@ async def turn_to_purge(link: Link, database: str, table: str) -> AsyncIterator[
             await link.value(f"SELECT RELEASE_LOCK({lock})")
 
 
-def _chunks(rows: Sequence[Row], limit: int) -> list[list[Row]]:
-    """Return ``rows`` in parts whose results and tracebacks have at most ``limit`` bytes, or that are a single row."""
-    chunks: list[list[Row]] = []
-    size = limit
-    for row in rows:
-        weight = len(row[2] or b"") + len(row[4] or "")
-        if not chunks or size + weight > limit or len(chunks[-1]) == _CHUNK:
-            chunks.append([])
-            size = 0
-        chunks[-1].append(row)
-        size += weight
-    return chunks
+def _weight(row: Row) -> int:
+    return len(row[2] or b"") + len(row[4] or "")

@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from aioresult.record import RUNNER
 from aioresult.settings import Settings
-from aioresult.stores.sqlalchemy.dates import AwareDates, Dates
+from aioresult.stores.sqlalchemy.dates import Dates
 from aioresult.stores.sqlalchemy.dialects import sessions
 from aioresult.stores.sqlalchemy.dialects.port import PURGE_BATCH, Dialect, condition, parts_of
 from aioresult.stores.sqlalchemy.failures import code_of, is_refusal
@@ -84,7 +84,7 @@ class PostgreSQLDialect(Dialect):
 
     @staticmethod
     def dates_for(settings: Settings) -> Dates:
-        return AwareDates()
+        return Dates()
 
     @staticmethod
     def engine_options(target: Target, settings: Settings) -> dict[str, Any]:

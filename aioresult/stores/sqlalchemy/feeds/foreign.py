@@ -15,53 +15,39 @@ _SHARE: Final = 0.2
 """The largest part of the time that polling may take, because it must not slow down the push."""
 
 
-class ForeignNews:
-    """Polls for a feed that only some writers notify, from ``begin`` to ``aclose``.
+class ForeignNews(PollingFeed):
+    """Polls for a feed that only some writers notify, from ``begin`` to ``end``; it may begin again.
 
     ``emit`` is called with new records, ``fail`` with the error that has ended the polling.
     """
 
     def __init__(self, read: Read, settings: Settings, emit: Sink, fail: Callable[[Exception], None]) -> None:
-        self._read = read
-        self._settings = settings
+        super().__init__(read, settings.poll_interval, settings.poll_min_interval, share=_SHARE)
         self._emit = emit
         self._fail = fail
-        self._polling: PollingFeed | None = None
         self._task: asyncio.Task[None] | None = None
 
     @property
     def polled(self) -> bool:
-        """Whether it is polling."""
-        return self._polling is not None
+        """Whether it was begun, and has not been ended since."""
+        return self._task is not None
 
     def begin(self, ids: Collection[str]) -> None:
         """Begin to poll for ``ids``."""
-        settings = self._settings
-        self._polling = PollingFeed(self._read, settings.poll_interval, settings.poll_min_interval, share=_SHARE)
-        self._polling.also_read(ids)
-        self._task = owned_task(self._poll(self._polling), "aioresult polling beside notifications")
+        self.also_read(ids)
+        self._task = owned_task(self._poll(), "aioresult polling beside notifications")
 
-    def watch(self, ids: Collection[str]) -> None:
-        """Poll for ``ids`` as well."""
-        if self._polling is not None:
-            self._polling.also_read(ids)
-
-    async def unwatch(self, ids: Collection[str]) -> None:
-        """Stop polling for ``ids``."""
-        if self._polling is not None:
-            await self._polling.unwatch(ids)
-
-    async def _poll(self, polling: PollingFeed) -> None:
+    async def _poll(self) -> None:
         try:
-            async for task_id, record in polling:
+            async for task_id, record in self:
                 self._emit(task_id, record)
         except Exception as exc:  # noqa: BLE001  (raised by the feed's iteration)
             self._fail(exc)
 
-    async def aclose(self) -> None:
-        """End the polling; harmless when there is none. It may begin again."""
-        self._polling = None
+    async def end(self) -> None:
+        """End the polling, if there is any."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
             await asyncio.wait([task])
+            await self.unwatch(list(self._watched))

@@ -10,8 +10,8 @@ from typing import Final
 from weakref import WeakSet
 
 from aioresult.abc import NewsSink
-from aioresult.stores.sqlalchemy.feeds.waking import WakingFeed
 from aioresult.stores.sqlalchemy.rows import Row, Rows
+from aioresult.stores.waking import WakingFeed
 from aioresult.stream import LOOK, News
 
 _FEEDS: Final[dict[Hashable, WeakSet[LocalFeed]]] = {}
@@ -37,6 +37,7 @@ class LocalFeed(WakingFeed):
         self._key = key
         self._rows = rows
         self._process = os.getpid()
+        self._watched: set[str] = set()
         self._fresh: set[str] = set()
         self._tell: NewsSink | None = None
         self._followed: dict[str, int] = {}
@@ -51,7 +52,7 @@ class LocalFeed(WakingFeed):
         self._wake.set()
 
     async def unwatch(self, ids: Collection[str]) -> None:
-        await super().unwatch(ids)
+        self._watched.difference_update(ids)
         self._fresh.difference_update(ids)
 
     async def follow(self, ids: Collection[str], tell: NewsSink) -> None:

@@ -27,8 +27,8 @@ from aioresult.stores.sqlalchemy.dialects.postgresql import READ_ONLY, STREAM, c
 from aioresult.stores.sqlalchemy.feeds.foreign import ForeignNews
 from aioresult.stores.sqlalchemy.feeds.listeners import Listener, Refused, make_listener
 from aioresult.stores.sqlalchemy.feeds.port import POLLING, Push
-from aioresult.stores.sqlalchemy.feeds.waking import WakingFeed
 from aioresult.stores.sqlalchemy.link import Link
+from aioresult.stores.waking import WakingFeed
 from aioresult.stream import LOOK
 
 _PROBE_DEADLINE: Final = 5.0
@@ -143,6 +143,7 @@ class NotificationFeed(WakingFeed):
     def __init__(self, database: Database, dialect: Dialect, read: Read) -> None:
         super().__init__()
         self._database = database
+        self._watched: set[str] = set()
         self._foreign = ForeignNews(read, database.settings, self._emit, self._fail)
         self._polling_needed = False
         self._prefix = channel_prefix(dialect.facts["schema"], dialect.facts["table"])
@@ -173,7 +174,8 @@ class NotificationFeed(WakingFeed):
 
     async def watch(self, ids: Collection[str]) -> None:
         await self._subscribe(ids, self._watched)
-        self._foreign.watch(ids)
+        if self._foreign.polled:
+            self._foreign.also_read(ids)
         for task_id in ids:
             self._emit(task_id, None)
 
@@ -240,7 +242,7 @@ class NotificationFeed(WakingFeed):
         if self._polling_needed:
             self._foreign.begin(self._watched)
         else:
-            await self._foreign.aclose()
+            await self._foreign.end()
         for task_id in list(self._watched):  # results stored since the trigger was removed, or since the last poll
             self._emit(task_id, None)
 
@@ -268,7 +270,7 @@ class NotificationFeed(WakingFeed):
 
     async def aclose(self) -> None:
         await super().aclose()
-        await self._foreign.aclose()
+        await self._foreign.end()
         listener, self._listener = self._listener, None
         if listener is not None:
             await listener.aclose()

@@ -6,13 +6,14 @@ locks have committed, and no other transaction can change it now.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
 from aioresult.errors import ResultTooLarge
 from aioresult.settings import Settings
 from aioresult.states import PENDING
+from aioresult.stores.portions import portions
 from aioresult.stores.sqlalchemy.dialects.literals import listed, literal
 from aioresult.stores.sqlalchemy.dialects.mysql import MySQLDialect, escaped, mistaken, too_large, turn_to_purge
 from aioresult.stores.sqlalchemy.dialects.port import PURGE_BATCH, Dialect, parts_of
@@ -102,21 +103,9 @@ class MySQLStreams(StreamStatements):
         return dict(tuple(row) for row in rows)
 
     async def _insert(self, link: Link, rows: Sequence[tuple[str, int, bytes]], date: str) -> None:
-        for part in self._parts(f"({listed(row)}, {date})" for row in rows):
+        values = (f"({listed(row)}, {date})" for row in rows)
+        for part in portions(values, self._packet - _OVERHEAD, weight=lambda value: len(value) + 2):
             await link.run(f"INSERT INTO {self._stream} (task_id, seq, item, date) VALUES {', '.join(part)}")
-
-    def _parts(self, values: Iterator[str]) -> Iterator[list[str]]:
-        """Give ``values`` in parts, each of which fits into a statement."""
-        part: list[str] = []
-        size = 0
-        for value in values:
-            if part and size + len(value) > self._packet - _OVERHEAD:
-                yield part
-                part, size = [], 0
-            part.append(value)
-            size += len(value) + 2
-        if part:
-            yield part
 
     async def read(self, link: Link, cursors: Sequence[Cursor]) -> Sequence[Chunk]:
         chunks: list[Chunk] = []

@@ -1,10 +1,10 @@
-"""The common part of our feeds: they sleep until they are woken, and emit to a sink or to their iterator."""
+"""The common part of feeds: they sleep until they are woken, and emit to a sink or to their iterator."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator
 from typing import ClassVar
 
 from aioresult.abc import Event, Feed, Sink
@@ -12,7 +12,7 @@ from aioresult.record import Record
 
 
 class WakingFeed(Feed):
-    """A feed that does its work in the task that iterates it.
+    """A feed that does its work in the task that iterates it. Events that came before an error are emitted before it.
 
     Attributes:
         patience: seconds without a wake-up after which ``_check`` is called; ``None`` for never.
@@ -22,9 +22,8 @@ class WakingFeed(Feed):
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._watched: set[str] = set()
         self._events: deque[Event] = deque()
-        self._sink: Sink | None = None
+        self._sink: Sink = self._keep
         self._wake = asyncio.Event()
         self._failure: Exception | None = None
         self._closed = False
@@ -32,15 +31,12 @@ class WakingFeed(Feed):
     def attach(self, sink: Sink) -> None:
         self._sink = sink
 
-    async def unwatch(self, ids: Collection[str]) -> None:
-        self._watched.difference_update(ids)
+    def _keep(self, task_id: str, record: Record | None) -> None:
+        self._events.append((task_id, record))
+        self._wake.set()
 
     def _emit(self, task_id: str, record: Record | None) -> None:
-        if self._sink is not None:
-            self._sink(task_id, record)
-        else:
-            self._events.append((task_id, record))
-            self._wake.set()
+        self._sink(task_id, record)
 
     def _fail(self, error: Exception) -> None:
         """End the iteration by ``error``."""
@@ -48,18 +44,21 @@ class WakingFeed(Feed):
         self._wake.set()
 
     async def __aiter__(self) -> AsyncIterator[Event]:
-        while not self._closed:
+        while True:
+            while self._events:
+                yield self._events.popleft()
+            if self._failure is not None:
+                raise self._failure
+            if self._closed:
+                return
             try:
                 async with asyncio.timeout(self.patience):
                     await self._wake.wait()
             except TimeoutError:
                 await self._check()
             self._wake.clear()
-            if self._failure is not None:
-                raise self._failure
-            await self._do_pending()
-            while self._events:
-                yield self._events.popleft()
+            if self._failure is None:
+                await self._do_pending()
 
     async def _do_pending(self) -> None:
         """Do the pending work."""
