@@ -12,7 +12,7 @@ from celery import Celery
 from aioresult import AsyncResult, Backend, SettingsError
 from aioresult.integrations import celery as integration
 
-app = Celery("mistakes", broker="memory://", backend="aioresult+memory://")
+app = Celery("mistakes", broker="memory://", backend="aioresult+memory://", set_as_current=False)
 apply_async: Any = integration.apply_async
 send_task: Any = integration.send_task
 
@@ -50,7 +50,7 @@ async def test_what_is_no_backend_is_refused() -> None:
 
 
 def test_an_application_in_place_of_a_url_is_told_how_it_is_read() -> None:
-    for given in (app, Celery("other", backend="db+sqlite://").backend):
+    for given in (app, Celery("other", backend="db+sqlite://", set_as_current=False).backend):
         with pytest.raises(SettingsError, match=rf"not {type(given).__name__}; .*backend_from_app\(app\)"):
             Backend(given)
 
@@ -58,7 +58,7 @@ def test_an_application_in_place_of_a_url_is_told_how_it_is_read() -> None:
 def test_the_plugin_without_a_store_is_told_how_it_is_named() -> None:
     for url in ("aioresult", "aioresult://"):
         with pytest.raises(SettingsError, match=r"needs a URL: result_backend='aioresult\+redis://"):
-            _ = Celery("x", backend=url).backend
+            _ = Celery("x", backend=url, set_as_current=False).backend
 
 
 _WITHOUT = """
