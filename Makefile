@@ -4,7 +4,8 @@
 #   make test    run all tests on all cores; ARGS="-k redis" passes options to pytest
 #
 # PYTHON chooses the interpreter for a new environment, VENV the environment, JOBS how many processes run tests (0: all in
-# one, for `make test JOBS=0 ARGS="--pdb -k name"`), WITHOUT what a quick run leaves out: servers, or servers,processes.
+# one, for `make test JOBS=0 ARGS="--pdb -k name"`), WITHOUT what a quick run leaves out: servers, or servers,processes, and
+# MARKS which tests belong to it.
 # Tests wait for servers half of the time, hence two processes for each core; those without servers wait less, and each
 # process imports and collects everything, hence three for two.
 
@@ -12,6 +13,7 @@ VENV ?= .venv
 PYTHON ?=
 ARGS ?=
 WITHOUT ?= servers,processes
+MARKS ?= not once and not slow
 CORES := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
 JOBS ?= $(shell echo $$((2 * $(CORES))))
 
@@ -40,8 +42,8 @@ test: $(VENV)/.installed-dev ## run all tests; servers that are missing skip the
 	@$(PY) -m pytest $(PARALLEL) $(ARGS)
 
 test-quick: JOBS = $(shell echo $$((3 * $(CORES) / 2)))
-test-quick: $(VENV)/.installed-dev ## run the tests that start no server and no other process
-	@AIORESULT_TEST_WITHOUT=$(WITHOUT) $(PY) -m pytest $(PARALLEL) -r fE -m "not once" $(ARGS)
+test-quick: $(VENV)/.installed-dev ## run the fast tests that start no server and no other process
+	@AIORESULT_TEST_WITHOUT=$(WITHOUT) $(PY) -m pytest $(PARALLEL) -r fE -m "$(MARKS)" $(ARGS)
 
 lint: $(VENV)/.installed-dev ## check style, formatting and types
 	$(PY) -m ruff check .

@@ -90,6 +90,7 @@ def packed_bomb(name: str) -> bytes:
     return packed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PACK)
 def test_a_small_payload_cannot_expand_beyond_the_limit(name: str) -> None:
     payload = marked(name, packed_bomb(name))

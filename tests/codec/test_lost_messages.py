@@ -328,6 +328,7 @@ def test_a_registered_subclass_of_groups_is_rebuilt_and_another_is_described(reg
     assert "ValueError('a')" in str(other)
 
 
+@pytest.mark.slow
 def test_groups_beyond_all_bounds_are_still_written_and_read() -> None:
     deep: Exception = ValueError("bottom")
     for _ in range(3000):

@@ -61,6 +61,7 @@ plain = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(plain, st.sampled_from([2, 3, 4, 5]), st.sampled_from([pickle.dumps, pickle._dumps]))  # type: ignore[attr-defined]  # Python's own
 def test_plain_data_of_every_protocol_is_read_as_pickle_reads_it(value: Any, protocol: int, dumps: Any) -> None:
@@ -163,6 +164,7 @@ def test_a_pickle_cannot_change_the_classes_that_it_may_use() -> None:
     assert dict(vars(UUID)) == before
 
 
+@pytest.mark.slow
 def test_bombs_go_off_harmlessly() -> None:
     laughs = b"\x80\x04}" + b")\x94" + b"".join(b"h%c\x86\x94" % n for n in range(60)) + b"Ns."
     deep_key = b"\x80\x04}N" + b"\x85" * 200_000 + b"Ns."
@@ -190,6 +192,7 @@ def test_bombs_go_off_harmlessly() -> None:
             loads_plain(b"\x80\x04c" + size + b".")
 
 
+@pytest.mark.slow
 def test_damaged_pickles_are_errors_and_nothing_else() -> None:
     seed = random.randrange(2**32)
     print("seed", seed)

@@ -243,6 +243,7 @@ def test_the_error_says_what_a_payload_looks_like_and_which_setting_reads_it_but
         assert "looks like json" in str(codec(result_serializer=looks).decode_record(ID, stored(result="s3cret")).error)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("serializer", ["json", "msgpack", "yaml", "pickle"])
 def test_random_damage_never_escapes_as_anything_but_a_record(serializer: str) -> None:
     import random

@@ -51,6 +51,7 @@ def same(left: Any, right: Any) -> bool:
     return repr(left) == repr(right)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(json_values)
 def test_json_and_kombu_write_and_read_the_same(value: Any) -> None:
@@ -59,6 +60,7 @@ def test_json_and_kombu_write_and_read_the_same(value: Any) -> None:
     assert same(codec().decode_value(theirs, "value"), kombu_json.loads(theirs))
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(msgpack_values)
 def test_msgpack_and_kombu_write_and_read_the_same(value: Any) -> None:
@@ -68,6 +70,7 @@ def test_msgpack_and_kombu_write_and_read_the_same(value: Any) -> None:
     assert same(ours.decode_value(encoded, "value"), msgpack.unpackb(encoded, raw=False))
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(yaml_values)
 def test_yaml_and_kombu_write_and_read_the_same(value: Any) -> None:
@@ -77,6 +80,7 @@ def test_yaml_and_kombu_write_and_read_the_same(value: Any) -> None:
     assert same(ours.decode_value(encoded, "value"), yaml.safe_load(encoded))
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(json_values)
 def test_pickle_and_kombu_write_and_read_the_same(value: Any) -> None:
@@ -188,6 +192,7 @@ def test_serializers_that_know_references_keep_a_value_that_contains_itself(seri
     assert back[0] is back
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("serializer", ["json", "msgpack", "yaml", "pickle"])
 def test_nesting_beyond_all_bounds_is_refused(serializer: str) -> None:
     deep: list[Any] = []

@@ -198,6 +198,7 @@ async def test_without_an_idle_timeout_waiting_takes_no_time_of_the_processor() 
 # --- polling ---
 
 
+@pytest.mark.slow
 async def test_polling_slows_down_while_nothing_changes_whatever_is_stored(store: StuckStore) -> None:
     async with Backend(store) as backend:
         await backend.mark_as_started("a")

@@ -208,6 +208,7 @@ async def test_a_store_that_was_silent_for_long_was_away(backend: Backend, monke
         await waiting
 
 
+@pytest.mark.slow
 async def test_silence_that_is_longer_than_the_fallback_interval_was_an_outage(
     backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:

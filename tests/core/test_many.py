@@ -125,6 +125,7 @@ async def test_wait_returns_what_is_known_at_its_timeout_and_looks_once_at_zero(
         await aioresult.wait(three, return_when="SOMETIME")
 
 
+@pytest.mark.slow
 async def test_ten_thousand_are_joined_with_few_reads(backend: Backend, store: FaultyStore) -> None:
     results = [backend.AsyncResult(str(number)) for number in range(10_000)]
     joining = asyncio.create_task(ResultSet(results).join(timeout=PATIENCE))

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -199,6 +200,7 @@ async def play(steps: list[str], seed: int) -> None:
     assert stored.keys() == set(KEYS)
 
 
+@pytest.mark.slow
 @given(steps=st.lists(st.sampled_from(STEPS), max_size=40), seed=st.integers(0, 10**6))
 @settings(max_examples=150, deadline=None)
 def test_all_are_told_the_same_and_nothing_is_done_twice(steps: list[str], seed: int) -> None:

@@ -141,6 +141,7 @@ STEPS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @given(steps=st.lists(st.sampled_from(STEPS), max_size=40), seed=st.integers(0, 10**6), eager=st.booleans())
 @settings(max_examples=200, deadline=None)
 def test_every_reader_sees_every_item_once_and_in_order(steps: list[str], seed: int, eager: bool) -> None:
@@ -169,6 +170,7 @@ def test_every_reader_sees_every_item_once_and_in_order(steps: list[str], seed: 
         asyncio.run(run())
 
 
+@pytest.mark.slow
 @given(limit=st.integers(1, 10), calls=st.lists(st.integers(1, 8), min_size=1, max_size=12), after=st.integers(0, 60))
 @settings(max_examples=100, deadline=None)
 def test_a_trimmed_stream_has_no_silent_hole(limit: int, calls: list[int], after: int) -> None:

@@ -195,6 +195,7 @@ async def _follow(backend: Backend, task_id: str, timeout: float | None) -> None
         raise AssertionError("nothing was appended")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("timeout", [None, 3600.0])
 async def test_readers_that_wait_for_their_first_read_take_little_memory(timeout: float | None) -> None:
     """They come at once, when a page is loaded or a connection is back. A process keeps the memory of its peak."""

@@ -474,6 +474,7 @@ async def test_updates_end_with_the_final_record_also_where_the_result_learned_i
     assert seen == ["PROGRESS", "SUCCESS"]
 
 
+@pytest.mark.slow
 async def test_surplus_subscriptions_are_dropped_together_when_no_results_arrive() -> None:
     store = faulty(idle_timeout=1000)
     async with Backend(store) as backend:

@@ -201,6 +201,7 @@ def test_only_stores_and_outer_layers_know_drivers() -> None:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["aioresult", "aioresult.sync", "aioresult.stores", "aioresult.integrations.asgi"])
 def test_importing_loads_no_driver(module: str) -> None:
     program = f"import sys, {module}; print(*{{name.partition('.')[0] for name in sys.modules}})"
@@ -225,6 +226,7 @@ def test_type_checkers_and_the_interpreter_find_each_name_in_the_same_place() ->
     assert told.keys() | {"__version__"} == set(aioresult.__all__)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", sorted(aioresult._HOMES))
 def test_a_name_can_be_the_first_that_is_asked_for(module: str) -> None:
     names = ", ".join(aioresult._HOMES[module].split())

@@ -46,6 +46,7 @@ def test_the_address_is_that_of_the_page_in_the_repository() -> None:
     assert page == errors.DOCUMENTATION
 
 
+@pytest.mark.slow
 def test_each_message_is_quoted_in_the_entry_of_its_class() -> None:
     unquoted = [
         f"{where} says `{text.replace(GAP, '...')}`: quote it in a table under '### {kind}', with ... for what differs"
@@ -66,6 +67,7 @@ def test_each_warning_has_an_entry() -> None:
     assert not unquoted, "\n".join(unquoted)
 
 
+@pytest.mark.slow
 def test_a_message_that_is_quoted_is_in_the_code() -> None:
     invented = []
     for quoted in QUOTED:

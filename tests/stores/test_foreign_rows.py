@@ -78,6 +78,7 @@ def check(record: Record, task_id: str) -> None:
     repr(record)
 
 
+@pytest.mark.slow
 @settings(MANY)
 @given(
     values=st.lists(anything, min_size=len(COLUMNS) - 1, max_size=len(COLUMNS) - 1),
@@ -123,6 +124,7 @@ FIELDS = (
 ).split()
 
 
+@pytest.mark.slow
 @settings(MANY)
 @given(document=st.dictionaries(st.sampled_from(FIELDS), bson_values))
 def test_no_document_is_too_strange_to_be_decoded(document: dict[str, Any]) -> None:
@@ -136,6 +138,7 @@ def test_no_document_is_too_strange_to_be_decoded(document: dict[str, Any]) -> N
         documents.decode_group(found)
 
 
+@pytest.mark.slow
 @settings(MANY)
 @given(
     payload=st.binary() | st.dictionaries(st.sampled_from(FIELDS), st.text() | st.integers() | st.none()).map(repr),

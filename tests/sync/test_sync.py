@@ -353,6 +353,7 @@ def test_on_message_is_bound_by_the_timeout(backend: Backend) -> None:
     eventually(lambda: backend.stats().waiting == 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("timeout", [0, 0.5])
 @pytest.mark.parametrize("observers", [{}, {"on_interval": lambda: None}, {"on_message": lambda _: None}])
 def test_a_timeout_names_what_was_asked_for(backend: Backend, timeout: float, observers: dict[str, Any]) -> None:

@@ -79,6 +79,7 @@ async def test_an_interrupted_stream_goes_on_behind_each_event(backend: Backend,
     assert (over.status_code, over.content) == (204, b"")
 
 
+@pytest.mark.slow
 async def test_a_browser_that_is_cut_off_again_and_again_misses_nothing_on_either_server(
     url: str, browse: Open
 ) -> None:

@@ -88,6 +88,7 @@ class SlowClient:
         return bytes(data)
 
 
+@pytest.mark.slow
 async def test_a_slow_reader_costs_a_number_and_no_growing_buffer(backend: Backend, browse: Open) -> None:
     app = Counting(ResultsApp(backend, PUBLIC))
     browser = await browse(app)

@@ -55,6 +55,7 @@ def fresh() -> str:
     return str(uuid.uuid4())
 
 
+@pytest.mark.slow
 async def test_reads_all_that_aioresult_has_stored(app: Celery, backend: Backend, store: str, serializer: str) -> None:
     child = ((fresh(), None), None)
     stored: list[tuple[Any, str, dict[str, Any]]] = [

@@ -200,6 +200,7 @@ def test_a_missing_pymongo_is_named_with_the_extra(monkeypatch: pytest.MonkeyPat
 # --- servers that are away, or refuse ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", DRIVERS)
 async def test_a_server_that_is_not_there_is_named_and_its_credentials_are_not(scheme: str) -> None:
     port = free_port()

@@ -286,6 +286,7 @@ async def test_ten_thousand_waiters_are_a_handful_of_statements_and_hear_of_one_
         waiter.cancel()
 
 
+@pytest.mark.slow
 async def test_nothing_is_sent_while_nothing_happens_and_nothing_is_left_behind(url: str, path: Path) -> None:
     def open_files() -> int:
         return len(os.listdir("/proc/self/fd"))  # noqa: PTH208  (a count, of a folder that changes)

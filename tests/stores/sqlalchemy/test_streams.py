@@ -47,6 +47,7 @@ async def append_until_the_end(backend: Backend, task_id: str, name: str) -> lis
             return numbers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", [None, "STARTED"])
 async def test_whoever_sees_the_end_has_seen_everything(url: str, state: str | None) -> None:
     """Whether the task has a row that can be locked, or none at all."""
