@@ -51,6 +51,8 @@ SERVERS = {
     "chromium",
 }
 """The fixtures of servers, and of the browser."""
+SLOW = {"browse", "serving"}
+"""The fixtures of web servers in this process, which take a fifth of a second to end."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -131,6 +133,8 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         item.fixturenames[:0] = checks
         if "mongo" in item.nodeid or any(name.startswith("mongo") for name in item.fixturenames):
             item.add_marker(LATE_SOCKETS)
+        if SLOW & {*item.fixturenames}:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture

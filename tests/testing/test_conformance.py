@@ -70,6 +70,7 @@ class TestRedisStorePolled(RedisTests):
         return super().make_backend(**{"push": False, "poll_interval": 0.05, **settings})
 
 
+@pytest.mark.slow
 class TestDirectoryStore(StoreTests):
     """The example of a store of one's own."""
 

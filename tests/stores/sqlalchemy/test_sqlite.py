@@ -47,6 +47,7 @@ class TestConformance(StoreTests):
             )
 
 
+@pytest.mark.slow
 class TestConformanceByPolling(TestConformance):
     """Where the files cause no events that could be had."""
 
