@@ -102,6 +102,7 @@ def test_a_small_payload_cannot_expand_beyond_the_limit(name: str) -> None:
     assert codec(max_decompressed_bytes=len(BOMB) - 1).decode_record(ID, payload).error is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PACK)
 def test_expanding_stops_at_the_limit(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import tracemalloc

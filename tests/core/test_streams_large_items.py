@@ -29,6 +29,7 @@ class MeasuringStore(MemoryStore):
         return chunks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("timeout", [0, 60])
 @pytest.mark.parametrize("known", [False, True])
 async def test_large_items_are_read_a_few_at_a_time(timeout: float, known: bool) -> None:

@@ -123,6 +123,7 @@ class SlowStore(CountingStore):
         return chunks
 
 
+@pytest.mark.slow
 async def test_of_a_crowd_only_the_first_streams_are_read_before_the_subscription() -> None:
     store = SlowStore()
     ids = [f"t{number}" for number in range(MANY)]

@@ -56,6 +56,7 @@ def test_each_message_is_quoted_in_the_entry_of_its_class() -> None:
     assert not unquoted, "\n".join(unquoted)
 
 
+@pytest.mark.slow
 def test_each_warning_has_an_entry() -> None:
     fragments = {where: max(text.split(GAP), key=len).strip(" :;,()")[:60] for where, text in warnings()}
     unquoted = [

@@ -169,6 +169,7 @@ async def test_when_events_were_lost_everything_is_looked_at(backend: Backend, p
         await collected.aclose()
 
 
+@pytest.mark.slow
 @pytest.mark.all_loops
 async def test_writers_in_other_threads_and_loops_wake_directly(
     backend: Backend, url: str, monkeypatch: pytest.MonkeyPatch
