@@ -8,11 +8,14 @@ from collections.abc import AsyncGenerator, Iterator
 import pytest
 
 from aioresult import Backend, Item, StoreUnavailable, StreamGap, TaskRevokedError
+from aioresult.settings import make_settings
 from aioresult.stream import Cursor
+from aioresult.testing import FaultyStore
 from aioresult.testing.conformance import eventually
 from aioresult.testing.streams import numbered, read
 from tests.servers import RedisServer
 
+PATIENCE = 20.0
 OLD = ["old 1", "old 2", "old 3"]
 NEW = [f"new {number}" for number in range(1, 11)]
 Stream = AsyncGenerator[Item, None]
@@ -69,6 +72,30 @@ async def test_who_is_polled_for_is_told_although_both_happened_between_two_read
         await asyncio.gather(backend.forget("task"), backend.append("task", *NEW))
         with pytest.raises(StreamGap, match="after item 3"):
             await waiting
+
+
+@pytest.mark.parametrize("count", [len(OLD), len(NEW)])
+async def test_who_was_not_connected_meanwhile_is_told_at_once_even_if_the_new_stream_is_as_long(count: int) -> None:
+    store = FaultyStore(make_settings({"fallback_interval": 1000}))
+    async with Backend(store) as backend:
+        waiting = await waiting_for(await begun(backend), backend)
+        await eventually(lambda: _has_settled(waiting, store))
+        store.deaf = True  # nothing of this is announced
+        await backend.forget("task")
+        await backend.append("task", *NEW[:count])
+        store.deaf = False
+        store.break_feeds()
+        async with asyncio.timeout(PATIENCE):
+            with pytest.raises(StreamGap, match="begun again"):
+                await waiting
+
+
+async def _has_settled(waiting: asyncio.Task[Item], store: FaultyStore) -> bool:
+    """Return whether the reader waits for news, after some turns of the loop without a read."""
+    before = store.commands
+    for _ in range(20):
+        await asyncio.sleep(0)
+    return not waiting.done() and store.commands == before
 
 
 async def test_who_comes_then_reads_the_new_stream_beside_one_who_has_begun_the_old_one() -> None:
