@@ -13,7 +13,7 @@ from aioresult.stream import Cursor
 from aioresult.testing import FaultyStore
 from aioresult.testing.conformance import eventually
 from aioresult.testing.streams import numbered, read
-from tests.servers import RedisServer
+from tests.servers import RedisServer, TcpProxy
 
 PATIENCE = 20.0
 OLD = ["old 1", "old 2", "old 3"]
@@ -140,11 +140,17 @@ def own_server() -> Iterator[RedisServer]:
 
 
 async def test_a_server_that_has_forgotten_everything_leaves_no_silent_hole(own_server: RedisServer) -> None:
-    """The producer goes on as soon as the server is back, before the readers have subscribed again."""
-    async with Backend(own_server.url) as backend, Backend(own_server.url) as producer:
+    """The producer goes on as soon as the server is back, before the readers can subscribe again."""
+    async with (
+        TcpProxy(own_server.url) as proxy,
+        Backend(proxy.url) as backend,
+        Backend(own_server.url) as producer,
+    ):
         waiting = await waiting_for(await begun(backend), backend)
+        await proxy.refuse()
         await asyncio.to_thread(own_server.restart)
         await append_surely(producer, *NEW)
+        await proxy.resume()
         with pytest.raises(StreamGap, match="begun again") as caught:
             await waiting
         assert (caught.value.first, caught.value.last) == (1, len(NEW))
